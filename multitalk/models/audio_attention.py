@@ -1,0 +1,109 @@
+"""Audio cross-attention: each latent frame listens to its own stretch of sound, each person to their own voice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.attention import AttentionModuleMixin
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from torch import nn
+
+from .rotary import apply_rotary, label_rotary_table
+
+# Label positions of L-RoPE (REFERENCE, section 3): the range each class of video token is spread over, and the
+# point where each person's audio tokens sit.
+PERSON_LABEL_RANGES = ((0.0, 4.0), (20.0, 24.0))
+BACKGROUND_LABEL = 12.0
+AUDIO_LABELS = (2.0, 22.0)
+
+
+def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
+    """Place every video token on the label axis by the person it looks at most.
+
+    Args:
+        reference_map: ``B 3 N``: person 1, person 2, background, float32.
+
+    Returns:
+        Positions ``B N``, float32: 0..4 for person 1, 20..24 for person 2, 12 for the background.
+    """
+    people = reference_map[:, :2]
+    low, high = people.amin(dim=2, keepdim=True), people.amax(dim=2, keepdim=True)
+    share = (people - low) / (high - low + 1e-8)
+    starts = reference_map.new_tensor([start for start, _ in PERSON_LABEL_RANGES]).view(1, 2, 1)
+    spans = reference_map.new_tensor([end - start for start, end in PERSON_LABEL_RANGES]).view(1, 2, 1)
+    background = torch.full_like(people[:, :1], BACKGROUND_LABEL)
+    positions = torch.cat((share * spans + starts, background), dim=1)  # B 3 N
+    return positions.gather(1, reference_map.argmax(dim=1, keepdim=True)).squeeze(1)
+
+
+class AudioAttentionProcessor:
+    """Per-frame attention to the audio tokens, with label RoPE where there are two people."""
+
+    _attention_backend: Any = None
+    _parallel_config: Any = None
+
+    def __call__(
+        self,
+        attn: AudioCrossAttention,
+        hidden_states: torch.Tensor,
+        audio_hidden_states: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See :meth:`AudioCrossAttention.forward`."""
+        batch, frames = audio_hidden_states.shape[:2]
+        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))  # B N H D
+        key = attn.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))  # (B T) A H D
+        value = attn.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))
+        if labels is not None:
+            head_dim = query.shape[-1]
+            cosines, sines = label_rotary_table(labels, head_dim)
+            query = apply_rotary(query, (cosines.unsqueeze(2), sines.unsqueeze(2)))
+            tokens = audio_hidden_states.shape[2] // len(AUDIO_LABELS)
+            positions = torch.tensor(AUDIO_LABELS, device=key.device).repeat_interleave(tokens)
+            cosines, sines = label_rotary_table(positions, head_dim)
+            key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
+        query = query.reshape(batch * frames, -1, *query.shape[2:])
+        attended = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        return attn.to_out(attended.reshape(hidden_states.shape).type_as(hidden_states))
+
+
+class AudioCrossAttention(nn.Module, AttentionModuleMixin):
+    """The S video tokens of a latent frame attend to that frame's audio tokens (upstream ``SingleStreamMultiAttention``).
+
+    Args:
+        dim: Width of the video tokens.
+        heads: Attention heads.
+        audio_dim: Width of the audio tokens.
+    """
+
+    _default_processor_cls = AudioAttentionProcessor
+    _available_processors = [AudioAttentionProcessor]
+    _supports_qkv_fusion = False
+
+    def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(audio_dim, dim)
+        self.to_v = nn.Linear(audio_dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+        self.set_processor(AudioAttentionProcessor())
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        audio_hidden_states: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attend frame by frame.
+
+        Args:
+            hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
+            audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens, then person 2's.
+            labels: Label positions ``B N`` of the video tokens, or None for one person.
+
+        Returns:
+            ``B N D``.
+        """
+        return self.processor(self, hidden_states, audio_hidden_states, labels)

@@ -1,0 +1,100 @@
+"""Rotary position embeddings: the three axes of a video, and the labels that tell two people apart."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
+from torch import nn
+
+RotaryTable = tuple[torch.Tensor, torch.Tensor]
+
+
+def apply_rotary(hidden_states: torch.Tensor, table: RotaryTable) -> torch.Tensor:
+    """Rotate interleaved pairs (x0, x1), (x2, x3), ... of every head.
+
+    Args:
+        hidden_states: Queries or keys, ``B N H D``, any floating dtype.
+        table: Cosines and sines, each broadcastable to ``B N H D/2``, float32.
+
+    Returns:
+        The rotated tensor in the dtype it came in; the rotation itself runs in float32.
+    """
+    cosines, sines = table
+    even, odd = hidden_states.float().unflatten(-1, (-1, 2)).unbind(-1)
+    rotated = torch.stack((even * cosines - odd * sines, even * sines + odd * cosines), dim=-1)
+    return rotated.flatten(-2).type_as(hidden_states)
+
+
+class VideoRotaryEmbedding(nn.Module):
+    """Wan's 3-axis RoPE (time, height, width) with one table per shape, kept on its device in float32.
+
+    The angles are those of diffusers' ``WanRotaryPosEmbed``. There are no buffers, so that casting the model
+    can't round the table, and the table is made once per shape rather than at every call.
+
+    Args:
+        head_dim: Width of an attention head; a third of its pairs (rounded) belong to each spatial axis.
+        patch_size: Latent frames, rows and columns per token.
+        max_length: Longest axis in tokens.
+        theta: Base of the frequencies.
+    """
+
+    def __init__(
+        self, head_dim: int, patch_size: tuple[int, ...], max_length: int = 1024, theta: float = 10000.0
+    ) -> None:
+        super().__init__()
+        self.patch_size = tuple(patch_size)
+        self.max_length = max_length
+        self.theta = theta
+        spatial = 2 * (head_dim // 6)
+        self.axis_dims = (head_dim - 2 * spatial, spatial, spatial)
+        self._tables: dict[tuple[tuple[int, ...], torch.device], RotaryTable] = {}
+
+    def forward(self, latents: torch.Tensor) -> RotaryTable:
+        """Return cosines and sines ``1 N 1 D/2`` (float32) for latents ``B C T h w``."""
+        lengths = tuple(size // patch for size, patch in zip(latents.shape[2:], self.patch_size, strict=True))
+        if max(lengths) > self.max_length:
+            raise ValueError(
+                f"{lengths} tokens exceed the rotary table of {self.max_length} positions an axis"
+            )
+        key = (lengths, latents.device)
+        if key not in self._tables:
+            self._tables.clear()  # one shape is in use at a time; older ones would only hold memory
+            self._tables[key] = self._make_table(lengths, latents.device)
+        return self._tables[key]
+
+    def _make_table(self, lengths: tuple[int, ...], device: torch.device) -> RotaryTable:
+        cosines, sines = [], []
+        for axis, (length, dim) in enumerate(zip(lengths, self.axis_dims, strict=True)):
+            cosine, sine = get_1d_rotary_pos_embed(
+                dim,
+                length,
+                self.theta,
+                use_real=True,
+                repeat_interleave_real=False,
+                freqs_dtype=torch.float64,  # float32 angles are off by 1e-4 at position 1000
+            )
+            shape = [1, 1, 1, dim // 2]
+            shape[axis] = length
+            # use_real lays the halves out twice; one half is the table
+            cosines.append(cosine[:, : dim // 2].reshape(shape).expand(*lengths, -1))
+            sines.append(sine[:, : dim // 2].reshape(shape).expand(*lengths, -1))
+        count = lengths[0] * lengths[1] * lengths[2]
+        table = (torch.cat(part, dim=-1).reshape(1, count, 1, -1) for part in (cosines, sines))
+        cosine, sine = (part.float().to(device) for part in table)
+        return cosine, sine
+
+
+def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10000.0) -> RotaryTable:
+    """Cosines and sines of label RoPE (REFERENCE, section 3: L-RoPE; MultiTalk paper, arXiv 2505.22647).
+
+    Args:
+        positions: Label positions, any shape ``...``, floating.
+        head_dim: Width of an attention head.
+        theta: Base of the frequencies.
+
+    Returns:
+        Two float32 tensors ``... D/2``.
+    """
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions.float().unsqueeze(-1) * (1.0 / theta**exponents)
+    return angles.cos(), angles.sin()

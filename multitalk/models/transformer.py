@@ -1,0 +1,300 @@
+"""MultiTalk's diffusion transformer: Wan2.1 image-to-video with an audio cross-attention in every block."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import register_to_config
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.models.normalization import FP32LayerNorm
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
+from torch import nn
+
+from .attention import CrossAttentionProcessor, SelfAttentionProcessor
+from .audio_attention import AudioCrossAttention, video_labels
+from .audio_projection import AudioProjection
+from .rotary import RotaryTable, VideoRotaryEmbedding
+
+
+def modulated_norm(
+    hidden_states: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """LayerNorm in float32, then ``* (1 + scale) + shift``, in the input's dtype.
+
+    Args:
+        hidden_states: ``B N D``.
+        scale, shift: ``b 1 D`` float32 with b = B, or 1 for the whole batch: then one fused kernel does it all.
+        eps: Added to the variance.
+    """
+    dim = hidden_states.shape[-1]
+    if scale.shape[0] == 1:
+        normed = F.layer_norm(hidden_states.float(), (dim,), (1 + scale).flatten(), shift.flatten(), eps)
+    else:
+        normed = F.layer_norm(hidden_states.float(), (dim,), None, None, eps) * (1 + scale) + shift
+    return normed.type_as(hidden_states)
+
+
+def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    """``hidden_states + update * gate`` in float32 and one pass, in the input's dtype."""
+    return torch.addcmul(hidden_states.float(), update.float(), gate).type_as(hidden_states)
+
+
+class MultiTalkTransformerBlock(WanTransformerBlock):
+    """A Wan block with audio cross-attention between the cross-attention and the feed-forward (REFERENCE, section 3).
+
+    Args:
+        dim: Width of the video tokens.
+        ffn_dim: Width of the feed-forward's hidden layer.
+        num_heads: Attention heads.
+        eps: Epsilon of the norms.
+        audio_dim: Width of the audio tokens.
+    """
+
+    def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float, audio_dim: int) -> None:
+        super().__init__(dim, ffn_dim, num_heads, cross_attn_norm=True, eps=eps, added_kv_proj_dim=dim)
+        self.eps = eps
+        self.attn1.set_processor(SelfAttentionProcessor())
+        self.attn2.set_processor(CrossAttentionProcessor())
+        self.norm_audio = FP32LayerNorm(dim, eps, elementwise_affine=True)
+        self.audio_attn = AudioCrossAttention(dim, num_heads, audio_dim)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        text_hidden_states: torch.Tensor,
+        image_hidden_states: torch.Tensor,
+        audio_hidden_states: torch.Tensor,
+        modulation: torch.Tensor,
+        rotary_emb: RotaryTable,
+        person_masks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run the block.
+
+        Args:
+            hidden_states: Video tokens ``B N D``.
+            text_hidden_states: Projected text ``B text_len D``.
+            image_hidden_states: Projected image tokens ``B 257 D``.
+            audio_hidden_states: Audio tokens ``B T A C``.
+            modulation: Time modulation ``b 6 D`` in float32, b = B or 1.
+            rotary_emb: Cosines and sines of the N tokens.
+            person_masks: ``3 S`` where two people speak, else None: then no reference map is made.
+
+        Returns:
+            ``B N D``.
+        """
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
+            self.scale_shift_table.float() + modulation
+        ).chunk(6, dim=1)
+        normed = modulated_norm(hidden_states, scale, shift, self.eps)
+        attended, reference_map = self.attn1(normed, rotary_emb=rotary_emb, person_masks=person_masks)
+        hidden_states = gated_residual(hidden_states, attended, gate)
+
+        normed = self.norm2(hidden_states)
+        hidden_states = hidden_states + self.attn2(
+            normed, text_hidden_states, image_hidden_states=image_hidden_states
+        )
+
+        normed = self.norm_audio(hidden_states)
+        labels = None if reference_map is None else video_labels(reference_map)
+        hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels)
+
+        normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps)
+        return gated_residual(hidden_states, self.ffn(normed), ffn_gate)
+
+
+# diffusers' caches (FirstBlockCache, MagCache) find out from here what a block returns
+TransformerBlockRegistry.register(
+    MultiTalkTransformerBlock,
+    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
+)
+
+
+class MultiTalkTransformer(WanTransformer3DModel):
+    """The 18.9 B-parameter transformer of MultiTalk (REFERENCE, section 3).
+
+    What depends on the prompt, the picture or the sound alone is projected once by :meth:`project_text`,
+    :meth:`project_image` and :meth:`project_audio`; :meth:`forward` takes the projections.
+
+    Args:
+        patch_size, num_attention_heads, ..., rope_max_seq_len: As in diffusers' ``WanTransformer3DModel``.
+        text_len: Text tokens a context is padded to with zeros.
+        audio_window: Neighbouring audio features per video frame.
+        audio_layers: Hidden layers of the audio encoder per feature.
+        audio_channels: Their width.
+        audio_hidden_dim: Width of the audio projection's hidden layers.
+        audio_tokens: Audio tokens per latent frame and person.
+        audio_dim: Width of an audio token.
+    """
+
+    _no_split_modules = ["MultiTalkTransformerBlock"]
+    _repeated_blocks = ["MultiTalkTransformerBlock"]
+    # names of modules that stay in float32 in a half-precision model: the norms, and the path of the timestep,
+    # which is computed once a step and shifts every token
+    _keep_in_fp32_modules = [
+        "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
+    ]  # fmt: skip
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, ...] = (1, 2, 2),
+        num_attention_heads: int = 40,
+        attention_head_dim: int = 128,
+        in_channels: int = 36,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        text_len: int = 512,
+        freq_dim: int = 256,
+        ffn_dim: int = 13824,
+        num_layers: int = 40,
+        eps: float = 1e-6,
+        image_dim: int = 1280,
+        rope_max_seq_len: int = 1024,
+        audio_window: int = 5,
+        audio_layers: int = 12,
+        audio_channels: int = 768,
+        audio_hidden_dim: int = 512,
+        audio_tokens: int = 32,
+        audio_dim: int = 768,
+    ) -> None:
+        dim = num_attention_heads * attention_head_dim
+        # the parent builds everything but the blocks and the rotary table, which are ours
+        config = dict(self._internal_dict)
+        super().__init__(
+            patch_size=patch_size,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            text_dim=text_dim,
+            freq_dim=freq_dim,
+            ffn_dim=ffn_dim,
+            num_layers=0,
+            eps=eps,
+            image_dim=image_dim,
+            added_kv_proj_dim=dim,
+            rope_max_seq_len=rope_max_seq_len,
+        )
+        self._internal_dict = type(self._internal_dict)()
+        self.register_to_config(**{key: value for key, value in config.items() if not key.startswith("_")})
+        self.rope = VideoRotaryEmbedding(attention_head_dim, patch_size, rope_max_seq_len)
+        self.blocks = nn.ModuleList(
+            MultiTalkTransformerBlock(dim, ffn_dim, num_attention_heads, eps, audio_dim)
+            for _ in range(num_layers)
+        )
+        self.audio_projection = AudioProjection(
+            audio_window, audio_layers, audio_channels, audio_hidden_dim, audio_tokens, audio_dim
+        )
+        for norm in (
+            self.condition_embedder.image_embedder.norm1,
+            self.condition_embedder.image_embedder.norm2,
+        ):
+            norm.eps = 1e-5
+
+    def project_text(self, context: torch.Tensor) -> torch.Tensor:
+        """Pad a text context ``B n text_dim`` with zeros to text_len and project it: ``B text_len D``."""
+        padded = F.pad(context.to(self.compute_dtype), (0, 0, 0, self.config.text_len - context.shape[1]))
+        return self.condition_embedder.text_embedder(padded)
+
+    def project_image(self, features: torch.Tensor) -> torch.Tensor:
+        """Project CLIP features ``B 257 image_dim`` to ``B 257 D``."""
+        return self.condition_embedder.image_embedder(features.to(self.compute_dtype))
+
+    def project_audio(self, audio: torch.Tensor) -> torch.Tensor:
+        """Project audio windows ``P F W L C`` of one clip to tokens ``1 T (P*audio_tokens) audio_dim``."""
+        return self.audio_projection(audio.to(self.compute_dtype)).unsqueeze(0)
+
+    def time_embedding(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed timesteps.
+
+        Args:
+            timestep: ``B``, in 0..1000.
+
+        Returns:
+            The embedding ``B D`` (for the output layer) and the modulation ``B 6 D`` (for the blocks), float32.
+        """
+        embedder = self.condition_embedder
+        frequencies = embedder.timesteps_proj(timestep)
+        embedding = embedder.time_embedder(frequencies.to(embedder.time_embedder.linear_1.weight.dtype))
+        modulation = embedder.time_proj(F.silu(embedding).to(embedder.time_proj.weight.dtype))
+        return embedding.float(), modulation.float().unflatten(1, (6, -1))
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        text_hidden_states: torch.Tensor,
+        image_hidden_states: torch.Tensor,
+        audio_hidden_states: torch.Tensor,
+        person_masks: torch.Tensor | None = None,
+        block_residual: torch.Tensor | None = None,
+        return_block_residual: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Predict the velocity.
+
+        Args:
+            hidden_states: Noisy latents and condition, ``B 36 T h w``.
+            timestep: ``B``, or ``1`` for the whole batch (faster), in 0..1000.
+            text_hidden_states: From :meth:`project_text`.
+            image_hidden_states: From :meth:`project_image`.
+            audio_hidden_states: From :meth:`project_audio`: ``B T A C``.
+            person_masks: ``3 S`` at token resolution for two people; None for one, null audio included.
+            block_residual: ``B N D``; where given, it is added instead of running the blocks (TeaCache).
+            return_block_residual: Return what the blocks added as well.
+
+        Returns:
+            The prediction ``B 16 T h w`` in the dtype of the model; with `return_block_residual` a pair.
+        """
+        shape = hidden_states.shape
+        rotary_emb = self.rope(hidden_states)
+        embedding, modulation = self.time_embedding(timestep)
+        tokens = self.patch_embedding(hidden_states.to(self.compute_dtype))
+        tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # B N D
+        if block_residual is not None:
+            output = tokens + block_residual
+        else:
+            output = tokens
+            conditions = (
+                text_hidden_states,
+                image_hidden_states,
+                audio_hidden_states,
+                modulation,
+                rotary_emb,
+            )
+            for block in self.blocks:
+                output = self._run_block(block, output, conditions, person_masks)
+        sample = self._project_out(output, embedding, shape)
+        return (sample, output - tokens) if return_block_residual else sample
+
+    def _run_block(
+        self, block: nn.Module, hidden_states: torch.Tensor, conditions: tuple[Any, ...], person_masks: Any
+    ) -> torch.Tensor:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(block, hidden_states, *conditions, person_masks)
+        return block(hidden_states, *conditions, person_masks)
+
+    def _project_out(
+        self, hidden_states: torch.Tensor, embedding: torch.Tensor, shape: torch.Size
+    ) -> torch.Tensor:
+        """Norm, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
+        shift, scale = (self.scale_shift_table.float() + embedding.unsqueeze(1)).chunk(2, dim=1)
+        normed = modulated_norm(hidden_states, scale, shift, self.config.eps)
+        patches = self.proj_out(normed)
+        grid = [size // patch for size, patch in zip(shape[2:], self.config.patch_size, strict=True)]
+        patches = patches.unflatten(2, (*self.config.patch_size, -1)).unflatten(1, grid)
+        # B T h w (1 2 2) C -> B C T 1 h 2 w 2
+        patches = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return patches.reshape(shape[0], -1, *shape[2:])
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype the blocks compute in; the norms and the timestep's path may be kept in float32."""
+        return self.patch_embedding.weight.dtype
+
+    @property
+    def patch_area(self) -> int:
+        """Latent pixels a token covers in its frame."""
+        return math.prod(self.config.patch_size[1:])
