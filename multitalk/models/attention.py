@@ -91,9 +91,9 @@ class SelfAttentionProcessor:
 
 
 class CrossAttentionProcessor:
-    """Wan's image-to-video cross attention: text and image attended apart and summed before the output layer.
+    """Wan's image-to-video cross attention: text and image attended apart, summed before the output layer.
 
-    diffusers' own processor cuts one concatenated context at 512 text tokens; here the two come apart, of any length.
+    diffusers' own processor cuts one concatenated context at 512 text tokens; here the two come apart.
     """
 
     _attention_backend: Any = None

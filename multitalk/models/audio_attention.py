@@ -1,4 +1,4 @@
-"""Audio cross-attention: each latent frame listens to its own stretch of sound, each person to their own voice."""
+"""Audio cross-attention: a latent frame listens to its own stretch of sound, a person to their own voice."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from .rotary import apply_rotary, label_rotary_table
 
-# Label positions of L-RoPE (REFERENCE, section 3): the range each class of video token is spread over, and the
-# point where each person's audio tokens sit.
+# Label positions of L-RoPE (REFERENCE, section 3): the range each class of video token is spread over, and
+# the point where each person's audio tokens sit.
 PERSON_LABEL_RANGES = ((0.0, 4.0), (20.0, 24.0))
 BACKGROUND_LABEL = 12.0
 AUDIO_LABELS = (2.0, 22.0)
@@ -69,7 +69,9 @@ class AudioAttentionProcessor:
 
 
 class AudioCrossAttention(nn.Module, AttentionModuleMixin):
-    """The S video tokens of a latent frame attend to that frame's audio tokens (upstream ``SingleStreamMultiAttention``).
+    """The S video tokens of a latent frame attend to that frame's audio tokens.
+
+    Upstream's name is ``SingleStreamMultiAttention``.
 
     Args:
         dim: Width of the video tokens.
@@ -100,7 +102,7 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
 
         Args:
             hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
-            audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens, then person 2's.
+            audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens and person 2's.
             labels: Label positions ``B N`` of the video tokens, or None for one person.
 
         Returns:

@@ -45,7 +45,7 @@ class AudioProjection(nn.Module):
             audio: ``P F W L C``: people, video frames (4n+1), window, encoder layers, channels.
 
         Returns:
-            Tokens ``T (P*tokens) dim``: the people's tokens side by side for each of the T = n+1 latent frames.
+            Tokens ``T (P*tokens) dim``: the people's tokens side by side in each of T = n+1 latent frames.
         """
         people = audio.shape[0]
         first, later = audio[:, :1], audio[:, 1:].unflatten(1, (-1, FRAMES_PER_LATENT))

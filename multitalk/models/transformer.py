@@ -26,7 +26,7 @@ def modulated_norm(
 
     Args:
         hidden_states: ``B N D``.
-        scale, shift: ``b 1 D`` float32 with b = B, or 1 for the whole batch: then one fused kernel does it all.
+        scale, shift: ``b 1 D`` float32 with b = B, or 1 for the whole batch: then one kernel does it all.
         eps: Added to the variance.
     """
     dim = hidden_states.shape[-1]
@@ -43,7 +43,7 @@ def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torc
 
 
 class MultiTalkTransformerBlock(WanTransformerBlock):
-    """A Wan block with audio cross-attention between the cross-attention and the feed-forward (REFERENCE, section 3).
+    """A Wan block with audio cross-attention before the feed-forward (REFERENCE, section 3).
 
     Args:
         dim: Width of the video tokens.
@@ -131,8 +131,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
 
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
-    # names of modules that stay in float32 in a half-precision model: the norms, and the path of the timestep,
-    # which is computed once a step and shifts every token
+    # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which is
+    # computed once a step and shifts every token
     _keep_in_fp32_modules = [
         "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
     ]  # fmt: skip
@@ -214,7 +214,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             timestep: ``B``, in 0..1000.
 
         Returns:
-            The embedding ``B D`` (for the output layer) and the modulation ``B 6 D`` (for the blocks), float32.
+            The embedding ``B D`` for the output layer and the modulation ``B 6 D`` for the blocks, float32.
         """
         embedder = self.condition_embedder
         frequencies = embedder.timesteps_proj(timestep)
