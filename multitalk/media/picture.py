@@ -1,0 +1,96 @@
+"""Reading the one picture a video starts from."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from multitalk.errors import InvalidInput
+from multitalk.media.files import open_file
+
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 16
+# Formats that are pictures all the way through: PIL would hand EPS and PDF to another program, for example.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+
+
+def read_picture(source: Any, field: str = "image") -> Image.Image:
+    """Reads a picture, turned the way its camera says.
+
+    Args:
+        source: A path, a file's bytes, or a PIL image.
+        field: What an error calls it.
+
+    Returns:
+        An RGB picture of its own (never the caller's object); the first one of an animation.
+
+    Raises:
+        InvalidInput: It can't be read, has a side below 16 pixels, or more than 64 megapixels (found out from
+            its header, before it is decoded).
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, "the picture", field)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if not len(source):
+            raise InvalidInput(f"{field} is empty (0 bytes), but must be a picture file.", field)
+        return _read(io.BytesIO(source), f"{len(source)} bytes", field)
+    if isinstance(source, (str, Path)):
+        with open_file(source, field, "picture") as file:
+            return _read(file, repr(str(source)), field)
+    raise InvalidInput(
+        f"{field} is a {type(source).__name__}, but must be a path, a file's bytes, or a PIL image.", field
+    )
+
+
+def _read(file: Any, name: str, field: str) -> Image.Image:
+    with warnings.catch_warnings():
+        # PIL warns of large pictures; ours is the stricter limit, and says so in a sentence.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                return _decode(picture, name, field)
+        except InvalidInput:
+            raise
+        except Image.DecompressionBombError:
+            raise InvalidInput(_too_large(name, field), field) from None
+        except Exception:  # a decoder fed with arbitrary bytes raises all kinds of errors
+            raise InvalidInput(_unreadable(name, field), field) from None
+
+
+def _decode(picture: Image.Image, name: str, field: str) -> Image.Image:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise InvalidInput(_too_large(f"{name}, {width}x{height}", field), field)
+    if min(width, height) < MIN_SIDE:
+        raise InvalidInput(
+            f"{field} ({name}) is {width}x{height} pixels, but each side must have {MIN_SIDE} or more.",
+            field,
+        )
+    try:
+        picture.load()
+        upright = _upright(picture)
+        if upright.mode.startswith("I;16"):  # PIL would clip 16-bit values at 255 instead of scaling them
+            upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
+        return upright.convert("RGB")
+    except Exception:
+        raise InvalidInput(_unreadable(name, field), field) from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged camera data doesn't make the picture itself unusable
+        return picture
+
+
+def _too_large(name: str, field: str) -> str:
+    return f"{field} ({name}) has more than {MAX_PIXELS // 1_000_000} megapixels, the most that is accepted."
+
+
+def _unreadable(name: str, field: str) -> str:
+    return f"{field} ({name}) can't be read as a picture: use an undamaged PNG, JPEG or WebP file."

@@ -1,0 +1,219 @@
+"""Video out: one H.264 encode while frames arrive, with the user's own sound beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import uuid
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from multitalk.errors import InvalidInput, MultiTalkError
+from multitalk.media.sound import Sound, resample
+
+AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+# What an mp4 keeps under well-known names, which players and PyAV's ``container.metadata`` show.
+TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})
+
+
+class VideoWriter:
+    """Writes an mp4 in one pass; memory doesn't grow with the video's length.
+
+    The file appears under its name only when it is complete: until then it lies beside it under a
+    temporary name, which is removed when the ``with`` block ends with an exception.
+
+    Args:
+        path: The mp4 to write; an existing file is replaced.
+        width, height: Size in pixels, even.
+        fps: Frames per second.
+        sound: The file's sound, whole; None for a silent film. It keeps its rate and channels where AAC has
+            them: other rates go to the next lower one that exists, more than 8 channels to stereo.
+        crf: x264's constant quality, lower is better.
+        metadata: Tags for the file: title, comment, artist, date, description, copyright, genre.
+
+    Raises:
+        InvalidInput: The target's folder doesn't exist or can't be written to.
+
+    Example:
+        >>> with VideoWriter("out.mp4", 832, 480, sound=sound) as writer:
+        ...     for clip in pipe.stream(request):
+        ...         writer.write(clip.frames)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        fps: int = 25,
+        sound: Sound | None = None,
+        crf: float = 18,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        if width % 2 or height % 2 or width <= 0 or height <= 0:
+            raise ValueError(f"the size {width}x{height} isn't even, as 4:2:0 colour needs it")
+        if unknown := set(metadata or {}) - TAGS:
+            raise ValueError(f"an mp4 has no tags {sorted(unknown)}, only {sorted(TAGS)}")
+        self.path = check_target(path)
+        self.width, self.height, self.fps = width, height, fps
+        self.frames = 0
+        self._crf = crf
+        self._metadata = dict(metadata or {})
+        self._sound = None if sound is None or not len(sound.samples) else fit_for_aac(sound)
+        self._sound_position = 0
+        self._temporary = self.path.with_name(f".{self.path.name[:80]}.{uuid.uuid4().hex[:12]}.part")
+
+    def __enter__(self) -> VideoWriter:
+        self._container = self._checked(
+            lambda: av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
+        )
+        try:
+            self._container.metadata.update(self._metadata)
+            self._video = self._add_video()
+            self._audio = None if self._sound is None else self._add_audio(self._sound)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, frames: Any) -> None:
+        """Encodes frames and the sound that belongs to them.
+
+        Args:
+            frames: uint8 ``[T, height, width, 3]``, RGB: an array, or a tensor on any device.
+        """
+        array = frames.cpu().numpy() if hasattr(frames, "cpu") else np.asarray(frames)
+        if array.dtype != np.uint8 or array.shape[1:] != (self.height, self.width, 3):
+            raise ValueError(
+                f"frames are {array.dtype} {array.shape}, not uint8 T {self.height} {self.width} 3"
+            )
+        for image in array:
+            self._checked(lambda image=image: self._write_frame(image))  # type: ignore[misc]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._discard()
+            return
+        try:
+            if not self.frames:
+                raise MultiTalkError(f"no frame was made for {self.path.name!r}.")
+            self._checked(self._finish)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _add_video(self) -> VideoStream:
+        stream = self._container.add_stream("libx264", rate=self.fps, options={"crf": str(self._crf)})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        context = stream.codec_context
+        context.color_range = ColorRange.MPEG
+        context.colorspace = Colorspace.ITU709
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+        return stream
+
+    def _add_audio(self, sound: Sound) -> AudioStream:
+        stream = self._container.add_stream("aac", rate=sound.rate, layout=AAC_LAYOUTS[sound.channels])
+        assert isinstance(stream, AudioStream)
+        # Speech is transparent well below this; AAC's frames hold at most 6 bits a sample and channel.
+        stream.bit_rate = min(96_000, 4 * sound.rate) * sound.channels
+        return stream
+
+    def _write_frame(self, image: np.ndarray) -> None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
+        self._container.mux(self._video.encode(frame))
+        self.frames += 1
+        # The muxer holds packets back until the other stream has caught up, so the sound goes along.
+        self._write_sound(until=math.ceil(self.frames / self.fps * self._sound.rate) if self._sound else 0)
+
+    def _write_sound(self, until: int) -> None:
+        """Encodes whole AAC frames until sample ``until`` is reached; the sound's last one may be short."""
+        if self._sound is None or self._audio is None:
+            return
+        until = min(until, len(self._sound.samples))
+        size = self._audio.codec_context.frame_size or 1024
+        while self._sound_position < until:
+            start = self._sound_position
+            part = self._sound.samples[start : start + size]
+            frame = av.AudioFrame.from_ndarray(
+                part.reshape(1, -1), format="flt", layout=AAC_LAYOUTS[self._sound.channels]
+            )
+            frame.sample_rate, frame.pts = self._sound.rate, start
+            frame.time_base = Fraction(1, self._sound.rate)
+            self._container.mux(self._audio.encode(frame))
+            self._sound_position = start + len(part)
+
+    def _finish(self) -> None:
+        if self._sound is not None and self._audio is not None:
+            self._write_sound(until=len(self._sound.samples))
+            self._container.mux(self._audio.encode(None))
+        self._container.mux(self._video.encode(None))
+        self._container.close()
+        os.replace(self._temporary, self.path)
+
+    def _discard(self) -> None:
+        """Closes and removes the unfinished file."""
+        # The file goes anyway, and the error that led here matters more than one while closing.
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            self._container.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _checked(self, work: Callable[[], Any]) -> Any:
+        """Runs ``work``; the file system's refusals (a full disk, say) become one sentence."""
+        try:
+            return work()
+        except OSError as error:
+            reason = error.strerror or error
+            raise MultiTalkError(f"{str(self.path)!r} can't be written: {reason}.") from error
+
+
+def check_target(path: str | Path) -> Path:
+    """Whether a video can be written there; cheap, so that it can be asked before any model runs.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidInput: Its folder doesn't exist or isn't writable, or it is a folder itself.
+    """
+    target = Path(path)
+    folder = target.parent
+    if not target.name:
+        raise InvalidInput(f"the output {str(path)!r} has no file name.", "path")
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"the output folder {str(folder)!r} doesn't exist: create it, or choose another.", "path"
+        )
+    if target.is_dir():
+        raise InvalidInput(
+            f"the output {str(target)!r} is a folder: give a file name such as out.mp4.", "path"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(f"the output folder {str(folder)!r} isn't writable: choose another.", "path")
+    return target
+
+
+def fit_for_aac(sound: Sound) -> Sound:
+    """The sound at a rate and with a channel count that AAC has; unchanged where it has them already."""
+    if sound.channels > max(AAC_LAYOUTS):
+        pair = [sound.samples[:, side::2].mean(axis=1, dtype=np.float32) for side in (0, 1)]
+        sound = Sound(np.stack(pair, axis=1), sound.rate)
+    return resample(sound, max((rate for rate in AAC_RATES if rate <= sound.rate), default=AAC_RATES[0]))
