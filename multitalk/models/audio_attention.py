@@ -82,6 +82,7 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
     _default_processor_cls = AudioAttentionProcessor
     _available_processors = [AudioAttentionProcessor]
     _supports_qkv_fusion = False
+    processor: Any
 
     def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import FrozenDict, register_to_config
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
@@ -131,8 +131,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
 
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
-    # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which is
-    # computed once a step and shifts every token
+    # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which
+    # is computed once a step and shifts every token
     _keep_in_fp32_modules = [
         "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
     ]  # fmt: skip
@@ -161,8 +161,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
         audio_dim: int = 768,
     ) -> None:
         dim = num_attention_heads * attention_head_dim
+        own_config = FrozenDict(self.config)
         # the parent builds everything but the blocks and the rotary table, which are ours
-        config = dict(self._internal_dict)
         super().__init__(
             patch_size=patch_size,
             num_attention_heads=num_attention_heads,
@@ -178,8 +178,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             added_kv_proj_dim=dim,
             rope_max_seq_len=rope_max_seq_len,
         )
-        self._internal_dict = type(self._internal_dict)()
-        self.register_to_config(**{key: value for key, value in config.items() if not key.startswith("_")})
+        self._internal_dict = own_config  # the parent has registered its own arguments over ours
         self.rope = VideoRotaryEmbedding(attention_head_dim, patch_size, rope_max_seq_len)
         self.blocks = nn.ModuleList(
             MultiTalkTransformerBlock(dim, ffn_dim, num_attention_heads, eps, audio_dim)
@@ -222,7 +221,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
         modulation = embedder.time_proj(F.silu(embedding).to(embedder.time_proj.weight.dtype))
         return embedding.float(), modulation.float().unflatten(1, (6, -1))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: torch.Tensor,
         timestep: torch.Tensor,

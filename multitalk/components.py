@@ -1,0 +1,73 @@
+"""The parts of the model, loaded from a baked weights folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .hardware import HardwarePlan
+from .weights.store import (
+    WeightsFolder,
+    load_audio_encoder,
+    load_image_encoder,
+    load_text_encoder,
+    load_transformer,
+    load_vae,
+)
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+    from transformers import (
+        CLIPVisionModel,
+        PreTrainedTokenizerBase,
+        UMT5EncoderModel,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Model,
+    )
+
+    from .models.transformer import MultiTalkTransformer
+
+
+@dataclass(frozen=True)
+class Components:
+    """The networks and what turns raw input into theirs.
+
+    Attributes:
+        transformer: Predicts the velocity.
+        vae: Between frames and latents, float32.
+        text_encoder, tokenizer: For the prompt.
+        image_encoder: CLIP, without its last block.
+        audio_encoder, feature_extractor: For the sound, float32.
+    """
+
+    transformer: MultiTalkTransformer
+    vae: AutoencoderKLWan
+    text_encoder: UMT5EncoderModel
+    tokenizer: PreTrainedTokenizerBase
+    image_encoder: CLIPVisionModel
+    audio_encoder: Wav2Vec2Model
+    feature_extractor: Wav2Vec2FeatureExtractor
+
+
+def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
+    """Load every part once, straight to its device.
+
+    Raises:
+        WeightsError: A file is missing or doesn't fit.
+    """
+    import torch
+
+    device, dtype = plan.device, plan.dtype
+    transformer = load_transformer(folder, device, dtype)
+    transformer.set_attention_backend(plan.attention_backend)
+    text_encoder, tokenizer = load_text_encoder(folder, device, dtype)
+    audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
+    return Components(
+        transformer=transformer,
+        vae=load_vae(folder, device, torch.float32),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        image_encoder=load_image_encoder(folder, device, dtype),
+        audio_encoder=audio_encoder,
+        feature_extractor=feature_extractor,
+    )

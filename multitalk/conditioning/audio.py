@@ -1,0 +1,81 @@
+"""The sound: loudness, and what wav2vec2 hears at 25 features a second."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+FPS = 25
+SAMPLE_RATE = 16000
+TARGET_LOUDNESS = -23.0  # LUFS, EBU R 128
+_LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one
+
+
+def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Resample mono float32 samples to 16 kHz with librosa's default resampler (another moves the embedding)."""
+    if rate == SAMPLE_RATE:
+        return samples
+    import librosa
+
+    return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+
+
+def normalize_loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Bring mono samples to -23 LUFS; silence, whose loudness has no number, stays as it is.
+
+    Args:
+        samples: ``n`` float32. Sounds shorter than the meter's 0.4 s block are repeated for measuring.
+        rate: Samples per second.
+    """
+    import pyloudnorm
+
+    block = math.ceil(_LOUDNESS_BLOCK * rate) + 1
+    measured = samples if len(samples) >= block else np.resize(samples, block)
+    with np.errstate(divide="ignore"):  # the loudness of silence is minus infinity
+        loudness = pyloudnorm.Meter(rate).integrated_loudness(measured)
+    if not abs(loudness) <= 100:
+        return samples
+    return pyloudnorm.normalize.loudness(samples, loudness, TARGET_LOUDNESS).astype(np.float32)
+
+
+def feature_count(samples: int) -> int:
+    """Features (video frames) in so many samples at 16 kHz, counted in floating point as the reference does."""
+    return int(samples / SAMPLE_RATE * FPS)
+
+
+def encode_audio(
+    audio_encoder: Wav2Vec2Model, feature_extractor: Wav2Vec2FeatureExtractor, samples: np.ndarray
+) -> torch.Tensor:
+    """Encode a whole track: every hidden layer, one feature per video frame.
+
+    The convolutional features (50 a second) are interpolated to 25 a second before the transformer.
+
+    Args:
+        audio_encoder: wav2vec2.
+        feature_extractor: Its normalisation.
+        samples: ``n`` float32 at 16 kHz.
+
+    Returns:
+        ``F L C`` on the CPU, in the encoder's dtype: frames, layers, channels.
+    """
+    frames = feature_count(len(samples))
+
+    def interpolate(module: torch.nn.Module, inputs: tuple, features: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(features, size=frames, mode="linear", align_corners=True)
+
+    values = feature_extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
+    hook = audio_encoder.feature_extractor.register_forward_hook(interpolate)
+    try:
+        output = audio_encoder(
+            values.to(device=audio_encoder.device, dtype=audio_encoder.dtype), output_hidden_states=True
+        )
+    finally:
+        hook.remove()
+    return torch.cat(output.hidden_states[1:]).transpose(0, 1).cpu()

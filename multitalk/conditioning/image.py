@@ -1,0 +1,85 @@
+"""The picture: cut to the video's size, and what CLIP sees of a frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel
+
+CLIP_SIDE = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class CoverCrop:
+    """How a picture is enlarged or reduced to cover the target, and where the target is cut out of it.
+
+    The same cut applies to the picture and to the masks of the people in it. Sizes are in pixels.
+    """
+
+    height: int
+    width: int
+    resized_height: int
+    resized_width: int
+    top: int
+    left: int
+
+    @classmethod
+    def of(cls, image_height: int, image_width: int, height: int, width: int) -> CoverCrop:
+        """The cut of a picture for a target size (REFERENCE, section 4: image)."""
+        scale = max(height / image_height, width / image_width)
+        resized_height, resized_width = math.ceil(scale * image_height), math.ceil(scale * image_width)
+        top, left = round((resized_height - height) / 2), round((resized_width - width) / 2)
+        return cls(height, width, resized_height, resized_width, top, left)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the target in the resized picture."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
+def prepare_image(image: Image.Image, height: int, width: int) -> torch.Tensor:
+    """Resize and crop a picture to the video's size.
+
+    Args:
+        image: 8-bit RGB. PIL's bilinear filter is the reference's; torch's differs by 5e-3.
+        height: Of the video.
+        width: Of the video.
+
+    Returns:
+        ``3 H W`` float32 in [-1, 1].
+    """
+    crop = CoverCrop.of(image.height, image.width, height, width)
+    resized = image.resize((crop.resized_width, crop.resized_height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(resized.crop(crop.box))).permute(2, 0, 1)
+    return (pixels.float() / 255 - 0.5) * 2
+
+
+def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.Tensor:
+    """CLIP features of one frame: the tokens after the last block the encoder holds, without a final norm.
+
+    The published encoder's last block is never used, so the baked one ends before it (REFERENCE, section 4).
+
+    Args:
+        image_encoder: transformers' vision model.
+        frame: ``3 H W`` in [-1, 1].
+
+    Returns:
+        ``1 257 C`` in the encoder's dtype.
+    """
+    resized = F.interpolate(
+        frame[None].float(), size=(CLIP_SIDE, CLIP_SIDE), mode="bicubic", align_corners=False
+    )
+    mean, std = (resized.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    pixels = ((resized * 0.5 + 0.5) - mean) / std
+    pixels = pixels.to(device=image_encoder.device, dtype=image_encoder.dtype)
+    return image_encoder(pixel_values=pixels).last_hidden_state

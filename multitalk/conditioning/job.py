@@ -1,0 +1,185 @@
+"""A request's raw input as tensors: what is made once per job."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..media.mix import in_order, soundtrack, together, trim
+from ..media.sound import Sound
+from ..presets import Preset, SamplingSettings, settings_for
+from ..sampling.guidance import Branch, needed_branches
+from .audio import encode_audio, feature_count, normalize_loudness, to_model_rate
+from .image import prepare_image
+from .people import person_masks, token_masks
+from .size import choose_size, resolution_of
+from .text import encode_prompt
+from .timeline import AudioTimeline, ClipPlan, count_frames, plan_clips
+
+if TYPE_CHECKING:
+    from ..components import Components
+    from ..progress import JobMonitor
+    from ..request import GenerationRequest
+
+MAX_DRAWN_SEED = 2**32
+
+
+@dataclass(frozen=True)
+class JobConditions:
+    """What all clips of a job share.
+
+    Attributes:
+        width, height: Of the video in pixels.
+        resolution: "480p" or "720p".
+        frames: Of the whole video.
+        clips: How it is cut.
+        seed: Of the random numbers, drawn if the request left it open.
+        settings: Sampling settings, complete.
+        branches: Guidance branches of every step.
+        image: The picture as cropped, ``3 H W`` float32 in [-1, 1], on the model's device.
+        person_masks: ``3 S`` for two people, None for one.
+        text: Projected contexts ``1 text_len D``: True is the prompt, False the negative prompt where needed.
+        timeline: The people's audio features.
+        soundtrack: The user's own sound for the file.
+        metadata: What the file tells about itself.
+    """
+
+    width: int
+    height: int
+    resolution: str
+    frames: int
+    clips: list[ClipPlan]
+    seed: int
+    settings: SamplingSettings
+    branches: tuple[Branch, ...]
+    image: torch.Tensor
+    person_masks: torch.Tensor | None
+    text: dict[bool, torch.Tensor]
+    timeline: AudioTimeline
+    soundtrack: Sound
+    metadata: dict[str, str]
+
+
+def prepare_job(
+    request: GenerationRequest, components: Components, preset: Preset, monitor: JobMonitor
+) -> JobConditions:
+    """Encode what is the same for every clip: text, picture, people and sound.
+
+    Args:
+        request: The job.
+        components: The networks.
+        preset: Where settings come from that the request leaves open.
+        monitor: Times the stages.
+
+    Raises:
+        InvalidInput: A speech engine can't say what is asked.
+        Cancelled: The job was cancelled.
+    """
+    transformer = components.transformer
+    height, width = choose_size(request.size, request.image.height, request.image.width)
+    resolution = resolution_of(height, width)
+    settings = settings_for(
+        preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
+    )
+    branches = needed_branches(settings.text_guidance, settings.audio_guidance)
+
+    with monitor.stage("text"):
+        text = {
+            wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
+            for wanted in sorted({branch.text for branch in branches}, reverse=True)
+        }
+    with monitor.stage("audio"):
+        voices, turns = gather_voices(request)
+        tracks = arrange_model_tracks(voices, turns)
+        embeddings = []
+        for track in tracks:
+            monitor.check_cancelled()
+            embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
+    features = feature_count(len(tracks[0]))
+    sound = file_sound(voices, turns)
+    frames = count_frames(sound.seconds, features, request.max_seconds)
+    with monitor.stage("image"):
+        image = prepare_image(request.image, height, width).to(transformer.device)
+        masks = None
+        if len(tracks) > 1:
+            latent_masks = person_masks(
+                request.image.height, request.image.width, height, width, request.boxes
+            )
+            masks = token_masks(latent_masks).to(transformer.device)
+    seed = secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed
+    return JobConditions(
+        width=width,
+        height=height,
+        resolution=resolution,
+        frames=frames,
+        clips=plan_clips(frames, features, request.frames_per_clip, request.motion_frames),
+        seed=seed,
+        settings=settings,
+        branches=branches,
+        image=image,
+        person_masks=masks,
+        text=text,
+        timeline=AudioTimeline(
+            torch.stack(embeddings), request.frames_per_clip, transformer.config.audio_window
+        ),
+        soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
+        metadata=describe_job(preset, settings, seed),
+    )
+
+
+def gather_voices(request: GenerationRequest) -> tuple[list[Sound], str]:
+    """Each person's sound, uploaded or spoken, person 1 first, and how the sounds follow each other."""
+    sounds = dict(request.audio or {})
+    turns = request.turns
+    if request.speech is not None:
+        from ..speech import speak
+
+        spoken = speak(request.speech)
+        if not sounds:
+            turns = "together"  # a script's turns are in its tracks already
+        sounds = {**spoken, **sounds}
+    return [sounds[person] for person in sorted(sounds)], turns
+
+
+def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
+    """What the audio encoder hears: mono, 16 kHz, -23 LUFS each, all of one length.
+
+    Args:
+        voices: One or two people's sounds.
+        turns: "together" or "in_order".
+    """
+    tracks = [normalize_loudness(to_model_rate(voice.mono(), voice.rate)) for voice in voices]
+    if len(tracks) == 1:
+        return tracks
+    first, second = tracks
+    if turns == "in_order":
+        return [np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))]
+    length = max(len(first), len(second))
+    return [np.pad(track, (0, length - len(track))) for track in tracks]
+
+
+def file_sound(voices: list[Sound], turns: str) -> Sound:
+    """The sound of the file: the user's own, mixed where there are two."""
+    if len(voices) == 1:
+        return voices[0]
+    arrange = in_order if turns == "in_order" else together
+    return soundtrack(list(arrange(*voices)))
+
+
+def describe_job(preset: Preset, settings: SamplingSettings, seed: int) -> dict[str, str]:
+    """Tags for the file: what it was made with."""
+    description = {"preset": preset.name, "seed": seed, **asdict(settings)}
+    return {"title": "MultiTalk", "comment": json.dumps(description)}
+
+
+def _project_prompt(prompt: str, components: Components) -> torch.Tensor:
+    transformer = components.transformer
+    context = encode_prompt(
+        components.text_encoder, components.tokenizer, prompt, transformer.config.text_len
+    )
+    return transformer.project_text(context)

@@ -1,0 +1,296 @@
+"""MultiTalkPipeline: a picture and voices in, a talking video out, clip by clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .components import Components, load_components
+from .conditioning.audio import FPS
+from .conditioning.condition import make_condition
+from .conditioning.image import encode_image
+from .conditioning.job import JobConditions, prepare_job
+from .conditioning.timeline import ClipPlan
+from .hardware import HardwarePlan, make_plan
+from .media.video import VideoWriter
+from .models.video_vae import SPATIAL_STRIDE, decode_latents, latent_frames
+from .presets import PRESETS, Preset, SamplingSettings
+from .progress import CancelSignal, JobMonitor, OnProgress
+from .request import GenerationRequest
+from .sampling.color import ColorCorrection
+from .sampling.denoise import BranchConditions, VelocityModel, denoise
+from .sampling.guidance import Branch, make_guidance
+from .sampling.motion import MotionFrames
+from .sampling.schedule import make_timesteps
+from .sampling.teacache import computed_steps
+from .weights.lora import LoraSwitcher
+from .weights.store import WeightsFolder, find_weights
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished piece of the video.
+
+    Attributes:
+        index: Its number, from 0.
+        frames: The frames the clip before hasn't shown, ``T H W 3`` uint8 on the CPU.
+        latents: The clip's final latents, ``C T h w`` float32, motion frames included.
+        seed: What the job's random numbers began from.
+    """
+
+    index: int
+    frames: torch.Tensor
+    latents: torch.Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """A finished video.
+
+    Attributes:
+        path: The mp4 file.
+        frames: Its frames, 25 a second.
+        seconds: Its length.
+        seed: What the job's random numbers began from.
+        timings: Seconds spent per stage.
+    """
+
+    path: Path
+    frames: int
+    seconds: float
+    seed: int
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """What every clip of a job is sampled with."""
+
+    settings: SamplingSettings
+    timesteps: torch.Tensor
+    computed: list[bool] | None
+    generator: torch.Generator
+    color: ColorCorrection
+    apg: bool
+
+
+class MultiTalkPipeline:
+    """Runs jobs, one after another, on models that stay loaded.
+
+    Args:
+        components: The networks.
+        folder: The weights they came from.
+        plan: How they run on this machine.
+    """
+
+    fps = FPS
+
+    def __init__(self, components: Components, folder: WeightsFolder, plan: HardwarePlan) -> None:
+        self.components = components
+        self.folder = folder
+        self.plan = plan
+        self.loras = LoraSwitcher(components.transformer, folder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights_dir: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> MultiTalkPipeline:
+        """Load a pipeline from a baked weights folder.
+
+        Args:
+            weights_dir: The folder; None searches (see :func:`multitalk.weights.store.find_weights`).
+            device: None lets the hardware plan decide.
+            dtype: None lets the hardware plan decide.
+
+        Raises:
+            WeightsError: No folder is found, or a file of it is missing or damaged.
+            InvalidInput: The device doesn't exist here.
+        """
+        folder = WeightsFolder(find_weights(weights_dir))
+        plan = make_plan(device, dtype)
+        return cls(load_components(folder, plan), folder, plan)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        path: str | Path,
+        on_progress: OnProgress | None = None,
+        cancel: CancelSignal | None = None,
+    ) -> GenerationResult:
+        """Make a video file.
+
+        Args:
+            request: The job.
+            path: The mp4 to write; nothing is left there when the job fails or is cancelled.
+            on_progress: Called with a :class:`multitalk.progress.Progress` at every change.
+            cancel: Asked before every model call.
+
+        Raises:
+            InvalidInput: The request doesn't fit these weights, or the file can't be written.
+            Cancelled: `cancel` was set.
+        """
+        monitor = JobMonitor(on_progress, cancel)
+        started = time.monotonic()
+        with torch.inference_mode():
+            job = self._prepare(request, monitor)
+            with VideoWriter(
+                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=job.metadata
+            ) as writer:
+                for clip in self._clips(request, job, monitor):
+                    with monitor.stage("video", clip.index):
+                        writer.write(clip.frames)
+        monitor.timings["total"] = time.monotonic() - started
+        return GenerationResult(Path(path), job.frames, job.frames / FPS, job.seed, dict(monitor.timings))
+
+    def stream(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress | None = None,
+        cancel: CancelSignal | None = None,
+    ) -> Iterator[Clip]:
+        """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
+        monitor = JobMonitor(on_progress, cancel)
+        clips = self._stream(request, monitor)
+        while True:
+            # the mode is this thread's: it must not leak into the caller's code between two clips
+            with torch.inference_mode():
+                clip = next(clips, None)
+            if clip is None:
+                return
+            yield clip
+
+    def _stream(self, request: GenerationRequest, monitor: JobMonitor) -> Iterator[Clip]:
+        yield from self._clips(request, self._prepare(request, monitor), monitor)
+
+    def preset_of(self, request: GenerationRequest) -> Preset:
+        """The preset a request runs with: its own, or what the weights are best at."""
+        return PRESETS[request.preset or self.folder.manifest.default_preset]
+
+    def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
+        preset = self.preset_of(request)
+        self.loras.activate(self.folder.loras_for(preset, request.lora))
+        return prepare_job(request, self.components, preset, monitor)
+
+    def _clips(self, request: GenerationRequest, job: JobConditions, monitor: JobMonitor) -> Iterator[Clip]:
+        """Condition, denoise and decode one clip after the other."""
+        sampler = self._make_sampler(request, job)
+        monitor.start_clips(len(job.clips), sampler.settings.steps, len(job.branches))
+        condition_frames = job.image[:, None]  # 3 n H W
+        for plan in job.clips:
+            with monitor.stage("encode", plan.index):
+                condition = make_condition(
+                    self.components.vae, condition_frames, request.frames_per_clip, monitor.check_cancelled
+                )
+                branches = self._project(job, plan, condition_frames[:, -1])
+            with monitor.stage("denoise", plan.index):
+                latents = self._denoise(
+                    sampler, branches, condition, plan, condition_frames.shape[1], monitor
+                )
+            with monitor.stage("decode", plan.index):
+                frames, condition_frames = self._decode(
+                    latents, plan, sampler.color, request.motion_frames, monitor
+                )
+            yield Clip(plan.index, frames, latents, job.seed)
+            del frames, latents  # not kept while the next clip is made
+        monitor.finished()
+
+    def _make_sampler(self, request: GenerationRequest, job: JobConditions) -> _Sampler:
+        device = self.plan.device
+        timesteps = make_timesteps(job.settings.steps, job.settings.shift).to(device)
+        computed = None
+        if request.teacache is not None:
+            modulations = self.components.transformer.time_embedding(timesteps[:-1])[1]
+            computed = computed_steps(modulations, request.teacache, job.resolution)
+        return _Sampler(
+            settings=job.settings,
+            timesteps=timesteps,
+            computed=computed,
+            generator=torch.Generator(device).manual_seed(job.seed),
+            color=ColorCorrection(job.image, request.color_correction),
+            apg=request.apg,
+        )
+
+    def _project(
+        self, job: JobConditions, plan: ClipPlan, last_frame: torch.Tensor
+    ) -> dict[Branch, BranchConditions]:
+        """The conditions of every guidance branch of a clip, projected once."""
+        transformer = self.components.transformer
+        image = transformer.project_image(encode_image(self.components.image_encoder, last_frame))
+        windows = job.timeline.windows(plan.start).to(self.plan.device)
+        speaking = transformer.project_audio(windows)
+        silent = None
+        branches = {}
+        for branch in job.branches:
+            if not branch.audio and silent is None:
+                silent = transformer.project_audio(torch.zeros_like(windows[:1]))
+            branches[branch] = BranchConditions(
+                text_hidden_states=job.text[branch.text],
+                image_hidden_states=image,
+                audio_hidden_states=speaking if branch.audio else silent,
+                # null audio is one person's, so that branch needs to know nobody apart
+                person_masks=job.person_masks if branch.audio else None,
+            )
+        return branches
+
+    def _denoise(
+        self,
+        sampler: _Sampler,
+        branches: dict[Branch, BranchConditions],
+        condition: torch.Tensor,
+        plan: ClipPlan,
+        known_frames: int,
+        monitor: JobMonitor,
+    ) -> torch.Tensor:
+        model = VelocityModel(self.components.transformer, condition, branches, sampler.computed)
+        channels = self.components.transformer.config.out_channels
+        device = self.plan.device
+        noise = torch.randn(
+            (channels, *condition.shape[1:]), generator=sampler.generator, device=device, dtype=torch.float32
+        )
+        motion = None
+        if plan.index > 0:
+            motion_latents = condition[-channels:, : latent_frames(known_frames)]
+            motion = MotionFrames(motion_latents, sampler.generator)
+        guidance = make_guidance(sampler.settings.text_guidance, sampler.settings.audio_guidance, sampler.apg)
+        return denoise(
+            model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
+        )
+
+    def _decode(
+        self,
+        latents: torch.Tensor,
+        plan: ClipPlan,
+        color: ColorCorrection,
+        motion_frames: int,
+        monitor: JobMonitor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode a clip: its new frames ``T H W 3`` uint8, and its last frames ``3 n H W`` as floats."""
+        height, width = (side * SPATIAL_STRIDE for side in latents.shape[2:])
+        frames = torch.empty(plan.new_frames, height, width, 3, dtype=torch.uint8)
+        tail: list[torch.Tensor] = []
+        position = -plan.skip  # of the group's first frame among the new frames
+        for group in decode_latents(self.components.vae, latents):
+            monitor.check_cancelled()
+            group = color.apply(group)
+            tail = _keep_last([*tail, group], motion_frames)
+            first, last = max(position, 0), min(position + group.shape[1], plan.new_frames)
+            if first < last:
+                kept = group[:, first - position : last - position]
+                frames[first:last] = ((kept + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
+            position += group.shape[1]
+        return frames, torch.cat(tail, dim=1)[:, -motion_frames:]
+
+
+def _keep_last(groups: list[torch.Tensor], frames: int) -> list[torch.Tensor]:
+    """Drop leading groups ``3 f H W`` that the last so many frames don't need."""
+    while sum(group.shape[1] for group in groups[1:]) >= frames:
+        groups = groups[1:]
+    return groups

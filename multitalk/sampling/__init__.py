@@ -1,0 +1,1 @@
+"""From noise to latents: timesteps, guidance, skipped steps, motion frames."""

@@ -1,0 +1,54 @@
+"""Colour correction: frames keep the colours of the picture over any number of clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+class ColorCorrection:
+    """Moves each frame's Lab statistics to those of a reference picture (REFERENCE, section 5).
+
+    Args:
+        reference: The picture ``3 H W`` in [-1, 1].
+        strength: 0 leaves a frame as it is, 1 moves it all the way.
+    """
+
+    def __init__(self, reference: torch.Tensor, strength: float) -> None:
+        self.strength = strength
+        self.statistics = _statistics(_to_lab(_to_image(reference)))
+
+    def apply(self, frames: torch.Tensor) -> torch.Tensor:
+        """Correct frames ``3 f H W`` in [-1, 1], each by its own statistics; same shape, device and dtype."""
+        if self.strength == 0:
+            return frames
+        corrected = [self._correct(_to_image(frame)) for frame in frames.unbind(1)]
+        result = torch.from_numpy(np.stack(corrected)).permute(3, 0, 1, 2) * 2 - 1
+        return result.to(device=frames.device, dtype=frames.dtype)
+
+    def _correct(self, image: np.ndarray) -> np.ndarray:
+        """Correct one image ``H W 3`` in [0, 1], float32."""
+        from skimage import color
+
+        lab = _to_lab(image)
+        moved = np.empty_like(lab)
+        for channel, (target, own) in enumerate(zip(self.statistics, _statistics(lab), strict=True)):
+            scale = target[1] / own[1] if own[1] > 0 else 0.0  # a channel of one value has no spread to scale
+            moved[..., channel] = (lab[..., channel] - own[0]) * scale + target[0]
+        corrected = np.clip(color.lab2rgb(moved), 0, 1)
+        return (1 - self.strength) * image + self.strength * corrected
+
+
+def _to_image(frame: torch.Tensor) -> np.ndarray:
+    return ((frame.float() + 1) / 2).permute(1, 2, 0).cpu().numpy()
+
+
+def _to_lab(image: np.ndarray) -> np.ndarray:
+    from skimage import color
+
+    return color.rgb2lab(image)
+
+
+def _statistics(lab: np.ndarray) -> list[tuple[np.float32, np.float32]]:
+    """Mean and population standard deviation of each channel, summed channel by channel as the reference does."""
+    return [(lab[..., channel].mean(), lab[..., channel].std()) for channel in range(3)]
