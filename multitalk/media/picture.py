@@ -16,7 +16,7 @@ from multitalk.media.files import open_file
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 # Formats that are pictures all the way through: PIL would hand EPS and PDF to another program, for example.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 
 
 def read_picture(source: Any, field: str = "image") -> Image.Image:
@@ -49,10 +49,12 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
 
 def _read(file: Any, name: str, field: str) -> Image.Image:
     with warnings.catch_warnings():
-        # PIL warns of large pictures; ours is the stricter limit, and says so in a sentence.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # PIL warns of large pictures, where ours is the stricter limit, and of odd camera data.
+        warnings.simplefilter("ignore")
         try:
-            with Image.open(file, formats=FORMATS) as picture:
+            Image.init()
+            known = [kind for kind in FORMATS if kind in Image.OPEN]
+            with Image.open(file, formats=known) as picture:
                 return _decode(picture, name, field)
         except InvalidInput:
             raise

@@ -1,0 +1,106 @@
+"""Reading pictures."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multitalk.errors import InvalidInput
+from multitalk.media.picture import read_picture
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that claims a size, with next to no data behind it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
+
+
+def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_formats_path_bytes_and_picture(tmp_path: Path, kind: str) -> None:
+    picture = Image.fromarray(PIXELS)
+    if kind == "GIF":
+        picture = picture.quantize()
+    expected = picture.convert("RGB")
+    content = saved(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    path = tmp_path / "picture.dat"
+    path.write_bytes(content)
+    for source in (content, path, str(path), picture):
+        read = read_picture(source)
+        assert (read.mode, read.size) == ("RGB", (60, 40))
+        np.testing.assert_array_equal(np.asarray(read), np.asarray(expected))
+    assert read_picture(picture) is not picture
+
+
+def test_turned_as_the_camera_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    read = read_picture(saved(Image.fromarray(PIXELS), "PNG", exif=exif))
+    np.testing.assert_array_equal(np.asarray(read), np.rot90(PIXELS, -1))
+
+
+def test_damaged_camera_data_does_not_matter() -> None:
+    read = read_picture(saved(Image.fromarray(PIXELS), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
+    assert read.size == (60, 40)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_modes_become_rgb(mode: str) -> None:
+    assert read_picture(Image.fromarray(PIXELS).convert(mode)).mode == "RGB"
+
+
+def test_sixteen_bit_grey_is_scaled() -> None:
+    grey = np.full((32, 32), 40000, np.uint16)
+    assert np.asarray(read_picture(saved(Image.fromarray(grey), "PNG")))[0, 0].tolist() == [156, 156, 156]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.png", "no such picture file"),
+        (".", "folder"),
+        (b"", "empty"),
+        (b"not a picture", "can't be read"),
+        (saved(Image.fromarray(PIXELS), "PNG")[:400], "can't be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "can't be read"),
+        (png(9000, 9000), "64 megapixels"),
+        (png(12000, 12000), "64 megapixels"),
+        (png(100000, 100000), "64 megapixels"),
+        (saved(Image.new("RGB", (1, 400)), "PNG"), "1x400"),
+        (None, "must be a path"),
+        (Image.new("1", (9000, 9000)), "64 megapixels"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_bad_pictures_are_one_sentence(source: object, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_picture(source)
+    message = str(caught.value)
+    assert words in message
+    assert message.startswith("image")
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert caught.value.field == "image"
