@@ -20,11 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from multitalk.errors import InvalidInput
-from multitalk.media.picture import read_picture
-from multitalk.media.sound import Sound, max_audio_seconds, read_sound
-from multitalk.presets import PRESETS
-from multitalk.request_checks import (
+from .errors import InvalidInput
+from .media.picture import read_picture
+from .media.sound import Sound, max_audio_seconds, read_sound
+from .presets import PRESETS
+from .request_checks import (
     PEOPLE,
     Range,
     check_boxes,

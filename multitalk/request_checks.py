@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from multitalk.errors import InvalidInput
+from .errors import InvalidInput
 
 PEOPLE = ("person1", "person2")
 NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket")

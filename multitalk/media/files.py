@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from multitalk.errors import InvalidInput
+from ..errors import InvalidInput
 
 
 def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from multitalk.media.sound import Sound, resample, silence
+from .sound import Sound, resample, silence
 
 
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:

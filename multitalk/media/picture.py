@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from multitalk.errors import InvalidInput
-from multitalk.media.files import open_file
+from ..errors import InvalidInput
+from .files import open_file
 
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from multitalk.errors import InvalidInput
-from multitalk.media.files import open_file
+from ..errors import InvalidInput
+from .files import open_file
 
 DEFAULT_MAX_AUDIO_SECONDS = 600.0
 MIN_RATE, MAX_RATE = 4_000, 768_000

@@ -1,0 +1,279 @@
+"""The command line: ``python -m multitalk generate | bake | verify | doctor``.
+
+Exit status: 0 done, 1 a failure, or a check that found something, 2 something to change in what was
+asked for, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import Cancelled, InvalidInput, MultiTalkError
+
+if TYPE_CHECKING:
+    from .request import GenerationRequest
+
+PRECISIONS = ("float32", "bf16", "fp8", "int8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The arguments; None takes the process's.
+
+    Returns:
+        The exit status.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except Cancelled:
+        return _fail("cancelled.", args.debug, 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", args.debug, 130)
+    except MultiTalkError as error:
+        return _fail(str(error), args.debug, 2)
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+            return _fail("out of memory: choose a smaller size or fewer frames_per_clip.", args.debug, 1)
+        reason = " ".join(str(error).split())[:300]
+        return _fail(f"{type(error).__name__}: {reason} (--debug shows where).", args.debug, 1)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``command`` to the function that runs it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m multitalk", description="A picture and a voice become a video."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where an error came from")
+    _add_generate(commands.add_parser("generate", parents=[common], help="make a video", allow_abbrev=False))
+    _add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
+    verify = commands.add_parser("verify", parents=[common], help="check a baked weights folder")
+    verify.add_argument("folder", metavar="BAKED_DIR")
+    verify.set_defaults(command=verify_command)
+    doctor = commands.add_parser(
+        "doctor", parents=[common], help="say what this machine has and what is missing"
+    )
+    doctor.add_argument("--weights", metavar="DIR", help="baked weights folder")
+    doctor.set_defaults(command=doctor_command)
+    return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image", metavar="FILE", help="the picture")
+    parser.add_argument(
+        "--audio", metavar="FILE", help="person 1's sound: a sound file, or a video with sound"
+    )
+    parser.add_argument("--audio2", metavar="FILE", help="person 2's sound")
+    parser.add_argument(
+        "--say", metavar="TEXT", help='words instead of a sound; "(s1) Hello. (s2) Hi!" for two'
+    )
+    parser.add_argument(
+        "--boxes", metavar="JSON", help='{"person1": [x0, y0, x1, y1], ...} in the picture\'s pixels'
+    )
+    parser.add_argument("--preset", metavar="NAME", help="quality, fusionx, lightx2v or demo")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the video shows")
+    parser.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="any field of a request, as JSON (repeatable)",
+    )
+    parser.add_argument(
+        "--request", metavar="JOB.json", help="a request's fields as JSON; other options go first"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the video to write")
+    parser.add_argument("--weights", metavar="DIR", help="baked weights folder")
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda or cuda:N; left out: the first GPU, else the CPU"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(command=generate_command)
+
+
+def _add_bake(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", metavar="RAW_DIR", required=True, help="the published files")
+    parser.add_argument("--to", dest="target", metavar="BAKED_DIR", required=True, help="the folder to write")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the weights (bf16)")
+    parser.add_argument(
+        "--lora",
+        metavar="FILE[:SCALE]",
+        action="append",
+        default=[],
+        help="merge a LoRA into the weights (repeatable)",
+    )
+    parser.set_defaults(command=bake_command)
+
+
+def generate_command(args: argparse.Namespace) -> int:
+    """Makes a video and prints one line about it."""
+    from .media.video import check_target
+    from .progress_display import ProgressDisplay
+    from .weights.store import find_weights
+
+    request = build_request(request_fields(args))
+    output = check_target(args.output)
+    weights = find_weights(args.weights)
+
+    from .pipeline import MultiTalkPipeline
+
+    with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
+        display.message("loading the weights")
+        pipeline = MultiTalkPipeline.from_pretrained(weights, device=args.device)
+        with cancel_on_signal() as cancel:
+            result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
+    if args.json:
+        fields = {
+            "frames": result.frames,
+            "seconds": result.seconds,
+            "fps": pipeline.fps,
+            "seed": result.seed,
+        }
+        print(json.dumps({"path": str(result.path), **fields, "timings": result.timings}))
+    else:
+        print(f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}")
+    return 0
+
+
+def request_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """The request's fields that the options of ``generate`` give, the file of ``--request`` beneath them."""
+    from .request_checks import read_json_fields
+
+    fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
+    for name in ("image", "preset", "prompt"):
+        if getattr(args, name) is not None:
+            fields[name] = getattr(args, name)
+    if args.audio2 is not None:
+        first = args.audio if args.audio is not None else _first_sound(fields.get("audio"))
+        fields["audio"] = {"person1": first, "person2": args.audio2}
+    elif args.audio is not None:
+        fields["audio"] = args.audio
+    if args.say is not None:
+        fields["speech"] = {"text": args.say}
+    if args.boxes is not None:
+        try:
+            fields["boxes"] = json.loads(args.boxes)
+        except ValueError:
+            example = '{"person1": [x0, y0, x1, y1], ...}'
+            raise InvalidInput(
+                f"--boxes is {args.boxes[:80]!r}, but must be JSON such as {example}.", "boxes"
+            ) from None
+    for setting in args.set:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.strip():
+            raise InvalidInput(f"--set is {setting[:80]!r}, but must be FIELD=VALUE, such as --set steps=8.")
+        fields[name.strip()] = _setting_value(name.strip(), text)
+    return fields
+
+
+def _first_sound(audio: Any) -> Any:
+    return audio.get("person1") if isinstance(audio, dict) else audio
+
+
+def _setting_value(name: str, text: str) -> Any:
+    """A setting's value: JSON, or the bare text where it isn't; a prompt is a text whatever it looks like."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value
+
+
+def build_request(fields: dict[str, Any]) -> GenerationRequest:
+    """A request from its fields.
+
+    Raises:
+        InvalidInput: One sentence about the first field that can't be used.
+    """
+    from pydantic import ValidationError
+
+    from .request import GenerationRequest, describe_error
+
+    try:
+        return GenerationRequest(**fields)
+    except ValidationError as error:
+        raise describe_error(error) from error
+
+
+def bake_command(args: argparse.Namespace) -> int:
+    """Converts the published files into a baked folder."""
+    from .weights.bake import bake
+
+    loras = [lora_option(text) for text in args.lora]
+    bake(Path(args.source), Path(args.target), precision=args.precision, loras=loras)
+    print(f"{args.target}: baked in {args.precision}")
+    return 0
+
+
+def lora_option(text: str) -> tuple[str, float]:
+    """``NAME_OR_FILE[:SCALE]`` as (name or file, scale)."""
+    name, colon, scale = text.rpartition(":")
+    if not colon:
+        return text, 1.0
+    try:
+        return name, float(scale)
+    except ValueError:
+        return text, 1.0
+
+
+def verify_command(args: argparse.Namespace) -> int:
+    """Checks a baked folder's files against its manifest."""
+    from .weights.verify import verify
+
+    problems = verify(Path(args.folder))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print(f"{args.folder}: verified")
+    return 1 if problems else 0
+
+
+def doctor_command(args: argparse.Namespace) -> int:
+    """Prints what is here; fails where no video could be made."""
+    from .doctor import examine, format_findings
+
+    findings = examine(args.weights)
+    print(format_findings(findings))
+    return 0 if all(finding.state != "missing" for finding in findings) else 1
+
+
+@contextmanager
+def cancel_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a termination request sets; a second Ctrl-C interrupts at once."""
+    cancel = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield cancel
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fail(sentence: str, debug: bool, status: int) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {sentence}", file=sys.stderr)
+    return status

@@ -1,0 +1,193 @@
+"""What this machine has, what it would run with, and what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .errors import MultiTalkError
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: "ok", "note" (works, but differs from what is expected), or "missing" (no video can be made).
+        name: What it is about.
+        text: What was found, and how to get what is missing.
+    """
+
+    state: str
+    name: str
+    text: str
+
+
+def examine(weights: str | Path | None = None) -> list[Finding]:
+    """Looks at everything a job needs; never raises.
+
+    Args:
+        weights: A baked weights folder; None searches as a job would.
+    """
+    checks: list[Callable[[], list[Finding]]] = [
+        _check_python,
+        _check_torch,
+        _check_gpus,
+        _check_plan,
+        _check_ffmpeg,
+        lambda: _check_weights(weights),
+        _check_packages,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check()
+        except Exception as error:  # a broken installation may fail in any way; that is a finding
+            name = (
+                getattr(check, "__name__", "weights").removeprefix("_check_").replace("<lambda>", "weights")
+            )
+            findings.append(Finding("missing", name, f"{type(error).__name__}: {_one_line(error)}"))
+    return findings
+
+
+def format_findings(findings: list[Finding]) -> str:
+    """The report: aligned lines, and a last one with the verdict."""
+    width = max(len(finding.name) for finding in findings)
+    lines = [f"{finding.state:<8}{finding.name:<{width}}  {finding.text}" for finding in findings]
+    missing = [finding.name for finding in findings if finding.state == "missing"]
+    verdict = f"Not ready: {', '.join(missing)}." if missing else "Ready to make videos."
+    return "\n".join([*lines, verdict])
+
+
+def _check_python() -> list[Finding]:
+    version = platform.python_version()
+    text = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {_memory()}"
+    if not (3, 11) <= sys.version_info[:2] < (3, 13):
+        return [Finding("note", "python", f"{text}; made for 3.11 and 3.12")]
+    return [Finding("ok", "python", text)]
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return "memory unknown"
+    return f"{size / 1e9:.0f} GB of memory"
+
+
+def _check_torch() -> list[Finding]:
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        return [Finding("missing", "torch", f"can't be imported ({_one_line(error)}): run `make setup`")]
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    return [Finding("ok", "torch", f"{torch.__version__}, {build}")]
+
+
+def _check_gpus() -> list[Finding]:
+    torch = importlib.import_module("torch")
+    if not torch.cuda.is_available():
+        driver = Path("/proc/driver/nvidia/version").exists()
+        if driver and not torch.version.cuda:
+            text = "an NVIDIA driver is here, but torch is a CPU build: run `make setup` for the CUDA build"
+            return [Finding("note", "gpu", text)]
+        text = "none that torch can use: small weights run on the CPU, the published ones need a GPU"
+        return [Finding("note", "gpu", text)]
+    findings = []
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        text = f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, compute capability {gpu.major}.{gpu.minor}"
+        findings.append(Finding("ok", f"gpu {index}", text))
+    return findings
+
+
+def _check_plan() -> list[Finding]:
+    from .hardware import make_plan
+
+    try:
+        return [Finding("ok", "plan", make_plan().description)]
+    except MultiTalkError as error:
+        return [Finding("missing", "plan", str(error))]
+
+
+def _check_ffmpeg() -> list[Finding]:
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:
+        return [
+            Finding("missing", "ffmpeg", f"PyAV can't be imported ({_one_line(error)}): run `make setup`")
+        ]
+    lacking = []
+    for codec in ("libx264", "aac"):
+        try:
+            av.Codec(codec, "w")
+        except Exception:  # the class of the error is PyAV's own, and moved between its versions
+            lacking.append(codec)
+    version = ".".join(str(part) for part in av.library_versions["libavcodec"])
+    text = f"PyAV {av.__version__}, libavcodec {version}"
+    if lacking:
+        return [
+            Finding(
+                "missing", "ffmpeg", f"{text}, without the encoder {', '.join(lacking)}: run `make setup`"
+            )
+        ]
+    return [Finding("ok", "ffmpeg", f"{text}, encoders libx264 and aac")]
+
+
+def _check_weights(weights: str | Path | None) -> list[Finding]:
+    from .weights.store import WeightsFolder, find_weights
+
+    try:
+        path = find_weights(weights)
+        folder = WeightsFolder(path)
+    except MultiTalkError as error:
+        return [Finding("missing", "weights", str(error))]
+    manifest = folder.manifest
+    loras = sorted(file.name for file in (path / "loras").glob("*.safetensors"))
+    text = f"{path}: {manifest.precision}, made for the preset {manifest.default_preset}"
+    return [
+        Finding("ok", "weights", text),
+        Finding("ok", "loras", ", ".join(loras) if loras else "none"),
+    ]
+
+
+def _check_packages() -> list[Finding]:
+    from packaging.requirements import Requirement
+
+    if not REQUIREMENTS.is_file():
+        return [
+            Finding("note", "packages", "requirements.txt isn't beside the package: versions not compared")
+        ]
+    findings, count = [], 0
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        if not text or text.startswith("-"):
+            continue
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        count += 1
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            hint = f"not installed: run `make setup`, or pip install '{text}'"
+            findings.append(Finding("missing", requirement.name, hint))
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            findings.append(
+                Finding("note", requirement.name, f"{version}, tested with {requirement.specifier}")
+            )
+    fine = count - len(findings)
+    return [Finding("ok", "packages", f"{fine} of {count} as required"), *findings]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
