@@ -123,13 +123,15 @@ def generate_command(args: argparse.Namespace) -> int:
     """Makes a video and prints one line about it."""
     from .media.video import check_target
     from .progress_display import ProgressDisplay
-    from .weights.store import find_weights
 
     request = build_request(request_fields(args))
     output = check_target(args.output)
-    weights = find_weights(args.weights)
 
+    # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     from .pipeline import MultiTalkPipeline
+    from .weights.store import find_weights
+
+    weights = find_weights(args.weights)
 
     with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
         display.message("loading the weights")

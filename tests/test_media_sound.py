@@ -89,6 +89,15 @@ def test_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_sound(path).samples, tone())
 
 
+def test_a_stream_without_its_length_in_the_header() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, tone(), 16000, format="FLAC")
+    content = bytearray(file.getvalue())
+    content[21] &= 0xF0  # FLAC's count of samples: 36 bits from here
+    content[22:26] = bytes(4)
+    np.testing.assert_allclose(read_sound(bytes(content)).samples, tone(), atol=2**-15)
+
+
 def test_arrays() -> None:
     samples = tone(channels=2)
     np.testing.assert_array_equal(read_sound((samples, 16000)).samples, samples)

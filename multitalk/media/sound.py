@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -200,6 +201,8 @@ def _decode_with_soundfile(file: BinaryIO, field: str) -> Sound | None:
     try:
         # A file object without its name, so that the content alone decides the format.
         with soundfile.SoundFile(_Nameless(file)) as reader:
+            if reader.frames >= 2**62:  # a stream written without its length, which FFmpeg can still count
+                return None
             _check_extent(reader.frames, reader.samplerate, reader.channels, field)
             samples = reader.read(dtype="float32", always_2d=True)
             return Sound(samples, reader.samplerate)
@@ -215,9 +218,15 @@ class _Nameless:
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
         self.readinto = getattr(file, "readinto", None)
-        self.seek = file.seek
         self.tell = file.tell
         self.write = file.write
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Seeks; a damaged file's impossible offset stays where it is, which libsndfile then notices."""
+        with contextlib.suppress(OSError, ValueError):
+            self._seek(offset, whence)
+        return self.tell()
 
 
 def _decode_with_ffmpeg(file: BinaryIO, name: str, field: str) -> Sound:
