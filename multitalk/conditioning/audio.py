@@ -19,7 +19,7 @@ _LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one
 
 
 def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample mono float32 samples to 16 kHz with librosa's default resampler (another moves the embedding)."""
+    """Resample mono float32 samples to 16 kHz as librosa does by default; another way moves the embedding."""
     if rate == SAMPLE_RATE:
         return samples
     import librosa
@@ -46,7 +46,7 @@ def normalize_loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarr
 
 
 def feature_count(samples: int) -> int:
-    """Features (video frames) in so many samples at 16 kHz, counted in floating point as the reference does."""
+    """Features (video frames) in so many samples at 16 kHz, in floating point as the reference counts."""
     return int(samples / SAMPLE_RATE * FPS)
 
 

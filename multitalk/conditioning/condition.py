@@ -28,8 +28,8 @@ def make_condition(
         check_cancelled: Called between pieces of work; may raise.
 
     Returns:
-        ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first frame stands
-        for 4), then the latents of the frames followed by zeros.
+        ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first frame
+        stands for 4), then the latents of the frames followed by zeros.
     """
     latents = encode_condition(vae, frames, length, check_cancelled)
     known = frames.shape[1]

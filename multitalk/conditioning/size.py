@@ -47,7 +47,7 @@ def choose_size(size: str | tuple[int, int], image_height: int, image_width: int
 
 
 def resolution_of(height: int, width: int) -> str:
-    """``"480p"`` or ``"720p"``, whichever is nearer in area (geometrically): what presets and TeaCache go by."""
+    """``"480p"`` or ``"720p"``, whichever is nearer in area: what presets and TeaCache go by."""
     return "480p" if height * width < math.sqrt(AREAS["480p"] * AREAS["720p"]) else "720p"
 
 

@@ -12,7 +12,7 @@ from .audio import FPS
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip: frames ``start .. start + frames_per_clip`` of the video, of which ``first_new .. end`` are new.
+    """One clip of the video.
 
     Attributes:
         index: Number of the clip, from 0.
@@ -44,8 +44,8 @@ def count_frames(seconds: float, features: int, max_seconds: float | None) -> in
 def plan_clips(frames: int, features: int, frames_per_clip: int, motion_frames: int) -> list[ClipPlan]:
     """Cut a video into clips that overlap by the motion frames.
 
-    The last clip is the first that ends at or past the last feature (REFERENCE, section 5: the end); a started
-    frame beyond it is not worth a clip of its own.
+    The last clip is the first that ends at or past the last feature (REFERENCE, section 5: the end); a
+    started frame beyond it is not worth a clip of its own.
 
     Args:
         frames: Frames wanted.
@@ -82,8 +82,8 @@ class AudioTimeline:
     def windows(self, start: int) -> torch.Tensor:
         """The windows of the clip that starts at a frame: ``P frames_per_clip window L C``.
 
-        Where the clip ends at or past the last feature, the sound is continued by its mirror image, once more and
-        once more if it is short (REFERENCE, section 5: the end); before the first and after the last feature of
+        Where the clip ends at or past the last feature, the sound is continued by its mirror image, again and
+        again if it is short (REFERENCE, section 5: the end). Before the first and after the last feature of
         that timeline the nearest one repeats.
         """
         features = self.embeddings.shape[1]

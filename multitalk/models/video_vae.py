@@ -100,8 +100,8 @@ def decode_latents(vae: AutoencoderKLWan, latents: torch.Tensor) -> Iterator[tor
 class _SteadyStages:
     """The encoder as a chain of stages; those that zeros have brought to a fixed state are not run again.
 
-    A stage is a function of its input and its cache. Once its input repeats and a run leaves its cache as it was,
-    every later run gives the same output.
+    A stage is a function of its input and its cache. Once its input repeats and a run leaves its cache as it
+    was, every later run gives the same output.
     """
 
     def __init__(self, encoder: WanEncoder3d, zeros: torch.Tensor) -> None:

@@ -50,5 +50,5 @@ def _to_lab(image: np.ndarray) -> np.ndarray:
 
 
 def _statistics(lab: np.ndarray) -> list[tuple[np.float32, np.float32]]:
-    """Mean and population standard deviation of each channel, summed channel by channel as the reference does."""
+    """Mean and population standard deviation of each channel, each summed apart as the reference does."""
     return [(lab[..., channel].mean(), lab[..., channel].std()) for channel in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -102,7 +103,7 @@ def denoise(
     latents = noise
     if motion is not None:
         latents = motion.apply(latents, timesteps[0])
-    for step, (timestep, next_timestep) in enumerate(zip(timesteps[:-1], timesteps[1:], strict=True)):
+    for step, (timestep, next_timestep) in enumerate(pairwise(timesteps)):
         predictions: dict[Branch, torch.Tensor] = {}
         for branch in guidance.branches:
             before_call()

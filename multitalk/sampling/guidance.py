@@ -102,7 +102,7 @@ class ProjectedDifference:
 
 
 class AdaptiveProjectedGuidance:
-    """Guidance whose directions lose what is parallel to the prediction, so that strong scales don't burn colours.
+    """Guidance whose directions lose what is parallel to the prediction: strong scales don't burn colours.
 
     Args:
         text_guidance: Scale of the text; 1 switches it off.

@@ -1,0 +1,58 @@
+# make run    a page on http://localhost:7860        make test   everything CI runs
+# On a machine without a GPU outside Linux's default CUDA builds, point pip at PyTorch's CPU wheels:
+#   make setup TORCH_INDEX=<index URL from PyTorch's "Start locally" page>
+
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# stamps, so that a target that is up to date costs nothing
+RUN_READY := $(VENV)/.run-ready
+DEV_READY := $(VENV)/.dev-ready
+
+.PHONY: setup run test test-fast lint format bench demo-weights clean
+
+setup: $(RUN_READY)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch-ready: | $(BIN)/python
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	touch $@
+
+$(RUN_READY): requirements.txt $(VENV)/.torch-ready
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+$(DEV_READY): requirements-dev.txt $(RUN_READY)
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+run: $(RUN_READY)
+	$(BIN)/python app.py
+
+test: $(DEV_READY)
+	$(BIN)/python -m pytest
+
+test-fast: $(DEV_READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(DEV_READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_READY)
+	$(BIN)/python -m benchmarks.stages
+
+demo-weights: $(DEV_READY)
+	$(BIN)/python -m demo_training
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,78 @@
+"""The transformer against the published reference: one and two people, null audio, LoRA merges, the int8 file."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from multitalk import MultiTalkPipeline
+from multitalk.conditioning.people import token_masks
+from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.weights.bake import bake
+
+from .conftest import PARITY
+
+BOUND = 3e-6
+
+
+def predict(
+    transformer: MultiTalkTransformer,
+    case: SimpleNamespace,
+    timestep: float,
+    audio: torch.Tensor | None = None,
+) -> torch.Tensor:
+    tensors = case.tensors
+    audio = tensors["audio"] if audio is None else audio
+    masks = token_masks(tensors["masks"]) if audio.shape[0] > 1 else None
+    with torch.inference_mode():
+        return transformer(
+            torch.cat((tensors["x"][None], tensors["y"]), dim=1),
+            torch.tensor([timestep]),
+            transformer.project_text(tensors["context"][None]),
+            transformer.project_image(tensors["clip_fea"]),
+            transformer.project_audio(audio),
+            person_masks=masks,
+        )[0]
+
+
+@pytest.mark.parametrize("people", ["single", "multi"])
+def test_prediction(people, load_case, pipeline, relative_error):
+    case, transformer = load_case(f"dit_{people}"), pipeline.components.transformer
+    for timestep in case.info["timesteps"]:
+        assert relative_error(predict(transformer, case, timestep), case.tensors[f"out_{timestep}"]) < BOUND
+    silence = torch.zeros_like(case.tensors["audio"][:1])
+    silent = predict(transformer, case, 437.5, silence)
+    assert relative_error(silent, case.tensors["out_437.5_null_audio"]) < BOUND
+
+
+@pytest.mark.parametrize(
+    ("lora", "scale", "expected"),
+    [("fusionx", 1.0, "out_fusionx_1.0"), ("lightx2v", 1.2, "out_lightx2v_1.2"), (None, 1.0, "out_base")],
+)
+def test_lora_merged_at_bake_and_switched_at_run_time(
+    lora, scale, expected, load_case, pipeline, relative_error, tmp_path
+):
+    case = load_case("dit_lora_int8")
+    loras = [(lora, scale)] if lora else []
+    bake(PARITY / "weights", tmp_path / "merged", precision="float32", loras=loras)
+    merged = MultiTalkPipeline.from_pretrained(tmp_path / "merged", device="cpu", dtype=torch.float32)
+    assert relative_error(predict(merged.components.transformer, case, 437.5), case.tensors[expected]) < BOUND
+
+    files = {
+        "fusionx": "Wan2.1_I2V_14B_FusionX_LoRA",
+        "lightx2v": "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32",
+    }
+    pipeline.loras.activate([(PARITY / "weights" / f"{files[lora]}.safetensors", scale)] if lora else [])
+    switched = predict(pipeline.components.transformer, case, 437.5)
+    pipeline.loras.activate([])
+    assert relative_error(switched, case.tensors[expected]) < BOUND
+
+
+def test_the_published_int8_file(load_case, relative_error, tmp_path):
+    case = load_case("dit_lora_int8")
+    bake(PARITY / "weights", tmp_path / "int8", precision="float32", transformer_source="int8")
+    pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "int8", device="cpu", dtype=torch.float32)
+    ours = predict(pipeline.components.transformer, case, 437.5)
+    assert relative_error(ours, case.tensors["out_int8_dequantised"]) < BOUND
