@@ -151,7 +151,7 @@ class GenerationRequest(_Strict):
             bytes, or (samples, rate); a video's sound track counts.
         speech: Words for the people who have no sound. Given as a dict, or as the text alone.
         turns: "together" or "in_order" (also "para", "add").
-        boxes: Where each person is, (x0, y0, x1, y1) in pixels of the image; None: the halves.
+        boxes: Where each person is, (x0, y0, x1, y1) in pixels of the image; without one: a half.
         prompt: What the video shows.
         negative_prompt: What it should not look like.
         preset: A name of ``multitalk.presets``; None: what the weights are best at.
@@ -310,9 +310,6 @@ class GenerationRequest(_Strict):
         for person in self.boxes or {}:
             if person not in present:
                 raise InvalidInput(f"boxes has {person}, who neither has a sound nor words.", "boxes")
-        if self.boxes and len(self.boxes) < len(present):
-            missing = next(person for person in PEOPLE if person not in self.boxes)
-            raise InvalidInput(f"boxes lacks {missing}: give a box for each person, or none.", "boxes")
 
     def _check_sound(self) -> None:
         sounds = self.audio or {}

@@ -183,8 +183,10 @@ def _check_box(box: Any, field: str, image_size: tuple[int, int] | None) -> tupl
     if len(corners) != 4 or len(numbers) != 4:
         raise InvalidInput(f"{field} is {shown(box)}, but must be four numbers [x0, y0, x1, y1].", field)
     x0, y0, x1, y1 = numbers
-    if not (x0 < x1 and y0 < y1):
-        raise InvalidInput(f"{field} is {shown(box)}, which is empty: x0 < x1 and y0 < y1 must hold.", field)
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise InvalidInput(
+            f"{field} is {shown(box)}, which is empty: x1 and y1 must be a pixel larger.", field
+        )
     if image_size is not None:
         width, height = image_size
         if min(x0, y0) < 0 or x1 > width or y1 > height:
