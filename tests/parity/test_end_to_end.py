@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from multitalk.weights.bake import bake
 
 from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.weights.bake import bake
 
 from .conftest import CASES, PARITY
 

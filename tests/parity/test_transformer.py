@@ -1,4 +1,4 @@
-"""The transformer against the published reference: one and two people, null audio, LoRA merges, the int8 file."""
+"""The transformer against the published reference: people, null audio, LoRA merges, the int8 file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from multitalk.weights.bake import bake
 
 from multitalk import MultiTalkPipeline
 from multitalk.conditioning.people import token_masks
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.weights.bake import bake
 
 from .conftest import PARITY
 

@@ -1,0 +1,79 @@
+"""Clips and the stretches of sound they hear, against the rules of REFERENCE, section 5."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from multitalk.conditioning.audio import feature_count, normalize_loudness
+from multitalk.conditioning.timeline import AudioTimeline, count_frames, plan_clips
+
+
+def test_features_are_counted_in_floating_point_as_the_reference_does():
+    assert feature_count(18560) == 28
+    assert feature_count(96000) == 150
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 3.2, 3.24, 3.25, 6.0, 40.0, 61.7, 599.99])
+def test_the_video_is_as_long_as_its_sound_within_a_frame(seconds):
+    features = int(seconds * 25)
+    frames = count_frames(seconds, features, None)
+    plans = plan_clips(frames, features, 81, 25)
+    shown = sum(plan.new_frames for plan in plans)
+    assert abs(shown / 25 - seconds) <= 1 / 25
+    assert all(plan.new_frames > 0 for plan in plans)
+
+
+def test_clips_overlap_by_the_motion_frames():
+    plans = plan_clips(150, 150, 81, 25)
+    assert [plan.start for plan in plans] == [0, 56, 112]
+    assert [plan.skip for plan in plans] == [0, 25, 25]
+    assert [plan.new_frames for plan in plans] == [81, 56, 13]
+
+
+def test_a_started_frame_is_shown_but_is_not_worth_a_clip_of_its_own():
+    assert sum(plan.new_frames for plan in plan_clips(83, 82, 81, 25)) == 83
+    only = plan_clips(82, 81, 81, 25)
+    assert len(only) == 1
+    assert only[0].new_frames == 81
+
+
+def test_max_seconds_stops_the_video_while_the_sound_goes_on():
+    frames = count_frames(6.0, 150, 81 / 25)
+    assert frames == 81
+    assert len(plan_clips(frames, 150, 81, 25)) == 1
+    assert [plan.new_frames for plan in plan_clips(100, 150, 81, 25)] == [81, 19]
+
+
+def mirrored(embeddings: torch.Tensor, start: int, frames: int = 81) -> torch.Tensor:
+    """The reference's rule word by word: cat(e, flip(e[-miss:])), then a window of 5 clamped at its ends."""
+    count, end = embeddings.shape[1], start + frames
+    if end >= count:
+        missing = end - count + 3
+        while embeddings.shape[1] < end + 3:
+            tail = embeddings[:, -missing:].flip(1)
+            embeddings = torch.cat((embeddings, tail), dim=1)
+            missing = end + 3 - embeddings.shape[1]
+    centres = torch.arange(start, end)[:, None] + torch.arange(-2, 3)
+    return embeddings[:, centres.clamp(0, embeddings.shape[1] - 1)]
+
+
+@pytest.mark.parametrize(("features", "start"), [(150, 0), (150, 56), (150, 112), (81, 0), (82, 0), (60, 0)])
+def test_windows_continue_the_sound_by_its_mirror_image(features, start):
+    embeddings = torch.arange(2.0 * features).reshape(2, features, 1, 1)
+    windows = AudioTimeline(embeddings, 81, 5).windows(start)
+    assert windows.shape == (2, 81, 5, 1, 1)
+    torch.testing.assert_close(windows, mirrored(embeddings, start), rtol=0, atol=0)
+
+
+def test_a_very_short_sound_is_mirrored_again_and_again():
+    windows = AudioTimeline(torch.arange(3.0).reshape(1, 3, 1, 1), 81, 5).windows(0)
+    centres = windows[0, :, 2, 0, 0].tolist()
+    assert centres[:9] == [0, 1, 2, 2, 1, 0, 0, 1, 2]
+
+
+def test_silence_and_very_short_sounds_have_no_trouble_with_loudness():
+    silence = torch.zeros(16000).numpy()
+    assert (normalize_loudness(silence) == 0).all()
+    short = torch.randn(3200, generator=torch.Generator().manual_seed(0)).numpy() * 0.01
+    assert abs(normalize_loudness(short)).max() > abs(short).max()
