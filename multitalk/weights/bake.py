@@ -1,0 +1,267 @@
+"""Bake: published weights in, a folder that loads fast out.
+
+Everything is planned from the files' headers first, so that what is missing or doesn't fit is known before
+anything is written; then tensors pass one at a time: read, LoRAs added, converted, cast, written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InvalidInput, WeightsError
+from ..presets import PRESETS
+from . import published
+from .libraries import save_config, weights_name
+from .lora import LoraFile, merge
+from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
+from .plan import PlannedPart, PlannedTensor, plan_parts
+from .published import PublishedWeights
+from .tensor_files import TensorSource, write_safetensors
+
+MAX_SHARD_BYTES = int(5e9)  # what a container registry takes as one layer without trouble
+PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
+LATER_PRECISIONS = ("fp8", "int8")
+
+_FUSIONX = PRESETS["fusionx"]
+
+OnProgress = Callable[[str, float], None]
+
+
+def bake(
+    source_dir: str | Path,
+    target_dir: str | Path,
+    precision: str = "bf16",
+    loras: Sequence[tuple[str | Path, float]] = (),
+    transformer_source: str | None = None,
+    text_encoder_source: str | None = None,
+    max_shard_bytes: float = MAX_SHARD_BYTES,
+    progress: OnProgress | None = None,
+    overwrite: bool = False,
+    default_preset: str | None = None,
+    name: str | None = None,
+) -> Manifest:
+    """Convert published weights into a baked folder.
+
+    The folder appears under its name when it is complete, not before. Memory: about one tensor in float32.
+
+    Args:
+        source_dir: Published weights (REFERENCE, section 2).
+        target_dir: The new folder.
+        precision: "bf16" (the VAE, the audio encoder and the transformer's norms stay in float32) or
+            "float32".
+        loras: To merge into the transformer, with their scales: a preset's name, or a file.
+        transformer_source: "published", "int8" or "int8-fusionx"; None takes what is there.
+        text_encoder_source: "published" or "int8"; None takes what is there.
+        max_shard_bytes: Largest weights file, unless one tensor is larger.
+        progress: Called with a part's name and the fraction of everything that is done.
+        overwrite: Replace a baked folder that is there.
+        default_preset: What a request without a preset runs with; None: that of the merged LoRA, or quality.
+        name: Of these weights, for people.
+
+    Raises:
+        InvalidInput: An argument can't be used.
+        WeightsError: A published file is missing, damaged or doesn't fit.
+    """
+    dtype = _check_precision(precision)
+    weights = PublishedWeights(source_dir)
+    target = Path(target_dir)
+    _check_target(target, weights.root, overwrite)
+    kind = weights.transformer_source_kind(transformer_source)
+    text_kind = weights.text_encoder_source_kind(text_encoder_source)
+    files = [LoraFile(_find_lora(weights, lora), scale) for lora, scale in loras]
+    merged = [MergedLora(file.path.name, file.scale) for file in files]
+    if kind == "int8-fusionx":
+        merged.insert(0, _fusionx_in_the_file(merged))
+    parts = plan_parts(weights, dtype, kind, text_kind, files)
+
+    working = target.with_name(f".{target.name}.baking")
+    shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
+    working.mkdir(parents=True)
+    try:
+        hashes = _write_parts(parts, working, int(max_shard_bytes), progress)
+        sources = {part.name: _describe_source(part.source, weights.root) for part in parts}
+        _copy_files(weights, working)
+        manifest = make_manifest(
+            working,
+            name=name or f"MultiTalk, {precision}",
+            default_preset=default_preset or _preset_of(merged),
+            precision={part.name: _precision_name(part.dtype) for part in parts},
+            loras=tuple(merged),
+            sources=sources,
+            hashes=hashes,
+        )
+        _move_into_place(working, target)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    if progress is not None:
+        progress("done", 1.0)
+    return manifest
+
+
+def _check_precision(precision: str) -> torch.dtype:
+    if precision in LATER_PRECISIONS:
+        raise InvalidInput(
+            f"precision '{precision}' comes with a later version; use bf16 or float32.", "precision"
+        )
+    if precision not in PRECISIONS:
+        raise InvalidInput(f"precision '{precision}' is unknown; use bf16 or float32.", "precision")
+    return PRECISIONS[precision]
+
+
+def _precision_name(dtype: torch.dtype) -> str:
+    return next(name for name, value in PRECISIONS.items() if value == dtype)
+
+
+def _check_target(target: Path, source: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InvalidInput(f"{target} is a file: name a folder to bake into.", "target_dir")
+    if not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise InvalidInput(
+            f"The folder {target} isn't empty: name another, or ask to overwrite it.", "target_dir"
+        )
+    holds_source = source.resolve().is_relative_to(target.resolve())
+    if holds_source or not (target / MANIFEST).is_file():
+        raise InvalidInput(
+            f"The folder {target} is no baked weights folder, so it isn't overwritten: name another.",
+            "target_dir",
+        )
+
+
+def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
+    """The file of a preset's LoRA, of a name in the published folder, or of a path."""
+    preset = PRESETS.get(str(lora))
+    name = preset.lora if preset is not None and preset.lora else str(lora)
+    for path in (Path(name), weights.root / name, weights.root / f"{name}.safetensors"):
+        if path.is_file():
+            return path
+    known = [preset.name for preset in PRESETS.values() if preset.lora]
+    raise WeightsError(
+        f"LoRA '{lora}' is missing: {weights.root / name} isn't there "
+        f"(a LoRA is a file, or one of {', '.join(known)})."
+    )
+
+
+def _fusionx_in_the_file(merged: list[MergedLora]) -> MergedLora:
+    assert _FUSIONX.lora is not None
+    if any(lora.name == _FUSIONX.lora for lora in merged):
+        raise InvalidInput("The int8-fusionx file has the FusionX LoRA in it already.", "loras")
+    return MergedLora(_FUSIONX.lora, 1.0)
+
+
+def _preset_of(merged: list[MergedLora]) -> str:
+    """The preset that a merged LoRA belongs to."""
+    names = {lora.name for lora in merged}
+    return next((preset.name for preset in PRESETS.values() if preset.lora in names), "quality")
+
+
+def _write_parts(
+    parts: list[PlannedPart], folder: Path, max_shard_bytes: int, progress: OnProgress | None
+) -> dict[str, str]:
+    """Write every part; returns the sha256 of each weights file."""
+    total, done = sum(part.nbytes for part in parts), 0
+    hashes: dict[str, str] = {}
+    for part in parts:
+        part_folder = folder / part.name
+        part_folder.mkdir()
+        save_config(part.name, part.model, part.dtype, part_folder)
+        shards = _pack(part.units, max_shard_bytes)
+        names = _shard_names(weights_name(part.name), len(shards))
+        for file_name, units in zip(names, shards, strict=True):
+            infos = {name: info for unit in units for name, info in unit.stored}
+
+            def report(fraction: float, part: PlannedPart = part) -> None:
+                if progress is not None:
+                    progress(part.name, fraction)
+
+            tensors = _stream(part, units, done, total, report)
+            hashes[f"{part.name}/{file_name}"] = write_safetensors(part_folder / file_name, infos, tensors)
+            done += sum(unit.nbytes for unit in units)
+        if len(shards) > 1:
+            _write_index(part_folder / f"{weights_name(part.name)}.safetensors.index.json", names, shards)
+    return hashes
+
+
+def _pack(units: Sequence[PlannedTensor], max_bytes: int) -> list[list[PlannedTensor]]:
+    """Cut a part into shards, in the order its tensors are read."""
+    shards: list[list[PlannedTensor]] = []
+    size = 0
+    for unit in units:
+        if not shards or size + unit.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(unit)
+        size += unit.nbytes
+    # wider dtypes first: no tensor then lies at an address its dtype can't be read from
+    return [sorted(shard, key=lambda unit: -unit.itemsize) for shard in shards]
+
+
+def _shard_names(stem: str, count: int) -> list[str]:
+    if count == 1:
+        return [f"{stem}.safetensors"]
+    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+
+
+def _stream(
+    part: PlannedPart, units: Sequence[PlannedTensor], done: int, total: int, report: Callable[[float], None]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a shard, one at a time: read, LoRAs added, converted, cast."""
+    for unit in units:
+        infos = dict(unit.stored)
+        tensor = merge(unit.key, part.source.get(unit.key), part.loras)
+        for name, converted in part.convert(unit.key, tensor):
+            yield name, converted.to(infos[name].meta().dtype)
+        done += unit.nbytes
+        report(done / total)
+
+
+def _write_index(path: Path, names: Sequence[str], shards: Sequence[Sequence[PlannedTensor]]) -> None:
+    stored = [
+        (file, *entry) for file, units in zip(names, shards, strict=True) for u in units for entry in u.stored
+    ]
+    index = {
+        "metadata": {"total_size": sum(info.nbytes for _, _, info in stored)},
+        "weight_map": {name: file for file, name, _ in stored},
+    }
+    path.write_text(json.dumps(index, indent=1) + "\n")
+
+
+def _copy_files(weights: PublishedWeights, folder: Path) -> None:
+    """Copy what isn't converted: tokenizer, feature extractor, LoRA files."""
+    tokenizer = folder / TOKENIZER_FOLDER
+    tokenizer.mkdir()
+    for path in sorted(weights.path(published.TOKENIZER).iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copyfile(path, tokenizer / path.name)
+    extractor = weights.path(published.FEATURE_EXTRACTOR_CONFIG)
+    shutil.copyfile(extractor, folder / "audio_encoder" / extractor.name)
+    loras = folder / LORA_FOLDER
+    loras.mkdir()
+    for path in weights.lora_files():
+        shutil.copyfile(path, loras / path.name)
+
+
+def _describe_source(source: TensorSource, root: Path) -> list[dict[str, Any]]:
+    return [
+        {"file": path.relative_to(root).as_posix(), "size": path.stat().st_size} for path in source.files()
+    ]
+
+
+def _move_into_place(working: Path, target: Path) -> None:
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        working.rename(target)
+        shutil.rmtree(old)
+    else:
+        working.rename(target)

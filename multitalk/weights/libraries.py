@@ -1,0 +1,99 @@
+"""What diffusers and transformers expect of a part: its class, its file names, what it keeps in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Parts of diffusers; the others are transformers'.
+_DIFFUSERS_PARTS = ("transformer", "vae")
+
+
+def model_class(part: str) -> Any:
+    """The class of a part's model; imported here, since each takes seconds."""
+    match part:
+        case "transformer":
+            from ..models.transformer import MultiTalkTransformer
+
+            return MultiTalkTransformer
+        case "vae":
+            from diffusers import AutoencoderKLWan
+
+            return AutoencoderKLWan
+        case "text_encoder":
+            from transformers import UMT5EncoderModel
+
+            return UMT5EncoderModel
+        case "image_encoder":
+            from transformers import CLIPVisionModel
+
+            return CLIPVisionModel
+        case "audio_encoder":
+            from transformers import Wav2Vec2Model
+
+            return Wav2Vec2Model
+    raise KeyError(part)
+
+
+def weights_name(part: str) -> str:
+    """Name of a part's weights files, without number and ending."""
+    return "diffusion_pytorch_model" if part in _DIFFUSERS_PARTS else "model"
+
+
+def empty_model(part: str, config: Any) -> Any:
+    """Build a part's model: parameters on the meta device, where they take no memory, buffers with values.
+
+    Args:
+        part: Its name.
+        config: A mapping of arguments for diffusers' parts, a configuration object for transformers'.
+    """
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        if part in _DIFFUSERS_PARTS:
+            return model_class(part).from_config(config)
+        return model_class(part)(config)
+
+
+def read_config(part: str, folder: Path) -> Any:
+    """Read a part's ``config.json`` into what :func:`empty_model` takes."""
+    if part in _DIFFUSERS_PARTS:
+        return model_class(part).load_config(folder)
+    return model_class(part).config_class.from_pretrained(folder)
+
+
+def save_config(part: str, model: Any, dtype: torch.dtype, folder: Path) -> None:
+    """Write a part's ``config.json``."""
+    if part in _DIFFUSERS_PARTS:
+        model.save_config(folder)
+    else:
+        model.config.dtype = dtype  # what from_pretrained loads it in
+        model.config.save_pretrained(folder)
+
+
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """Names in a model's state dict that are other names of a tensor stored elsewhere: alias to stored."""
+    tied = getattr(model, "_tied_weights_keys", None)
+    return dict(tied) if isinstance(tied, Mapping) else {}
+
+
+def kept_in_float32(model: nn.Module, name: str, dtype: torch.dtype) -> bool:
+    """Whether a tensor stays in float32 in a model of this dtype.
+
+    diffusers keeps the modules that its classes name whenever the dtype is narrower; transformers does so
+    in float16 alone, except for the modules that its classes name strictly.
+    """
+    if dtype.itemsize >= torch.float32.itemsize:
+        return False
+    from diffusers import ModelMixin
+
+    kept = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if isinstance(model, ModelMixin) or dtype == torch.float16:
+        kept |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    return not kept.isdisjoint(name.split("."))

@@ -1,0 +1,231 @@
+"""A baked weights folder: finding it, and loading its parts, each byte read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from ..errors import InvalidInput, WeightsError
+from .libraries import empty_model, kept_in_float32, read_config, tied_names
+from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER
+from .tensor_files import SafetensorsSource
+from .verify import check_complete
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+    from transformers import (
+        CLIPVisionModel,
+        PreTrainedTokenizerBase,
+        UMT5EncoderModel,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Model,
+    )
+
+    from ..models.transformer import MultiTalkTransformer
+    from ..presets import Preset
+
+ENVIRONMENT_VARIABLE = "MULTITALK_WEIGHTS"
+IMAGE_FOLDER = Path("/opt/multitalk/weights")
+LOCAL_FOLDER = Path("weights")
+EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
+
+
+class LoraRequest(Protocol):
+    """A LoRA that a request asks for."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on everything it adds."""
+
+
+def find_weights(explicit: str | Path | None = None) -> Path:
+    """Find the weights folder: named, in the environment, in the image, here, embedded.
+
+    Args:
+        explicit: The folder, where a caller names one.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    named = explicit or os.environ.get(ENVIRONMENT_VARIABLE)
+    if named:
+        return Path(named)  # what is wrong with it is said when it is opened
+    for folder in (IMAGE_FOLDER, LOCAL_FOLDER, EMBEDDED_FOLDER):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise WeightsError(
+        f"No weights are found in {IMAGE_FOLDER} or ./{LOCAL_FOLDER}: name a baked weights folder with "
+        f"--weights or {ENVIRONMENT_VARIABLE}, or make one with python -m multitalk bake."
+    )
+
+
+class WeightsFolder:
+    """A baked weights folder that is known to be complete.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        WeightsError: A file is missing or damaged.
+
+    Attributes:
+        path: The folder.
+        manifest: What it holds.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest = check_complete(self.path)
+
+    def part(self, name: str) -> Path:
+        """The folder of a part."""
+        return self.path / name
+
+    def weights_files(self, part: str) -> list[Path]:
+        """The weights files of a part."""
+        return [
+            self.path / name
+            for name in sorted(self.manifest.files)
+            if name.startswith(f"{part}/") and name.endswith(".safetensors")
+        ]
+
+    def tensors(self, part: str) -> SafetensorsSource:
+        """The tensors of a part, read one at a time."""
+        return SafetensorsSource.of_files(self.weights_files(part))
+
+    def lora_file(self, name: str) -> Path:
+        """The LoRA file that a preset names.
+
+        Raises:
+            WeightsError: It isn't there.
+        """
+        path = self.path / LORA_FOLDER / name
+        if not path.is_file():
+            raise WeightsError(f"LoRA file {path} is missing: put it there, or choose another preset.")
+        return path
+
+    def loras_for(self, preset: Preset, extra: Sequence[LoraRequest] = ()) -> list[tuple[Path, float]]:
+        """The LoRAs a job runs with, beyond those merged into these weights.
+
+        Args:
+            preset: Its preset.
+            extra: What the request asks for on top.
+
+        Raises:
+            InvalidInput: A LoRA is merged into these weights that the preset isn't for.
+            WeightsError: The preset's file isn't there.
+        """
+        merged = {lora.name for lora in self.manifest.loras}
+        from ..presets import PRESETS
+
+        foreign = [other for other in PRESETS.values() if other.lora in merged and other.lora != preset.lora]
+        if foreign:
+            raise InvalidInput(
+                f"preset '{preset.name}' can't be used with these weights, which have the LoRA of preset "
+                f"'{foreign[0].name}' merged into them: use '{foreign[0].name}', or bake without it.",
+                "preset",
+            )
+        loras = []
+        if preset.lora and preset.lora not in merged:
+            loras.append((self.lora_file(preset.lora), preset.lora_scale))
+        return loras + [(lora.path, lora.scale) for lora in extra]
+
+
+def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtype: torch.dtype) -> Any:
+    """Load a part's model: built without memory, its files read once, straight to the device.
+
+    Args:
+        folder: The weights.
+        part: Name of the part.
+        device: Where it goes. On the CPU the tensors stay mapped from the files until they are changed.
+        dtype: Of its tensors, but for those its class keeps in float32; cast where the files' is another.
+
+    Returns:
+        The model, for inference.
+
+    Raises:
+        WeightsError: The files and the model don't fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model = empty_model(part, read_config(part, folder.part(part)))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{folder.part(part) / 'config.json'} can't be used: {error}") from error
+    state: dict[str, torch.Tensor] = {}
+    for path in folder.weights_files(part):
+        try:
+            tensors = load_file(path, device=str(device))
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
+        for name in list(tensors):
+            kept = kept_in_float32(model, name, dtype)
+            # taken out one by one: what is cast doesn't stay in memory beside its cast
+            state[name] = tensors.pop(name).to(torch.float32 if kept else dtype)
+    tied = tied_names(model)
+    state |= {alias: state[stored] for alias, stored in tied.items() if stored in state}
+    _assign(model, state, folder.part(part))
+    if tied:
+        model.tie_weights()
+    return model.eval().requires_grad_(False)
+
+
+def _assign(model: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
+    except RuntimeError as error:  # shapes
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"The weights in {folder} don't fit the model: {reason}") from error
+    if missing or unexpected:
+        what = f"lack {missing[0]}" if missing else f"have a tensor too many, {unexpected[0]}"
+        raise WeightsError(f"The weights in {folder} don't fit the model: they {what}.")
+
+
+def load_transformer(
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
+) -> MultiTalkTransformer:
+    """Load the transformer; see :func:`load_part`."""
+    return load_part(folder, "transformer", device, dtype)
+
+
+def load_text_encoder(
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
+) -> tuple[UMT5EncoderModel, PreTrainedTokenizerBase]:
+    """Load UMT5's encoder (see :func:`load_part`) and its tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder.part(TOKENIZER_FOLDER), local_files_only=True)
+    return load_part(folder, "text_encoder", device, dtype), tokenizer
+
+
+def load_image_encoder(
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
+) -> CLIPVisionModel:
+    """Load CLIP's visual half without its last layer; see :func:`load_part`."""
+    return load_part(folder, "image_encoder", device, dtype)
+
+
+def load_vae(
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> AutoencoderKLWan:
+    """Load the video autoencoder; see :func:`load_part`. Encoding isn't safe in half precision."""
+    return load_part(folder, "vae", device, dtype)
+
+
+def load_audio_encoder(
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Wav2Vec2Model, Wav2Vec2FeatureExtractor]:
+    """Load wav2vec2 (see :func:`load_part`) and what normalises sound for it."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder.part("audio_encoder"), local_files_only=True)
+    return load_part(folder, "audio_encoder", device, dtype), extractor

@@ -1,0 +1,219 @@
+"""Safetensors files, a tensor at a time: reading lazily, writing without ever holding a whole file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import WeightsError
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+# The format's own limit; a longer header is damage.
+_MAX_HEADER_BYTES = 100_000_000
+_HASH_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor without its values.
+
+    Attributes:
+        dtype: As safetensors names it, such as "BF16".
+        shape: Its sizes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> TensorInfo:
+        """Describe a tensor (on the meta device, too)."""
+        return cls(DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return DTYPES[self.dtype].itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.shape) * self.itemsize
+
+    def meta(self) -> torch.Tensor:
+        """A tensor of this dtype and shape on the meta device."""
+        return torch.empty(self.shape, dtype=DTYPES[self.dtype], device="meta")
+
+
+class TensorSource(Protocol):
+    """Named tensors that lie in files and are read one at a time."""
+
+    def keys(self) -> list[str]:
+        """Names, in an order that reads each file once from front to back."""
+
+    def info(self, key: str) -> TensorInfo:
+        """Dtype and shape of a tensor, without reading its values."""
+
+    def get(self, key: str) -> torch.Tensor:
+        """Read a tensor."""
+
+    def files(self) -> list[Path]:
+        """The files the tensors lie in."""
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Read what a safetensors file holds, in the order it lies there, and check that the file is whole.
+
+    Raises:
+        WeightsError: The file is missing, truncated or no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= _MAX_HEADER_BYTES:
+                raise ValueError(f"header length {length}")
+            header: dict[str, Any] = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
+        infos = {key: TensorInfo(entry["dtype"], tuple(entry["shape"])) for key, entry in entries}
+        end = max((entry["data_offsets"][1] for _, entry in entries), default=0)
+    except FileNotFoundError:
+        raise WeightsError(f"Weights file {path} is missing.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"Weights file {path} can't be read as safetensors: {error}.") from error
+    size = path.stat().st_size
+    if size != 8 + length + end:
+        raise WeightsError(f"Weights file {path} has {size} bytes and should have {8 + length + end}.")
+    return infos
+
+
+class SafetensorsSource:
+    """Tensors of one or several safetensors files.
+
+    One file is open at a time, so that no more than one is mapped into memory.
+
+    Args:
+        locations: File of each tensor.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or lacks a tensor.
+    """
+
+    def __init__(self, locations: Mapping[str, Path]) -> None:
+        self._locations = dict(locations)
+        self._infos: dict[str, TensorInfo] = {}
+        for path in self.files():
+            header = read_header(path)
+            self._infos |= {key: header[key] for key in header if self._locations.get(key) == path}
+        for key, path in self._locations.items():
+            if key not in self._infos:
+                raise WeightsError(f"Weights file {path} lacks the tensor {key}.")
+        self._open_path: Path | None = None
+        self._handle: Any = None
+
+    @classmethod
+    def of_file(cls, path: Path) -> SafetensorsSource:
+        """All tensors of one file."""
+        return cls.of_files([path])
+
+    @classmethod
+    def of_files(cls, paths: Iterable[Path]) -> SafetensorsSource:
+        """All tensors of several files."""
+        return cls({key: path for path in paths for key in read_header(path)})
+
+    def keys(self) -> list[str]:
+        """Names, file by file."""
+        return list(self._infos)
+
+    def info(self, key: str) -> TensorInfo:
+        """Dtype and shape of a tensor."""
+        return self._infos[key]
+
+    def files(self) -> list[Path]:
+        """The files the tensors lie in."""
+        return sorted(set(self._locations.values()))
+
+    def get(self, key: str) -> torch.Tensor:
+        """Read a tensor: a private mapping of the file, so writing to it doesn't change the file."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._locations[key]
+        try:
+            if path != self._open_path:
+                self._handle = None  # the file before is unmapped first
+                self._handle, self._open_path = safe_open(path, framework="pt"), path
+            return self._handle.get_tensor(key)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
+
+
+def write_safetensors(
+    path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[tuple[str, torch.Tensor]]
+) -> str:
+    """Write a safetensors file from a stream of tensors, holding one at a time.
+
+    Args:
+        path: The new file.
+        infos: What it will hold, in order; wider dtypes first, which keeps every tensor aligned.
+        tensors: The same names in the same order, on the CPU, with exactly these dtypes and shapes.
+
+    Returns:
+        The file's sha256.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for key, info in infos.items():
+        end = offset + info.nbytes
+        header[key] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [offset, end]}
+        offset = end
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    digest = hashlib.sha256()
+    expected = iter(infos.items())
+    with path.open("xb") as file:
+        for chunk in (len(encoded).to_bytes(8, "little"), encoded):
+            file.write(chunk)
+            digest.update(chunk)
+        for key, tensor in tensors:
+            if (key, TensorInfo.of(tensor)) != next(expected, None):
+                raise ValueError(f"tensor {key} is not the one the header of {path.name} names")
+            data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+            file.write(data)
+            digest.update(data)
+        if next(expected, None) is not None:
+            raise ValueError(f"{path.name} is not complete")
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
