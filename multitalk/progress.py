@@ -105,6 +105,8 @@ class JobMonitor:
         return ENCODE_WORK + self._steps * self._work_per_step + DECODE_WORK
 
     def _clip_work_before(self, stage: str) -> float:
+        if stage == "video":
+            return self._work_per_clip
         if stage == "decode":
             return self._work_per_clip - DECODE_WORK
         return ENCODE_WORK if stage == "denoise" else 0.0
