@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import signal
 import sys
 import threading
@@ -111,11 +113,16 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the weights (bf16)")
     parser.add_argument(
         "--lora",
-        metavar="FILE[:SCALE]",
+        metavar="NAME_OR_FILE[:SCALE]",
         action="append",
         default=[],
-        help="merge a LoRA into the weights (repeatable)",
+        help="merge a preset's LoRA, or a file's, into the weights (repeatable)",
     )
+    parser.add_argument("--transformer-source", choices=("published", "int8", "int8-fusionx"))
+    parser.add_argument("--text-encoder-source", choices=("published", "int8"))
+    parser.add_argument("--default-preset", metavar="NAME", help="what jobs run with that name no preset")
+    parser.add_argument("--overwrite", action="store_true", help="replace a baked folder that is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(command=bake_command)
 
 
@@ -128,6 +135,7 @@ def generate_command(args: argparse.Namespace) -> int:
     output = check_target(args.output)
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
     from .pipeline import MultiTalkPipeline
     from .weights.store import find_weights
 
@@ -213,35 +221,60 @@ def build_request(fields: dict[str, Any]) -> GenerationRequest:
 
 def bake_command(args: argparse.Namespace) -> int:
     """Converts the published files into a baked folder."""
-    from .weights.bake import bake
+    from .presets import PRESETS
+    from .progress_display import ProgressDisplay
+    from .request_checks import check_choice
 
     loras = [lora_option(text) for text in args.lora]
-    bake(Path(args.source), Path(args.target), precision=args.precision, loras=loras)
-    print(f"{args.target}: baked in {args.precision}")
+    if args.default_preset is not None:
+        check_choice(args.default_preset, "--default-preset", PRESETS)
+
+    from .weights.bake import bake
+
+    with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
+        manifest = bake(
+            args.source,
+            args.target,
+            precision=args.precision,
+            loras=loras,
+            transformer_source=args.transformer_source,
+            text_encoder_source=args.text_encoder_source,
+            progress=display.show,
+            overwrite=args.overwrite,
+            default_preset=args.default_preset,
+        )
+    size = sum(record.size for record in manifest.files.values())
+    print(f"{args.target}: {len(manifest.files)} files, {size / 1e9:.2f} GB, {args.precision}")
     return 0
 
 
 def lora_option(text: str) -> tuple[str, float]:
-    """``NAME_OR_FILE[:SCALE]`` as (name or file, scale)."""
+    """``NAME_OR_FILE[:SCALE]`` as (name or file, scale).
+
+    Raises:
+        InvalidInput: The scale is no finite number.
+    """
     name, colon, scale = text.rpartition(":")
-    if not colon:
-        return text, 1.0
     try:
-        return name, float(scale)
-    except ValueError:
+        number = float(scale) if colon else 1.0
+    except ValueError:  # a colon of the file's own name
         return text, 1.0
+    if not math.isfinite(number):
+        raise InvalidInput(f"--lora is {text[:80]!r}, but its scale must be a finite number.", "lora")
+    return name if colon else text, number
 
 
 def verify_command(args: argparse.Namespace) -> int:
-    """Checks a baked folder's files against its manifest."""
+    """Checks a baked folder's files against its manifest, every byte of them."""
+    from .weights.manifest import Manifest
     from .weights.verify import verify
 
-    problems = verify(Path(args.folder))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if not problems:
-        print(f"{args.folder}: verified")
-    return 1 if problems else 0
+    problems = verify(args.folder)
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        return 1
+    print(f"{len(Manifest.read(Path(args.folder)).files)} files verified")
+    return 0
 
 
 def doctor_command(args: argparse.Namespace) -> int:

@@ -151,11 +151,15 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
     except MultiTalkError as error:
         return [Finding("missing", "weights", str(error))]
     manifest = folder.manifest
-    loras = sorted(file.name for file in (path / "loras").glob("*.safetensors"))
-    text = f"{path}: {manifest.precision}, made for the preset {manifest.default_preset}"
+    precisions = sorted(set(manifest.precision.values()))
+    size = sum(record.size for record in manifest.files.values())
+    text = f"{path}: {manifest.name}, {size / 1e9:.2f} GB, made for the preset {manifest.default_preset}"
+    merged = [f"{lora.name} (merged at {lora.scale:g})" for lora in manifest.loras]
+    files = sorted(file.name for file in (path / "loras").glob("*.safetensors"))
     return [
         Finding("ok", "weights", text),
-        Finding("ok", "loras", ", ".join(loras) if loras else "none"),
+        Finding("ok", "precision", ", ".join(precisions)),
+        Finding("ok", "loras", ", ".join([*merged, *files]) or "none"),
     ]
 
 

@@ -55,20 +55,28 @@ class ProgressDisplay:
         return self
 
     def message(self, text: str) -> None:
-        """Shows a text until the next update."""
+        """Shows a text on a bar until the next update; lines leave it out, so that an error stands alone."""
         if self._bar is not None:
             self._bar.set_description_str(text)
-        elif not self._quiet:
-            print(text, file=self._stream, flush=True)
 
     def update(self, progress: Progress) -> None:
-        """Shows where a job stands: at once on a bar, every few seconds and at new stages in lines."""
+        """Shows where a job stands."""
+        self.show(progress.stage, progress.fraction, describe(progress))
+
+    def show(self, stage: str, fraction: float, text: str | None = None) -> None:
+        """Shows how far some work is: at once on a bar; in lines, at new stages and every few seconds.
+
+        Args:
+            stage: What runs.
+            fraction: Share of the work that is done, 0 to 1.
+            text: What is said about it; None says the stage.
+        """
         if self._bar is not None:
-            self._bar.n = progress.fraction
-            self._bar.set_description_str(describe(progress))
-        elif not self._quiet and (progress.stage != self._stage or time.monotonic() >= self._next_line):
-            self._stage, self._next_line = progress.stage, time.monotonic() + SECONDS_BETWEEN_LINES
-            print(f"{progress.fraction:4.0%}  {describe(progress)}", file=self._stream, flush=True)
+            self._bar.n = fraction
+            self._bar.set_description_str(text or stage)
+        elif not self._quiet and (stage != self._stage or time.monotonic() >= self._next_line):
+            self._stage, self._next_line = stage, time.monotonic() + SECONDS_BETWEEN_LINES
+            print(f"{fraction:4.0%}  {text or stage}", file=self._stream, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

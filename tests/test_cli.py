@@ -187,7 +187,6 @@ def test_progress_in_lines() -> None:
         for progress in steps():
             display.update(progress)
     assert stream.getvalue().splitlines() == [
-        "loading",
         "  0%  text",
         " 20%  denoise  clip 1/2  step 1/4  1:15 left",
         "100%  done  clip 2/2  step 4/4",
