@@ -42,6 +42,17 @@ def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torc
     return torch.addcmul(hidden_states.float(), update.float(), gate).type_as(hidden_states)
 
 
+def timestep_features(timestep: torch.Tensor, dim: int) -> torch.Tensor:
+    """Cosines and sines of a timestep, ``B dim``, float32.
+
+    The angles are float64, as upstream's: float32 ones (diffusers') are off by 1e-4 at timestep 1000.
+    """
+    half = dim // 2
+    exponents = torch.arange(half, dtype=torch.float64, device=timestep.device) / half
+    angles = torch.outer(timestep.double(), 10000.0**-exponents)
+    return torch.cat((angles.cos(), angles.sin()), dim=1).float()
+
+
 class MultiTalkTransformerBlock(WanTransformerBlock):
     """A Wan block with audio cross-attention before the feed-forward (REFERENCE, section 3).
 
@@ -216,8 +227,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             The embedding ``B D`` for the output layer and the modulation ``B 6 D`` for the blocks, float32.
         """
         embedder = self.condition_embedder
-        frequencies = embedder.timesteps_proj(timestep)
-        embedding = embedder.time_embedder(frequencies.to(embedder.time_embedder.linear_1.weight.dtype))
+        features = timestep_features(timestep, self.config.freq_dim)
+        embedding = embedder.time_embedder(features.to(embedder.time_embedder.linear_1.weight.dtype))
         modulation = embedder.time_proj(F.silu(embedding).to(embedder.time_proj.weight.dtype))
         return embedding.float(), modulation.float().unflatten(1, (6, -1))
 

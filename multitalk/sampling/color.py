@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -35,7 +37,9 @@ class ColorCorrection:
         for channel, (target, own) in enumerate(zip(self.statistics, _statistics(lab), strict=True)):
             scale = target[1] / own[1] if own[1] > 0 else 0.0  # a channel of one value has no spread to scale
             moved[..., channel] = (lab[..., channel] - own[0]) * scale + target[0]
-        corrected = np.clip(color.lab2rgb(moved), 0, 1)
+        with warnings.catch_warnings():  # colours moved out of the gamut are expected, and clipped
+            warnings.simplefilter("ignore", UserWarning)
+            corrected = np.clip(color.lab2rgb(moved), 0, 1)
         return (1 - self.strength) * image + self.strength * corrected
 
 
