@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .hardware import HardwarePlan
+from .hardware import DEFAULT_BACKEND, HardwarePlan
 from .weights.store import (
     WeightsFolder,
     load_audio_encoder,
@@ -59,7 +59,8 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
 
     device, dtype = plan.device, plan.dtype
     transformer = load_transformer(folder, device, dtype)
-    transformer.set_attention_backend(plan.attention_backend)
+    if plan.attention_backend != DEFAULT_BACKEND:
+        transformer.set_attention_backend(plan.attention_backend)
     text_encoder, tokenizer = load_text_encoder(folder, device, dtype)
     audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
     return Components(

@@ -10,6 +10,8 @@ from .errors import InvalidInput
 
 # Compute capability from which a GPU multiplies bfloat16; older ones would emulate it.
 BFLOAT16_CAPABILITY = (8, 0)
+# PyTorch's own dispatcher picks the best kernel that this GPU has (flash, cuDNN, memory-efficient)
+DEFAULT_BACKEND = "native"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def make_plan(device: str | torch.device | None = None, dtype: torch.dtype | Non
         if chosen.type == "cuda" and torch.cuda.get_device_capability(chosen) >= BFLOAT16_CAPABILITY:
             dtype = torch.bfloat16
     label = str(dtype).removeprefix("torch.")
-    # PyTorch's own dispatcher picks the best kernel that this GPU has (flash, cuDNN, memory-efficient)
-    backend = "native"
     return HardwarePlan(
-        chosen, dtype, backend, f"{name} in {label}, attention: {backend}, all weights resident"
+        chosen,
+        dtype,
+        DEFAULT_BACKEND,
+        f"{name} in {label}, attention: {DEFAULT_BACKEND}, all weights resident",
     )

@@ -152,8 +152,8 @@ class Page:
             raise gr.Error(str(error), duration=None, print_exception=False) from None
         finally:
             self._cancels.pop(request.session_hash or "", None)
-        made_in = f"made in {result.timings['total']:.0f} s"
-        return str(result.path), f"{result.seconds:.1f} s, {result.frames} frames, seed {result.seed}, {made_in}"
+        length = f"{result.seconds:.1f} s, {result.frames} frames"
+        return str(result.path), f"{length}, seed {result.seed}, made in {result.timings['total']:.0f} s"
 
     def _validated(self, **fields: Any) -> GenerationRequest:
         if not fields["image"]:

@@ -94,15 +94,17 @@ class LoraFile:
             role: self._source.get(name).to(device=device, dtype=torch.float32)
             for role, name in self._pieces[key].items()
         }
-        delta = torch.zeros((), device=device)
+        delta = None
         if "down" in pieces:
             rank = pieces["down"].shape[0]
             scale = self.scale * (pieces["alpha"].item() / rank if "alpha" in pieces else 1.0)
             # convolutions have more than two axes: their matrices are those of the flattened kernel
             product = pieces["up"].flatten(1) @ pieces["down"].flatten(1)
-            delta = delta + scale * product.reshape(tuple(shape))
+            delta = product.mul_(scale).reshape(tuple(shape))
         if "whole" in pieces:
-            delta = delta + self.scale * pieces["whole"]
+            whole = pieces["whole"] * self.scale
+            delta = whole if delta is None else delta.add_(whole)
+        assert delta is not None, "a file without either isn't read"
         return delta
 
 
@@ -170,7 +172,8 @@ def merge(key: str, tensor: torch.Tensor, loras: Iterable[LoraFile]) -> torch.Te
     """
     for lora in loras:
         if key in lora:
-            tensor = tensor.float() + lora.delta(key, tensor.shape, tensor.device)
+            # into the difference, which is ours: a published tensor may be gigabytes
+            tensor = lora.delta(key, tensor.shape, tensor.device).add_(tensor)
     return tensor
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from multitalk.weights.bake import bake
 from safetensors.torch import load_file
 
 from multitalk import MultiTalkPipeline
+from multitalk.weights.bake import bake
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
 CASES = PARITY / "cases"

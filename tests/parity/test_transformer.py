@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from multitalk.weights.bake import bake
 
 from multitalk import MultiTalkPipeline
 from multitalk.conditioning.people import token_masks
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.weights.bake import bake
 
 from .conftest import PARITY
 
@@ -76,3 +76,21 @@ def test_the_published_int8_file(load_case, relative_error, tmp_path):
     pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "int8", device="cpu", dtype=torch.float32)
     ours = predict(pipeline.components.transformer, case, 437.5)
     assert relative_error(ours, case.tensors["out_int8_dequantised"]) < BOUND
+
+
+@pytest.fixture(scope="module")
+def bf16_transformer(tmp_path_factory) -> MultiTalkTransformer:
+    target = tmp_path_factory.mktemp("parity") / "bf16"
+    bake(PARITY / "weights", target, precision="bf16")
+    return MultiTalkPipeline.from_pretrained(
+        target, device="cpu", dtype=torch.bfloat16
+    ).components.transformer
+
+
+@pytest.mark.parametrize(("people", "bound"), [("single", 0.015), ("multi", 0.07)])
+def test_bf16_stays_near_float32(people, bound, load_case, bf16_transformer, relative_error):
+    """Rounding to 8 bits at every layer; with two people, a token between them may change sides as well."""
+    case = load_case(f"dit_{people}")
+    for timestep in case.info["timesteps"]:
+        error = relative_error(predict(bf16_transformer, case, timestep), case.tensors[f"out_{timestep}"])
+        assert error < bound
