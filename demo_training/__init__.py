@@ -1,0 +1,1 @@
+"""Makes the embedded demo weights: drawn faces, espeak-ng speech, small networks of the same classes."""

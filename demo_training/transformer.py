@@ -1,0 +1,318 @@
+"""Trains the transformer on latents of drawn clips, under the conditions it meets when a video is made."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from multitalk.conditioning.people import person_masks, token_masks
+from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.models.video_vae import latent_frames
+
+from . import progress
+from .audio_encoder import CHANNELS, LAYERS
+from .clips import KINDS, WINDOW, Kind
+from .encoders import IMAGE_WIDTH, PROMPTS, TEXT_LENGTH, TEXT_WIDTH, make_text_encoder, make_tokenizer
+
+CONFIG = {
+    "num_attention_heads": 4,
+    "attention_head_dim": 32,
+    "in_channels": 36,
+    "out_channels": 16,
+    "text_dim": TEXT_WIDTH,
+    "text_len": TEXT_LENGTH,
+    "freq_dim": 128,
+    "ffn_dim": 512,
+    "num_layers": 6,
+    "image_dim": IMAGE_WIDTH,
+    "rope_max_seq_len": 256,
+    "audio_window": WINDOW,
+    "audio_layers": LAYERS,
+    "audio_channels": CHANNELS,
+    "audio_hidden_dim": 128,
+    "audio_tokens": 4,
+    "audio_dim": 64,
+}
+LOCAL_HEADS = 2
+TIME_SHIFT = 2.5
+MOUTH_WEIGHT = 5.0
+MAP_WEIGHT = 0.05
+MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover the 21 of a whole clip
+BATCH = {"one": 8, "two": 6, "one_later": 4, "two_later": 3}
+
+
+class ShiftedRope(nn.Module):
+    """The video's rotary table with the frames after the first few moved to later times.
+
+    A clip of 6 latent frames then stands for any stretch of one of 21: that is what makes long clips work
+    without training on them.
+    """
+
+    def __init__(self, rope: nn.Module) -> None:
+        super().__init__()
+        self.rope = rope
+        self.kept, self.offset = 1, 0
+
+    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :class:`multitalk.models.rotary.VideoRotaryEmbedding`."""
+        frames = latents.shape[2]
+        longer = latents.new_empty(1, 1, 1, 1, 1).expand(1, 1, frames + MAX_TIME_OFFSET, *latents.shape[3:])
+        places = torch.arange(frames)
+        places[self.kept :] += self.offset
+        tables = (table.unflatten(1, (frames + MAX_TIME_OFFSET, -1)) for table in self.rope(longer))
+        cosines, sines = (table[:, places].flatten(1, 2) for table in tables)
+        return cosines, sines
+
+
+def make_transformer() -> MultiTalkTransformer:
+    """A new transformer, some of whose self-attention heads look at their own place in the picture."""
+    torch.manual_seed(103)
+    model = MultiTalkTransformer(**CONFIG)
+    heads, width = CONFIG["num_attention_heads"], CONFIG["attention_head_dim"]
+    spatial = 2 * (width // 6)
+    time_dims = width - 2 * spatial
+    # the two fastest frequencies of rows and columns
+    local = [time_dims + axis * spatial + dim for axis in range(2) for dim in range(4)]
+    dims = [head * width + dim for head in range(heads - LOCAL_HEADS, heads) for dim in local]
+    with torch.no_grad():
+        for block in model.blocks:
+            for linear, norm in (
+                (block.attn1.to_q, block.attn1.norm_q),
+                (block.attn1.to_k, block.attn1.norm_k),
+            ):
+                linear.weight[dims] *= 0.1
+                linear.bias[dims] = 3.0
+                norm.weight[dims] = 2.0
+            block.audio_attn.to_out.weight *= 0.5
+        model.proj_out.weight *= 0.1
+    return model
+
+
+class Lessons:
+    """Shards on disk, kept in memory as they appear."""
+
+    def __init__(self) -> None:
+        self.folder = progress.WORK / "clips"
+        self.shards: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in KINDS}
+        self.seen: set[Path] = set()
+        self.read_new()
+        if not self.shards["one"]:
+            raise SystemExit(f"There are no clips in {self.folder}: make some first.")
+
+    def read_new(self) -> int:
+        """Read shards that have come since; returns how many there are."""
+        for path in sorted(self.folder.glob("*.pt")):
+            if path not in self.seen:
+                self.seen.add(path)
+                self.shards[path.stem.split("-")[1]].append(torch.load(path))
+        return len(self.seen)
+
+    def draw(self, random: np.random.Generator, kind: str, silent: bool | None) -> dict[str, torch.Tensor]:
+        """A batch of a kind; with `silent`, of clips in which nobody speaks."""
+        drawn: list[dict[str, torch.Tensor]] = []
+        while len(drawn) < BATCH[kind]:
+            shard = self.shards[kind][int(random.integers(len(self.shards[kind])))]
+            index = int(random.integers(len(shard["latents"])))
+            if silent and not bool(shard["silent"][index]):
+                silents = shard["silent"].nonzero().flatten()
+                if not len(silents):
+                    continue
+                index = int(silents[int(random.integers(len(silents)))])
+            drawn.append({name: values[index] for name, values in shard.items()})
+        return {name: torch.stack([clip[name] for clip in drawn]) for name in drawn[0]}
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the latents' channels."""
+        latents = [
+            shard["latents"].float().flatten(0, 1) for shard in self.shards["one"] + self.shards["two"]
+        ]
+        channels = torch.cat([part.transpose(0, 1).flatten(1) for part in latents], dim=1)
+        return channels.mean(1), channels.std(1)
+
+
+def random_masks(random: np.random.Generator) -> torch.Tensor:
+    """Token masks of two people for a whole batch: the halves, or boxes about as large."""
+    height, width = 128, 192
+    boxes = None
+    if random.random() < 0.4:
+        left, right = random.uniform(0, 24, 2)
+        top, bottom = random.uniform(0, 24), random.uniform(96, 128)
+        boxes = {"person1": (left, top, 94 - right, bottom), "person2": (98 + right, top, 192 - left, bottom)}
+    return token_masks(person_masks(height, width, height, width, boxes))
+
+
+class Trainer:
+    """One model and what it learns from."""
+
+    def __init__(self, peak: float) -> None:
+        self.model = make_transformer()
+        self.rope = ShiftedRope(self.model.rope)
+        self.model.rope = self.rope
+        self.lessons = Lessons()
+        self.mean, self.std = self.lessons.statistics()
+        from .optimizer import Optimizers
+
+        self.optimizers = Optimizers(self.model, peak, plain=("patch_embedding", "proj_out", "scale_shift"))
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.step, self.spent = 0, 0.0
+        self.contexts = self._contexts()
+        self.maps: list[torch.Tensor] = []
+        for block in self.model.blocks:
+            block.attn1.register_forward_hook(self._keep_map)
+
+    def _keep_map(self, module: nn.Module, inputs: tuple, output: tuple) -> None:
+        if output[1] is not None:
+            self.maps.append(output[1])
+
+    @staticmethod
+    @torch.no_grad()
+    def _contexts() -> list[torch.Tensor]:
+        tokenizer = make_tokenizer()
+        encoder = make_text_encoder(len(tokenizer))
+        ids = [tokenizer(text, truncation=True, max_length=TEXT_LENGTH).input_ids for text in PROMPTS]
+        return [encoder(input_ids=torch.tensor([one])).last_hidden_state for one in ids]
+
+    def normalize(self, latents: torch.Tensor) -> torch.Tensor:
+        """``B T 16 h w`` as stored to ``B 16 T h w`` as the transformer sees it."""
+        return ((latents.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)).transpose(1, 2)
+
+    def choose(self, random: np.random.Generator) -> tuple[Kind, bool]:
+        """The kind of the next batch, and whether it is one without sound."""
+        names = ("one", "two", "one_later", "two_later")
+        shares = np.array([0.45, 0.37, 0.1, 0.08]) * [bool(self.lessons.shards[name]) for name in names]
+        kind = KINDS[str(random.choice(names, p=shares / shares.sum()))]
+        return kind, kind.name in ("one", "two") and random.random() < 0.12
+
+    def loss(self, random: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of one batch."""
+        kind, null_audio = self.choose(random)
+        batch = self.lessons.draw(random, kind.name, null_audio and kind.name == "one")
+        if null_audio and kind.people == 2:  # with nobody heard, both keep still: the clips where one does
+            kind = KINDS["one"]
+            batch = self.lessons.draw(random, kind.name, True)
+        clean, condition = self.normalize(batch["latents"]), self.normalize(batch["condition"])
+        known = latent_frames(kind.known)
+        mask = torch.zeros(len(clean), 4, *clean.shape[2:])
+        mask[:, :, :known] = 1
+        time_share = torch.from_numpy(random.uniform(0.001, 1, len(clean)).astype(np.float32))
+        time_share = TIME_SHIFT * time_share / (1 + (TIME_SHIFT - 1) * time_share)
+        share = time_share.view(-1, 1, 1, 1, 1)
+        noise = torch.randn(clean.shape)
+        noisy = (1 - share) * clean + share * noise
+        masks, swap = None, False
+        if kind.people == 2:
+            masks, swap = random_masks(random), random.random() < 0.2
+            if swap:
+                masks = masks[[1, 0, 2]]
+        audio = batch["audio"].float()
+        if null_audio:
+            audio = torch.zeros_like(audio)
+        elif swap:
+            audio = audio.flip(1)
+        self.rope.kept = known
+        self.rope.offset = (
+            int(random.integers(MAX_TIME_OFFSET + 1)) if known == 1 else int(random.integers(11))
+        )
+        self.maps = []
+        prediction = self.model(
+            hidden_states=torch.cat((noisy, mask, condition), dim=1),
+            timestep=time_share * 1000,
+            text_hidden_states=self.model.project_text(self.contexts[int(random.integers(len(PROMPTS)))]),
+            image_hidden_states=self.model.project_image(batch["image"]),
+            audio_hidden_states=torch.cat([self.model.project_audio(one) for one in audio]),
+            person_masks=masks,
+        )
+        weight = 1 + (MOUTH_WEIGHT - 1) * batch["mouths"].float().unsqueeze(1)
+        weight = weight.expand(len(clean), 1, *clean.shape[2:]).clone()
+        if known > 1:
+            weight[:, :, :known] = 0  # overwritten with the motion frames at every step
+        squared = (prediction.float() - (noise - clean)).square()
+        loss = (weight * squared).sum() / (weight.sum() * 16)
+        # of x0, at the mouths: what is seen of the error
+        seen = (share * (prediction.float() - (noise - clean))).square().mean(1, keepdim=True)
+        mouth = batch["mouths"].unsqueeze(1)[:, :, known:].float()
+        numbers = {
+            f"loss_{kind.name}": loss.item(),
+            f"x0_{kind.name}": (seen[:, :, known:] * mouth).sum().item() / mouth.sum().item(),
+        }
+        if masks is not None:
+            map_loss = self._map_loss(masks)
+            numbers["map"] = map_loss.item()
+            loss = loss + MAP_WEIGHT * map_loss
+        return loss, numbers
+
+    def _map_loss(self, masks: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the reference maps: a token should look most at who is where it is."""
+        total = torch.zeros(())
+        truth = masks.argmax(0)
+        area = masks.sum(1)
+        for reference in self.maps:
+            frames = reference.shape[-1] // len(truth)
+            shares = (reference * area.view(1, 3, 1)).clamp(min=1e-6)  # back to shares of the attention
+            logs = (shares / shares.sum(1, keepdim=True)).log()
+            total = total + nn.functional.nll_loss(logs, truth.repeat(frames).expand(len(logs), -1))
+        return total / len(self.maps)
+
+    def train(self, seconds: float, peak: float) -> None:
+        """Train until so much time is spent, checkpoints included."""
+        log = progress.Log("transformer", every=50)
+        last = saved = time.monotonic()
+        while self.spent < seconds:
+            random = np.random.default_rng([17, self.step])
+            loss, numbers = self.loss(random)
+            loss.backward()
+            self.optimizers.step(progress.learning_rate(self.spent / seconds, peak))
+            self.step += 1
+            decay = min(0.995, self.step / (self.step + 10))
+            with torch.no_grad():
+                for name, value in self.model.state_dict().items():
+                    self.average[name].lerp_(value, 1 - decay)
+            now = time.monotonic()
+            self.spent += now - last
+            last = now
+            log.add(self.step, **numbers, share=self.spent / seconds)
+            if now - saved > 90 or self.spent >= seconds:
+                saved = now
+                self.save()
+                print("shards", self.lessons.read_new(), flush=True)
+
+    def save(self) -> None:
+        """Checkpoint."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "spent": self.spent,
+        }
+        state |= {"optimizers": self.optimizers.state_dict(), "mean": self.mean, "std": self.std}
+        progress.save("transformer", state)
+
+    def resume(self) -> None:
+        """Take up a checkpoint, where there is one."""
+        if state := progress.load("transformer"):
+            self.model.load_state_dict(state["model"])
+            self.optimizers.load_state_dict(state["optimizers"])
+            self.average, self.step, self.spent = state["average"], state["step"], state["spent"]
+            self.mean, self.std = state["mean"], state["std"]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    trainer = Trainer(arguments.lr)
+    trainer.resume()
+    torch.manual_seed(trainer.step)
+    trainer.train(60 * arguments.minutes, arguments.lr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Trains the autoencoder: single pictures first, then short clips."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import progress
+from .faces import HELD_OUT_SEED, Motion, Scene, draw_frames, make_blinks, make_scene
+from .fast_vae import FastVAE, make_vae
+from .optimizer import Optimizers
+
+CROP = 64
+LATENT_NOISE = 0.05  # of their spread; the decoder learns to live with the transformer's errors
+
+
+def random_motion(random: np.random.Generator, frames: int) -> Motion:
+    """A mouth that babbles: smooth random opening and spread."""
+    ticks = np.arange(frames)
+    curves = []
+    for _ in range(2):
+        knots = random.uniform(-0.4, 1.2, frames // 3 + 3)
+        curves.append(np.interp(ticks / 3 + random.uniform(0, 1), np.arange(len(knots)), knots))
+    opening = np.clip(curves[0], 0, 1) * (random.random() < 0.85)
+    blink = make_blinks(random, frames) if random.random() < 0.5 else make_blinks(random, frames + 90)[90:]
+    return Motion(opening.astype(np.float32), np.clip(2 * curves[1] - 1, -1, 1), blink, random.uniform(0, 5))
+
+
+def draw_random_clip(random: np.random.Generator, seed: int, frames: int) -> tuple[Scene, np.ndarray]:
+    """A scene of one or two people who babble."""
+    people = 2 if random.random() < 0.35 else 1
+    scene = make_scene(seed, people, 128)
+    return scene, draw_frames(scene, tuple(random_motion(random, frames) for _ in range(people)))
+
+
+def random_crop(random: np.random.Generator, scene: Scene, frames: np.ndarray, side: int) -> np.ndarray:
+    """A square of the clip, mostly near a face."""
+    height, width = frames.shape[1:3]
+    if random.random() < 0.75:
+        face = scene.faces[int(random.integers(len(scene.faces)))]
+        x = face.center[0] + random.normal(0, 0.5) * face.unit
+        y = face.center[1] + random.normal(0.2, 0.5) * face.unit
+    else:
+        x, y = random.uniform(0, width), random.uniform(0, height)
+    left = int(np.clip(x - side / 2, 0, width - side))
+    top = int(np.clip(y - side / 2, 0, height - side))
+    return frames[:, top : top + side, left : left + side]
+
+
+def to_tensor(frames: np.ndarray) -> torch.Tensor:
+    """``... H W 3`` uint8 to ``... 3 H W`` in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float() / 127.5 - 1
+
+
+def reconstruction_loss(result: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """L1, heavier at edges and in colour, plus L1 of the gradients; both ``B T 3 H W``."""
+    across = truth[..., :, 1:] - truth[..., :, :-1]
+    down = truth[..., 1:, :] - truth[..., :-1, :]
+    edges = F.pad(across.abs(), (0, 1)) + F.pad(down.abs(), (0, 0, 0, 1))
+    edges = edges.amax(dim=-3, keepdim=True).flatten(0, 1)
+    weight = 1 + 3 * F.max_pool2d(edges, 3, 1, 1).clamp(max=1).view(*truth.shape[:2], 1, *truth.shape[-2:])
+    difference = result - truth
+    chroma = difference - difference.mean(dim=-3, keepdim=True)
+    loss = (weight * (difference.abs() + 0.5 * chroma.abs())).mean()
+    if truth.shape[1] > 1:  # what changes matters more: mouths and lids
+        moving = (truth - truth[:, :1]).abs().amax(dim=-3, keepdim=True).clamp(max=0.5)
+        loss = loss + (4 * moving * difference.abs()).mean()
+    gradient = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
+    gradient = gradient + (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
+    return loss + 0.5 * gradient
+
+
+@torch.no_grad()
+def held_out_psnr(vae: FastVAE, clips: int = 3, frames: int = 33) -> tuple[float, float]:
+    """PSNR of held-out whole clips, and of their last frames."""
+    errors, last = [], []
+    for index in range(clips):
+        random = np.random.default_rng([7, index])
+        _, drawn = draw_random_clip(random, HELD_OUT_SEED + index, frames)
+        truth = to_tensor(drawn)[None]
+        squared = (vae.decode(vae.encode(truth)).clamp(-1, 1) - truth).square() / 4
+        errors.append(float(squared.mean()))
+        last.append(float(squared[:, -1].mean()))
+    return -10 * np.log10(np.mean(errors)), -10 * np.log10(np.mean(last))
+
+
+def train(seconds: float, image_share: float, peak: float, decoder_only: bool) -> None:
+    """Train for a time, or go on with what is left of it.
+
+    With `decoder_only` the encoder stays as it is: latents made with it before keep their meaning.
+    """
+    name = "decoder" if decoder_only else "vae"
+    vae = make_vae()
+    if decoder_only:
+        state = progress.load("vae")
+        assert state is not None, "train the whole autoencoder first"
+        vae.load_state_dict(state["model"])
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(False)
+    for block in (vae.encoder.mid_block, vae.decoder.mid_block):
+        block.attentions[0].requires_grad_(False)
+    fast = FastVAE(vae)
+    optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
+    step, spent = 0, 0.0
+    if state := progress.load(name):
+        vae.load_state_dict(state["model"])
+        optimizers.load_state_dict(state["optimizers"])
+        step, spent = state["step"], state["spent"]
+    log = progress.Log(name)
+    last = saved = time.monotonic()
+    while spent < seconds:
+        share = spent / seconds
+        random = np.random.default_rng([11, step])
+        batch, frames, side = (16, 1, CROP) if share < image_share else (3, 9, CROP)
+        if share > 0.6 and step % 4 == 0:
+            batch, frames, side = 1, 17, 80
+        crops = []
+        for _ in range(batch):
+            scene, drawn = draw_random_clip(random, int(random.integers(HELD_OUT_SEED)), frames)
+            crops.append(random_crop(random, scene, drawn, side))
+        truth = to_tensor(np.stack(crops))
+        with torch.set_grad_enabled(not decoder_only):
+            latents = fast.encode(truth)
+        result = fast.decode(latents + LATENT_NOISE * latents.detach().std() * torch.randn_like(latents))
+        loss = reconstruction_loss(result, truth)
+        if not decoder_only:
+            loss = loss + 2e-4 * latents.square().mean()
+        loss.backward()
+        optimizers.step(progress.learning_rate(share, peak))
+        step += 1
+        now = time.monotonic()
+        spent += now - last
+        last = now
+        with torch.no_grad():
+            mse = float(((result.clamp(-1, 1) - truth) / 2).square().mean())
+        log.add(step, loss=loss.item(), psnr=-10 * np.log10(mse), std=float(latents.std()), share=share)
+        if now - saved > 60 or spent >= seconds:
+            saved = now
+            state = {"model": vae.state_dict(), "optimizers": optimizers.state_dict()}
+            progress.save(name, {**state, "step": step, "spent": spent})
+            print("held-out", held_out_psnr(fast), flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--image-share", type=float, default=0.3)
+    parser.add_argument("--decoder-only", action="store_true", help="keep the encoder as it is")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    train(60 * arguments.minutes, arguments.image_share, arguments.lr, arguments.decoder_only)
+
+
+if __name__ == "__main__":
+    main()
