@@ -80,6 +80,7 @@ def bake(
         merged.insert(0, _fusionx_in_the_file(merged))
     parts = plan_parts(weights, dtype, kind, text_kind, files)
 
+    _check_space(target, sum(part.nbytes for part in parts))
     working = target.with_name(f".{target.name}.baking")
     shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
     working.mkdir(parents=True)
@@ -133,6 +134,16 @@ def _check_target(target: Path, source: Path, overwrite: bool) -> None:
     if holds_source or not (target / MANIFEST).is_file():
         raise InvalidInput(
             f"The folder {target} is no baked weights folder, so it isn't overwritten: name another.",
+            "target_dir",
+        )
+
+
+def _check_space(target: Path, needed: int) -> None:
+    existing = next(folder for folder in target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise InvalidInput(
+            f"The disk of {existing} has {free / 1e9:.1f} GB free; the weights take {needed / 1e9:.1f} GB.",
             "target_dir",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,6 +178,13 @@ def test_a_missing_file_is_named(name, tmp_path):
     with pytest.raises(WeightsError, match=name.split("/")[-1]):
         bake(root, tmp_path / "target", precision="float32")
     assert not (tmp_path / "target").exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_written(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(InvalidInput, match="GB free"):
+        bake(published, tmp_path / "new" / "target", precision="float32")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_files_are_named(published, copy_of, tmp_path):

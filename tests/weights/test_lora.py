@@ -1,0 +1,194 @@
+"""LoRAs: what a file adds, what is refused, and switching without drift."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from multitalk.errors import WeightsError
+from multitalk.weights.bake import bake
+from multitalk.weights.lora import LoraFile, LoraSwitcher, merge
+from multitalk.weights.store import WeightsFolder, load_part
+from multitalk.weights.tensor_files import SafetensorsSource
+from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes
+
+KEY = "blocks.0.self_attn.q.weight"
+BIAS = "blocks.0.self_attn.q.bias"
+MODULE = "diffusion_model.blocks.0.self_attn.q"
+DIM = Sizes().dim
+
+
+@pytest.fixture
+def matrices():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(4, DIM, generator=generator), torch.randn(DIM, 4, generator=generator)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(tensors, name="lora.safetensors"):
+        save_file(tensors, tmp_path / name)
+        return tmp_path / name
+
+    return write_file
+
+
+@pytest.mark.parametrize(
+    ("down_name", "up_name"),
+    [
+        ("lora_down.weight", "lora_up.weight"),
+        ("lora_A.weight", "lora_B.weight"),
+        ("lora_A.default.weight", "lora_B.default.weight"),
+    ],
+)
+def test_two_matrices_and_a_scale(down_name, up_name, matrices, write):
+    down, up = matrices
+    lora = LoraFile(write({f"{MODULE}.{down_name}": down, f"{MODULE}.{up_name}": up}), 0.7)
+    base = torch.ones(DIM, DIM)
+    torch.testing.assert_close(merge(KEY, base, [lora]), base + 0.7 * up @ down)
+    assert torch.equal(base, torch.ones(DIM, DIM))
+
+
+def test_alpha_over_rank_scales_the_matrices(matrices, write):
+    down, up = matrices
+    tensors = {f"{MODULE}.lora_down.weight": down, f"{MODULE}.lora_up.weight": up}
+    path = write(tensors | {f"{MODULE}.alpha": torch.tensor(8.0)})
+    torch.testing.assert_close(LoraFile(path, 0.5).delta(KEY, (DIM, DIM)), 0.5 * (8 / 4) * up @ down)
+
+
+def test_whole_differences_of_weights_and_biases(write):
+    lora = LoraFile(
+        write(
+            {
+                "diffusion_model.blocks.0.norm3.diff": torch.full((DIM,), 2.0),
+                f"{MODULE}.diff_b": torch.full((DIM,), 3.0),
+            }
+        ),
+        0.5,
+    )
+    assert set(lora.changed) == {"blocks.0.norm3.weight", BIAS}
+    assert torch.equal(lora.delta("blocks.0.norm3.weight", (DIM,)), torch.full((DIM,), 1.0))
+    assert torch.equal(lora.delta(BIAS, (DIM,)), torch.full((DIM,), 1.5))
+
+
+def test_a_convolutions_matrices(write):
+    down, up = torch.randn(4, 36, 1, 2, 2), torch.randn(DIM, 4, 1, 1, 1)
+    module = "diffusion_model.patch_embedding"
+    lora = LoraFile(write({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}))
+    delta = lora.delta("patch_embedding.weight", (DIM, 36, 1, 2, 2))
+    torch.testing.assert_close(delta, torch.einsum("or,rcthw->octhw", up[:, :, 0, 0, 0], down))
+
+
+def test_several_files_add_up(matrices, write):
+    down, up = matrices
+    tensors = {f"{MODULE}.lora_down.weight": down, f"{MODULE}.lora_up.weight": up}
+    loras = [LoraFile(write(tensors), 1.0), LoraFile(write({f"{MODULE}.diff_b": torch.ones(DIM)}, "b"), 2.0)]
+    base = torch.zeros(DIM, DIM)
+    torch.testing.assert_close(merge(KEY, base, [*loras, loras[0]]), 2 * up @ down)
+    assert merge("blocks.0.self_attn.k.weight", base, loras) is base
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        ({"diffusion_model.blocks.0.self_attn.q.magnitude": torch.ones(3)}, "magnitude"),
+        ({f"{MODULE}.lora_down.weight": torch.ones(4, DIM)}, "lora_down"),
+        ({f"{MODULE}.alpha": torch.ones(())}, "alpha"),
+    ],
+)
+def test_what_no_rule_covers_is_refused_when_read(tensors, named, write):
+    with pytest.raises(WeightsError, match=named):
+        LoraFile(write(tensors))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        ({"diffusion_model.blocks.9.norm3.diff": torch.ones(DIM)}, r"blocks\.9\.norm3\.weight"),
+        ({"lora_unet_norm.diff_b": torch.ones(DIM)}, r"lora_unet_norm\.bias"),
+        ({"diffusion_model.blocks.0.norm3.diff": torch.ones(DIM + 1)}, r"blocks\.0\.norm3\.weight"),
+        (
+            # as many values, but the wrong way round
+            {
+                "diffusion_model.blocks.0.ffn.0.lora_down.weight": torch.ones(4, Sizes().ffn_dim),
+                "diffusion_model.blocks.0.ffn.0.lora_up.weight": torch.ones(DIM, 4),
+            },
+            r"blocks\.0\.ffn\.0\.weight",
+        ),
+    ],
+)
+def test_what_the_model_has_no_place_for_is_reported(tensors, named, write, published, baked, tmp_path):
+    path = write(tensors)
+    with pytest.raises(WeightsError, match=named) as at_bake:
+        bake(published, tmp_path / "target", precision="float32", loras=[(path, 1.0)])
+    assert "lora.safetensors" in str(at_bake.value)
+    folder = WeightsFolder(baked)
+    model = load_part(folder, "transformer", "cpu", torch.float32)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    switcher = LoraSwitcher(model, folder)
+    with pytest.raises(WeightsError, match=named):
+        switcher.activate([(path, 1.0)])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert switcher.active == ()
+
+
+def test_a_missing_lora(published, tmp_path):
+    with pytest.raises(WeightsError, match=r"LoRA 'turbo' is missing.*fusionx, lightx2v"):
+        bake(published, tmp_path / "target", loras=[("turbo", 1.0)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_switching_equals_merging_and_leaves_no_trace(dtype, published, baked, baked_bf16, tmp_path):
+    folder = WeightsFolder(baked if dtype == torch.float32 else baked_bf16)
+    model = load_part(folder, "transformer", "cpu", dtype)
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    switcher = LoraSwitcher(model, folder)
+    loras = folder.path / "loras"
+    switcher.activate([(loras / FUSIONX, 1.0)])
+    switcher.activate([(loras / LIGHTX2V, 1.2), (loras / FUSIONX, 0.5)])
+    assert [scale for _, scale in switcher.active] == [1.2, 0.5]
+    bake(
+        published, tmp_path / "merged", precision="float32", loras=[("lightx2v", 1.2), (loras / FUSIONX, 0.5)]
+    )
+    merged = load_part(WeightsFolder(tmp_path / "merged"), "transformer", "cpu", dtype).state_dict()
+    changed = 0
+    for name, tensor in model.state_dict().items():
+        # in bf16 the base was rounded once before
+        tolerance = {"rtol": 1e-6, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 8e-3, "atol": 4e-3}
+        torch.testing.assert_close(tensor, merged[name], **tolerance)
+        changed += not torch.equal(tensor, base[name])
+    assert changed > 60
+    switcher.activate([])
+    assert all(torch.equal(tensor, base[name]) for name, tensor in model.state_dict().items())
+
+
+def test_switching_reads_the_touched_tensors_alone(baked, write, monkeypatch):
+    folder = WeightsFolder(baked)
+    switcher = LoraSwitcher(load_part(folder, "transformer", "cpu", torch.float32), folder)
+    read = []
+    original = SafetensorsSource.get
+    monkeypatch.setattr(SafetensorsSource, "get", lambda self, key: read.append(key) or original(self, key))
+    path = write({f"{MODULE}.diff_b": torch.ones(DIM)})
+    switcher.activate([(path, 1.0)])
+    switcher.activate([(path, 1.0)])  # nothing to do
+    assert sorted(read) == sorted(["blocks.0.attn1.to_q.bias", f"{MODULE}.diff_b"])
+
+
+def test_a_lora_of_a_tensor_that_is_cut_in_two(baked, write):
+    folder = WeightsFolder(baked)
+    model = load_part(folder, "transformer", "cpu", torch.float32)
+    attention = model.blocks[0].audio_attn
+    before = torch.cat((attention.to_k.weight, attention.to_v.weight)).clone()
+    down, up = torch.randn(2, Sizes().audio_dim), torch.randn(2 * DIM, 2)
+    module = "diffusion_model.blocks.0.audio_cross_attn.kv_linear"
+    path = write({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up})
+    LoraSwitcher(model, folder).activate([(path, 1.0)])
+    after = torch.cat((attention.to_k.weight, attention.to_v.weight))
+    torch.testing.assert_close(after, before + up @ down)
+
+
+def test_a_text_to_video_lora_lacks_the_image_keys_and_that_is_fine(published):
+    keys = load_file(published / LIGHTX2V)
+    assert not any("_img" in key for key in keys)
+    assert any("_img" in key for key in load_file(published / FUSIONX))

@@ -1,0 +1,62 @@
+"""A bake's memory is that of a tensor or two, whatever the model's size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.small_checkpoint import Sizes, make_small_checkpoint
+
+# Bakes twice in a fresh process, a small model first so that everything is imported, and measures the memory
+# that isn't a mapping of a file (those pages the system takes back when it needs them).
+SCRIPT = """
+import json, re, sys, threading
+from pathlib import Path
+from multitalk.weights.bake import bake
+
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+small, large, target = sys.argv[1:]
+bake(small, target + "/small", precision="bf16", loras=[("lightx2v", 1.0)])
+peak = before = anonymous()
+stop = threading.Event()
+
+def watch():
+    global peak
+    while not stop.wait(0.001):
+        peak = max(peak, anonymous())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+bake(large, target + "/large", precision="bf16", loras=[("lightx2v", 1.0)], max_shard_bytes=30e6)
+stop.set()
+watcher.join()
+print(json.dumps({"grown": peak - before}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+@pytest.mark.slow
+def test_peak_memory_of_a_bake(tmp_path):
+    sizes = Sizes(dim=1024, heads=8, ffn_dim=2816, layers=4)
+    small = make_small_checkpoint(tmp_path / "small")
+    large = make_small_checkpoint(tmp_path / "large", sizes, shards=3)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(small), str(large), str(tmp_path / "baked")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    grown = json.loads(done.stdout.splitlines()[-1])["grown"]
+    written = (tmp_path / "baked" / "large" / "transformer").glob("*.safetensors")
+    part = sum(path.stat().st_size for path in written)
+    largest_tensor = 6 * sizes.dim * sizes.dim * 4  # of the time projection, in float32
+    # a tensor in float32 and its cast, never the part, nor a shard
+    assert part > 6 * largest_tensor
+    assert grown < 3 * largest_tensor, f"{grown / 1e6:.0f} MB for a part of {part / 1e6:.0f} MB"

@@ -1,0 +1,129 @@
+"""Finding a weights folder and loading its parts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from multitalk.errors import InvalidInput, WeightsError
+from multitalk.presets import PRESETS
+from multitalk.weights import store
+from multitalk.weights.bake import bake
+from multitalk.weights.manifest import MANIFEST, PARTS, make_manifest
+from multitalk.weights.store import (
+    WeightsFolder,
+    find_weights,
+    load_audio_encoder,
+    load_part,
+    load_text_encoder,
+)
+from tests.small_checkpoint import FUSIONX, Sizes
+
+
+def test_search_order(tmp_path, monkeypatch):
+    folders = {}
+    for name in ("image", "here", "embedded"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+    monkeypatch.setattr(store, "IMAGE_FOLDER", folders["image"])
+    monkeypatch.setattr(store, "LOCAL_FOLDER", folders["here"])
+    monkeypatch.setattr(store, "EMBEDDED_FOLDER", folders["embedded"])
+    monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match="--weights or MULTITALK_WEIGHTS"):
+        find_weights()
+    for name in ("embedded", "here", "image"):  # each goes before the ones made so far
+        (folders[name] / MANIFEST).write_text("{}")
+        assert find_weights() == folders[name]
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(tmp_path / "set"))
+    assert find_weights() == tmp_path / "set"
+    assert find_weights(tmp_path / "named") == tmp_path / "named"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_ready_for_inference_and_each_file_is_read_once(part, baked, monkeypatch):
+    import safetensors.torch
+
+    read = []
+    original = safetensors.torch.load_file
+    monkeypatch.setattr(
+        safetensors.torch, "load_file", lambda path, device: read.append(path) or original(path, device)
+    )
+    folder = WeightsFolder(baked)
+    model = load_part(folder, part, "cpu", torch.float32)
+    assert read == folder.weights_files(part)
+    assert not model.training
+    tensors = [*model.parameters(), *model.buffers()]
+    assert all(tensor.device.type == "cpu" for tensor in tensors)
+    assert not any(tensor.requires_grad for tensor in tensors)
+
+
+def test_dtype_is_what_is_asked_for_but_for_the_kept_norms(baked, baked_bf16):
+    for folder in (WeightsFolder(baked), WeightsFolder(baked_bf16)):
+        half = load_part(folder, "transformer", "cpu", torch.bfloat16)
+        assert half.blocks[0].attn1.to_q.weight.dtype == torch.bfloat16
+        assert half.blocks[0].norm_audio.weight.dtype == torch.float32
+        full = load_part(folder, "transformer", "cpu", torch.float32)
+        assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
+    # transformers keeps UMT5's last layers in float32 in float16 alone
+    for dtype, kept in ((torch.float16, torch.float32), (torch.bfloat16, torch.bfloat16)):
+        text_encoder = load_part(WeightsFolder(baked), "text_encoder", "cpu", dtype)
+        assert text_encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == kept
+
+
+def test_loading_leaves_the_file_alone(baked):
+    model = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32)
+    model.blocks[0].attn1.to_q.weight.zero_()
+    again = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32)
+    assert again.blocks[0].attn1.to_q.weight.abs().sum() > 0
+
+
+def test_text_and_sound_are_prepared_by_what_lies_beside(baked):
+    folder = WeightsFolder(baked)
+    text_encoder, tokenizer = load_text_encoder(folder, "cpu", torch.float32)
+    ids = tokenizer("a man speaks", return_tensors="pt").input_ids
+    assert ids[0, -1] == 1
+    output = text_encoder(input_ids=ids).last_hidden_state
+    assert output.shape == (1, ids.shape[1], Sizes().text_dim)
+    assert text_encoder.encoder.embed_tokens.weight is text_encoder.shared.weight
+    audio_encoder, extractor = load_audio_encoder(folder, "cpu")
+    values = extractor(torch.randn(16000).numpy(), sampling_rate=16000, return_tensors="pt").input_values
+    assert abs(float(values.mean())) < 1e-4
+    states = audio_encoder(values, output_hidden_states=True).hidden_states
+    assert len(states) == Sizes().audio_layers + 1
+
+
+def test_a_config_of_another_model_is_an_error_not_a_crash(baked, copy_of):
+    folder = copy_of(baked)
+    config = folder / "transformer" / "config.json"
+    config.write_text(config.read_text().replace('"ffn_dim": 80', '"ffn_dim": 96'))
+    with pytest.raises(WeightsError, match="don't fit the model"):
+        load_part(WeightsFolder(folder), "transformer", "cpu", torch.float32)
+    config.write_text(config.read_text().replace('"num_layers": 2', '"num_layers": 3'))
+    with pytest.raises(WeightsError, match="don't fit the model"):
+        load_part(WeightsFolder(folder), "transformer", "cpu", torch.float32)
+
+
+def test_loras_of_a_job(baked, published, tmp_path):
+    folder = WeightsFolder(baked)
+    extra = [SimpleNamespace(path=tmp_path / "own.safetensors", scale=0.3)]
+    assert folder.loras_for(PRESETS["quality"]) == []
+    assert folder.loras_for(PRESETS["fusionx"], extra) == [
+        (baked / "loras" / FUSIONX, 1.0),
+        (tmp_path / "own.safetensors", 0.3),
+    ]
+    bake(published, tmp_path / "merged", precision="float32", loras=[("fusionx", 1.0)])
+    merged = WeightsFolder(tmp_path / "merged")
+    assert merged.loras_for(PRESETS["fusionx"], extra) == [(tmp_path / "own.safetensors", 0.3)]
+    with pytest.raises(InvalidInput, match="merged") as error:
+        merged.loras_for(PRESETS["quality"])
+    assert error.value.field == "preset"
+
+
+def test_a_presets_lora_that_is_not_there(baked, copy_of):
+    target = copy_of(baked)
+    (target / "loras" / FUSIONX).unlink()
+    make_manifest(target, name="without", default_preset="quality", precision={})
+    with pytest.raises(WeightsError, match="FusionX_LoRA"):
+        WeightsFolder(target).loras_for(PRESETS["fusionx"])
