@@ -57,7 +57,7 @@ def test_the_int8_files_are_near_what_they_were_made_from(tmp_path):
             for name in ("exact", "rough")
         ]
         for name, tensor in models[0].items():
-            # half a step by rounding to 127 steps, and a quarter each by bf16 of the value, of its row's factor
-            # and of their quotient
+            # half a step by rounding to 127 steps, and a quarter each by bf16 of the value, of its row's
+            # factor and of their quotient
             step = tensor.abs().max() / 127
             assert (models[1][name] - tensor).abs().max() <= 1.25 * step, name
