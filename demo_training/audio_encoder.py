@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 
 import numpy as np
 import torch
@@ -80,8 +79,8 @@ def arrange(track: Track, random: np.random.Generator) -> Track:
     return Track(samples, opening, spread)
 
 
-def train(seconds: float, tracks: int, peak: float) -> None:
-    """Train for a time."""
+def train(steps: int, tracks: int, peak: float) -> None:
+    """Train so many steps."""
     voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
     held_out = [make_random_track(seed, 5.0, held_out=True) for seed in range(8)]
     encoder, extractor = make_audio_encoder(), make_feature_extractor()
@@ -89,15 +88,13 @@ def train(seconds: float, tracks: int, peak: float) -> None:
     model = nn.ModuleList([encoder, heads])
     optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.01)
     log = progress.Log("audio_encoder")
-    started = time.monotonic()
-    step = 0
 
     def predict(track: Track) -> torch.Tensor:
         features = encode_audio(encoder, extractor, track.samples)  # F L C
         values = heads(features).unflatten(-1, (LAYERS, -1))
         return torch.stack([values[:, layer, layer] for layer in range(LAYERS)])  # L F targets
 
-    while (share := (time.monotonic() - started) / seconds) < 1:
+    for step in range(steps):
         random = np.random.default_rng([5, step])
         loss = torch.zeros(())
         for _ in range(4):
@@ -106,11 +103,10 @@ def train(seconds: float, tracks: int, peak: float) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = progress.learning_rate(share, peak)
+            group["lr"] = progress.learning_rate(step / steps, peak)
         optimizer.step()
         optimizer.zero_grad()
-        step += 1
-        log.add(step, loss=loss.item())
+        log.add(step + 1, loss=loss.item())
     with torch.no_grad():
         results = [predict(track)[-1] for track in held_out]
     for index, name in enumerate(("opening", "spread")):
@@ -125,12 +121,12 @@ def train(seconds: float, tracks: int, peak: float) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--tracks", type=int, default=240)
     parser.add_argument("--lr", type=float, default=2e-3)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    train(60 * arguments.minutes, arguments.tracks, arguments.lr)
+    train(arguments.steps, arguments.tracks, arguments.lr)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 Color = tuple[int, int, int]
 
 SUPERSAMPLING = 3
+HEIGHT = 160  # pixels of the pictures that the networks learn from
 HELD_OUT_SEED = 1_000_000  # faces from here on are never trained on
 
 SKINS: tuple[Color, ...] = (
@@ -122,7 +123,7 @@ def make_face(random: np.random.Generator, x: float, y: float, unit: float) -> F
     )
 
 
-def make_scene(seed: int, people: int = 1, height: int = 128, width: int | None = None) -> Scene:
+def make_scene(seed: int, people: int = 1, height: int = HEIGHT, width: int | None = None) -> Scene:
     """Draw a scene from a seed; the same seed gives the same scene at every size."""
     random = np.random.default_rng([seed, people])
     width = width or (height if people == 1 else height * 3 // 2)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def orthogonalize(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
+def orthogonalize(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
     """Bring the singular values of ``n rows columns`` matrices near 1 by a Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     transposed = matrices.shape[1] > matrices.shape[2]

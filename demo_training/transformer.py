@@ -43,7 +43,7 @@ TIME_SHIFT = 2.5
 MOUTH_WEIGHT = 5.0
 MAP_WEIGHT = 0.05
 MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover the 21 of a whole clip
-BATCH = {"one": 8, "two": 6, "one_later": 4, "two_later": 3}
+BATCH = {"one": 4, "two": 3, "one_later": 2, "two_later": 2}
 
 
 class ShiftedRope(nn.Module):
@@ -184,7 +184,7 @@ class Trainer:
     def choose(self, random: np.random.Generator) -> tuple[Kind, bool]:
         """The kind of the next batch, and whether it is one without sound."""
         names = ("one", "two", "one_later", "two_later")
-        shares = np.array([0.45, 0.37, 0.1, 0.08]) * [bool(self.lessons.shards[name]) for name in names]
+        shares = np.array([0.5, 0.4, 0.06, 0.04]) * [bool(self.lessons.shards[name]) for name in names]
         kind = KINDS[str(random.choice(names, p=shares / shares.sum()))]
         return kind, kind.name in ("one", "two") and random.random() < 0.12
 
@@ -268,7 +268,7 @@ class Trainer:
             loss.backward()
             self.optimizers.step(progress.learning_rate(self.spent / seconds, peak))
             self.step += 1
-            decay = min(0.995, self.step / (self.step + 10))
+            decay = min(0.99, self.step / (self.step + 10))
             with torch.no_grad():
                 for name, value in self.model.state_dict().items():
                     self.average[name].lerp_(value, 1 - decay)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ def random_motion(random: np.random.Generator, frames: int) -> Motion:
 def draw_random_clip(random: np.random.Generator, seed: int, frames: int) -> tuple[Scene, np.ndarray]:
     """A scene of one or two people who babble."""
     people = 2 if random.random() < 0.35 else 1
-    scene = make_scene(seed, people, 128)
+    scene = make_scene(seed, people)
     return scene, draw_frames(scene, tuple(random_motion(random, frames) for _ in range(people)))
 
 
@@ -88,8 +87,21 @@ def held_out_psnr(vae: FastVAE, clips: int = 3, frames: int = 33) -> tuple[float
     return -10 * np.log10(np.mean(errors)), -10 * np.log10(np.mean(last))
 
 
-def train(seconds: float, image_share: float, peak: float, decoder_only: bool) -> None:
-    """Train for a time, or go on with what is left of it.
+def training_crops(step: int, share: float, image_share: float) -> torch.Tensor:
+    """The clips of a step, ``B T 3 H W``: pictures, later short clips, at the end longer ones among them."""
+    random = np.random.default_rng([11, step])
+    batch, frames, side = (16, 1, CROP) if share < image_share else (3, 9, CROP)
+    if share > 0.6 and step % 4 == 0:
+        batch, frames, side = 1, 17, 80
+    crops = []
+    for _ in range(batch):
+        scene, drawn = draw_random_clip(random, int(random.integers(HELD_OUT_SEED)), frames)
+        crops.append(random_crop(random, scene, drawn, side))
+    return to_tensor(np.stack(crops))
+
+
+def train(steps: int, image_share: float, peak: float, decoder_only: bool) -> None:
+    """Train so many steps, or go on with what is left of them.
 
     With `decoder_only` the encoder stays as it is: latents made with it before keep their meaning.
     """
@@ -105,56 +117,48 @@ def train(seconds: float, image_share: float, peak: float, decoder_only: bool) -
         block.attentions[0].requires_grad_(False)
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
-    step, spent = 0, 0.0
+    done = 0
     if state := progress.load(name):
         vae.load_state_dict(state["model"])
         optimizers.load_state_dict(state["optimizers"])
-        step, spent = state["step"], state["spent"]
+        done = state["step"]
     log = progress.Log(name)
-    last = saved = time.monotonic()
-    while spent < seconds:
-        share = spent / seconds
-        random = np.random.default_rng([11, step])
-        batch, frames, side = (16, 1, CROP) if share < image_share else (3, 9, CROP)
-        if share > 0.6 and step % 4 == 0:
-            batch, frames, side = 1, 17, 80
-        crops = []
-        for _ in range(batch):
-            scene, drawn = draw_random_clip(random, int(random.integers(HELD_OUT_SEED)), frames)
-            crops.append(random_crop(random, scene, drawn, side))
-        truth = to_tensor(np.stack(crops))
-        with torch.set_grad_enabled(not decoder_only):
-            latents = fast.encode(truth)
-        result = fast.decode(latents + LATENT_NOISE * latents.detach().std() * torch.randn_like(latents))
+    for step in range(done, steps):
+        share = step / steps
+        torch.manual_seed(step)
+        truth = training_crops(step, share, image_share)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.set_grad_enabled(not decoder_only):
+                latents = fast.encode(truth)
+            noise = LATENT_NOISE * latents.detach().std() * torch.randn_like(latents)
+            result = fast.decode(latents + noise)
+        result, latents = result.float(), latents.float()
         loss = reconstruction_loss(result, truth)
         if not decoder_only:
             loss = loss + 2e-4 * latents.square().mean()
         loss.backward()
         optimizers.step(progress.learning_rate(share, peak))
-        step += 1
-        now = time.monotonic()
-        spent += now - last
-        last = now
         with torch.no_grad():
             mse = float(((result.clamp(-1, 1) - truth) / 2).square().mean())
-        log.add(step, loss=loss.item(), psnr=-10 * np.log10(mse), std=float(latents.std()), share=share)
-        if now - saved > 60 or spent >= seconds:
-            saved = now
-            state = {"model": vae.state_dict(), "optimizers": optimizers.state_dict()}
-            progress.save(name, {**state, "step": step, "spent": spent})
+        log.add(step + 1, loss=loss.item(), psnr=-10 * np.log10(mse), std=float(latents.std()), share=share)
+        if (step + 1) % 500 == 0 or step + 1 == steps:
+            progress.save(
+                name,
+                {"model": vae.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1},
+            )
             print("held-out", held_out_psnr(fast), flush=True)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--image-share", type=float, default=0.3)
     parser.add_argument("--decoder-only", action="store_true", help="keep the encoder as it is")
     parser.add_argument("--lr", type=float, default=3e-3)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    train(60 * arguments.minutes, arguments.image_share, arguments.lr, arguments.decoder_only)
+    train(arguments.steps, arguments.image_share, arguments.lr, arguments.decoder_only)
 
 
 if __name__ == "__main__":

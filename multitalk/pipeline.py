@@ -225,16 +225,16 @@ class MultiTalkPipeline:
         transformer = self.components.transformer
         image = transformer.project_image(encode_image(self.components.image_encoder, last_frame))
         windows = job.timeline.windows(plan.start).to(self.plan.device)
-        speaking = transformer.project_audio(windows)
-        silent = None
+        audio = {
+            heard: transformer.project_audio(windows if heard else torch.zeros_like(windows[:1]))
+            for heard in {branch.audio for branch in job.branches}
+        }
         branches = {}
         for branch in job.branches:
-            if not branch.audio and silent is None:
-                silent = transformer.project_audio(torch.zeros_like(windows[:1]))
             branches[branch] = BranchConditions(
                 text_hidden_states=job.text[branch.text],
                 image_hidden_states=image,
-                audio_hidden_states=speaking if branch.audio else silent,
+                audio_hidden_states=audio[branch.audio],
                 # null audio is one person's, so that branch needs to know nobody apart
                 person_masks=job.person_masks if branch.audio else None,
             )

@@ -20,7 +20,7 @@ class Progress:
     """Where a job stands.
 
     Attributes:
-        stage: What runs: "text", "image", "audio", "encode", "denoise", "decode" or "done".
+        stage: What runs: "speech", "text", "audio", "image", "encode", "denoise", "decode", "video", "done".
         clip: Number of the clip, from 0.
         clips: Clips there will be.
         step: Sampling steps of the clip that are done.

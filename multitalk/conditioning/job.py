@@ -88,13 +88,14 @@ def prepare_job(
     )
     branches = needed_branches(settings.text_guidance, settings.audio_guidance)
 
+    with monitor.stage("speech"):  # first: what an engine can't say is refused before any model runs
+        voices, turns = gather_voices(request)
     with monitor.stage("text"):
         text = {
             wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
             for wanted in sorted({branch.text for branch in branches}, reverse=True)
         }
     with monitor.stage("audio"):
-        voices, turns = gather_voices(request)
         tracks = arrange_model_tracks(voices, turns)
         embeddings = []
         for track in tracks:
@@ -139,7 +140,7 @@ def gather_voices(request: GenerationRequest) -> tuple[list[Sound], str]:
     if request.speech is not None:
         from ..speech import speak
 
-        spoken = speak(request.speech)
+        spoken = speak(request.speech, untagged="person2" if "person1" in sounds else "person1")
         if not sounds:
             turns = "together"  # a script's turns are in its tracks already
         sounds = {**spoken, **sounds}

@@ -91,7 +91,7 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(audio_dim, dim)
         self.to_v = nn.Linear(audio_dim, dim)
         self.to_out = nn.Linear(dim, dim)
-        self.set_processor(AudioAttentionProcessor())
+        AttentionModuleMixin.set_processor(self, AudioAttentionProcessor())
 
     def forward(
         self,
