@@ -104,6 +104,7 @@ def prepare_job(
     features = feature_count(len(tracks[0]))
     sound = file_sound(voices, turns)
     frames = count_frames(sound.seconds, features, request.max_seconds)
+    clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
         image = prepare_image(request.image, height, width).to(transformer.device)
         masks = None
@@ -117,8 +118,8 @@ def prepare_job(
         width=width,
         height=height,
         resolution=resolution,
-        frames=frames,
-        clips=plan_clips(frames, features, request.frames_per_clip, request.motion_frames),
+        frames=sum(clip.new_frames for clip in clips),
+        clips=clips,
         seed=seed,
         settings=settings,
         branches=branches,
