@@ -22,8 +22,9 @@ $(VENV)/.torch-ready: | $(BIN)/python
 	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	touch $@
 
-$(RUN_READY): requirements.txt $(VENV)/.torch-ready
+$(RUN_READY): requirements.txt requirements-runpod.txt $(VENV)/.torch-ready
 	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements-runpod.txt
 	touch $@
 
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
