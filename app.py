@@ -1,4 +1,7 @@
-"""The one entry point of a container or a laptop: ``MODE=ui`` (the default) opens the page."""
+"""The one entry point of a container or a laptop.
+
+``MODE=ui`` (the default) opens the page, ``MODE=serverless`` runs the RunPod worker.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ import sys
 
 def main() -> int:
     """Start what ``MODE`` names; returns the exit status."""
-    mode = os.environ.get("MODE", "ui").strip().lower() or "ui"
-    if mode != "ui":
-        print(f"MODE is '{mode}', but this version knows only MODE=ui.", file=sys.stderr)
-        return 2
-    from multitalk.ui.server import serve
+    mode = os.environ.get("MODE", "").strip().lower() or "ui"
+    # each mode imports what it needs: the worker no page, the page no worker
+    if mode == "serverless":
+        from multitalk.serverless.server import serve as serve_jobs
 
-    return serve()
+        return serve_jobs()
+    if mode == "ui":
+        from multitalk.ui.server import serve as serve_page
+
+        return serve_page()
+    print(f"MODE is '{mode[:40]}', but must be ui or serverless.", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from .conditioning.image import encode_image
 from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
 from .hardware import HardwarePlan, make_plan
+from .media.mix import between
+from .media.sound import Sound
 from .media.video import VideoWriter
 from .models.video_vae import SPATIAL_STRIDE, decode_latents, latent_frames
 from .presets import PRESETS, Preset, SamplingSettings
@@ -27,6 +29,7 @@ from .sampling.guidance import Branch, make_guidance
 from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
+from .speech import SpeechReport, choose_engine
 from .weights.lora import LoraSwitcher
 from .weights.store import WeightsFolder, find_weights
 
@@ -40,12 +43,18 @@ class Clip:
         frames: The frames the clip before hasn't shown, ``T H W 3`` uint8 on the CPU.
         latents: The clip's final latents, ``C T h w`` float32, motion frames included.
         seed: What the job's random numbers began from.
+        start: Number of its first new frame in the video.
+        total_frames: Frames of the whole video.
+        sound: The user's own sound under its new frames.
     """
 
     index: int
     frames: torch.Tensor
     latents: torch.Tensor
     seed: int
+    start: int
+    total_frames: int
+    sound: Sound
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class GenerationResult:
         seconds: Its length.
         seed: What the job's random numbers began from.
         timings: Seconds spent per stage.
+        width, height: Its size in pixels.
+        speech: Which engine spoke, and who says which words when; None where all is the user's own sound.
     """
 
     path: Path
@@ -65,6 +76,9 @@ class GenerationResult:
     seconds: float
     seed: int
     timings: dict[str, float]
+    width: int
+    height: int
+    speech: SpeechReport | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ class MultiTalkPipeline:
         self.folder = folder
         self.plan = plan
         self.loras = LoraSwitcher(components.transformer, folder)
+        self.speech_engine = choose_engine(folder.path, plan.device)  # loads when it first speaks, and stays
 
     @classmethod
     def from_pretrained(
@@ -124,6 +139,7 @@ class MultiTalkPipeline:
         path: str | Path,
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
+        on_clip: Callable[[Clip], None] | None = None,
     ) -> GenerationResult:
         """Make a video file.
 
@@ -132,6 +148,7 @@ class MultiTalkPipeline:
             path: The mp4 to write; nothing is left there when the job fails or is cancelled.
             on_progress: Called with a :class:`multitalk.progress.Progress` at every change.
             cancel: Asked before every model call.
+            on_clip: Called with each clip as soon as it is decoded, before it is written to the file.
 
         Raises:
             InvalidInput: The request doesn't fit these weights, or the file can't be written.
@@ -146,9 +163,20 @@ class MultiTalkPipeline:
             ) as writer:
                 for clip in self._clips(request, job, monitor):
                     with monitor.stage("video", clip.index):
+                        if on_clip is not None:
+                            on_clip(clip)
                         writer.write(clip.frames)
         monitor.timings["total"] = time.monotonic() - started
-        return GenerationResult(Path(path), job.frames, job.frames / FPS, job.seed, dict(monitor.timings))
+        return GenerationResult(
+            path=Path(path),
+            frames=job.frames,
+            seconds=job.frames / FPS,
+            seed=job.seed,
+            timings=dict(monitor.timings),
+            width=job.width,
+            height=job.height,
+            speech=job.speech,
+        )
 
     def stream(
         self,
@@ -177,7 +205,7 @@ class MultiTalkPipeline:
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         preset = self.preset_of(request)
         self.loras.activate(self.folder.loras_for(preset, request.lora))
-        return prepare_job(request, self.components, preset, monitor)
+        return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 
     def _clips(self, request: GenerationRequest, job: JobConditions, monitor: JobMonitor) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
@@ -198,7 +226,7 @@ class MultiTalkPipeline:
                 frames, condition_frames = self._decode(
                     latents, plan, sampler.color, request.motion_frames, monitor
                 )
-            yield Clip(plan.index, frames, latents, job.seed)
+            yield _clip(job, plan, frames, latents)
             del frames, latents  # not kept while the next clip is made
         monitor.finished()
 
@@ -287,6 +315,12 @@ class MultiTalkPipeline:
                 frames[first:last] = ((kept + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
             position += group.shape[1]
         return frames, torch.cat(tail, dim=1)[:, -motion_frames:]
+
+
+def _clip(job: JobConditions, plan: ClipPlan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
+    start = plan.start + plan.skip
+    sound = between(job.soundtrack, start / FPS, (start + plan.new_frames) / FPS)
+    return Clip(plan.index, frames, latents, job.seed, start, job.frames, sound)
 
 
 def _keep_last(groups: list[torch.Tensor], frames: int) -> list[torch.Tensor]:

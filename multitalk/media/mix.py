@@ -26,6 +26,11 @@ def trim(sound: Sound, seconds: float) -> Sound:
     return Sound(sound.samples[: round(seconds * sound.rate)], sound.rate)
 
 
+def between(sound: Sound, start: float, end: float) -> Sound:
+    """The sound from one second to another; what follows each other so joins without a gap."""
+    return Sound(sound.samples[round(start * sound.rate) : round(end * sound.rate)], sound.rate)
+
+
 def soundtrack(tracks: list[Sound]) -> Sound:
     """The sum of everybody's tracks: what the video file sounds like.
 

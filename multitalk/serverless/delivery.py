@@ -1,0 +1,212 @@
+"""How a video reaches its caller: in a bucket, inside the answer where it fits, or else on the volume."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answers import Undelivered, encoded_size, success
+from .bucket import Bucket, BucketError
+from .fragments import split_clip, write_clip
+from .log import log_event
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..pipeline import Clip, GenerationResult
+
+# RunPod's limit for a streamed message: base64 of so many bytes stays below, with the fields around it.
+MESSAGE_LIMIT = 1_000_000
+MESSAGE_BYTES = 735_000
+PART_CHARACTERS = 980_000  # a multiple of 4, so that every part is base64 in itself
+# Clips come before the whole, which must still fit.
+CLIPS_SHARE = 0.5
+# What a video will have in the end is told from what it has so far; only a clear excess stops a job.
+CLEAR_EXCESS = 1.2
+BASE64 = 4 / 3
+ELSEWHERE = "set BUCKET_* or attach a network volume to the endpoint"
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class JobDelivery:
+    """Delivers one job's clips and its video; called from the job's thread.
+
+    Args:
+        settings: Of the worker.
+        bucket: Where files go, or None.
+        job_id: The job.
+        folder: The job's own, for files while they are made.
+        fps: Frames per second.
+        emit: Sends a message of a streaming worker; None for a worker that answers once.
+        on_url: Told each finished clip's number and URL.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bucket: Bucket | None,
+        job_id: str,
+        folder: Path,
+        fps: int,
+        emit: Emit | None,
+        on_url: Callable[[int, str], None],
+    ) -> None:
+        self._settings, self._bucket, self._folder = settings, bucket, folder
+        self._job_id, self._fps, self._emit, self._on_url = job_id, fps, emit, on_url
+        self._name = safe_name(job_id)
+        self._limit = settings.answer_limit(job_id)
+        self._sent = 0  # bytes of messages so far: /run and /runsync answer with all of them together
+        self._problem: BucketError | None = None
+
+    def start(self) -> None:
+        """Look whether the bucket takes files, before hours of work depend on it."""
+        if self._bucket is None:
+            return
+        try:
+            self._bucket.check(f"{self._name}/video.mp4")
+        except BucketError as error:
+            self._give_up_bucket(error)
+
+    def clip(self, clip: Clip) -> None:
+        """Deliver a finished clip, where clips are wanted.
+
+        Raises:
+            Undelivered: The video will be too large for an answer, and there is nowhere else to put it.
+        """
+        if self._bucket is not None:
+            self._upload_clip(clip, self._bucket)
+            return
+        if self._emit is not None:
+            self._stream_clip(clip)
+        if self._settings.output_root is None:
+            self._check_expected_size(clip)
+
+    def finish(self, result: GenerationResult, filename: str) -> dict[str, Any]:
+        """Deliver the video.
+
+        Args:
+            result: The finished file.
+            filename: What the answer calls it.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Undelivered: It couldn't be; the sentence says where it is.
+        """
+        answer = success(result, self._fps, filename)
+        if self._bucket is not None:
+            try:
+                return answer | {"video_url": self._bucket.upload(result.path, f"{self._name}/video.mp4")}
+            except BucketError as error:
+                self._give_up_bucket(error)
+        if self._problem is not None:
+            if self._settings.output_root is not None:
+                raise self._kept(result.path, str(self._problem))
+            answer["warning"] = str(self._problem)
+        inline = self._inline(answer, result.path)
+        if inline is not None:
+            return inline
+        size = f"The video has {result.path.stat().st_size / 1e6:.1f} MB, more than an answer can carry."
+        raise self._kept(result.path, f"{self._problem} {size}" if self._problem else size)
+
+    def _give_up_bucket(self, error: BucketError) -> None:
+        log_event("bucket_failed", self._job_id, logging.ERROR, error)
+        self._bucket, self._problem = None, error
+
+    def _upload_clip(self, clip: Clip, bucket: Bucket) -> None:
+        path = self._folder / f"clip-{clip.index:04d}.mp4"
+        write_clip(clip, path, self._fps)
+        try:
+            url = bucket.upload(path, f"{self._name}/{path.name}")
+        except BucketError as error:  # the whole video may still get there, or onto the volume
+            log_event("clip_not_uploaded", self._job_id, logging.WARNING, error, clip=clip.index)
+            return
+        finally:
+            path.unlink(missing_ok=True)
+        self._on_url(clip.index, url)
+        if self._emit is not None:
+            self._send(_describe_clip(clip.index, clip.start, len(clip.frames)) | {"video_url": url})
+
+    def _stream_clip(self, clip: Clip) -> None:
+        for part, fragment in enumerate(split_clip(clip, self._folder, self._fps, MESSAGE_BYTES)):
+            message = _describe_clip(clip.index, fragment.start, fragment.frames, part)
+            message["video_base64"] = base64.b64encode(fragment.data).decode()
+            if self._sent + encoded_size(message) > self._limit * CLIPS_SHARE:
+                del message["video_base64"]
+                message["omitted"] = (
+                    "The clips so far fill half of what an answer can carry; the rest is the video's."
+                )
+            self._send(message)
+
+    def _check_expected_size(self, clip: Clip) -> None:
+        if not clip.start:
+            return
+        written = sum(path.stat().st_size for path in self._folder.glob(".*.part"))
+        expected = written * clip.total_frames / clip.start * BASE64
+        if expected > (self._limit - self._sent) * CLEAR_EXCESS:
+            reason = f" {self._problem}" if self._problem else ""
+            raise Undelivered(
+                f"The video would have about {expected / BASE64 / 1e6:.1f} MB, more than an answer can "
+                f"carry, so the job was stopped after {clip.start} of {clip.total_frames} frames: "
+                f"{ELSEWHERE}, or ask for a smaller size or max_seconds.{reason}"
+            )
+
+    def _inline(self, answer: dict[str, Any], path: Path) -> dict[str, Any] | None:
+        """The answer with the video in it, or None where it doesn't fit; messages carry it in parts."""
+        if path.stat().st_size * BASE64 > self._limit:
+            return None
+        text = base64.b64encode(path.read_bytes()).decode()
+        whole = answer | {"video_base64": text}
+        if self._sent + encoded_size(whole) > self._limit:
+            return None
+        if self._emit is None or encoded_size(whole) <= MESSAGE_LIMIT:
+            return whole
+        starts = range(0, len(text), PART_CHARACTERS)
+        parts: list[dict[str, Any]] = [
+            {"type": "video", "part": part, "parts": len(starts)}
+            | {"video_base64": text[start : start + PART_CHARACTERS]}
+            for part, start in enumerate(starts)
+        ]
+        if self._sent + sum(map(encoded_size, [*parts, answer])) > self._limit:
+            return None
+        for part in parts:
+            self._send(part)
+        return answer | {"video_parts": len(parts)}
+
+    def _kept(self, path: Path, why: str) -> Undelivered:
+        """Keep the video on the volume, and say so."""
+        root = self._settings.output_root
+        if root is None:
+            return Undelivered(f"{why} There is no other place for it: {ELSEWHERE}.")
+        target = root / "multitalk" / f"{self._name}.mp4"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(".part")
+            shutil.copyfile(path, partial)
+            os.replace(partial, target)
+        except OSError as error:
+            log_event("volume_failed", self._job_id, logging.ERROR, error)
+            return Undelivered(f"{why} The network volume doesn't take it either ({error.strerror}).")
+        relative = target.relative_to(root)
+        return Undelivered(f"{why} It is kept on the worker's volume as {relative}.", str(target))
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._emit is not None
+        self._sent += encoded_size(message)
+        self._emit(message)
+
+
+def safe_name(job_id: str) -> str:
+    """A job's id as the name of a file or a key."""
+    return re.sub(r"[^\w-]", "_", job_id, flags=re.ASCII)[:100] or "job"
+
+
+def _describe_clip(index: int, start: int, frames: int, part: int = 0) -> dict[str, Any]:
+    return {"type": "clip", "clip": index, "part": part, "first_frame": start, "frames": frames}

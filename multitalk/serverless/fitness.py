@@ -1,0 +1,86 @@
+"""What a worker proves before it gets jobs: its weights are whole, its GPU computes, a video comes out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import WeightsError
+from .log import log_event
+from .memory import check_device, release
+
+if TYPE_CHECKING:
+    from ..pipeline import MultiTalkPipeline
+    from .settings import Settings
+
+
+def fitness_checks(
+    pipeline: MultiTalkPipeline | None, failure: Exception | None, settings: Settings
+) -> list[Callable[[], None]]:
+    """The checks, for ``runpod.serverless.register_fitness_check``; each raises where something is wrong.
+
+    Args:
+        pipeline: The loaded models; None where loading failed.
+        failure: Why it failed: RunPod is told, and the worker ends, before it takes a job.
+        settings: What is asked for.
+    """
+
+    def check_weights() -> None:
+        if failure is not None or pipeline is None:
+            raise failure or WeightsError("The weights aren't loaded.")
+        # sizes and tensors were compared while loading
+        if settings.fitness_hashes:
+            _timed("hashes_checked", lambda: check_hashes(pipeline.folder.path))
+
+    def check_gpu() -> None:
+        if pipeline is not None:
+            check_device(pipeline.plan.device)
+
+    def check_job() -> None:
+        if pipeline is not None and settings.fitness_job:
+            _timed("fitness_job_done", lambda: run_smallest_job(pipeline))
+
+    return [check_weights, check_gpu, check_job]
+
+
+def check_hashes(folder: Path) -> None:
+    """Compare every byte of the weights with the manifest.
+
+    Raises:
+        WeightsError: A file is damaged.
+    """
+    from ..weights.verify import verify
+
+    if problems := verify(folder):
+        raise WeightsError(problems[0])
+
+
+def run_smallest_job(pipeline: MultiTalkPipeline) -> None:
+    """Make five frames of 64x64 pixels in one step: every model runs once, and the kernels are warm."""
+    import numpy as np
+    from PIL import Image
+
+    from ..media.sound import Sound
+    from ..request import GenerationRequest
+
+    tone = 0.1 * np.sin(np.arange(3200, dtype=np.float32) / 16)[:, None]
+    request = GenerationRequest(
+        image=Image.new("RGB", (64, 64), "gray"),
+        audio={"person1": Sound(tone, 16000)},
+        size=(64, 64),
+        steps=1,
+        frames_per_clip=5,
+        motion_frames=1,
+    )
+    with tempfile.TemporaryDirectory(prefix="multitalk-fitness-") as folder:
+        pipeline.generate(request, Path(folder) / "fitness.mp4")
+    release()
+
+
+def _timed(event: str, work: Callable[[], None]) -> None:
+    started = time.monotonic()
+    work()
+    log_event(event, elapsed=round(time.monotonic() - started, 3))

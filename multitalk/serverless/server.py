@@ -1,0 +1,115 @@
+"""Starts the worker: settings, weights, then RunPod's SDK, which takes jobs or serves its local API."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput, MultiTalkError
+from .log import log_event, set_up_logging
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..pipeline import MultiTalkPipeline
+    from .handler import JobWorker, SendProgress
+
+
+def serve() -> int:
+    """Run the worker until RunPod or a signal ends it; returns the exit status."""
+    set_up_logging()
+    try:
+        settings = Settings.from_environment()
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    quieten()
+    with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
+        loading = loader.submit(load_pipeline, settings)
+        import runpod
+
+        pipeline, failure = loading.result()
+    on_runpod = is_on_runpod()
+    # fitness checks tell RunPod why a worker can't start, but no one runs them for the other ways to start
+    if pipeline is None and (not on_runpod or "RUNPOD_REALTIME_PORT" in os.environ):
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    config: dict[str, Any] = {"return_aggregate_stream": True}
+    if pipeline is not None:
+        worker = make_worker(
+            pipeline, settings, config, runpod.serverless.progress_update if on_runpod else None
+        )
+        config["handler"] = worker.stream if settings.stream_clips else worker.handle
+    from .fitness import fitness_checks
+
+    for check in fitness_checks(pipeline, failure, settings):
+        runpod.serverless.register_fitness_check(check)
+    try:
+        runpod.serverless.start(config)
+    finally:
+        if pipeline is not None:
+            worker.cancel_all()
+    return 0
+
+
+def is_on_runpod() -> bool:
+    """Whether jobs come from RunPod; else from ``--test_input`` or the local API."""
+    local = any(argument.startswith(("--rp_serve_api", "--test_input")) for argument in sys.argv[1:])
+    return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB")) and not local
+
+
+def quieten() -> None:
+    """Keep the SDK from logging whole inputs and results, as it does by default.
+
+    Its results are what ``--test_input`` is run for, so there they stay.
+    """
+    local = any(argument.startswith("--test_input") for argument in sys.argv[1:])
+    if "RUNPOD_DEBUG_LEVEL" not in os.environ:
+        os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO" if local else "WARN")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+
+def load_pipeline(settings: Settings) -> tuple[MultiTalkPipeline | None, Exception | None]:
+    """Load the models; the pipeline, or why there is none."""
+    started = time.monotonic()
+    try:
+        from ..pipeline import MultiTalkPipeline
+
+        pipeline = MultiTalkPipeline.from_pretrained(settings.weights)
+    except Exception as error:
+        expected = isinstance(error, MultiTalkError)
+        log_event("weights_failed", level=logging.ERROR, error=None if expected else error, reason=str(error))
+        return None, error
+    log_event(
+        "weights_loaded",
+        elapsed=round(time.monotonic() - started, 3),
+        weights=pipeline.folder.manifest.name,
+        plan=pipeline.plan.description,
+    )
+    return pipeline, None
+
+
+def make_worker(
+    pipeline: MultiTalkPipeline,
+    settings: Settings,
+    config: dict[str, Any],
+    send_progress: SendProgress | None,
+) -> JobWorker:
+    """The worker on loaded models; says where its videos will go."""
+    from .bucket import Bucket
+    from .handler import JobWorker
+
+    bucket = None if settings.bucket is None else Bucket(settings.bucket)
+    if bucket is None and settings.output_root is None:
+        log_event(
+            "no_bucket_and_no_volume", level=logging.WARNING, consequence="only short videos fit an answer"
+        )
+    log_event(
+        "worker_ready",
+        streaming=settings.stream_clips,
+        delivery="inline" if settings.bucket is None else settings.bucket.name,
+    )
+    return JobWorker(pipeline, settings, config, bucket, send_progress)
