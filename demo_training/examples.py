@@ -33,9 +33,9 @@ def main() -> None:
     EXAMPLES.mkdir(exist_ok=True)
     for name, seed, people in (("one_person", ONE_PERSON, 1), ("two_people", TWO_PEOPLE, 2)):
         Image.fromarray(still(make_scene(seed, people, HEIGHT))).save(EXAMPLES / f"{name}.png", optimize=True)
-    alone = speak(Speech(text=ALONE, voices=VOICES))
+    alone = speak(Speech(text=ALONE, voices=VOICES)).tracks
     write_sound(EXAMPLES / "one_person.wav", alone["person1"])
-    both = speak(Speech(text=DIALOGUE, voices=VOICES))
+    both = speak(Speech(text=DIALOGUE, voices=VOICES)).tracks
     write_sound(EXAMPLES / "left.wav", both["person1"])
     write_sound(EXAMPLES / "right.wav", both["person2"])
 

@@ -44,6 +44,7 @@ def examine(weights: str | Path | None = None) -> list[Finding]:
         _check_plan,
         _check_ffmpeg,
         lambda: _check_weights(weights),
+        lambda: _check_speech(weights),
         _check_packages,
     ]
     findings: list[Finding] = []
@@ -161,6 +162,26 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
         Finding("ok", "precision", ", ".join(precisions)),
         Finding("ok", "loras", ", ".join([*merged, *files]) or "none"),
     ]
+
+
+def _check_speech(weights: str | Path | None) -> list[Finding]:
+    from .speech import choose_engine
+    from .speech.kokoro_files import FOLDER, SPACY_MODEL
+    from .weights.store import find_weights
+
+    try:
+        path = find_weights(weights)
+    except MultiTalkError:
+        path = None  # said already
+    engine = choose_engine(path)
+    text = f"{engine.name}, {len(engine.voices())} voices"
+    findings = [Finding("ok", "speech", text)]
+    if path is None or not (path / FOLDER).is_dir():
+        findings[0] = Finding("ok", "speech", f"{text}; Kokoro's weights aren't in the folder")
+    elif not (path / FOLDER / SPACY_MODEL / "config.cfg").is_file():
+        hint = f"{SPACY_MODEL} isn't in the folder: espeak-ng reads English for Kokoro; bake with it"
+        findings.append(Finding("note", "english", hint))
+    return findings
 
 
 def _check_packages() -> list[Finding]:

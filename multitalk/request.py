@@ -30,15 +30,17 @@ from .request_checks import (
     check_boxes,
     check_choice,
     check_flag,
+    check_language,
     check_lora_file,
     check_names,
     check_size,
     check_speech_text,
     check_text,
+    check_voices,
     read_json_fields,
     shown,
-    tagged_people,
 )
+from .speech.script import tagged_people
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (REFERENCE, section 5).
@@ -48,6 +50,7 @@ DEFAULT_NEGATIVE_PROMPT = (
     "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
+DEFAULT_LANGUAGE = "a"  # of speech: American English
 MIN_SECONDS = 0.2
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 NUMBERS = {
@@ -103,16 +106,19 @@ class Speech(_Strict):
     """Words instead of a sound.
 
     Attributes:
-        text: What is said; ``(s1) ... (s2) ...`` gives turns to two people.
-        voices: Voice by person; people without one get the engine's default.
-        language: The engine's code, such as "a" for American English.
+        text: What is said; ``(s1) ... (s2) ...`` gives turns to two people, and a line break is a pause.
+        voices: Voice by person, or voices mixed by weights ("af_heart:0.6+af_bella:0.4"); people without one
+            get the engine's default.
+        language: The engine's code, such as "a" for American English; one for everybody, or by person.
         speed: 1 is the voice's own.
+        pause: Seconds of silence between two turns.
     """
 
     text: str
     voices: dict[str, str] = {}
-    language: str = "a"
+    language: str | dict[str, str] = DEFAULT_LANGUAGE
     speed: float = 1.0
+    pause: float = 0.3
 
     @field_validator("text", mode="before")
     @classmethod
@@ -122,21 +128,28 @@ class Speech(_Strict):
     @field_validator("voices", mode="before")
     @classmethod
     def _check_voices(cls, value: Any) -> dict[str, str]:
-        if not isinstance(value, Mapping):
-            example = '{"person1": "...", "person2": "..."}'
-            raise InvalidInput(f"speech.voices is {shown(value)}, but must be {example}.", "speech")
-        check_names(value, PEOPLE, "person of speech.voices")
-        return {person: check_text(voice, f"speech.voices.{person}") for person, voice in value.items()}
+        return check_voices(value)
 
     @field_validator("language", mode="before")
     @classmethod
-    def _check_language(cls, value: Any) -> str:
-        return check_text(value, "speech.language")
+    def _check_language(cls, value: Any) -> str | dict[str, str]:
+        return check_language(value)
 
     @field_validator("speed", mode="before")
     @classmethod
     def _check_speed(cls, value: Any) -> Any:
         return Range(0.25, 4).check(value, "speech.speed")
+
+    @field_validator("pause", mode="before")
+    @classmethod
+    def _check_pause(cls, value: Any) -> Any:
+        return Range(0, 10).check(value, "speech.pause")
+
+    def language_of(self, person: str) -> str:
+        """The language a person speaks."""
+        if isinstance(self.language, str):
+            return self.language
+        return self.language.get(person, DEFAULT_LANGUAGE)
 
 
 class GenerationRequest(_Strict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InvalidInput
+from .speech.script import PEOPLE, read_script
+from .speech.voices import parse_mix
 
-PEOPLE = ("person1", "person2")
 NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket")
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 2048, 16
 MAX_TEXT = 10_000
-_TAG = re.compile(r"\(\s*s(\d+)\s*\)", re.IGNORECASE)
 
 
 def shown(value: Any) -> str:
@@ -217,22 +216,30 @@ def check_lora_file(value: Any) -> Path:
 
 
 def check_speech_text(value: Any) -> str:
-    """Text with words in it, spoken by nobody but (s1) and (s2)."""
+    """A script: words, in turns spoken by nobody but (s1) and (s2)."""
     text = check_text(value, "speech.text")
-    for tag in _TAG.finditer(text):
-        if int(tag[1]) not in (1, 2):
-            raise InvalidInput(
-                f"speech.text has {tag[0]} at character {tag.start() + 1}, but there are only (s1) and (s2).",
-                "speech",
-            )
-    if not any(character.isalnum() for character in _TAG.sub(" ", text)):
-        raise InvalidInput(f"speech.text is {shown(value)}, but must have words to say.", "speech")
+    read_script(text)
     return text
 
 
-def tagged_people(text: str) -> tuple[str, ...]:
-    """The people whose turns a script names, person1 first; empty for a text without ``(s1)`` or ``(s2)``."""
-    return tuple(sorted({f"person{int(tag[1])}" for tag in _TAG.finditer(text)}))
+def check_voices(value: Any) -> dict[str, str]:
+    """A voice, or a mix of voices by weights, for each person; which there are, the engine knows."""
+    if not isinstance(value, Mapping):
+        example = '{"person1": "...", "person2": "..."}'
+        raise InvalidInput(f"speech.voices is {shown(value)}, but must be {example}.", "speech")
+    check_names(value, PEOPLE, "person of speech.voices")
+    voices = {person: check_text(voice, f"speech.voices.{person}") for person, voice in value.items()}
+    for person, voice in voices.items():
+        parse_mix(voice, f"speech.voices.{person}")
+    return voices
+
+
+def check_language(value: Any) -> str | dict[str, str]:
+    """A language's code for everybody, or one for each person; which there are, the engine knows."""
+    if not isinstance(value, Mapping):
+        return check_text(value, "speech.language")
+    check_names(value, PEOPLE, "person of speech.language")
+    return {person: check_text(code, f"speech.language.{person}") for person, code in value.items()}
 
 
 def read_json_fields(path: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ..media.mix import in_order, soundtrack, together, trim
 from ..media.sound import Sound
 from ..presets import Preset, SamplingSettings, settings_for
 from ..sampling.guidance import Branch, needed_branches
-from .audio import encode_audio, feature_count, normalize_loudness, to_model_rate
+from .audio import FPS, encode_audio, feature_count, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
 from .size import choose_size, resolution_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..components import Components
     from ..progress import JobMonitor
     from ..request import GenerationRequest
+    from ..speech import SpeechEngine, SpeechReport
 
 MAX_DRAWN_SEED = 2**32
 
@@ -46,6 +48,7 @@ class JobConditions:
         text: Projected contexts ``1 text_len D``: True is the prompt, False the negative prompt where needed.
         timeline: The people's audio features.
         soundtrack: The user's own sound for the file.
+        speech: Who speaks when, where words were given; None where all is the user's own sound.
         metadata: What the file tells about itself.
     """
 
@@ -62,11 +65,16 @@ class JobConditions:
     text: dict[bool, torch.Tensor]
     timeline: AudioTimeline
     soundtrack: Sound
+    speech: SpeechReport | None
     metadata: dict[str, str]
 
 
 def prepare_job(
-    request: GenerationRequest, components: Components, preset: Preset, monitor: JobMonitor
+    request: GenerationRequest,
+    components: Components,
+    preset: Preset,
+    monitor: JobMonitor,
+    engine: SpeechEngine | None = None,
 ) -> JobConditions:
     """Encode what is the same for every clip: text, picture, people and sound.
 
@@ -75,6 +83,7 @@ def prepare_job(
         components: The networks.
         preset: Where settings come from that the request leaves open.
         monitor: Times the stages.
+        engine: Speaks the request's words; None: the embedded engine.
 
     Raises:
         InvalidInput: A speech engine can't say what is asked.
@@ -89,7 +98,7 @@ def prepare_job(
     branches = needed_branches(settings.text_guidance, settings.audio_guidance)
 
     with monitor.stage("speech"):  # first: what an engine can't say is refused before any model runs
-        voices, turns = gather_voices(request)
+        voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
     with monitor.stage("text"):
         text = {
             wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
@@ -130,22 +139,45 @@ def prepare_job(
             torch.stack(embeddings), request.frames_per_clip, transformer.config.audio_window
         ),
         soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
+        speech=None if spoken is None else spoken.until(frames / FPS),
         metadata=describe_job(preset, settings, seed),
     )
 
 
-def gather_voices(request: GenerationRequest) -> tuple[list[Sound], str]:
-    """Each person's sound, uploaded or spoken, person 1 first, and how the sounds follow each other."""
+def gather_voices(
+    request: GenerationRequest,
+    engine: SpeechEngine | None = None,
+    before_line: Callable[[], None] | None = None,
+) -> tuple[list[Sound], str, SpeechReport | None]:
+    """Each person's sound, uploaded or spoken, person 1 first, and how the sounds follow each other.
+
+    Args:
+        request: The job.
+        engine: Speaks its words; None: the embedded engine.
+        before_line: Called before every line that is spoken.
+
+    Returns:
+        The sounds, "together" or "in_order", and who speaks when if words were given.
+
+    Raises:
+        InvalidInput: The engine can't say what is asked, or it is too long.
+    """
     sounds = dict(request.audio or {})
     turns = request.turns
+    report = None
     if request.speech is not None:
-        from ..speech import speak
+        from ..speech import check_length, speak
 
-        spoken = speak(request.speech, untagged="person2" if "person1" in sounds else "person1")
+        spoken = speak(request.speech, request.spoken[0], engine, before_line)
+        report = spoken.report()
         if not sounds:
             turns = "together"  # a script's turns are in its tracks already
-        sounds = {**spoken, **sounds}
-    return [sounds[person] for person in sorted(sounds)], turns
+        sounds = {**spoken.tracks, **sounds}
+        if turns == "in_order":
+            check_length(sum(sound.seconds for sound in sounds.values()))
+            if "person2" in spoken.tracks:
+                report = report.later(sounds["person1"].seconds)
+    return [sounds[person] for person in sorted(sounds)], turns, report
 
 
 def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:

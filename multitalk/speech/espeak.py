@@ -2,113 +2,93 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
+import logging
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidInput
 from ..media.sound import Sound
+from .engine import Utterance, Word
+from .espeak_library import library
+from .voices import KOKORO_VOICES, is_man, parse_mix
+
+logger = logging.getLogger(__name__)
 
 # Kokoro's codes, so that a request means the same with either engine; espeak's own codes work as well.
 LANGUAGES = {
     "a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi",
     "i": "it", "j": "ja", "p": "pt-br", "z": "cmn",
 }  # fmt: skip
+RATE = 22050
 DEFAULT_VOICES = {"person1": "f2", "person2": "m3"}
+# Who speaks for Kokoro's voices: several of each kind, so that two women or two men stay apart.
+WOMEN, MEN = ("f2", "f4", "f3", "f5"), ("m3", "m7", "m1", "m4")
 WORDS_PER_MINUTE = 165  # at speed 1
 SLOWEST, FASTEST = 80, 450  # espeak's range in words per minute
 _LEVEL = 0.8  # of full scale, the loudest sample
 _SILENCE = 2e-3  # what is quieter at the ends is cut
-
-# of speak_lib.h
-_AUDIO_OUTPUT_SYNCHRONOUS = 2
-_RATE_PARAMETER = 1
-_CHARS_UTF8 = 1
-_POSITION_CHARACTER = 1
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_WRITTEN_WORD = re.compile(r"\S+")
 
 
-class _Voice(ctypes.Structure):
-    """The head of espeak_VOICE."""
+class EspeakEngine:
+    """espeak-ng as a speech engine (see :class:`multitalk.speech.engine.SpeechEngine`)."""
 
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("languages", ctypes.POINTER(ctypes.c_char)),
-        ("identifier", ctypes.c_char_p),
-    ]
+    name = "espeak-ng"
+    rate = RATE
 
+    @classmethod
+    def from_folder(cls, folder: Path | None, device: Any) -> EspeakEngine:
+        """An engine; it needs neither weights nor a GPU."""
+        return cls()
 
-class _Library:
-    """espeak-ng has one state for the whole process, so there is one of these, and one lock."""
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices, each of which speaks every language."""
+        return voices()
 
-    def __init__(self) -> None:
-        import espeakng_loader
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages: Kokoro's letters, then espeak's own."""
+        return languages()
 
-        self.lock = threading.Lock()
-        self.data = Path(espeakng_loader.get_data_path())
-        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        path = str(self.data.parent).encode()
-        self.rate = self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
-        if self.rate <= 0:
-            raise RuntimeError(f"espeak-ng can't be started with the data in {self.data}")
-        self.pieces: list[np.ndarray] = []
-        self.callback = _Callback(self._receive)  # kept: the library holds a bare pointer to it
-        self.library.espeak_SetSynthCallback(self.callback)
+    def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
+        """A woman's voice and a man's, whatever the language."""
+        return dict(DEFAULT_VOICES)
 
-    def _receive(self, samples: object, count: int, events: object) -> int:
-        if samples and count > 0:
-            self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
+    def resolve_voice(self, voice: str) -> str:
+        """The voice itself; for one of Kokoro's, or a mix of them, one of the same sex."""
+        if voice in voices():
+            return voice
+        mix = parse_mix(voice)
+        for name in mix:
+            if name not in KOKORO_VOICES:
+                raise InvalidInput(
+                    f"The voice {name!r} is unknown; espeak-ng has {', '.join(voices())}.", "speech"
+                )
+        loudest = max(mix, key=lambda name: mix[name])
+        alike = [name for name in KOKORO_VOICES if is_man(name) == is_man(loudest)]
+        stand_ins = MEN if is_man(loudest) else WOMEN
+        stand_in = stand_ins[alike.index(loudest) % len(stand_ins)]
+        logger.warning("The voice %s needs Kokoro's weights; espeak-ng's %s speaks instead.", voice, stand_in)
+        return stand_in
 
-    def languages(self) -> dict[str, str]:
-        """The name to load a language by, for each language's code."""
-        voices = self.library.espeak_ListVoices(None)
-        names: dict[str, str] = {}
-        index = 0
-        while voices[index]:
-            voice = voices[index].contents
-            # a priority byte, then the code, ended by a zero
-            address = ctypes.cast(voice.languages, ctypes.c_void_p).value
-            if address and voice.identifier:
-                code = ctypes.string_at(address + 1).decode()
-                names.setdefault(code, voice.identifier.decode().rpartition("/")[2])
-            index += 1
-        return dict(sorted(names.items()))
-
-    def synthesize(self, text: str, voice: str, words_per_minute: int) -> np.ndarray:
-        """Speak with a voice such as ``en-us+f2``; int16 samples."""
-        with self.lock:
-            if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise InvalidInput(f"The voice {voice!r} can't be loaded by espeak-ng.", "speech")
-            self.library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
-            self.pieces = []
-            encoded = text.replace("\0", " ").encode() + b"\0"
-            self.library.espeak_Synth(
-                encoded, ctypes.c_size_t(len(encoded)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-            )
-            self.library.espeak_Synchronize()
-            return np.concatenate(self.pieces) if self.pieces else np.zeros(0, np.int16)
-
-
-@cache
-def _library() -> _Library:
-    return _Library()
+    def say(self, text: str, voice: str, language: str = "a", speed: float = 1.0) -> Utterance:
+        """Say a text; see :func:`synthesize`."""
+        return _speak(text, voice, language, speed)
 
 
 @cache
 def voices() -> tuple[str, ...]:
     """Names of the voices, each of which speaks every language."""
-    return tuple(sorted(path.name for path in (_library().data / "voices" / "!v").iterdir()))
+    return tuple(sorted(path.name for path in (library().data / "voices" / "!v").iterdir()))
 
 
 @cache
 def _language_names() -> dict[str, str]:
-    return _library().languages()
+    return library().languages()
 
 
 def languages() -> tuple[str, ...]:
@@ -131,6 +111,10 @@ def synthesize(text: str, voice: str, language: str = "a", speed: float = 1.0) -
     Raises:
         InvalidInput: The voice, language or speed doesn't exist, or nothing of the text can be spoken.
     """
+    return _speak(text, voice, language, speed).sound
+
+
+def _speak(text: str, voice: str, language: str, speed: float) -> Utterance:
     if voice not in voices():
         raise InvalidInput(f"The voice {voice!r} is unknown; espeak-ng has {', '.join(voices())}.", "speech")
     if language not in languages():
@@ -144,14 +128,42 @@ def synthesize(text: str, voice: str, language: str = "a", speed: float = 1.0) -
             f"speech.speed is {speed:g}, but must be {slowest:.2f} to {fastest:.2f}.", "speech"
         )
     name = f"{_language_names()[LANGUAGES.get(language, language)]}+{voice}"
-    raw = _library().synthesize(text, name, words_per_minute)
-    samples = _trim(raw.astype(np.float32) / 32768)
-    if not len(samples):
+    raw, events = library().synthesize(text, name, words_per_minute)
+    full = raw.astype(np.float32) / 32768
+    loud = np.flatnonzero(np.abs(full) > _SILENCE)
+    if not len(loud):
         raise InvalidInput(f"espeak-ng finds nothing to say in {text!r}.", "speech")
+    first, end = int(loud[0]), int(loud[-1]) + 1
+    samples = full[first:end]
     samples *= _LEVEL / float(np.max(np.abs(samples)))
-    return Sound(samples[:, None], _library().rate)
+    begins = [(place, (sample - first) / RATE) for place, sample in events]
+    return Utterance(Sound(samples[:, None], RATE), _time_words(text, begins, len(samples) / RATE))
 
 
-def _trim(samples: np.ndarray) -> np.ndarray:
-    loud = np.flatnonzero(np.abs(samples) > _SILENCE)
-    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
+def _time_words(text: str, begins: list[tuple[int, float]], seconds: float) -> tuple[Word, ...]:
+    """The written words with their times.
+
+    Args:
+        text: What was said.
+        begins: For each word as the engine counts them: its first character, and the second it begins at.
+            Several of them may be one written word ("well-known", a number); of some written words, which
+            the engine draws together ("in the"), only the first has one.
+        seconds: Where the last one ends.
+    """
+    written = list(_WRITTEN_WORD.finditer(text))
+    starts: dict[int, float] = {}  # by the written word's number
+    for place, start in begins:
+        number = next((i for i, word in enumerate(written) if word.end() > place and _spoken(word)), None)
+        if number is not None:
+            starts.setdefault(number, min(max(start, 0.0), seconds))
+    firsts = sorted(starts)
+    words = []
+    for index, first in enumerate(firsts):
+        after = firsts[index + 1] if index + 1 < len(firsts) else len(written)
+        said = " ".join(word[0] for word in written[first if index else 0 : after])
+        words.append(Word(said, starts[first], starts.get(after, seconds)))
+    return tuple(words)
+
+
+def _spoken(word: re.Match[str]) -> bool:
+    return any(character.isalnum() for character in word[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInput
 
+PEOPLE = ("person1", "person2")
 _TAG = re.compile(r"\(\s*s\s*(\d+)\s*\)", re.IGNORECASE)
 
 
@@ -24,6 +25,15 @@ class Turn:
     text: str
     place: int
 
+    def lines(self) -> list[str]:
+        """Its lines that have words; a line break is a pause."""
+        return [" ".join(line.split()) for line in self.text.splitlines() if _has_words(line)]
+
+
+def tagged_people(text: str) -> tuple[str, ...]:
+    """The people whose turns a script names, person1 first; empty for a text without ``(s1)`` or ``(s2)``."""
+    return tuple(sorted({f"person{_number(tag)}" for tag in _TAG.finditer(text)}))
+
 
 def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     """Split a script into turns.
@@ -36,6 +46,8 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
         InvalidInput: A tag names a third person, a turn has no words, or words come before the first tag.
     """
     tags = list(_TAG.finditer(text))
+    if not _has_words(_TAG.sub(" ", text)):
+        raise InvalidInput(f"speech.text is {text[:40]!r}, but must have words to say.", "speech")
     if not tags:
         return [_turn(untagged, text, 1)]
     if _has_words(text[: tags[0].start()]):
@@ -47,19 +59,24 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     turns = []
     ends = [tag.start() for tag in tags[1:]] + [len(text)]
     for tag, end in zip(tags, ends, strict=True):
-        if int(tag[1]) not in (1, 2):
+        if _number(tag) not in (1, 2):
             raise InvalidInput(
-                f"speech.text has {tag[0]} at character {tag.start() + 1}, but there are only (s1) and (s2).",
+                f"speech.text has {tag[0][:20]} at character {tag.start() + 1}, but there are only (s1) and "
+                "(s2).",
                 "speech",
             )
-        turns.append(_turn(f"person{int(tag[1])}", text[tag.end() : end], tag.start() + 1))
+        turns.append(_turn(f"person{_number(tag)}", text[tag.end() : end], tag.start() + 1))
     return turns
 
 
 def _turn(person: str, text: str, place: int) -> Turn:
     if not _has_words(text):
-        raise InvalidInput(f"speech.text has a turn without words at character {place}.", "speech")
+        raise InvalidInput(f"speech.text has a turn without words to say at character {place}.", "speech")
     return Turn(person, text.strip(), place)
+
+
+def _number(tag: re.Match[str]) -> int:
+    return int(tag[1][:9])  # a number of thousands of digits isn't worth reading to its end
 
 
 def _has_words(text: str) -> bool:

@@ -17,6 +17,7 @@ import torch
 from ..errors import InvalidInput, WeightsError
 from ..presets import PRESETS
 from . import published
+from .kokoro import find_kokoro
 from .libraries import save_config, weights_name
 from .lora import LoraFile, merge
 from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
@@ -46,7 +47,7 @@ def bake(
     default_preset: str | None = None,
     name: str | None = None,
 ) -> Manifest:
-    """Convert published weights into a baked folder.
+    """Convert published weights into a baked folder; Kokoro and spaCy's model go along where they are.
 
     The folder appears under its name when it is complete, not before. Memory: about one tensor in float32.
 
@@ -79,8 +80,9 @@ def bake(
     if kind == "int8-fusionx":
         merged.insert(0, _fusionx_in_the_file(merged))
     parts = plan_parts(weights, dtype, kind, text_kind, files)
+    kokoro = find_kokoro(weights)
 
-    _check_space(target, sum(part.nbytes for part in parts))
+    _check_space(target, sum(part.nbytes for part in parts) + (kokoro.nbytes if kokoro else 0))
     working = target.with_name(f".{target.name}.baking")
     shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
     working.mkdir(parents=True)
@@ -88,6 +90,9 @@ def bake(
         hashes = _write_parts(parts, working, int(max_shard_bytes), progress)
         sources = {part.name: _describe_source(part.source, weights.root) for part in parts}
         _copy_files(weights, working)
+        if kokoro is not None:
+            kokoro.copy(working)
+            sources |= kokoro.sources(weights.root)
         manifest = make_manifest(
             working,
             name=name or f"MultiTalk, {precision}",

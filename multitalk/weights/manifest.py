@@ -15,7 +15,7 @@ from .tensor_files import TensorInfo, hash_file, read_header
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
-# The parts of the model, each a folder; the tokenizer and the LoRA files lie beside them.
+# The parts of the model, each a folder; beside them lie the tokenizer, the LoRA files and maybe Kokoro's.
 PARTS = ("transformer", "text_encoder", "image_encoder", "vae", "audio_encoder")
 TOKENIZER_FOLDER = "tokenizer"
 LORA_FOLDER = "loras"

@@ -17,6 +17,8 @@ TextEncoderSource = Literal["published", "int8"]
 WAN = "Wan2.1-I2V-14B-480P"
 MULTITALK = "MeiGen-MultiTalk"
 WAV2VEC2 = "chinese-wav2vec2-base"
+KOKORO = "Kokoro-82M"  # optional: speech
+SPACY_MODEL = "en_core_web_sm"  # optional: spaCy's, a folder or a wheel, with or without its version
 QUANTISED = f"{MULTITALK}/quant_models"
 
 TRANSFORMER_CONFIG = f"{WAN}/config.json"
@@ -113,8 +115,8 @@ class PublishedWeights:
     """A folder of downloaded weights.
 
     Args:
-        root: Holds the folders ``Wan2.1-I2V-14B-480P``, ``MeiGen-MultiTalk``, ``chinese-wav2vec2-base`` and,
-            beside them, the LoRA files.
+        root: Holds the folders ``Wan2.1-I2V-14B-480P``, ``MeiGen-MultiTalk``, ``chinese-wav2vec2-base``, for
+            speech ``Kokoro-82M`` and ``en_core_web_sm``, and beside them the LoRA files.
 
     Raises:
         WeightsError: The folder is missing.

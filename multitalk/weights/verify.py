@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..speech.kokoro_files import missing_files
 from .manifest import LORA_FOLDER, PARTS, Manifest, folder_files
 from .tensor_files import TensorInfo, hash_file, read_header
 
@@ -23,7 +24,9 @@ def check_complete(path: str | Path) -> Manifest:
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
-    for problem in _file_problems(folder, manifest) + _tensor_problems(folder, manifest):
+    for problem in (
+        _file_problems(folder, manifest) + _speech_problems(manifest) + _tensor_problems(folder, manifest)
+    ):
         raise WeightsError(f"The weights folder {folder} can't be used: {problem}")
     return manifest
 
@@ -45,6 +48,7 @@ def verify(path: str | Path, hashes: bool = True) -> list[str]:
         return [str(error)]
     problems = _file_problems(folder, manifest)
     problems += [f"{name} is not part of this folder." for name in _extra_files(folder, manifest)]
+    problems += _speech_problems(manifest)
     problems += _tensor_problems(folder, manifest)
     if hashes:
         problems += _hash_problems(folder, manifest)
@@ -60,6 +64,11 @@ def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
         elif (size := file.stat().st_size) != record.size:
             problems.append(f"{name} has {size} bytes and should have {record.size}.")
     return problems
+
+
+def _speech_problems(manifest: Manifest) -> list[str]:
+    """Kokoro is left out, or there with everything it needs."""
+    return [f"{name} is missing, which Kokoro needs." for name in missing_files(manifest.files)]
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
