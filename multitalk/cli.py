@@ -16,13 +16,12 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .cli_fields import build_request, request_fields
 from .errors import Cancelled, InvalidInput, MultiTalkError
-
-if TYPE_CHECKING:
-    from .request import GenerationRequest
 
 PRECISIONS = ("float32", "bf16", "fp8", "int8")
 
@@ -82,6 +81,14 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--say", metavar="TEXT", help='words instead of a sound; "(s1) Hello. (s2) Hi!" for two'
     )
+    parser.add_argument(
+        "--voice", metavar="NAME", help="person 1's, for words; mixed: af_heart:0.6+af_bella:0.4"
+    )
+    parser.add_argument("--voice2", metavar="NAME", help="person 2's, for words")
+    parser.add_argument(
+        "--language", metavar="CODE", help="of the words, such as a (American English), b or f"
+    )
+    parser.add_argument("--speed", metavar="NUMBER", type=float, help="of the words; 1 is the voice's own")
     parser.add_argument(
         "--boxes", metavar="JSON", help='{"person1": [x0, y0, x1, y1], ...} in the picture\'s pixels'
     )
@@ -153,70 +160,14 @@ def generate_command(args: argparse.Namespace) -> int:
             "fps": pipeline.fps,
             "seed": result.seed,
         }
-        print(json.dumps({"path": str(result.path), **fields, "timings": result.timings}))
+        speech = None if result.speech is None else asdict(result.speech)
+        print(json.dumps({"path": str(result.path), **fields, "timings": result.timings, "speech": speech}))
     else:
-        print(f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}")
+        spoken = f", spoken by {result.speech.engine}" if result.speech is not None else ""
+        print(
+            f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}{spoken}"
+        )
     return 0
-
-
-def request_fields(args: argparse.Namespace) -> dict[str, Any]:
-    """The request's fields that the options of ``generate`` give, the file of ``--request`` beneath them."""
-    from .request_checks import read_json_fields
-
-    fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
-    for name in ("image", "preset", "prompt"):
-        if getattr(args, name) is not None:
-            fields[name] = getattr(args, name)
-    if args.audio2 is not None:
-        first = args.audio if args.audio is not None else _first_sound(fields.get("audio"))
-        fields["audio"] = {"person1": first, "person2": args.audio2}
-    elif args.audio is not None:
-        fields["audio"] = args.audio
-    if args.say is not None:
-        fields["speech"] = {"text": args.say}
-    if args.boxes is not None:
-        try:
-            fields["boxes"] = json.loads(args.boxes)
-        except ValueError:
-            example = '{"person1": [x0, y0, x1, y1], ...}'
-            raise InvalidInput(
-                f"--boxes is {args.boxes[:80]!r}, but must be JSON such as {example}.", "boxes"
-            ) from None
-    for setting in args.set:
-        name, equals, text = setting.partition("=")
-        if not equals or not name.strip():
-            raise InvalidInput(f"--set is {setting[:80]!r}, but must be FIELD=VALUE, such as --set steps=8.")
-        fields[name.strip()] = _setting_value(name.strip(), text)
-    return fields
-
-
-def _first_sound(audio: Any) -> Any:
-    return audio.get("person1") if isinstance(audio, dict) else audio
-
-
-def _setting_value(name: str, text: str) -> Any:
-    """A setting's value: JSON, or the bare text where it isn't; a prompt is a text whatever it looks like."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value
-
-
-def build_request(fields: dict[str, Any]) -> GenerationRequest:
-    """A request from its fields.
-
-    Raises:
-        InvalidInput: One sentence about the first field that can't be used.
-    """
-    from pydantic import ValidationError
-
-    from .request import GenerationRequest, describe_error
-
-    try:
-        return GenerationRequest(**fields)
-    except ValidationError as error:
-        raise describe_error(error) from error
 
 
 def bake_command(args: argparse.Namespace) -> int:

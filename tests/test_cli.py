@@ -46,6 +46,9 @@ def test_options_become_fields() -> None:
         "audio": {"person1": "a.wav", "person2": "b.wav"}
     }
     assert fields("--say", "Hello") == {"speech": {"text": "Hello"}}
+    assert fields("--say", "Hi", "--voice", "am_adam", "--language", "b", "--speed", "1.5") == {
+        "speech": {"text": "Hi", "voices": {"person1": "am_adam"}, "language": "b", "speed": 1.5}
+    }
     assert fields("--boxes", '{"person1": [1, 2, 3, 4]}') == {"boxes": {"person1": [1, 2, 3, 4]}}
     assert fields("--preset", "demo", "--prompt", "Rain") == {"preset": "demo", "prompt": "Rain"}
 
