@@ -59,7 +59,10 @@ def choose_tracks(random: np.random.Generator, people: int, seconds: float) -> l
     tracks = [make_random_track(seed, seconds) for seed in seeds]
     if people == 1:
         return tracks if random.random() > 0.15 else [silent_track(seconds)]
-    if random.random() < 0.6:
+    share = random.random()
+    if share < 0.12:
+        return [silent_track(seconds), silent_track(seconds)]
+    if share < 0.6:
         tracks[int(random.integers(2))] = silent_track(seconds)
     return tracks
 
@@ -81,7 +84,7 @@ class ClipMaker:
         """One clip, somewhere in a longer stretch of speech, as half-precision tensors.
 
         Returns:
-            latents ``T' 16 h w`` and condition ``T' 16 h w`` (not normalised), image ``257 C``,
+            latents ``T' 16 h w`` and condition ``T' 16 h w`` (not normalised), image ``17 C``,
             audio ``P F 5 L C``, mouths ``T' h w`` (1 where a mouth is), silent (1 where nobody speaks).
         """
         random = np.random.default_rng([13, kind.people, kind.frames, seed])
@@ -93,9 +96,12 @@ class ClipMaker:
             start = 0  # a video begins with the picture
         frames = draw_frames(scene, make_motions(random, tracks), range(start, start + kind.frames))
         video = to_tensor(frames)[None]
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = self.vae.encode(video)[0]
+            condition = self.vae.encode_condition(video[:, : kind.known], kind.frames)[0]
         return {
-            "latents": self.vae.encode(video)[0].half(),
-            "condition": self.vae.encode_condition(video[:, : kind.known], kind.frames)[0].half(),
+            "latents": latents.half(),
+            "condition": condition.half(),
             "image": encode_image(self.image_encoder, video[0, kind.known - 1])[0].half(),
             "audio": self.hear(tracks, start, kind.frames).half(),
             "mouths": mouth_mask(scene, latent_frames(kind.frames)),

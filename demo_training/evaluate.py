@@ -13,10 +13,8 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.conditioning.audio import SAMPLE_RATE
 
 from .clips import make_motions, silent_track
-from .faces import HELD_OUT_SEED, Face, Scene, draw_frames, make_scene, still
+from .faces import HEIGHT, HELD_OUT_SEED, Face, Scene, draw_frames, make_scene, still
 from .speech import Track, make_random_track, make_track
-
-HEIGHT = 128
 
 
 @dataclass(frozen=True)
