@@ -146,7 +146,7 @@ def test_two_people(
     assert main(["generate", *argv, "-o", str(tmp_path / "out.mp4")]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 38 frames, 1.52 seconds, seed ")
+    assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 37 frames, 1.48 seconds, seed ")
     assert "seed -1" not in captured.out
 
 
