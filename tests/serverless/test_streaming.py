@@ -1,0 +1,106 @@
+"""A worker with STREAM_CLIPS=true: clips as soon as they are decoded, then the whole, on every way to ask."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serverless.conftest import decoded, frame_count, job_fields
+from tests.serverless.fake_runpod import FakeRunPod
+from tests.serverless.worker_process import LocalServer, WorkerProcess
+
+pytestmark = pytest.mark.slow
+CLIPS = {"frames_per_clip": 21, "motion_frames": 5}
+STREAMING = {"STREAM_CLIPS": "true", "FITNESS_JOB": "false"}
+
+
+@pytest.fixture(scope="module")
+def server(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    worker = LocalServer(small_weights, tmp_path_factory.mktemp("local"), STREAMING)
+    worker.wait_until_ready()
+    yield worker
+    worker.stop()
+
+
+def check_messages(messages: list[dict[str, Any]], frames: int) -> None:
+    """Clips in order, each playable, together the whole video; then the whole."""
+    *clips, whole = messages
+    assert [message["type"] for message in clips] == ["clip"] * len(clips)
+    assert [clip["clip"] for clip in clips] == [0, 1]
+    assert [clip["first_frame"] for clip in clips] == [0, 21]
+    assert [frame_count(decoded(clip)) for clip in clips] == [clip["frames"] for clip in clips] == [21, 14]
+    assert (whole["status"], whole["frames"]) == ("success", frames)
+    assert frame_count(decoded(whole)) == frames
+
+
+def test_run_and_stream(server):
+    job = server.post("run", job_fields(1.4, **CLIPS))
+    answer = server.post(f"stream/{job['id']}")
+    assert answer["status"] == "COMPLETED"
+    check_messages([message["output"] for message in answer["stream"]], 35)
+
+
+def test_runsync_and_status(server):
+    check_messages(server.post("runsync", job_fields(1.4, **CLIPS))["output"], 35)
+    job = server.post("run", job_fields(1.4, **CLIPS))
+    check_messages(server.post(f"status/{job['id']}")["output"], 35)
+
+
+def test_a_bad_job_streams_its_error(server):
+    output = server.post("runsync", job_fields(steps=0))["output"]
+    assert output[-1]["error_type"] == "invalid_input"
+    assert output[-1]["field"] == "steps"
+    assert server.files() == []
+
+
+def test_the_worker_loop(small_weights, tmp_path):
+    """Streamed, failed and cancelled jobs, one after the other, in one worker."""
+    api = FakeRunPod()
+    worker = WorkerProcess(small_weights, tmp_path / "worker", [], api.environment | STREAMING)
+    try:
+        job_id = api.submit(job_fields(1.4, **CLIPS))
+        output = api.wait_for(job_id)["output"]
+        assert output == api.streams[job_id], "the result is all messages together"
+        check_messages(output, 35)
+
+        failed = api.wait_for(api.submit(job_fields(audio="/etc/passwd")))
+        assert "audio" in failed["error"]
+
+        long = api.submit(job_fields(3.0, size=[128, 128], steps=200, frames_per_clip=81))
+        api.wait_until(lambda: any(update["step"] > 0 for update in api.updates[long]), what="a step")
+        api.stop(long)
+        check_messages(api.wait_for(api.submit(job_fields(1.4, **CLIPS)))["output"], 35)
+        assert worker.events("job_cancelled", long)
+        assert long not in api.results
+        assert api.streams[long] == []
+        assert worker.files() == []
+    finally:
+        worker.stop()
+        api.close()
+
+
+def test_a_video_that_is_too_large_for_a_message_comes_in_parts(small_weights, tmp_path):
+    """Noise at 512x512: the clip is cut into playable files, the whole into parts of base64."""
+    api = FakeRunPod()
+    worker = WorkerProcess(small_weights, tmp_path / "worker", [], api.environment | STREAMING)
+    try:
+        fields = job_fields(0.8, size=[512, 512], steps=1, frames_per_clip=21, motion_frames=5)
+        job_id = api.submit(fields)
+        *messages, last = api.wait_for(job_id)["output"]
+        clips = [message for message in messages if message["type"] == "clip"]
+        parts = [message for message in messages if message["type"] == "video"]
+        assert len(clips) > 1
+        assert sum(frame_count(decoded(clip)) for clip in clips) == last["frames"]
+        assert [clip["part"] for clip in clips] == list(range(len(clips)))
+        assert [part["part"] for part in parts] == list(range(last["video_parts"]))
+        whole = base64.b64decode("".join(part["video_base64"] for part in parts))
+        assert whole == b"".join(decoded(part) for part in parts)
+        assert frame_count(whole) == last["frames"]
+        assert max(api.sizes[job_id]) <= 1_000_000
+    finally:
+        worker.stop()
+        api.close()

@@ -1,0 +1,189 @@
+"""The SDK's real worker loop against a fake RunPod API, with a real S3 server for the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+
+from tests.serverless.conftest import frame_count, job_fields
+from tests.serverless.fake_runpod import FakeRunPod
+from tests.serverless.worker_process import WorkerProcess
+
+pytestmark = pytest.mark.slow
+TINY = {"frames_per_clip": 5, "motion_frames": 1}
+CLIPS = {"frames_per_clip": 21, "motion_frames": 5}
+LONG = {"size": [128, 128], "steps": 200, "frames_per_clip": 81, "motion_frames": 25}
+BUCKET = "videos"
+
+
+class Storage:
+    """moto's S3 server, whose check of credentials can be turned on."""
+
+    def __init__(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        host, port = self._server.get_host_and_port()
+        self.url = f"http://{host}:{port}"
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id="key",
+            aws_secret_access_key="hush-hush",
+            region_name="us-east-1",
+        )
+        self.client.create_bucket(Bucket=BUCKET)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "BUCKET_ENDPOINT_URL": self.url,
+            "BUCKET_NAME": BUCKET,
+            "BUCKET_ACCESS_KEY_ID": "key",
+            "BUCKET_SECRET_ACCESS_KEY": "hush-hush",
+            "BUCKET_PREFIX": "made",
+            "BUCKET_URL_SECONDS": "600",
+        }
+
+    def check_credentials(self, on: bool) -> None:
+        count = "0" if on else "Infinity"
+        requests.post(f"{self.url}/moto-api/reset-auth", data=count, timeout=10).raise_for_status()
+
+    def list_keys(self) -> list[str]:
+        return [item["Key"] for item in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    def close(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    server = Storage()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def runpod_api() -> Iterator[FakeRunPod]:
+    api = FakeRunPod()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("volume")
+
+
+@pytest.fixture(scope="module")
+def worker(small_weights, runpod_api, storage, volume, tmp_path_factory) -> Iterator[WorkerProcess]:
+    environment = runpod_api.environment | storage.environment | {"OUTPUT_ROOT": str(volume)}
+    environment["FITNESS_HASHES"] = "true"
+    process = WorkerProcess(small_weights, tmp_path_factory.mktemp("loop"), [], environment)
+    yield process
+    process.stop()
+
+
+def do(api: FakeRunPod, fields: Any) -> dict[str, Any]:
+    return api.wait_for(api.submit(fields))
+
+
+def test_a_job_is_taken_and_its_video_is_in_the_bucket(runpod_api, worker, storage):
+    job_id = runpod_api.submit(job_fields(1.0, **CLIPS))
+    output = runpod_api.wait_for(job_id)["output"]
+    assert output["status"] == "success"
+    assert "video_base64" not in output
+    key = f"made/{job_id}/video.mp4"
+    stored = storage.client.get_object(Bucket=BUCKET, Key=key)
+    assert stored["ContentType"] == "video/mp4"
+    content = stored["Body"].read()
+    assert requests.get(output["video_url"], timeout=30).content == content, "byte for byte"
+    assert "X-Amz-Expires=600" in output["video_url"]
+    assert frame_count(content) == output["frames"] == 25
+
+
+def test_before_the_first_job_the_weights_are_verified_and_a_small_job_is_done(runpod_api, worker):
+    do(runpod_api, job_fields(**TINY))
+    names = [event["event"] for event in worker.events()]
+    order = ["weights_loaded", "worker_ready", "hashes_checked", "fitness_job_done", "job_started"]
+    assert [names.index(name) for name in order] == sorted(names.index(name) for name in order)
+
+
+def test_progress_and_each_finished_clips_url(runpod_api, worker, storage):
+    job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 12}))
+    output = runpod_api.wait_for(job_id)["output"]
+    updates = sorted(runpod_api.updates[job_id], key=lambda update: update["update"])
+    assert len(updates) >= 2
+    assert [update["update"] for update in updates] == list(range(1, len(updates) + 1))
+    fractions = [update["fraction"] for update in updates]
+    assert fractions == sorted(fractions)
+    assert all({"stage", "clip", "clips", "step", "steps", "eta"} <= set(update) for update in updates)
+    finished = updates[-1]["finished_clips"]
+    assert [clip["clip"] for clip in finished] == list(range(len(finished)))
+    first = requests.get(finished[0]["video_url"], timeout=30).content
+    assert frame_count(first) == 21
+    assert output["frames"] == 35
+
+
+def test_a_job_cancelled_in_the_middle_of_sampling_stops_and_the_next_succeeds(runpod_api, worker, storage):
+    job_id = runpod_api.submit(job_fields(3.0, **LONG))
+    runpod_api.wait_until(
+        lambda: any(update["step"] > 0 for update in runpod_api.updates[job_id]), what="a sampling step"
+    )
+    runpod_api.wait_until(lambda: {"job_id": [job_id]}.items() <= runpod_api.pings[-1].items(), what="a ping")
+    runpod_api.stop(job_id)
+    assert do(runpod_api, job_fields(**TINY))["output"]["status"] == "success"
+    assert worker.events("job_cancelled", job_id)
+    assert job_id not in runpod_api.results
+    assert max(update["step"] for update in runpod_api.updates[job_id]) < 200
+    assert not [key for key in storage.list_keys() if f"/{job_id}/" in key]
+    assert worker.files() == []
+
+
+def test_a_failing_job_tells_field_and_type_and_the_next_succeeds(runpod_api, worker):
+    failed = do(runpod_api, job_fields(steps=0))
+    assert "steps" in failed["error"]
+    assert failed["output"] == {"error_type": "invalid_input", "field": "steps"}
+    assert "error" not in do(runpod_api, job_fields(**TINY))
+
+
+def test_wrong_credentials_are_told_and_the_video_is_kept(runpod_api, worker, storage, volume):
+    storage.check_credentials(True)
+    try:
+        failed = do(runpod_api, job_fields(**TINY))
+    finally:
+        storage.check_credentials(False)
+    assert "InvalidAccessKeyId" in failed["error"]
+    assert "BUCKET_" in failed["error"]
+    assert "hush-hush" not in json.dumps(failed) + worker.log.read_text()
+    assert str(volume) not in failed["error"]
+    kept = Path(failed["output"]["video_path"])
+    assert kept.is_relative_to(volume)
+    assert str(kept.relative_to(volume)) in failed["error"]
+    assert frame_count(kept.read_bytes()) == 5
+    assert "video_url" in do(runpod_api, job_fields(**TINY))["output"], "with the right ones it works again"
+
+
+def test_weights_that_are_damaged_end_the_worker_before_it_takes_a_job(small_weights, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(small_weights, broken)
+    next(broken.glob("vae/*.safetensors")).unlink()
+    api = FakeRunPod()
+    try:
+        job_id = api.submit(job_fields(**TINY))
+        process = WorkerProcess(broken, tmp_path / "worker", [], api.environment)
+        assert process.process.wait(240) == 1
+        assert job_id not in api.results
+        assert any(ping.get("status") == ["unhealthy"] for ping in api.pings), "RunPod is told"
+        assert process.events("weights_failed")
+    finally:
+        api.close()
