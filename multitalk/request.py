@@ -11,8 +11,6 @@ from typing import Any
 
 from PIL import Image
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     InstanceOf,
     ValidationError,
     ValidationInfo,
@@ -30,16 +28,13 @@ from .request_checks import (
     check_boxes,
     check_choice,
     check_flag,
-    check_language,
-    check_lora_file,
     check_names,
     check_size,
-    check_speech_text,
     check_text,
-    check_voices,
     read_json_fields,
     shown,
 )
+from .request_parts import LoraSpec, Speech, Strict
 from .speech.script import tagged_people
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
@@ -50,7 +45,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
-DEFAULT_LANGUAGE = "a"  # of speech: American English
 MIN_SECONDS = 0.2
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 NUMBERS = {
@@ -67,92 +61,7 @@ NUMBERS = {
 }
 
 
-class _Strict(BaseModel):
-    """A frozen model that names the nearest field where one is unknown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_field_names(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            check_names(data, cls.model_fields, f"field of {cls.__name__}")
-        return data
-
-
-class LoraSpec(_Strict):
-    """A LoRA on top of the preset's.
-
-    Attributes:
-        path: A .safetensors file.
-        scale: Its strength.
-    """
-
-    path: Path
-    scale: float = 1.0
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _check_path(cls, value: Any) -> Path:
-        return check_lora_file(value)
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _check_scale(cls, value: Any) -> Any:
-        return Range(-100, 100).check(value, "lora.scale")
-
-
-class Speech(_Strict):
-    """Words instead of a sound.
-
-    Attributes:
-        text: What is said; ``(s1) ... (s2) ...`` gives turns to two people, and a line break is a pause.
-        voices: Voice by person, or voices mixed by weights ("af_heart:0.6+af_bella:0.4"); people without one
-            get the engine's default.
-        language: The engine's code, such as "a" for American English; one for everybody, or by person.
-        speed: 1 is the voice's own.
-        pause: Seconds of silence between two turns.
-    """
-
-    text: str
-    voices: dict[str, str] = {}
-    language: str | dict[str, str] = DEFAULT_LANGUAGE
-    speed: float = 1.0
-    pause: float = 0.3
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _check_text(cls, value: Any) -> str:
-        return check_speech_text(value)
-
-    @field_validator("voices", mode="before")
-    @classmethod
-    def _check_voices(cls, value: Any) -> dict[str, str]:
-        return check_voices(value)
-
-    @field_validator("language", mode="before")
-    @classmethod
-    def _check_language(cls, value: Any) -> str | dict[str, str]:
-        return check_language(value)
-
-    @field_validator("speed", mode="before")
-    @classmethod
-    def _check_speed(cls, value: Any) -> Any:
-        return Range(0.25, 4).check(value, "speech.speed")
-
-    @field_validator("pause", mode="before")
-    @classmethod
-    def _check_pause(cls, value: Any) -> Any:
-        return Range(0, 10).check(value, "speech.pause")
-
-    def language_of(self, person: str) -> str:
-        """The language a person speaks."""
-        if isinstance(self.language, str):
-            return self.language
-        return self.language.get(person, DEFAULT_LANGUAGE)
-
-
-class GenerationRequest(_Strict):
+class GenerationRequest(Strict):
     """A job, checked: a picture, who says what, and how the video is to be made.
 
     Give it plain values (paths, bytes, numbers, lists, or what JSON has); the attributes are what it makes

@@ -17,6 +17,7 @@ from .service import GenerationService
 TURNS = {"together": "Together", "in_order": "In turns: person 1, then person 2"}
 SIZES = ["480p", "720p", "480p-bucket", "720p-bucket"]
 STAGES = {
+    "speech": "Preparing the voices",
     "text": "Reading the prompt",
     "audio": "Listening",
     "image": "Looking at the picture",
