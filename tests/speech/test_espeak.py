@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.request import Speech
-from multitalk.speech import TURN_PAUSE, espeak, speak
-from multitalk.speech.script import read_script
+from multitalk.speech import LINE_PAUSE, choose_engine, espeak, speak
+from multitalk.speech.voices import KOKORO_VOICES
+from tests.speech.measure import pitch, silences
 
 SENTENCE = "Seven little candles were burning in the window of the old house."  # 17 syllables
-
-
-def pitch(samples: np.ndarray, rate: int) -> float:
-    """Median pitch in hertz, by autocorrelation of the louder windows."""
-    size = rate // 20
-    windows = samples[: len(samples) // size * size].reshape(-1, size)
-    loud = windows[windows.std(1) > np.median(windows.std(1))]
-    found = []
-    for window in loud - loud.mean(1, keepdims=True):
-        correlation = np.correlate(window, window, "full")[size - 1 :]
-        first, last = rate // 400, rate // 60
-        found.append(rate / (first + int(np.argmax(correlation[first:last]))))
-    return float(np.median(found))
+SYLLABLES = {
+    "a": (SENTENCE, 17),
+    "b": (SENTENCE, 17),
+    "e": ("La casa blanca tiene una ventana muy pequeña y una puerta verde.", 22),
+    "i": ("Domani mattina andiamo tutti insieme a vedere il mare.", 20),
+    "f": ("Nous allons demain matin à la maison de mon ami.", 15),
+}
 
 
 @pytest.mark.parametrize("speed", [0.7, 1.0, 1.5])
-def test_the_rate_of_speech_is_human(speed: float) -> None:
-    sound = espeak.synthesize(SENTENCE, "f2", "a", speed)
+@pytest.mark.parametrize("language", SYLLABLES)
+def test_the_rate_of_speech_is_human(speed: float, language: str) -> None:
+    text, syllables = SYLLABLES[language]
+    sound = espeak.synthesize(text, "f2", language, speed)
     assert sound.samples.dtype == np.float32
     assert sound.rate == 22050
-    assert 2 <= 17 / sound.seconds / speed <= 6
+    # Spanish, Italian and French have shorter syllables, and a sixth more of them a second (Pellegrino 2011)
+    assert 2 <= syllables / sound.seconds / speed <= (6 if language in "ab" else 7.5)
 
 
 def test_two_people_differ_in_pitch() -> None:
-    tracks = speak(Speech(text=f"(s1) {SENTENCE} (s2) {SENTENCE}"))
-    first, second = (pitch(track.mono()[track.mono() != 0], track.rate) for track in tracks.values())
+    spoken = speak(Speech(text=f"(s1) {SENTENCE} (s2) {SENTENCE}"))
+    first, second = (pitch(track.mono()[track.mono() != 0], track.rate) for track in spoken.tracks.values())
     assert first > 1.3 * second
 
 
-def test_turns_do_not_overlap_and_have_one_length() -> None:
-    tracks = speak(Speech(text="(s1) Good morning. (s2) Hello there! (s1) How are you?"))
-    first, second = (track.mono() for track in tracks.values())
-    assert sorted(tracks) == ["person1", "person2"]
-    assert len(first) == len(second)
-    assert not np.any((first != 0) & (second != 0))
-    speaking = np.flatnonzero(second)
-    pause = round(TURN_PAUSE * tracks["person1"].rate)
-    assert np.flatnonzero(first[: speaking[0]])[-1] < speaking[0] - 0.95 * pause
+def test_it_is_silent_at_pauses_only() -> None:
+    text = "(s1) Good morning to you.\nThe weather is wonderful (s2) Oh yes, it really is! (s1) See you later"
+    spoken = speak(Speech(text=text, pause=0.5))
+    mixed = sum(track.mono() for track in spoken.tracks.values())
+    found = silences(np.asarray(mixed), spoken.tracks["person1"].rate)
+    first, second, third = spoken.turns
+    line_end = next(word.end for word in first.words if word.text == "you.")
+    comma = next(word.end for word in second.words if word.text.startswith("yes"))
+    expected = [(line_end, LINE_PAUSE), (first.end, 0.5), (comma, None), (second.end, 0.5)]
+    assert len(found) == len(expected), found
+    for (start, end), (place, length) in zip(found, expected, strict=True):
+        # a comma's pause belongs to the word before, whose end is where the next one begins
+        assert abs((end if length is None else start) - place) < 0.1
+        assert length is None or abs(end - start - length) < 0.05
+    assert third.end == pytest.approx(spoken.tracks["person1"].seconds, abs=0.001)
 
 
-def test_text_without_tags_is_one_person() -> None:
-    assert list(speak(Speech(text="Hello there."))) == ["person1"]
-    assert list(speak(Speech(text="Hello there."), untagged="person2")) == ["person2"]
+def test_words_are_timed() -> None:
+    text = "Well-known candles, in the 25 windows - of the old house."
+    utterance = choose_engine().say(text, "f2")
+    words = utterance.words
+    assert " ".join(word.text for word in words) == text
+    assert words[0].start == pytest.approx(0, abs=0.05)
+    assert words[-1].end == pytest.approx(utterance.sound.seconds)
+    assert all(0.05 < word.end - word.start < 1 for word in words)
+    assert all(one.end == two.start for one, two in pairwise(words))
+    # the comma is a silence that ends where the next word begins
+    (pause,) = silences(utterance.sound.mono(), utterance.sound.rate, shortest=0.02)
+    assert pause[1] == pytest.approx(next(word.start for word in words if word.text == "in the"), abs=0.06)
 
 
 @pytest.mark.parametrize("language", ["a", "b", "e", "f", "h", "i", "j", "p", "z", "de"])
@@ -78,17 +93,25 @@ def test_what_is_unknown_is_named(arguments: dict, part: str) -> None:
         espeak.synthesize(**{**defaults, **arguments})
 
 
-@pytest.mark.parametrize(
-    ("script", "part"),
-    [
-        ("(s1) Hi. (s3) You?", r"\(s3\) at character 10"),
-        ("(s1) Hi. (s2) (s1) You?", "without words at character 10"),
-        ("Hi. (s2) You?", r"before \(s2\) at character 5"),
-    ],
-)
-def test_bad_scripts_are_refused_with_the_place(script: str, part: str) -> None:
-    with pytest.raises(InvalidInput, match=part):
-        read_script(script)
+def test_kokoros_voices_have_stand_ins_of_the_same_sex(caplog: pytest.LogCaptureFixture) -> None:
+    engine = choose_engine()
+    with caplog.at_level(logging.WARNING):
+        stand_ins = {voice: engine.resolve_voice(voice) for voice in KOKORO_VOICES}
+    assert "af_heart" in caplog.text
+    women = {voice for name, voice in stand_ins.items() if name[1] == "f"}
+    men = {voice for name, voice in stand_ins.items() if name[1] == "m"}
+    assert not women & men
+    pitches = {voice: pitch(espeak.synthesize(SENTENCE, voice).mono(), espeak.RATE) for voice in women | men}
+    assert min(pitches[voice] for voice in women) > 1.2 * max(pitches[voice] for voice in men)
+    assert stand_ins["af_heart"] != stand_ins["af_bella"]
+    assert engine.resolve_voice("am_adam:3+af_heart") == stand_ins["am_adam"]
+    assert speak(Speech(text="Hi", voices={"person1": "am_adam"})).voices == {"person1": stand_ins["am_adam"]}
+
+
+def test_an_unknown_voice_is_refused_with_the_list() -> None:
+    with pytest.raises(InvalidInput, match=r"'nobody' is unknown; espeak-ng has .*f2, f3.*m3") as caught:
+        speak(Speech(text="Hello", voices={"person1": "nobody"}))
+    assert caught.value.field == "speech"
 
 
 def test_threads_get_the_same_speech_as_one() -> None:

@@ -1,0 +1,54 @@
+"""A small Kokoro, baked with a small checkpoint, and a network that isn't there."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitalk.speech import choose_engine
+from multitalk.speech.kokoro import KokoroEngine
+from multitalk.weights.bake import bake
+from tests.small_checkpoint import make_small_checkpoint
+from tests.small_kokoro import make_small_kokoro
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_small_checkpoint(tmp_path_factory.mktemp("speech") / "published")
+    make_small_kokoro(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def baked(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("speech") / "baked"
+    bake(published, target, precision="float32")
+    return target
+
+
+@pytest.fixture(scope="session")
+def kokoro(baked: Path) -> KokoroEngine:
+    engine = choose_engine(baked, "cpu")
+    assert isinstance(engine, KokoroEngine)
+    return engine
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every way out is shut, and a try that somebody swallows the error of fails the test all the same."""
+    tries: list[str] = []
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        tries.append(repr(arguments[-1:]))
+        raise OSError("this test has no network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    yield
+    assert not tries
