@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,15 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def write_file(tmp_path: Path) -> Callable[[str, bytes], Path]:
-    """Writes a file below the test's folder."""
+def client_files(tmp_path: Path) -> Path:
+    """A folder with a picture and two voices."""
+    (tmp_path / "face.png").write_bytes(png())
+    (tmp_path / "voice.wav").write_bytes(wav(1.4))
+    (tmp_path / "other.wav").write_bytes(wav(0.2, seed=1))
+    return tmp_path
 
-    def write(name: str, data: bytes) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
 
-    return write
+def client_settings(**fields: Any) -> list[str]:
+    """Options of the client for a job that takes a moment."""
+    settings = {**FAST, "frames_per_clip": 21, "motion_frames": 5, **fields}
+    return [option for name, value in settings.items() for option in ("--set", f"{name}={json.dumps(value)}")]

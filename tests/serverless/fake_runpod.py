@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+CALLER_KEY = "caller-key"
+
 
 class FakeRunPod:
     """A server on 127.0.0.1 that drives the SDK's real worker loop.
@@ -50,6 +52,8 @@ class FakeRunPod:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self._count = 0
+        self.cancelled: set[str] = set()
+        self._streamed: dict[str, int] = defaultdict(int)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -66,6 +70,12 @@ class FakeRunPod:
             "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
             "RUNPOD_SKIP_GPU_CHECK": "true",
         }
+
+    @property
+    def caller_environment(self) -> dict[str, str]:
+        """What a client needs to ask this server instead of RunPod."""
+        base = f"http://127.0.0.1:{self._server.server_address[1]}/v2"
+        return {"RUNPOD_ENDPOINT_BASE_URL": base, "RUNPOD_API_KEY": CALLER_KEY}
 
     def submit(self, fields: Any, job_id: str | None = None) -> str:
         """Queue a job; returns its id."""
@@ -96,7 +106,9 @@ class FakeRunPod:
 
     def _get(self, request: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(request.path)
-        if parts.path.startswith("/job-take/"):
+        if parts.path.startswith("/v2/"):
+            self._answer_caller(request, *parts.path.split("/")[3:5])
+        elif parts.path.startswith("/job-take/"):
             self._hand_out(request, self._jobs, lambda job: job)
         elif parts.path.startswith("/job-stop/"):
             self._hand_out(request, self._stops, lambda job_id: {"jobsToStop": [job_id]})
@@ -117,9 +129,12 @@ class FakeRunPod:
         _reply(request, 204, None)
 
     def _post(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"]))
-        message = json.loads(body)
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         parts = urlsplit(request.path)
+        if parts.path.startswith("/v2/"):
+            self._take_from_caller(request, parts.path.split("/")[3:], body)
+            return
+        message = json.loads(body)
         job_id = parts.path.rsplit("/", 1)[1]
         with self._changed:
             if parts.path.startswith("/job-stream/"):
@@ -131,6 +146,34 @@ class FakeRunPod:
                 self.results[job_id] = message
             self._changed.notify_all()
         _reply(request, 200, {})
+
+    def _take_from_caller(self, request: BaseHTTPRequestHandler, path: list[str], body: bytes) -> None:
+        if request.headers.get("Authorization") != f"Bearer {CALLER_KEY}":
+            _reply(request, 401, {})
+        elif path == ["run"]:
+            job_id = self.submit(json.loads(body)["input"])
+            _reply(request, 200, {"id": job_id, "status": "IN_QUEUE"})
+        else:
+            self.cancelled.add(path[1])
+            self.stop(path[1])
+            _reply(request, 200, {"id": path[1], "status": "CANCELLED"})
+
+    def _answer_caller(self, request: BaseHTTPRequestHandler, what: str, job_id: str) -> None:
+        """``/status`` and ``/stream`` as RunPod answers them; the latter gives each message once."""
+        answer: dict[str, Any] = {"id": job_id, "status": "IN_PROGRESS"}
+        if job_id in self.results:
+            result = self.results[job_id]
+            answer |= {"status": "FAILED" if "error" in result else "COMPLETED"} | result
+        elif job_id in self.cancelled:
+            answer["status"] = "CANCELLED"
+        elif self.updates[job_id]:
+            answer["output"] = self.updates[job_id][-1]
+        if what == "stream":
+            answer.pop("output", None)
+            fresh = self.streams[job_id][self._streamed[job_id] :]
+            self._streamed[job_id] += len(fresh)
+            answer["stream"] = [{"output": message} for message in fresh]
+        _reply(request, 200, answer)
 
 
 def _reply(request: BaseHTTPRequestHandler, status: int, content: Any) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from multitalk.media.sound import read_sound
-from tests.serverless.conftest import base64_of, decoded, frame_count, job_fields, png, wav
-from tests.serverless.worker_process import LocalServer
+from tests.serverless.conftest import base64_of, client_settings, decoded, frame_count, job_fields, png, wav
+from tests.serverless.worker_process import LocalServer, run_client
 
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
@@ -93,6 +93,19 @@ def test_files_by_path_and_the_same_job_by_run_and_status(server, input_root):
     answer = server.post(f"status/{job['id']}")
     assert answer["status"] == "COMPLETED"
     assert frame_count(decoded(answer["output"])) == 5
+
+
+def test_the_client_saves_the_video(server, client_files):
+    options = ["--url", server.url, "--image", "face.png", "--audio", "voice.wav", "--audio2", "other.wav"]
+    run = run_client(client_files, [*options, *client_settings(seed=9), "-o", "out.mp4"])
+    assert run.returncode == 0, run.stderr
+    assert "35 frames" in run.stdout
+    assert "seed 9" in run.stdout
+    assert frame_count((client_files / "out.mp4").read_bytes()) == 35
+    refused = run_client(client_files, [*options, "--set", "steps=0", "-o", "bad.mp4"])
+    assert refused.returncode == 1
+    assert "steps" in refused.stderr
+    assert not (client_files / "bad.mp4").exists()
 
 
 def test_a_failing_job_is_told_and_the_next_one_succeeds(server):

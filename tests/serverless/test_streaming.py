@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.serverless.conftest import decoded, frame_count, job_fields
+from tests.serverless.conftest import client_settings, decoded, frame_count, job_fields
 from tests.serverless.fake_runpod import FakeRunPod
-from tests.serverless.worker_process import LocalServer, WorkerProcess
+from tests.serverless.worker_process import LocalServer, WorkerProcess, run_client
 
 pytestmark = pytest.mark.slow
 CLIPS = {"frames_per_clip": 21, "motion_frames": 5}
@@ -48,6 +48,14 @@ def test_runsync_and_status(server):
     check_messages(server.post("runsync", job_fields(1.4, **CLIPS))["output"], 35)
     job = server.post("run", job_fields(1.4, **CLIPS))
     check_messages(server.post(f"status/{job['id']}")["output"], 35)
+
+
+def test_the_client_saves_streamed_clips(server, client_files):
+    options = ["--url", server.url, "--stream", "--image", "face.png", "--audio", "voice.wav"]
+    run = run_client(client_files, [*options, *client_settings(), "-o", "out.mp4"])
+    assert run.returncode == 0, run.stderr
+    videos = {path.name: frame_count(path.read_bytes()) for path in client_files.glob("*.mp4")}
+    assert videos == {"out.mp4": 35, "out-clip000-00.mp4": 21, "out-clip001-00.mp4": 14}
 
 
 def test_a_bad_job_streams_its_error(server):

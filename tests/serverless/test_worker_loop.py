@@ -11,9 +11,9 @@ import boto3
 import pytest
 import requests
 
-from tests.serverless.conftest import frame_count, job_fields
+from tests.serverless.conftest import client_settings, frame_count, job_fields
 from tests.serverless.fake_runpod import FakeRunPod
-from tests.serverless.worker_process import WorkerProcess
+from tests.serverless.worker_process import WorkerProcess, run_client
 
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
@@ -145,6 +145,16 @@ def test_a_job_cancelled_in_the_middle_of_sampling_stops_and_the_next_succeeds(r
     assert max(update["step"] for update in runpod_api.updates[job_id]) < 200
     assert not [key for key in storage.list_keys() if f"/{job_id}/" in key]
     assert worker.files() == []
+
+
+def test_the_client_shows_progress_and_saves_clips_and_video(runpod_api, worker, client_files):
+    options = ["--endpoint", "endpoint1", "--image", "face.png", "--audio", "voice.wav"]
+    slow = client_settings(size=[128, 128], steps=12)
+    run = run_client(client_files, [*options, *slow, "-o", "out.mp4"], runpod_api.caller_environment)
+    assert run.returncode == 0, run.stderr
+    assert "denoise" in run.stderr
+    assert frame_count((client_files / "out.mp4").read_bytes()) == 35
+    assert frame_count((client_files / "out-clip000-00.mp4").read_bytes()) == 21
 
 
 def test_a_failing_job_tells_field_and_type_and_the_next_succeeds(runpod_api, worker):

@@ -116,3 +116,17 @@ class LocalServer(WorkerProcess):
         response = requests.post(f"{self.url}/{path}", json=body, timeout=240)
         assert response.status_code == 200, response.text[:1000]
         return response.json()
+
+
+def run_client(
+    folder: Path, options: list[str], environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run examples/client.py in a folder until it ends."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "client.py"), *options],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )

@@ -1,0 +1,161 @@
+"""Where a video goes: into the answer where it fits, or onto the volume; stopping before hours are lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from multitalk.media.sound import Sound
+from multitalk.media.video import VideoWriter
+from multitalk.pipeline import Clip, GenerationResult
+from multitalk.serverless.answers import Undelivered, encoded_size
+from multitalk.serverless.bucket import Bucket
+from multitalk.serverless.delivery import JobDelivery, safe_name
+from multitalk.serverless.fragments import split_clip
+from multitalk.serverless.settings import BucketSettings, Settings
+from tests.serverless.conftest import decoded, frame_count
+
+
+def noise(frames: int, side: int = 128, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 255, (frames, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def sound(seconds: float) -> Sound:
+    return Sound(
+        np.random.default_rng(0).normal(0, 0.1, (round(seconds * 16000), 1)).astype(np.float32), 16000
+    )
+
+
+def clip(index: int, start: int, frames: int, total: int, side: int = 128) -> Clip:
+    return Clip(index, noise(frames, side), torch.zeros(1), 5, start, total, sound(frames / 25))
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> GenerationResult:
+    (tmp_path / "job").mkdir()
+    path = tmp_path / "job" / "video.mp4"
+    with VideoWriter(path, 128, 128, sound=sound(0.8)) as writer:
+        writer.write(noise(20))
+    return GenerationResult(path, 20, 0.8, 5, {"total": 1.23456}, 128, 128)
+
+
+def deliver(result: GenerationResult, settings: Settings, **options: Any) -> JobDelivery:
+    values = {"bucket": None, "job_id": "job1", "emit": None, "on_url": lambda *_: None} | options
+    return JobDelivery(settings, folder=result.path.parent, fps=25, **values)
+
+
+def unreachable() -> Bucket:
+    """A bucket on a port where nobody listens."""
+    return Bucket(BucketSettings("http://127.0.0.1:9", "videos", None, "", 60, "key", "hush-hush"))
+
+
+def test_a_video_that_fits_is_in_the_answer(result):
+    answer = deliver(result, Settings()).finish(result, "a.mp4")
+    assert decoded(answer) == result.path.read_bytes()
+    assert (answer["status"], answer["filename"], answer["timings"]) == ("success", "a.mp4", {"total": 1.235})
+
+
+def test_the_limit_is_that_of_the_encoded_answer(result):
+    size = encoded_size(deliver(result, Settings()).finish(result, "a.mp4"))
+    assert "video_base64" in deliver(result, Settings(inline_limit=size)).finish(result, "a.mp4")
+    with pytest.raises(Undelivered):
+        deliver(result, Settings(inline_limit=size - 1)).finish(result, "a.mp4")
+
+
+def test_runsync_may_answer_with_twice_as_much():
+    assert Settings().answer_limit("sync-1") == 2 * Settings().answer_limit("1-u1") == 20_000_000
+
+
+def test_what_does_not_fit_is_kept_on_the_volume(result, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    settings = Settings(inline_limit=1000, output_root=volume)
+    with pytest.raises(Undelivered, match=r"multitalk/job1\.mp4") as kept:
+        deliver(result, settings).finish(result, "a.mp4")
+    assert Path(kept.value.video_path or "").read_bytes() == result.path.read_bytes()
+    assert str(volume) not in str(kept.value)
+    assert [path.name for path in (volume / "multitalk").iterdir()] == ["job1.mp4"]
+
+
+def test_without_a_volume_a_job_stops_as_soon_as_its_video_is_clearly_too_large(result):
+    delivery = deliver(result, Settings(inline_limit=50_000))
+    delivery.clip(clip(0, 0, 20, 1000))
+    with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
+        writer.write(noise(120))
+        with pytest.raises(Undelivered, match="stopped after 20 of 1000 frames"):
+            delivery.clip(clip(1, 20, 20, 1000))
+
+
+def test_a_video_that_will_fit_is_not_stopped(result):
+    delivery = deliver(result, Settings())
+    with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
+        writer.write(noise(120))
+        delivery.clip(clip(1, 120, 20, 140))
+
+
+def test_with_a_volume_it_goes_on(result, tmp_path):
+    delivery = deliver(result, Settings(inline_limit=1000, output_root=tmp_path))
+    with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
+        writer.write(noise(120))
+        delivery.clip(clip(1, 20, 20, 1000))
+
+
+def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answer_carries_the_video(result):
+    delivery = deliver(result, Settings(), bucket=unreachable())
+    delivery.start()
+    answer = delivery.finish(result, "a.mp4")
+    assert decoded(answer) == result.path.read_bytes()
+    assert "can't be reached" in answer["warning"]
+    assert "hush-hush" not in str(answer)
+
+
+def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
+    delivery = deliver(result, Settings(inline_limit=1000), bucket=unreachable())
+    delivery.start()
+    with pytest.raises(Undelivered, match=r"can't be reached.*more than an answer can carry.*BUCKET_"):
+        delivery.finish(result, "a.mp4")
+
+
+def test_streamed_clips_leave_room_for_the_whole(result):
+    messages: list[dict[str, Any]] = []
+    limit = 2 * encoded_size({"video_base64": "A" * (result.path.stat().st_size * 4 // 3)}) + 3000
+    delivery = deliver(result, Settings(inline_limit=limit), emit=messages.append)
+    delivery.clip(clip(0, 0, 20, 60))
+    delivery.clip(clip(1, 0, 20, 60))
+    assert ["video_base64" in message for message in messages] == [True, False]
+    assert "half" in messages[1]["omitted"]
+    assert decoded(delivery.finish(result, "a.mp4")) == result.path.read_bytes()
+
+
+def test_a_clip_is_cut_until_every_piece_fits_and_plays(tmp_path):
+    whole = clip(2, 100, 40, 200)
+    pieces = list(split_clip(whole, tmp_path, 25, 150_000))
+    assert len(pieces) > 2
+    assert max(len(piece.data) for piece in pieces) <= 150_000
+    assert [frame_count(piece.data) for piece in pieces] == [piece.frames for piece in pieces]
+    starts = [piece.start for piece in pieces]
+    assert starts == [100 + sum(piece.frames for piece in pieces[:number]) for number in range(len(pieces))]
+    assert sum(piece.frames for piece in pieces) == 40
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_single_frame_that_is_too_large_is_compressed_further(tmp_path):
+    one = clip(0, 0, 1, 1, side=256)
+    (fragment,) = split_clip(one, tmp_path, 25, 1_000_000)
+    (smaller,) = split_clip(one, tmp_path, 25, len(fragment.data) // 2)
+    assert len(smaller.data) <= len(fragment.data) // 2
+    assert frame_count(smaller.data) == 1
+
+
+@pytest.mark.parametrize("job_id", ["../../etc", "a/b", "job 1", "ä", "", "x" * 500])
+def test_a_jobs_id_makes_no_path(job_id):
+    name = safe_name(job_id)
+    assert name
+    assert "/" not in name
+    assert "." not in name
+    assert len(name) <= 100
