@@ -76,6 +76,9 @@ def test_stream_yields_each_clip_when_it_is_decoded(pipeline, picture):
     rest = list(clips)
     assert [clip.frames.shape[0] for clip in rest] == [56, 13]
     assert [clip.index for clip in rest] == [1, 2]
+    assert [(clip.start, clip.total_frames) for clip in (first, *rest)] == [(0, 150), (81, 150), (137, 150)]
+    sounds = [clip.sound.samples for clip in (first, *rest)]
+    assert np.array_equal(np.concatenate(sounds)[:, 0], voice(6.0)[0]), "each clip has its part of the sound"
 
 
 def test_progress_goes_forward_and_tells_the_time_left(pipeline, picture):

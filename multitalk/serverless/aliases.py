@@ -46,7 +46,9 @@ def translate(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in OPTIONAL and value in (None, ""):
             continue
         target = ALIASES.get(name, name)
-        if target in fields or (target != name and target in given):
+        if value is None and (target in fields or (target != name and target in given)):
+            continue
+        if fields.get(target) is not None or (target != name and given.get(target) is not None):
             raise InvalidInput(f"{target} is given twice: {name} is another name for it.", target)
         fields[target] = _as_number(value) if name in NUMBERS else value
     if "mode" in fields:

@@ -60,7 +60,9 @@ def failure(error: BaseException, job_id: str) -> dict[str, Any]:
     """
     answer: dict[str, Any] = {"error": without_paths(str(error)), "error_type": "internal", "field": None}
     if isinstance(error, InvalidInput):
-        answer |= {"error_type": "invalid_input", "field": error.field}
+        field = error.field  # may be a name that the caller made up, of characters that can't be sent
+        field = None if field is None else field.encode(errors="backslashreplace").decode()
+        answer |= {"error_type": "invalid_input", "field": field}
     elif isinstance(error, Cancelled):
         answer["error_type"] = "cancelled"
     elif isinstance(error, Undelivered):

@@ -104,6 +104,7 @@ class JobWorker:
         self._cancels.add(cancel)
         try:
             request = await read_request(given, self.settings)
+            self._log_inputs(job_id, request, time.monotonic() - started)
             answer = await self._in_thread(
                 lambda: self._generate(request, job_id, given, cancel, reporter, emit), cancel
             )
@@ -204,6 +205,15 @@ class JobWorker:
                 speech = given.get("speech")
                 fields |= {"prompt": given.get("prompt"), "speech": speech, "urls": input_urls(given)}
         log_event("job_started", job_id, **fields)
+
+    def _log_inputs(self, job_id: str, request: GenerationRequest, elapsed: float) -> None:
+        log_event(
+            "inputs_read",
+            job_id,
+            elapsed=round(elapsed, 3),
+            picture=list(request.image.size),
+            sounds={person: round(sound.seconds, 3) for person, sound in (request.audio or {}).items()},
+        )
 
     def _log_end(self, job_id: str, answer: Mapping[str, Any], elapsed: float) -> None:
         told = ("seed", "frames", "seconds", "width", "height", "timings")

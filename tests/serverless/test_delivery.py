@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,27 @@ def test_streamed_clips_leave_room_for_the_whole(result):
     assert ["video_base64" in message for message in messages] == [True, False]
     assert "half" in messages[1]["omitted"]
     assert decoded(delivery.finish(result, "a.mp4")) == result.path.read_bytes()
+
+
+def test_what_is_too_large_for_a_message_comes_in_parts(tmp_path):
+    """RunPod takes messages of at most 1 MB: clips are cut into playable files, the whole into base64."""
+    path = tmp_path / "video.mp4"
+    with VideoWriter(path, 256, 256, sound=sound(0.8)) as writer:
+        writer.write(noise(20, 256))
+    messages: list[dict[str, Any]] = []
+    large = GenerationResult(path, 20, 0.8, 5, {}, 256, 256)
+    delivery = deliver(large, Settings(), emit=messages.append)
+    delivery.clip(clip(0, 0, 20, 20, side=256))
+    last = delivery.finish(large, "a.mp4")
+    clips = [message for message in messages if message["type"] == "clip"]
+    parts = [message for message in messages if message["type"] == "video"]
+    assert [each["part"] for each in clips] == list(range(len(clips)))
+    assert sum(frame_count(decoded(each)) for each in clips) == 20
+    assert len(clips) > 1
+    assert [each["part"] for each in parts] == list(range(last["video_parts"]))
+    assert b"".join(decoded(each) for each in parts) == path.read_bytes()
+    assert base64.b64decode("".join(each["video_base64"] for each in parts)) == path.read_bytes()
+    assert max(encoded_size(message) for message in [*messages, last]) <= 1_000_000
 
 
 def test_a_clip_is_cut_until_every_piece_fits_and_plays(tmp_path):

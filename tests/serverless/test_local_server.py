@@ -11,6 +11,7 @@ import pytest
 
 from multitalk.media.sound import read_sound
 from tests.serverless.conftest import base64_of, client_settings, decoded, frame_count, job_fields, png, wav
+from tests.serverless.test_documented_example import documented_job
 from tests.serverless.worker_process import LocalServer, run_client
 
 pytestmark = pytest.mark.slow
@@ -123,6 +124,11 @@ def test_a_failing_job_is_told_and_the_next_one_succeeds(server):
     assert run(server, job_fields(**TINY))["frames"] == 5
 
 
+def test_the_documented_example(server):
+    output = run(server, documented_job()["input"])
+    assert output["frames"] == frame_count(decoded(output)) == 5
+
+
 def test_two_jobs_at_once_are_both_answered(server):
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda seed: run(server, job_fields(seed=seed, **TINY)), (1, 2))
@@ -164,6 +170,8 @@ def test_the_log_is_json_with_stage_times_and_without_prompts(server):
     run(server, job_fields(prompt="a very private sentence", **TINY))
     done = server.events("job_finished")[-1]
     assert {"job_id", "timings", "seed", "peak_memory", "answer_bytes", "delivery"} <= set(done)
+    read = server.events("inputs_read", done["job_id"])[0]
+    assert (read["picture"], read["sounds"]) == ([90, 60], {"person1": 0.2})
     text = server.log.read_text()
     assert "private sentence" not in text
     assert "hunter2" not in text

@@ -105,6 +105,8 @@ def test_the_known_workers_names_are_translated():
         "max_seconds": 81 / 25,
     }
     assert translate({"mode": "streaming", "audio_type": None, "sample_steps": ""}) == {}
+    assert translate({"image": None, "image_path": "i"}) == translate({"image_path": "i", "image": None})
+    assert translate({"image_path": None, "image": "i"}) == {"image": "i"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,29 +85,6 @@ def test_the_worker_loop(small_weights, tmp_path):
         assert long not in api.results
         assert api.streams[long] == []
         assert worker.files() == []
-    finally:
-        worker.stop()
-        api.close()
-
-
-def test_a_video_that_is_too_large_for_a_message_comes_in_parts(small_weights, tmp_path):
-    """Noise at 512x512: the clip is cut into playable files, the whole into parts of base64."""
-    api = FakeRunPod()
-    worker = WorkerProcess(small_weights, tmp_path / "worker", [], api.environment | STREAMING)
-    try:
-        fields = job_fields(0.8, size=[512, 512], steps=1, frames_per_clip=21, motion_frames=5)
-        job_id = api.submit(fields)
-        *messages, last = api.wait_for(job_id)["output"]
-        clips = [message for message in messages if message["type"] == "clip"]
-        parts = [message for message in messages if message["type"] == "video"]
-        assert len(clips) > 1
-        assert sum(frame_count(decoded(clip)) for clip in clips) == last["frames"]
-        assert [clip["part"] for clip in clips] == list(range(len(clips)))
-        assert [part["part"] for part in parts] == list(range(last["video_parts"]))
-        whole = base64.b64decode("".join(part["video_base64"] for part in parts))
-        assert whole == b"".join(decoded(part) for part in parts)
-        assert frame_count(whole) == last["frames"]
-        assert max(api.sizes[job_id]) <= 1_000_000
     finally:
         worker.stop()
         api.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import requests
 
 from tests.serverless.conftest import client_settings, frame_count, job_fields
 from tests.serverless.fake_runpod import FakeRunPod
-from tests.serverless.worker_process import WorkerProcess, run_client
+from tests.serverless.worker_process import WorkerProcess, run_client, start_client
 
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
@@ -155,6 +156,24 @@ def test_the_client_shows_progress_and_saves_clips_and_video(runpod_api, worker,
     assert "denoise" in run.stderr
     assert frame_count((client_files / "out.mp4").read_bytes()) == 35
     assert frame_count((client_files / "out-clip000-00.mp4").read_bytes()) == 21
+
+
+def test_ctrl_c_of_the_client_cancels_the_job(runpod_api, worker, client_files):
+    options = ["--endpoint", "endpoint1", "--image", "face.png", "--audio", "voice.wav", "-o", "out.mp4"]
+    client = start_client(client_files, [*options, *client_settings(**LONG)], runpod_api.caller_environment)
+    known = set(runpod_api.updates)
+
+    def sampling() -> list[str]:
+        fresh = [job_id for job_id in list(runpod_api.updates) if job_id not in known]
+        return [job_id for job_id in fresh if any(each["step"] > 0 for each in runpod_api.updates[job_id])]
+
+    runpod_api.wait_until(sampling, what="a sampling step")
+    (job_id,) = sampling()
+    client.send_signal(signal.SIGINT)
+    assert client.wait(30) == 130
+    assert do(runpod_api, job_fields(**TINY))["output"]["status"] == "success"
+    assert worker.events("job_cancelled", job_id)
+    assert not list(client_files.glob("*.mp4"))
 
 
 def test_a_failing_job_tells_field_and_type_and_the_next_succeeds(runpod_api, worker):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,13 +78,18 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """End it, as a container's stop does."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
+        if self.process.poll() is not None:
+            return
+        children = psutil.Process(self.process.pid).children(recursive=True)  # the SDK's ping process
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
 
 
 class LocalServer(WorkerProcess):
@@ -118,15 +124,24 @@ class LocalServer(WorkerProcess):
         return response.json()
 
 
+def start_client(
+    folder: Path, options: list[str], environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start examples/client.py in a folder."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "examples" / "client.py"), *options],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run_client(
     folder: Path, options: list[str], environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run examples/client.py in a folder until it ends."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "client.py"), *options],
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    client = start_client(folder, options, environment)
+    output, errors = client.communicate(timeout=240)
+    return subprocess.CompletedProcess(client.args, client.returncode, output, errors)
