@@ -118,7 +118,7 @@ def test_before_the_first_job_the_weights_are_verified_and_a_small_job_is_done(r
 
 
 def test_progress_and_each_finished_clips_url(runpod_api, worker, storage):
-    job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 12}))
+    job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 40}))
     output = runpod_api.wait_for(job_id)["output"]
     updates = sorted(runpod_api.updates[job_id], key=lambda update: update["update"])
     assert len(updates) >= 2
@@ -150,7 +150,7 @@ def test_a_job_cancelled_in_the_middle_of_sampling_stops_and_the_next_succeeds(r
 
 def test_the_client_shows_progress_and_saves_clips_and_video(runpod_api, worker, client_files):
     options = ["--endpoint", "endpoint1", "--image", "face.png", "--audio", "voice.wav"]
-    slow = client_settings(size=[128, 128], steps=12)
+    slow = client_settings(size=[128, 128], steps=40)
     run = run_client(client_files, [*options, *slow, "-o", "out.mp4"], runpod_api.caller_environment)
     assert run.returncode == 0, run.stderr
     assert "denoise" in run.stderr
