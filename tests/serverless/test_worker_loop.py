@@ -12,7 +12,7 @@ import boto3
 import pytest
 import requests
 
-from tests.serverless.conftest import client_settings, frame_count, job_fields
+from tests.serverless.conftest import base64_of, client_settings, frame_count, job_fields, png, wav
 from tests.serverless.fake_runpod import FakeRunPod
 from tests.serverless.worker_process import WorkerProcess, run_client, start_client
 
@@ -115,6 +115,18 @@ def test_before_the_first_job_the_weights_are_verified_and_a_small_job_is_done(r
     names = [event["event"] for event in worker.events()]
     order = ["weights_loaded", "worker_ready", "hashes_checked", "fitness_job_done", "job_started"]
     assert [names.index(name) for name in order] == sorted(names.index(name) for name in order)
+
+
+def test_two_people_words_and_the_known_workers_names_posted_at_once(runpod_api, worker):
+    two = {"person1": base64_of(wav(0.2)), "person2": base64_of(wav(0.2, seed=1))}
+    words = job_fields(audio=None, speech="Good morning to you.", max_seconds=0.2, **TINY)
+    alias = {"image_path": base64_of(png()), "audio_paths": two, "audio_type": "para", "sample_steps": 1}
+    jobs = [job_fields(audio=two, **TINY), words, {**alias, "size": [64, 64], **TINY}]
+    answers = [runpod_api.wait_for(job_id) for job_id in [runpod_api.submit(job) for job in jobs]]
+    outputs = [answer["output"] for answer in answers]
+    assert [output["frames"] for output in outputs] == [5, 5, 5]
+    assert outputs[2]["filename"] == "generated_video"
+    assert [frame_count(requests.get(each["video_url"], timeout=30).content) for each in outputs] == [5, 5, 5]
 
 
 def test_progress_and_each_finished_clips_url(runpod_api, worker, storage):
