@@ -17,6 +17,7 @@ class Preset:
         shift: Of the timesteps, by resolution ("480p", "720p").
         text_guidance: Scale of the text guidance; 1 is off.
         audio_guidance: Scale of the audio guidance; 1 is off.
+        size: Of the video where a request names none.
         lora: Name of the LoRA file it needs in the weights folder's ``loras/``, or None.
         lora_scale: Strength of that LoRA.
     """
@@ -27,6 +28,7 @@ class Preset:
     shift: Mapping[str, float]
     text_guidance: float
     audio_guidance: float
+    size: str = "480p"
     lora: str | None = None
     lora_scale: float = 1.0
 
@@ -68,6 +70,7 @@ PRESETS: dict[str, Preset] = {
             shift={"480p": 3.0, "720p": 3.0},
             text_guidance=1.0,
             audio_guidance=2.0,
+            size="160p",
         ),
     )
 }

@@ -21,7 +21,7 @@ from pydantic import (
 from .errors import InvalidInput
 from .media.picture import read_picture
 from .media.sound import Sound, max_audio_seconds, read_sound
-from .presets import PRESETS
+from .presets import PRESETS, Preset
 from .request_checks import (
     PEOPLE,
     Range,
@@ -78,7 +78,8 @@ class GenerationRequest(Strict):
         negative_prompt: What it should not look like.
         preset: A name of ``multitalk.presets``; None: what the weights are best at.
         size: "480p", "720p" (the image's aspect ratio), "480p-bucket", "720p-bucket" (the reference's table),
-            or (height, width), multiples of 16.
+            "160p" (what the embedded demo weights are trained at), or (height, width), multiples of 16.
+            Where a request names none, the preset's counts.
         steps: Overrides the preset's, as do shift, text_guidance and audio_guidance.
         shift: Of the timesteps.
         text_guidance: Scale; 1 is off.
@@ -117,6 +118,10 @@ class GenerationRequest(Strict):
     motion_frames: int = 25
     max_seconds: float | None = None
     lora: tuple[LoraSpec, ...] = ()
+
+    def size_with(self, preset: Preset) -> str | tuple[int, int]:
+        """The size that was asked for, else the preset's."""
+        return self.size if "size" in self.model_fields_set else preset.size
 
     @property
     def people(self) -> int:

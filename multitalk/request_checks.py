@@ -15,7 +15,7 @@ from .errors import InvalidInput
 from .speech.script import PEOPLE, read_script
 from .speech.voices import parse_mix
 
-NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket")
+NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket", "160p")
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 2048, 16
 MAX_TEXT = 10_000
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +48,6 @@ class JobConditions:
         timeline: The people's audio features.
         soundtrack: The user's own sound for the file.
         speech: Who speaks when, where words were given; None where all is the user's own sound.
-        metadata: What the file tells about itself.
     """
 
     width: int
@@ -66,7 +64,6 @@ class JobConditions:
     timeline: AudioTimeline
     soundtrack: Sound
     speech: SpeechReport | None
-    metadata: dict[str, str]
 
 
 def prepare_job(
@@ -90,7 +87,7 @@ def prepare_job(
         Cancelled: The job was cancelled.
     """
     transformer = components.transformer
-    height, width = choose_size(request.size, request.image.height, request.image.width)
+    height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
     resolution = resolution_of(height, width)
     settings = settings_for(
         preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
@@ -140,7 +137,6 @@ def prepare_job(
         ),
         soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
         speech=None if spoken is None else spoken.until(frames / FPS),
-        metadata=describe_job(preset, settings, seed),
     )
 
 
@@ -203,12 +199,6 @@ def file_sound(voices: list[Sound], turns: str) -> Sound:
         return voices[0]
     arrange = in_order if turns == "in_order" else together
     return soundtrack(list(arrange(*voices)))
-
-
-def describe_job(preset: Preset, settings: SamplingSettings, seed: int) -> dict[str, str]:
-    """Tags for the file: what it was made with."""
-    description = {"preset": preset.name, "seed": seed, **asdict(settings)}
-    return {"title": "MultiTalk", "comment": json.dumps(description)}
 
 
 def _project_prompt(prompt: str, components: Components) -> torch.Tensor:

@@ -22,6 +22,8 @@ BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
 
 # Pixels of the sizes that keep the aspect ratio: those of Wan's 480p and 720p videos.
 AREAS = {"480p": 480 * 832, "720p": 720 * 1280}
+# Shorter side of the size that small models are trained at, in both directions.
+SHORTER_SIDES = {"160p": 160}
 SIDE_MULTIPLE = 16  # 8 pixels a latent, 2 latents a token
 MAX_ASPECT_RATIO = 4.0  # the buckets' extremes; beyond them the picture is cropped
 
@@ -31,7 +33,8 @@ def choose_size(size: str | tuple[int, int], image_height: int, image_width: int
 
     Args:
         size: ``"480p"`` or ``"720p"`` (the picture's aspect ratio, nearest multiples of 16 at that area),
-            ``"480p-bucket"`` or ``"720p-bucket"`` (the reference's table), or the size itself.
+            ``"480p-bucket"`` or ``"720p-bucket"`` (the reference's table), ``"160p"`` (the picture's aspect
+            ratio, that shorter side), or the size itself.
         image_height: Height of the picture in pixels.
         image_width: Width of the picture in pixels.
     """
@@ -42,6 +45,9 @@ def choose_size(size: str | tuple[int, int], image_height: int, image_width: int
         table = BUCKETS[size]
         return table[min(table, key=lambda key: abs(key - ratio))]
     ratio = min(max(ratio, 1 / MAX_ASPECT_RATIO), MAX_ASPECT_RATIO)
+    if size in SHORTER_SIDES:
+        shorter = SHORTER_SIDES[size]
+        return _nearest_multiple(shorter * max(ratio, 1)), _nearest_multiple(shorter * max(1 / ratio, 1))
     area = AREAS[size]
     return _nearest_multiple(math.sqrt(area * ratio)), _nearest_multiple(math.sqrt(area / ratio))
 

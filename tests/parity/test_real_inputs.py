@@ -14,7 +14,7 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.media.sound import read_sound
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "shared" / "examples"
-AREA_480P = 627 * 627
+AREA_480P = 480 * 832
 BOXES = {"person1": [120, 160, 1080, 1280], "person2": [1320, 160, 2280, 1280]}
 
 pytestmark = [
