@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from multitalk.media.fragments import split_clip
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.pipeline import Clip, GenerationResult
 from multitalk.serverless.answers import Undelivered, encoded_size
 from multitalk.serverless.bucket import Bucket
-from multitalk.serverless.delivery import JobDelivery, safe_name
+from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip
 from multitalk.serverless.settings import BucketSettings, Settings
 from tests.serverless.conftest import decoded, frame_count
 
