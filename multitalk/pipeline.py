@@ -12,9 +12,11 @@ import torch
 from .components import Components, load_components
 from .conditioning.audio import FPS
 from .conditioning.condition import make_condition
+from .conditioning.describe import describe_job
 from .conditioning.image import encode_image
 from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
+from .errors import Cancelled
 from .hardware import HardwarePlan, make_plan
 from .media.mix import between
 from .media.sound import Sound
@@ -68,6 +70,7 @@ class GenerationResult:
         seed: What the job's random numbers began from.
         timings: Seconds spent per stage.
         width, height: Its size in pixels.
+        complete: False where the job was cancelled and what was done before is kept.
         speech: Which engine spoke, and who says which words when; None where all is the user's own sound.
     """
 
@@ -79,6 +82,7 @@ class GenerationResult:
     width: int
     height: int
     speech: SpeechReport | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ class MultiTalkPipeline:
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
         on_clip: Callable[[Clip], None] | None = None,
+        keep_partial: bool = False,
+        words_in_file: bool = False,
     ) -> GenerationResult:
         """Make a video file.
 
@@ -149,6 +155,8 @@ class MultiTalkPipeline:
             on_progress: Called with a :class:`multitalk.progress.Progress` at every change.
             cancel: Asked before every model call.
             on_clip: Called with each clip as soon as it is decoded, before it is written to the file.
+            keep_partial: When the job is cancelled after its first clip, finish the file with what is done.
+            words_in_file: Write prompts and words into the file's metadata, too, beside the other settings.
 
         Raises:
             InvalidInput: The request doesn't fit these weights, or the file can't be written.
@@ -156,26 +164,35 @@ class MultiTalkPipeline:
         """
         monitor = JobMonitor(on_progress, cancel)
         started = time.monotonic()
+        complete = True
         with torch.inference_mode():
             job = self._prepare(request, monitor)
+            metadata = describe_job(request, self.preset_of(request), job.settings, job.seed, words_in_file)
             with VideoWriter(
-                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=job.metadata
+                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
             ) as writer:
-                for clip in self._clips(request, job, monitor):
-                    with monitor.stage("video", clip.index):
-                        if on_clip is not None:
-                            on_clip(clip)
-                        writer.write(clip.frames)
+                try:
+                    for clip in self._clips(request, job, monitor):
+                        with monitor.stage("video", clip.index):
+                            if on_clip is not None:
+                                on_clip(clip)
+                            writer.write(clip.frames)
+                except Cancelled:
+                    if not (keep_partial and writer.frames):
+                        raise
+                    writer.end_here()
+                    complete = False
         monitor.timings["total"] = time.monotonic() - started
         return GenerationResult(
             path=Path(path),
-            frames=job.frames,
-            seconds=job.frames / FPS,
+            frames=writer.frames,
+            seconds=writer.frames / FPS,
             seed=job.seed,
             timings=dict(monitor.timings),
             width=job.width,
             height=job.height,
-            speech=job.speech,
+            speech=job.speech if job.speech is None else job.speech.until(writer.frames / FPS),
+            complete=complete,
         )
 
     def stream(

@@ -101,6 +101,12 @@ class VideoWriter:
         for image in array:
             self._checked(lambda image=image: self._write_frame(image))  # type: ignore[misc]
 
+    def end_here(self) -> None:
+        """Let the sound end with the frames so far: the video that was meant isn't going to be finished."""
+        if self._sound is not None:
+            end = max(self._sound_position, round(self.frames / self.fps * self._sound.rate))
+            self._sound = Sound(self._sound.samples[:end], self._sound.rate)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

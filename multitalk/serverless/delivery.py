@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..media.fragments import split_clip, write_clip
 from .answers import Undelivered, encoded_size, success
 from .bucket import Bucket, BucketError
-from .fragments import split_clip, write_clip
 from .log import log_event
 from .settings import Settings
 

@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from uuid import uuid4
 
-from ..media.mix import between
-from ..media.sound import Sound
-from ..media.video import VideoWriter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..pipeline import Clip
+from .mix import between
+from .sound import Sound
+from .video import VideoWriter
 
 CRF = 18.0  # VideoWriter's own
 COARSER, COARSEST = 6.0, 50.0
+
+
+class Clip(Protocol):
+    """What of the pipeline's clip is written; ``frames`` are ``T H W 3`` uint8, an array or a tensor."""
+
+    @property
+    def frames(self) -> Any:
+        """The frames that the clip before hasn't shown."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Number of the first of them in the video."""
+        ...
+
+    @property
+    def sound(self) -> Sound:
+        """What is heard with them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ def split_clip(clip: Clip, folder: Path, fps: int, limit: int) -> Iterator[Fragm
 
 
 def _split(
-    frames: Tensor, sound: Sound, start: int, folder: Path, fps: int, limit: int, crf: float
+    frames: Any, sound: Sound, start: int, folder: Path, fps: int, limit: int, crf: float
 ) -> Iterator[Fragment]:
     path = folder / f"fragment-{uuid4().hex}.mp4"
     try:
@@ -77,7 +91,7 @@ def _split(
         yield from _split(frames[half:], second, start + half, folder, fps, limit, crf)
 
 
-def _write(frames: Tensor, sound: Sound, path: Path, fps: int, crf: float) -> None:
+def _write(frames: Any, sound: Sound, path: Path, fps: int, crf: float) -> None:
     height, width = frames.shape[1:3]
     with VideoWriter(path, width, height, fps=fps, sound=sound, crf=crf) as writer:
         writer.write(frames)

@@ -1,0 +1,45 @@
+"""What a video's file tells about how it was made, so that the same settings can be used again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ..presets import Preset, SamplingSettings
+
+if TYPE_CHECKING:
+    from ..request import GenerationRequest
+
+SETTINGS = ("turns", "teacache", "apg", "color_correction", "frames_per_clip", "motion_frames", "max_seconds")
+
+
+def describe_job(
+    request: GenerationRequest,
+    preset: Preset,
+    settings: SamplingSettings,
+    seed: int,
+    words: bool = False,
+) -> dict[str, str]:
+    """Tags for the file: what it was made with.
+
+    Args:
+        request: The job.
+        preset: What it ran with.
+        settings: The preset's, as the request changed them.
+        seed: What the random numbers began from.
+        words: Whether prompts and spoken words are told, too. A file is often passed on, so a front end
+            says yes only where people know of it.
+    """
+    told: dict[str, Any] = {"preset": preset.name, "seed": seed, **asdict(settings)}
+    told |= {"people": request.people, "size": request.size_with(preset)}
+    told |= {name: getattr(request, name) for name in SETTINGS}
+    if request.boxes:
+        told |= {"boxes": request.boxes, "image_size": request.image.size}
+    if request.lora:
+        told["lora"] = [{"path": lora.path.name, "scale": lora.scale} for lora in request.lora]
+    if words:
+        told |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        if request.speech is not None:
+            told["speech"] = request.speech.model_dump()
+    return {"title": "MultiTalk", "comment": json.dumps(told)}
