@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .speech import Track, make_random_track
 
 LAYERS, CHANNELS = 4, 64
 BANDS = 12
+STEPS, TRACKS, LEARNING_RATE = 2500, 240, 2e-3
 
 
 def make_audio_encoder() -> Wav2Vec2Model:
@@ -80,13 +82,20 @@ def arrange(track: Track, random: np.random.Generator) -> Track:
 
 
 def train(steps: int, tracks: int, peak: float) -> None:
-    """Train so many steps."""
-    voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
-    held_out = [make_random_track(seed, 5.0, held_out=True) for seed in range(8)]
+    """Train up to so many steps, from the last checkpoint on."""
     encoder, extractor = make_audio_encoder(), make_feature_extractor()
     heads = nn.Linear(CHANNELS, LAYERS * (2 + BANDS))
     model = nn.ModuleList([encoder, heads])
     optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.01)
+    done = 0
+    if state := progress.load("audio_encoder"):
+        encoder.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["step"]
+    if done >= steps:
+        return
+    voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
     log = progress.Log("audio_encoder")
 
     def predict(track: Track) -> torch.Tensor:
@@ -94,7 +103,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
         values = heads(features).unflatten(-1, (LAYERS, -1))
         return torch.stack([values[:, layer, layer] for layer in range(LAYERS)])  # L F targets
 
-    for step in range(steps):
+    for step in range(done, steps):
         random = np.random.default_rng([5, step])
         loss = torch.zeros(())
         for _ in range(4):
@@ -107,23 +116,31 @@ def train(steps: int, tracks: int, peak: float) -> None:
         optimizer.step()
         optimizer.zero_grad()
         log.add(step + 1, loss=loss.item())
-    with torch.no_grad():
-        results = [predict(track)[-1] for track in held_out]
+        if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            state = {"model": encoder.state_dict(), "heads": heads.state_dict(), "step": step + 1}
+            progress.save("audio_encoder", {**state, "optimizer": optimizer.state_dict()})
+    report(predict)
+
+
+@torch.no_grad()
+def report(predict: Callable[[Track], torch.Tensor]) -> None:
+    """Print how well the last layer tells what a mouth does to held-out voices."""
+    held_out = [make_random_track(seed, 5.0, held_out=True) for seed in range(8)]
+    results = [predict(track)[-1] for track in held_out]
     for index, name in enumerate(("opening", "spread")):
         r = [
             np.corrcoef(result[:, index].numpy(), targets_of(track)[:, index].numpy())[0, 1]
             for result, track in zip(results, held_out, strict=True)
         ]
         print(name, "r on held-out voices:", np.round(r, 3), flush=True)
-    progress.save("audio_encoder", {"model": encoder.state_dict()})
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--tracks", type=int, default=240)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--tracks", type=int, default=TRACKS)
+    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     train(arguments.steps, arguments.tracks, arguments.lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +54,26 @@ def dark_area(frames: np.ndarray, face: Face) -> np.ndarray:
     return np.clip((65 - luminance) / 35, 0, 1).mean((1, 2))
 
 
+def make_voices(seed: int, people: int, seconds: float) -> list[Track]:
+    """Held-out voices; two that don't happen to rise and fall together, so that it shows who is followed."""
+    first = make_random_track(seed, seconds, held_out=True)
+    if people == 1:
+        return [first]
+    for other in itertools.count(seed + 500, 1000):
+        second = make_random_track(other, seconds, held_out=True)
+        length = min(len(first.opening), len(second.opening))
+        if abs(correlation(first.opening[:length], second.opening[:length])) < 0.1:
+            return [first, second]
+    raise AssertionError("there is always another voice")
+
+
 def make_case(index: int, kind: str, seconds: float) -> Case:
     """A held-out scene: ``one`` person; or two: in ``turns``, ``first`` alone, or ``both`` at once."""
     seed = HELD_OUT_SEED + index
     people = 1 if kind == "one" else 2
     scene = make_scene(seed, people, HEIGHT)
     picture = Image.fromarray(still(make_scene(seed, people, 2 * HEIGHT)))
-    tracks = [make_random_track(seed + 500 * person, seconds, held_out=True) for person in range(people)]
+    tracks = make_voices(seed, people, seconds)
     half = int(seconds / 2 * SAMPLE_RATE)
     if kind == "turns":
         first, second = (track.samples[:half] for track in tracks)

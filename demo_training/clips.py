@@ -23,6 +23,7 @@ from .vae import to_tensor
 
 WINDOW = 5
 SHARD = 16
+SHARDS = 144
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def make_shards(first: int, count: int, step: int) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=120)
+    parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--first", type=int, default=0, help="for several processes: the first shard ...")
     parser.add_argument("--step", type=int, default=1, help="... and the distance to the next")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+CHECKPOINT_EVERY = 250  # steps
 WORK = Path(__file__).parent / "work"
 BACKUP = os.environ.get(
     "DEMO_TRAINING_BACKUP"

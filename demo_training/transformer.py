@@ -43,6 +43,7 @@ LOCAL_HEADS = 2
 TIME_SHIFT = 2.5
 MOUTH_WEIGHT = 5.0
 MAP_WEIGHT = 0.05
+STEPS, LEARNING_RATE = 6500, 2e-3
 MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover the 21 of a whole clip
 BATCH = {"one": 4, "two": 3, "one_later": 2, "two_later": 2}
 
@@ -274,7 +275,7 @@ class Trainer:
                 for name, value in self.model.state_dict().items():
                     self.average[name].lerp_(value, 1 - decay)
             log.add(self.step, **numbers, share=self.step / steps)
-            if self.step % 250 == 0 or self.step == steps:
+            if self.step % progress.CHECKPOINT_EVERY == 0 or self.step == steps:
                 self.save()
                 print("shards", self.lessons.read_new(), flush=True)
 
@@ -297,17 +298,21 @@ class Trainer:
             self.mean, self.std = state["mean"], state["std"]
 
 
+def train(steps: int, peak: float) -> None:
+    """Train up to so many steps, from the last checkpoint on."""
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of CPUs too: no detour through float32
+    trainer = Trainer(peak)
+    trainer.resume()
+    trainer.train(steps, peak)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of CPUs too: no detour through float32
-    torch.manual_seed(0)
-    trainer = Trainer(arguments.lr)
-    trainer.resume()
-    trainer.train(arguments.steps, arguments.lr)
+    train(arguments.steps, arguments.lr)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .fast_vae import FastVAE, make_vae
 from .optimizer import Optimizers
 
 CROP = 64
+STEPS, IMAGE_SHARE, LEARNING_RATE = 5500, 0.3, 3e-3
 LATENT_NOISE = 0.05  # of their spread; the decoder learns to live with the transformer's errors
 
 
@@ -140,8 +141,14 @@ def train(steps: int, image_share: float, peak: float, decoder_only: bool) -> No
         optimizers.step(progress.learning_rate(share, peak))
         with torch.no_grad():
             mse = float(((result.clamp(-1, 1) - truth) / 2).square().mean())
-        log.add(step + 1, loss=loss.item(), psnr=-10 * np.log10(mse), std=float(latents.std()), share=share)
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        log.add(
+            step + 1,
+            loss=loss.item(),
+            psnr=-10 * np.log10(mse),
+            std=float(latents.detach().std()),
+            share=share,
+        )
+        if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
             progress.save(
                 name,
                 {"model": vae.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1},
@@ -152,10 +159,10 @@ def train(steps: int, image_share: float, peak: float, decoder_only: bool) -> No
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5500)
-    parser.add_argument("--image-share", type=float, default=0.3)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--image-share", type=float, default=IMAGE_SHARE)
     parser.add_argument("--decoder-only", action="store_true", help="keep the encoder as it is")
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     train(arguments.steps, arguments.image_share, arguments.lr, arguments.decoder_only)

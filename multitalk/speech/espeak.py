@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import InvalidInput
 from ..media.sound import Sound
 from .engine import Utterance, Word
-from .espeak_library import library
+from .espeak_library import RATE, data_folder, language_names
+from .espeak_library import synthesize as synthesize_raw
 from .voices import KOKORO_VOICES, is_man, parse_mix
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,6 @@ LANGUAGES = {
     "a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi",
     "i": "it", "j": "ja", "p": "pt-br", "z": "cmn",
 }  # fmt: skip
-RATE = 22050
 DEFAULT_VOICES = {"person1": "f2", "person2": "m3"}
 # Who speaks for Kokoro's voices: several of each kind, so that two women or two men stay apart.
 WOMEN, MEN = ("f2", "f4", "f3", "f5"), ("m3", "m7", "m1", "m4")
@@ -83,17 +83,12 @@ class EspeakEngine:
 @cache
 def voices() -> tuple[str, ...]:
     """Names of the voices, each of which speaks every language."""
-    return tuple(sorted(path.name for path in (library().data / "voices" / "!v").iterdir()))
-
-
-@cache
-def _language_names() -> dict[str, str]:
-    return library().languages()
+    return tuple(sorted(path.name for path in (data_folder() / "voices" / "!v").iterdir()))
 
 
 def languages() -> tuple[str, ...]:
     """Codes of the languages: Kokoro's letters, then espeak's own."""
-    return (*LANGUAGES, *_language_names())
+    return (*LANGUAGES, *language_names())
 
 
 def synthesize(text: str, voice: str, language: str = "a", speed: float = 1.0) -> Sound:
@@ -127,8 +122,8 @@ def _speak(text: str, voice: str, language: str, speed: float) -> Utterance:
         raise InvalidInput(
             f"speech.speed is {speed:g}, but must be {slowest:.2f} to {fastest:.2f}.", "speech"
         )
-    name = f"{_language_names()[LANGUAGES.get(language, language)]}+{voice}"
-    raw, events = library().synthesize(text, name, words_per_minute)
+    name = f"{language_names()[LANGUAGES.get(language, language)]}+{voice}"
+    raw, events = synthesize_raw(text, name, words_per_minute)
     full = raw.astype(np.float32) / 32768
     loud = np.flatnonzero(np.abs(full) > _SILENCE)
     if not len(loud):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import threading
 from functools import cache
@@ -10,6 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InvalidInput
+
+RATE = 22050  # samples per second of everything it says
+
+_lock = threading.Lock()  # the library has one state for the whole process
 
 # of speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -56,23 +61,32 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class EspeakLibrary:
-    """espeak-ng has one state for the whole process, so there is one of these, and one lock."""
+    """One loaded copy of the library, to be used in a ``with``.
+
+    espeak-ng keeps its phases and its noise from one text to the next, so that the same text never sounds the
+    same again, and nothing in its interface sets them back. A copy that is loaded anew does: a request then
+    gives the same video every time. Loading takes about a millisecond.
+    """
 
     def __init__(self) -> None:
         import espeakng_loader
 
-        self.lock = threading.Lock()
-        self.data = Path(espeakng_loader.get_data_path())
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
         self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        path = str(self.data.parent).encode()
-        self.rate = self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
-        if self.rate <= 0:
-            raise RuntimeError(f"espeak-ng can't be started with the data in {self.data}")
+        path = str(data_folder().parent).encode()
+        if self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0) != RATE:
+            raise RuntimeError(f"espeak-ng can't be started with the data in {data_folder()}")
         self._pieces: list[np.ndarray] = []
         self._words: list[tuple[int, int]] = []
         self._callback = _Callback(self._receive)  # kept: the library holds a bare pointer to it
         self.library.espeak_SetSynthCallback(self._callback)
+
+    def __enter__(self) -> EspeakLibrary:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.library.espeak_Terminate()
+        _ctypes.dlclose(self.library._handle)  # ctypes itself loads, but never unloads
 
     def _receive(self, samples: object, count: int, events: ctypes.Array[_Event]) -> int:
         if samples and count > 0:
@@ -103,31 +117,46 @@ class EspeakLibrary:
     def synthesize(
         self, text: str, voice: str, words_per_minute: int
     ) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        """Speak.
+        """Speak; see :func:`synthesize`."""
+        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise InvalidInput(f"The voice {voice!r} can't be loaded by espeak-ng.", "speech")
+        self.library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
+        encoded = text.replace("\0", " ").encode() + b"\0"
+        self.library.espeak_Synth(
+            encoded, ctypes.c_size_t(len(encoded)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
+        )
+        self.library.espeak_Synchronize()
+        samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
+        return samples, self._words
 
-        Args:
-            text: The words.
-            voice: Language and variant, such as ``en-us+f2``.
-            words_per_minute: 80 to 450.
 
-        Returns:
-            ``n`` int16 samples, and for each word its first character in the text and its first sample.
-        """
-        with self.lock:
-            if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise InvalidInput(f"The voice {voice!r} can't be loaded by espeak-ng.", "speech")
-            self.library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
-            self._pieces, self._words = [], []
-            encoded = text.replace("\0", " ").encode() + b"\0"
-            self.library.espeak_Synth(
-                encoded, ctypes.c_size_t(len(encoded)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-            )
-            self.library.espeak_Synchronize()
-            samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
-            return samples, self._words
+def data_folder() -> Path:
+    """Where espeak-ng's voices and languages lie."""
+    import espeakng_loader
+
+    return Path(espeakng_loader.get_data_path())
+
+
+def synthesize(text: str, voice: str, words_per_minute: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Speak; the same text sounds the same every time.
+
+    Args:
+        text: The words.
+        voice: Language and variant, such as ``en-us+f2``.
+        words_per_minute: 80 to 450.
+
+    Returns:
+        ``n`` int16 samples, and for each word its first character in the text and its first sample.
+
+    Raises:
+        InvalidInput: There is no such voice.
+    """
+    with _lock, EspeakLibrary() as library:
+        return library.synthesize(text, voice, words_per_minute)
 
 
 @cache
-def library() -> EspeakLibrary:
-    """The process's one library, started at the first call."""
-    return EspeakLibrary()
+def language_names() -> dict[str, str]:
+    """The name to load a language by, for each language's code."""
+    with _lock, EspeakLibrary() as library:
+        return library.languages()

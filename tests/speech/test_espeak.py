@@ -120,3 +120,9 @@ def test_threads_get_the_same_speech_as_one() -> None:
         sounds = list(pool.map(lambda voice: espeak.synthesize(SENTENCE, voice).samples, ["m3", "f2"] * 4))
     # espeak varies a pause by some samples; two voices mixed up would be off by thousands
     assert all(abs(len(sound) - len(alone)) < 0.01 * len(alone) for sound in sounds[::2])
+
+
+def test_the_same_text_sounds_the_same_whatever_was_said_before():
+    first = espeak.synthesize("Hello there, my friend.", "f1").samples
+    espeak.synthesize("Something else entirely.", "m3")
+    np.testing.assert_array_equal(espeak.synthesize("Hello there, my friend.", "f1").samples, first)

@@ -1,0 +1,13 @@
+"""The pipeline on the embedded weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from multitalk import MultiTalkPipeline
+from multitalk.weights.store import EMBEDDED_FOLDER
+
+
+@pytest.fixture(scope="package")
+def demo() -> MultiTalkPipeline:
+    return MultiTalkPipeline.from_pretrained(EMBEDDED_FOLDER, device="cpu")

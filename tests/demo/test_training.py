@@ -1,0 +1,115 @@
+"""The training scripts: drawings and voices follow from a seed, and a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demo_training import audio_encoder, clips, progress, transformer, vae
+from demo_training.export import export
+from demo_training.faces import HELD_OUT_SEED, make_scene, still
+from demo_training.speech import HELD_OUT_VOICES, TRAINING_VOICES, make_random_track
+from multitalk import GenerationRequest, MultiTalkPipeline
+from multitalk.weights.verify import verify
+from tests.demo.paths import EXAMPLES
+
+
+def test_a_scene_is_the_same_at_every_size():
+    small, large = (still(make_scene(7, 2, height)).astype(float) for height in (160, 320))
+    halved = large.reshape(160, 2, 240, 2, 3).mean((1, 3))
+    assert np.abs(small - halved).mean() < 3
+
+
+def test_no_lips_have_their_skins_colour():
+    for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 20):
+        scene = make_scene(seed)
+        left, top, right, bottom = scene.faces[0].mouth_box
+        mouth = still(scene)[top:bottom, left:right].reshape(-1, 3).astype(float)
+        contrast = np.abs(mouth - np.array(scene.faces[0].skin)).sum(1)
+        assert (contrast > 120).mean() > 0.05
+
+
+def test_voices_are_the_same_again_and_some_are_never_heard_in_training():
+    first, again = make_random_track(3, 2.0), make_random_track(3, 2.0)
+    np.testing.assert_array_equal(first.samples, again.samples)
+    assert first.opening.max() > 0.5
+    assert not set(HELD_OUT_VOICES) & set(TRAINING_VOICES)
+
+
+class Stopped(Exception):
+    """The machine was switched off."""
+
+
+@pytest.fixture
+def stop_once(monkeypatch):
+    """Stops a training after its third step, the first time."""
+
+    def arm() -> None:
+        counted = progress.Log.add
+
+        def add(self, step, **values):
+            counted(self, step, **values)
+            if step == 3:
+                monkeypatch.setattr(progress.Log, "add", counted)
+                raise Stopped
+
+        monkeypatch.setattr(progress.Log, "add", add)
+
+    return arm
+
+
+@pytest.mark.slow
+def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch, stop_once):
+    """Every step of `make demo-weights`, tiny; each is stopped once and ends where an unbroken one does."""
+    monkeypatch.setattr(progress, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(progress, "BACKUP", None)
+    monkeypatch.setattr(clips, "SHARD", 2)
+    monkeypatch.setattr(transformer, "BATCH", dict.fromkeys(clips.KINDS, 1))
+    steps = {
+        "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
+        "vae": lambda: vae.train(4, 0.5, 1e-3, decoder_only=False),
+        "transformer": lambda: transformer.train(4, 1e-3),
+    }
+    for name, train in steps.items():
+        monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
+        if name == "transformer":
+            clips.make_shards(0, 1, 1)
+        torch.manual_seed(0)
+        stop_once()
+        with pytest.raises(Stopped):
+            train()
+        torch.manual_seed(0)
+        train()
+        stopped = progress.load(name)
+        _begin_alike(tmp_path / "stopped", tmp_path / "unbroken", name)
+        monkeypatch.setattr(progress, "WORK", tmp_path / "unbroken")
+        torch.manual_seed(0)
+        train()
+        unbroken = progress.load(name)
+        assert stopped["step"] == unbroken["step"] == 4
+        for key, value in unbroken["model"].items():
+            torch.testing.assert_close(stopped["model"][key], value, rtol=0, atol=0)
+
+    monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
+    export(tmp_path / "weights")
+    assert not list(verify(tmp_path / "weights"))
+    pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "weights", device="cpu")
+    request = GenerationRequest(
+        image=EXAMPLES / "one_person.png", audio=EXAMPLES / "one_person.wav", steps=1, max_seconds=0.2
+    )
+    assert pipeline.generate(request, tmp_path / "out.mp4").frames == 5
+
+
+def _begin_alike(stopped: Path, unbroken: Path, name: str) -> None:
+    """Give the unbroken run what the stopped one's step was made from."""
+    unbroken.mkdir(exist_ok=True)
+    for source in stopped.glob("*.pt"):
+        if source.stem != name:
+            (unbroken / source.name).write_bytes(source.read_bytes())
+    if (stopped / "clips").exists() and not (unbroken / "clips").exists():
+        (unbroken / "clips").mkdir()
+        for source in (stopped / "clips").iterdir():
+            (unbroken / "clips" / source.name).write_bytes(source.read_bytes())
