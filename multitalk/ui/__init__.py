@@ -1,1 +1,7 @@
-"""The Gradio page."""
+"""The Gradio page.
+
+``server`` starts it; ``page`` puts it together from ``layout`` (what is on it, with the blocks of ``parts``
+and the scripts in ``assets/``) and ``events`` (what happens). Behind it: ``fields`` (from the form to a
+request, and from an error to its field), ``jobs`` (the queue), ``worker`` (the model thread), ``gallery``,
+``estimates``, ``faces``, ``access`` (whose files are whose), ``routes`` (what the scripts ask for), ``api``.
+"""

@@ -1,0 +1,159 @@
+// The picture with a box for each of two people: drag a box or a corner, draw one anew, or use the arrow keys.
+// value: {person1: [x0, y0, x1, y1], person2: [...]} in pixels of the picture.
+const PEOPLE = ['person1', 'person2'];
+const CORNERS = ['nw', 'ne', 'sw', 'se'];
+let active = 'person1';
+let drag = null;
+
+const root = () => element.querySelector('.people');
+const stage = () => element.querySelector('.people-stage');
+const boxes = () => props.value || {};
+const size = () => props.picture_size || [1, 1];
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+function point(event) {
+  const area = stage().getBoundingClientRect();
+  const [width, height] = size();
+  return [
+    clamp(((event.clientX - area.left) / area.width) * width, 0, width),
+    clamp(((event.clientY - area.top) / area.height) * height, 0, height),
+  ];
+}
+
+function change(person, box) {
+  const [width, height] = size();
+  const least = Math.max(4, Math.round(Math.min(width, height) * 0.03));
+  let [x0, y0, x1, y1] = box.map(Math.round);
+  x0 = clamp(x0, 0, width - least);
+  y0 = clamp(y0, 0, height - least);
+  x1 = clamp(x1, x0 + least, width);
+  y1 = clamp(y1, y0 + least, height);
+  props.value = { ...boxes(), [person]: [x0, y0, x1, y1] };
+  draw();
+}
+
+function moved(box, dx, dy) {
+  const [width, height] = size();
+  const x = clamp(box[0] + dx, 0, width - (box[2] - box[0]));
+  const y = clamp(box[1] + dy, 0, height - (box[3] - box[1]));
+  return [x, y, x + box[2] - box[0], y + box[3] - box[1]];
+}
+
+function side(person) {
+  const other = person === 'person1' ? 'person2' : 'person1';
+  const middle = (box) => (box ? box[0] + box[2] : 0);
+  return middle(boxes()[person]) <= middle(boxes()[other]) ? 'left' : 'right';
+}
+
+function draw() {
+  if (!root()) return;
+  const [width, height] = size();
+  const image = element.querySelector('.people-picture');
+  if (image.getAttribute('src') !== props.picture) {
+    if (props.picture) image.src = props.picture;
+    else image.removeAttribute('src');
+  }
+  for (const person of PEOPLE) {
+    const node = element.querySelector(`.person-box[data-person="${person}"]`);
+    const box = boxes()[person];
+    node.hidden = !box;
+    if (!box) continue;
+    node.style.left = `${(box[0] / width) * 100}%`;
+    node.style.top = `${(box[1] / height) * 100}%`;
+    node.style.width = `${((box[2] - box[0]) / width) * 100}%`;
+    node.style.height = `${((box[3] - box[1]) / height) * 100}%`;
+    node.classList.toggle('active', person === active);
+    const voice = (props.voices || {})[person] || '';
+    const name = `Person ${person.slice(-1)} · ${side(person)}`;
+    node.querySelector('.person-name').textContent = voice ? `${name} · ${voice}` : name;
+    node.setAttribute('aria-label',
+      `${name}, ${voice || 'no voice yet'}. Arrow keys move the box, with shift they change its size.`);
+    const button = element.querySelector(`.person-pick[data-person="${person}"]`);
+    button.setAttribute('aria-pressed', String(person === active));
+  }
+  element.querySelector('.people-note').textContent = props.note || '';
+}
+
+function begin(event) {
+  if (event.button > 0 || !props.picture) return;
+  const handle = event.target.closest('.corner');
+  const node = event.target.closest('.person-box');
+  const start = point(event);
+  if (node) {
+    active = node.dataset.person;
+    drag = { start, box: boxes()[active], corner: handle && handle.dataset.corner };
+    node.focus({ preventScroll: true });
+  } else {
+    drag = { start, box: [...start, ...start], corner: 'se', fresh: true };
+  }
+  stage().setPointerCapture(event.pointerId);
+  event.preventDefault();
+  draw();
+}
+
+function go(event) {
+  if (!drag) return;
+  const [x, y] = point(event);
+  const [dx, dy] = [x - drag.start[0], y - drag.start[1]];
+  if (drag.fresh) {
+    if (Math.abs(dx) + Math.abs(dy) < 8) return;
+    change(active, [Math.min(x, drag.start[0]), Math.min(y, drag.start[1]),
+      Math.max(x, drag.start[0]), Math.max(y, drag.start[1])]);
+  } else if (drag.corner) {
+    const box = [...drag.box];
+    if (drag.corner.includes('w')) box[0] = Math.min(box[0] + dx, box[2] - 4); else box[2] = Math.max(box[2] + dx, box[0] + 4);
+    if (drag.corner.includes('n')) box[1] = Math.min(box[1] + dy, box[3] - 4); else box[3] = Math.max(box[3] + dy, box[1] + 4);
+    change(active, box);
+  } else {
+    change(active, moved(drag.box, dx, dy));
+  }
+}
+
+function finish() {
+  drag = null;
+}
+
+function key(event) {
+  const node = event.target.closest('.person-box');
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!node || !steps) return;
+  event.preventDefault();
+  active = node.dataset.person;
+  const unit = Math.max(1, Math.round(Math.max(...size()) / 100));
+  const [dx, dy] = steps.map((step) => step * unit);
+  const box = boxes()[active];
+  change(active, event.shiftKey ? [box[0], box[1], box[2] + dx, box[3] + dy] : moved(box, dx, dy));
+}
+
+function build() {
+  const box = (person) => `<div class="person-box" data-person="${person}" role="group" tabindex="0" hidden>
+    <span class="person-name"></span>${CORNERS.map((c) => `<i class="corner ${c}" data-corner="${c}"></i>`).join('')}</div>`;
+  const pick = (person) => `<button type="button" class="person-pick" data-person="${person}" aria-pressed="false">
+    Draw person ${person.slice(-1)}</button>`;
+  root().innerHTML = `<div class="people-stage"><img class="people-picture" alt="Your picture, with a box for each person">
+    ${PEOPLE.map(box).join('')}</div><p class="people-note" role="status"></p>
+    <div class="people-tools">${PEOPLE.map(pick).join('')}
+    <button type="button" class="people-swap">Swap the two</button>
+    <button type="button" class="people-other">Another picture</button></div>`;
+  const area = stage();
+  area.addEventListener('pointerdown', begin);
+  area.addEventListener('pointermove', go);
+  area.addEventListener('pointerup', finish);
+  area.addEventListener('pointercancel', finish);
+  area.addEventListener('keydown', key);
+  for (const button of element.querySelectorAll('.person-pick')) {
+    button.addEventListener('click', () => { active = button.dataset.person; draw(); });
+  }
+  element.querySelector('.people-swap').addEventListener('click', () => {
+    props.value = { person1: boxes().person2, person2: boxes().person1 };
+    draw();
+  });
+  element.querySelector('.people-other').addEventListener('click', () => trigger('clear'));
+}
+
+build();
+draw();
+watch(['value', 'picture', 'picture_size', 'voices', 'note'], () => {
+  if (!stage()) build();
+  draw();
+});

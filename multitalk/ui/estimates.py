@@ -1,0 +1,176 @@
+"""How long a video will take here: counted from the model and this machine, corrected by past runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import statistics
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..pipeline import MultiTalkPipeline
+
+logger = logging.getLogger(__name__)
+
+FPS = 25
+# Of what a plain matrix product reaches, a whole network gets about this much.
+EFFICIENCY = 0.5
+# Multiplications and additions of encoding and decoding, per pixel, frame and parameter of the autoencoder:
+# its layers work at resolutions from the full to an eighth.
+VAE_WORK = 0.01
+KEPT_RUNS = 60
+USED_RUNS = 8
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a video takes, in floating point operations.
+
+    Attributes:
+        sampling: Of the transformer.
+        coding: Of the autoencoder.
+    """
+
+    sampling: float
+    coding: float
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What of the networks their work depends on."""
+
+    parameters: int
+    layers: int
+    width: int
+    vae_parameters: int
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Mapping[str, Any]]) -> ModelSize:
+        """Read it from a manifest's tensors."""
+        transformer = tensors["transformer"]
+        blocks = {name.split(".")[1] for name in transformer if name.startswith("blocks.")}
+        return cls(
+            parameters=sum(math.prod(info.shape) for info in transformer.values()),
+            layers=len(blocks),
+            width=transformer["patch_embedding.weight"].shape[0],
+            vae_parameters=sum(math.prod(info.shape) for info in tensors["vae"].values()),
+        )
+
+    def work(self, height: int, width: int, frames_per_clip: int, clips: int, model_calls: int) -> Work:
+        """The work of a video: a transformer call reads every token, and each token looks at all others."""
+        tokens = (frames_per_clip + 3) / 4 * (height / 16) * (width / 16)
+        call = 2 * self.parameters * tokens + 4 * self.layers * tokens**2 * self.width
+        coded = VAE_WORK * self.vae_parameters * height * width * frames_per_clip
+        return Work(sampling=clips * model_calls * call, coding=clips * coded)
+
+
+class Estimator:
+    """Tells how long videos take, and learns from those that were made.
+
+    Args:
+        file: Where past runs are remembered.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._machine, self._speed, self._size = "", 0.0, None
+        self._runs: list[dict[str, Any]] = _read_runs(file)
+
+    _size: ModelSize | None
+
+    def measure(self, pipeline: MultiTalkPipeline) -> None:
+        """Get to know this machine and these weights."""
+        plan, manifest = pipeline.plan, pipeline.folder.manifest
+        self._size = ModelSize.of(manifest.tensors)
+        self._machine = f"{manifest.name} · {plan.description} · {self._size.parameters}"
+        self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
+
+    def seconds(self, work: Work) -> tuple[float, int] | None:
+        """Seconds for some work, and how many past runs they are told from; None before `measure`."""
+        if not self._speed:
+            return None
+        runs = self._own_runs()
+        sampling = _correction(runs, "sampling", self._speed) * work.sampling / self._speed
+        coding = _correction(runs, "coding", self._speed) * work.coding / self._speed
+        other = statistics.median([run["other_seconds"] for run in runs]) if runs else 0.0
+        return sampling + coding + other, len(runs)
+
+    @property
+    def size(self) -> ModelSize | None:
+        """Of the loaded model; None before `measure`."""
+        return self._size
+
+    def learn(self, work: Work, timings: Mapping[str, float]) -> None:
+        """Remember a finished run."""
+        sampling = timings.get("denoise", 0.0)
+        coding = timings.get("encode", 0.0) + timings.get("decode", 0.0)
+        run = {
+            "machine": self._machine,
+            "sampling": work.sampling,
+            "coding": work.coding,
+            "sampling_seconds": sampling,
+            "coding_seconds": coding,
+            "other_seconds": max(0.0, timings.get("total", 0.0) - sampling - coding),
+        }
+        with self._lock:
+            self._runs = [*self._runs, run][-KEPT_RUNS:]
+            try:
+                temporary = self._file.with_suffix(".part")
+                temporary.write_text(json.dumps(self._runs))
+                os.replace(temporary, self._file)
+            except OSError as error:  # a video isn't lost because its time is
+                logger.warning("the time of a run can't be remembered: %s", error)
+
+    def _own_runs(self) -> list[dict[str, Any]]:
+        return [run for run in self._runs if run["machine"] == self._machine][-USED_RUNS:]
+
+
+def describe_seconds(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 55:
+        return f"{max(5, 5 * math.ceil(seconds / 5))} s"
+    if seconds < 55 * 60:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _correction(runs: list[dict[str, Any]], part: str, speed: float) -> float:
+    """How much longer than counted a part took."""
+    ratios = [run[f"{part}_seconds"] * speed / run[part] for run in runs if run[part] > 0]
+    return statistics.median(ratios) if ratios else 1.0
+
+
+def _matrix_speed(device: Any, dtype: Any) -> float:
+    """Floating point operations per second of a large matrix product."""
+    import torch
+
+    side = 512 if device.type == "cpu" else 4096
+    first = torch.rand(side, side, device=device).to(dtype)
+    best = math.inf
+    for _ in range(4):
+        started = time.monotonic()
+        total = (first @ first).float().sum().item()  # waits for the device
+        best = min(best, time.monotonic() - started)
+        assert total > 0
+    return 2 * side**3 / max(best, 1e-9)
+
+
+def _read_runs(file: Path) -> list[dict[str, Any]]:
+    numbers = ("sampling", "coding", "sampling_seconds", "coding_seconds", "other_seconds")
+    try:
+        runs = json.loads(file.read_text())
+        return [
+            run
+            for run in runs
+            if isinstance(run["machine"], str) and all(isinstance(run[n], (int, float)) for n in numbers)
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,332 @@
+"""What happens when people use the page."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gradio as gr
+
+from ..errors import InvalidInput, MultiTalkError
+from ..media.picture import read_picture
+from ..media.sound import read_sound
+from . import fields, options, parts
+from .access import browser_of
+from .backend import Backend, length_of
+from .examples import FIELDS as EXAMPLE_FIELDS
+from .examples import example_values, small_picture
+from .faces import find_people
+from .gallery import read_result
+from .layout import ERRORS, Layout
+from .restore import RESTORED, restored_values
+from .routes import describe_result
+from .settings import preset_values
+
+EDITOR_SIDE = 960
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+SHOW_ERROR = """() => { setTimeout(() => {
+  const error = document.querySelector('.field-error [role=alert]');
+  if (error) error.scrollIntoView({ behavior: 'smooth', block: 'center' });
+  else if (innerWidth < 800) document.querySelector('#outcome').scrollIntoView({ behavior: 'smooth' });
+}, 50); }"""
+
+
+class Events:
+    """Connects the page's components with what is behind them.
+
+    Args:
+        layout: The components.
+        backend: Does the work.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+        self.names = list(layout.form)
+        self.inputs = list(layout.form.values())
+        self.errors = [layout.errors[place] for place in ERRORS]
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Register every event; called inside the page."""
+        form, more = self.layout.form, self.layout.more
+        self._connect_inputs()
+        self._connect_estimates()
+        make = more["make"].click(self.start, self.inputs, [more["job"], *self.errors], **QUIET)
+        make.then(None, js=SHOW_ERROR, **QUIET)
+        more["hear"].click(
+            self.hear,
+            self.inputs,
+            [more["heard"], *self.errors],
+            show_progress="minimal",
+            api_visibility="private",
+        )
+        more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
+        more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
+        more["gallery"].select(self.show_result, None, more["job"], **QUIET)
+        restored = [form[name] for name in RESTORED] + [more["restored"]]
+        more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
+        more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
+            *self._refresh(), **QUIET
+        )
+        page.load(self.open, None, [more["job"], more["gallery"]], **QUIET)
+
+    def _connect_inputs(self) -> None:
+        form, more, errors = self.layout.form, self.layout.more, self.layout.errors
+        picture = [form["picture"], form["boxes"], errors["picture"], more["size"]]
+        form["picture"].change(self.take_picture, [form["picture"], form["mode"]], picture, **QUIET)
+        form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
+        form["mode"].change(self.take_picture, [form["picture"], form["mode"]], picture, **QUIET)
+        gr.on(
+            [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
+            self.show_voices,
+            [form["mode"], form["person1_source"], form["person2_source"]],
+            [more[name] for name in VOICE_PARTS],
+            **QUIET,
+        )
+        for person in fields.PEOPLE:
+            sound, track = form[f"{person}_sound"], more[f"{person}_track"]
+            outputs = [more[f"{person}_seconds"], errors[person]]
+            sound.change(getattr(self, f"take_sound_of_{person}"), sound, outputs, **QUIET)
+            track.upload(self.take_track, track, [sound, errors[person]], **QUIET)
+        if "examples" in more:
+            targets = [form[name] for name in EXAMPLE_FIELDS]
+            more["examples"].select(self.use_example, None, targets, **QUIET)
+        form["size"].change(
+            lambda size: gr.update(visible=True if size == options.OWN_SIZE else "hidden"),
+            form["size"],
+            more["own_size"],
+            **QUIET,
+        )
+
+    def _connect_estimates(self) -> None:
+        form, more = self.layout.form, self.layout.more
+        values = [form[name] for name in ("steps", "shift", "text_guidance", "audio_guidance")]
+        for name in ("preset", "size"):
+            form[name].input(
+                self.show_preset_values, [form["preset"], form["size"], more["size"]], values, **QUIET
+            )
+        more["status"].change(
+            self.when_ready,
+            [form["size"], more["size"]],
+            [form["preset"], *values, *(form[name] for name in SPEECH_CHOICES)],
+            **QUIET,
+        ).then(*self._refresh(), **QUIET)
+        changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
+        changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
+        changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]
+        triggers = [form[name].change for name in changing]
+        triggers += [more[f"{person}_seconds"].change for person in fields.PEOPLE] + [more["size"].change]
+        gr.on(triggers, *self._refresh(), trigger_mode="always_last", **QUIET)
+
+    def _refresh(self) -> tuple[Any, list[Any], list[Any]]:
+        more, form = self.layout.more, self.layout.form
+        seconds = [more[f"{person}_seconds"] for person in fields.PEOPLE]
+        return self.refresh, [more["size"], *seconds, *self.inputs], [form["preset"], form["boxes"]]
+
+    def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
+        form = dict(zip(self.names, values, strict=True))
+        self.backend.own([form["picture"], form["person1_sound"], form["person2_sound"]], request)
+        return form
+
+    def _say_errors(self, error: MultiTalkError | None, form: dict[str, Any]) -> list[str]:
+        """Every place's content: the error in its own, nothing in the others."""
+        place = fields.place_of(error, form) if isinstance(error, InvalidInput) else "settings"
+        shown = None if error is None else str(fields.readable(_as_input(error), form))
+        return [parts.say_error(shown if name == place else None) for name in ERRORS]
+
+    def start(self, request: gr.Request, *values: Any) -> list[Any]:
+        """The button: check everything, then queue the job."""
+        form = dict(zip(self.names, values, strict=True))
+        try:
+            form = self._form(values, request)
+            if self.backend.worker.failure is not None:
+                raise MultiTalkError(self.backend.worker.status[1])
+            job_request = fields.build_request(form, self.backend.say)
+            job = self.backend.queue.submit(job_request, fields.title_of(form), browser_of(request))
+        except MultiTalkError as error:
+            return [gr.skip(), *self._say_errors(error, form)]
+        return [{"job": job.id}, *self._say_errors(None, form)]
+
+    def hear(self, request: gr.Request, *values: Any) -> list[Any]:
+        """Speak the words of the form."""
+        form = dict(zip(self.names, values, strict=True))
+        try:
+            text, who = fields.words_of(form)
+            spoken = self.backend.say(fields.speech_for(form, text, who))
+        except MultiTalkError as error:
+            return [gr.update(value=None, visible="hidden"), *self._say_errors(error, form)]
+        from ..media.mix import soundtrack
+
+        path = self.backend.save_sound(soundtrack(list(spoken.tracks.values())), "words.wav", request)
+        return [gr.update(value=path, visible=True), *self._say_errors(None, form)]
+
+    def take_picture(self, path: str | None, mode: str, request: gr.Request) -> list[Any]:
+        """Check a picture; with two people, find them and show their boxes in its place."""
+        two = mode != options.ONE
+        hidden = gr.update(value={}, visible="hidden", picture="")
+        if not path:
+            return [gr.update(visible=True), hidden, "", None]
+        try:
+            self.backend.own([path], request)
+            picture = read_picture(path)
+        except InvalidInput as error:
+            sentence = str(fields.readable(error, {"picture": path}))
+            return [gr.update(visible=True), hidden, parts.say_error(sentence), None]
+        if not two:
+            return [gr.update(visible=True), hidden, "", picture.size]
+        found = find_people(picture)
+        editor = gr.update(
+            value={person: list(box) for person, box in found.boxes.items()},
+            visible=True,
+            picture=small_picture(picture, EDITOR_SIDE),
+            picture_size=list(picture.size),
+            note=found.note,
+        )
+        return [gr.update(visible="hidden"), editor, "", picture.size]
+
+    def take_sound_of_person1(self, path: str | None, request: gr.Request) -> list[Any]:
+        """Check person 1's sound."""
+        return self._take_sound(path, "audio.person1", request)
+
+    def take_sound_of_person2(self, path: str | None, request: gr.Request) -> list[Any]:
+        """Check person 2's sound."""
+        return self._take_sound(path, "audio.person2", request)
+
+    def _take_sound(self, path: str | None, field: str, request: gr.Request) -> list[Any]:
+        if not path:
+            return [None, ""]
+        try:
+            self.backend.own([path], request)
+            return [length_of(path, field), ""]
+        except InvalidInput as error:
+            return [None, parts.say_error(str(fields.readable(error, {"sound": path})))]
+
+    def take_track(self, path: str, request: gr.Request) -> list[Any]:
+        """Use a video's sound track."""
+        try:
+            self.backend.own([path], request)
+            sound = read_sound(path, "The video's sound")
+        except InvalidInput as error:
+            return [gr.skip(), parts.say_error(str(fields.readable(error, {"sound": path})))]
+        return [self.backend.save_sound(sound, "sound track.wav", request), ""]
+
+    def show_voices(self, mode: str, source1: str, source2: str) -> list[Any]:
+        """Show what applies to who speaks, and how."""
+        return [gr.update(**state) for state in voice_parts(mode, source1, source2).values()]
+
+    def use_example(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Fill the form with an example."""
+        values = example_values(event.name)
+        for name in ("picture", "person1_sound", "person2_sound"):
+            if values[name]:
+                values[name] = self.backend.share(values[name], request)
+        return [values[name] for name in EXAMPLE_FIELDS]
+
+    def show_preset_values(self, preset: str, size: str, picture_size: Any) -> list[Any]:
+        """A preset's settings, in their fields."""
+        values = preset_values(self.backend.worker, preset, size, picture_size)
+        return [values.get(name) for name in ("steps", "shift", "text_guidance", "audio_guidance")]
+
+    def when_ready(self, size: str, picture_size: Any) -> list[Any]:
+        """Offer what the loaded weights have."""
+        worker = self.backend.worker
+        presets = worker.presets()
+        if not presets:
+            return [gr.skip()] * (5 + len(SPEECH_CHOICES))
+        best = presets[0].name
+        engine = worker.speech_engine()
+        voices = gr.update(choices=options.voice_choices(engine))
+        languages = gr.update(choices=options.language_choices(engine))
+        preset = gr.update(choices=options.preset_choices(presets, {}), value=best)
+        return [
+            preset,
+            *self.show_preset_values(best, size, picture_size),
+            voices,
+            languages,
+            voices,
+            languages,
+        ]
+
+    def refresh(self, size: Any, seconds1: Any, seconds2: Any, *values: Any) -> list[Any]:
+        """The time each preset takes for what is filled in, and the voices' names at the boxes."""
+        form = dict(zip(self.names, values, strict=True))
+        presets = self.backend.worker.presets()
+        choices: Any = gr.skip()
+        if presets:
+            seconds = {"person1": seconds1, "person2": seconds2}
+            times = self.backend.times(form, tuple(size), seconds) if size else {}
+            choices = gr.update(choices=options.preset_choices(presets, times))
+        return [choices, gr.update(voices=voice_names(form))]
+
+    def show_gallery(self) -> list[dict[str, Any]]:
+        """The newest results."""
+        return [describe_result(result) for result in self.backend.gallery.results()]
+
+    def show_result(self, event: gr.EventData) -> Any:
+        """Show a result of the gallery in the player."""
+        result = self.backend.gallery.result(str(event.name))
+        return gr.skip() if result is None else {"result": describe_result(result)}
+
+    def reuse(self, event: gr.EventData) -> list[Any]:
+        """Use a result's settings again."""
+        result = self.backend.gallery.result(str(event.name))
+        return restored_values(None if result is None else result.settings, self.backend.worker)
+
+    def restore(self, path: str, request: gr.Request) -> list[Any]:
+        """Use the settings of a video that was dropped on the page."""
+        try:
+            self.backend.own([path], request)
+            from pathlib import Path
+
+            settings: dict[str, Any] | None = read_result(Path(path)).settings
+        except InvalidInput:
+            settings = None
+        return [None, *restored_values(settings, self.backend.worker)]
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """A browser opens the page: show what it has asked for before, and the results."""
+        job = self.backend.queue.latest(browser_of(request))
+        return [{"job": job.id} if job is not None else {}, self.show_gallery()]
+
+
+VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "speech_row", "hear")
+VOICE_PARTS += tuple(f"person{n}_{part}" for n in (1, 2) for part in ("sound_group", "words", "voice_row"))
+SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")
+
+
+def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, Any]]:
+    """Which parts of the voices' section are shown, in the order of ``VOICE_PARTS``."""
+    script = mode == options.SCRIPT
+    words = {1: source1 == options.TEXT, 2: source2 == options.TEXT and mode != options.ONE}
+    any_words = script or any(words.values())
+    shown = {
+        "script_group": script,
+        "person2_tab": mode != options.ONE,
+        "speech_row": any_words,
+        "hear": any_words,
+    }
+    for n in (1, 2):
+        shown[f"person{n}_sound_group"] = not script and not words[n]
+        shown[f"person{n}_words"] = not script and words[n]
+        shown[f"person{n}_voice_row"] = script or words[n]
+    return {
+        name: {"visible": shown[name] or ("hidden" if name != "person2_tab" else False)}
+        for name in VOICE_PARTS
+    }
+
+
+def voice_names(form: dict[str, Any]) -> dict[str, str]:
+    """What each person speaks with, for the boxes."""
+    from pathlib import Path
+
+    who = fields.speakers(form)
+    names = {}
+    for person in fields.PEOPLE:
+        if person in who:
+            names[person] = form[f"{person}_voice"] or "spoken words"
+        elif form[f"{person}_sound"]:
+            names[person] = Path(form[f"{person}_sound"]).name
+    return names
+
+
+def _as_input(error: MultiTalkError) -> InvalidInput:
+    return error if isinstance(error, InvalidInput) else InvalidInput(str(error))

@@ -1,0 +1,73 @@
+"""Example inputs: pictures drawn and speech made for this project."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .options import IN_TURNS, ONE, SCRIPT, SOUND, TEXT
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples"
+FIELDS: tuple[str, ...] = ("picture", "mode", "script")
+FIELDS += tuple(f"person{n}_{name}" for n in (1, 2) for name in ("source", "sound", "text"))
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "One person": {"picture": "one_person.png", "mode": ONE, "person1_sound": "one_person.wav"},
+    "Two in turns": {
+        "picture": "two_people.png",
+        "mode": IN_TURNS,
+        "person1_sound": "left.wav",
+        "person2_sound": "right.wav",
+    },
+    "Words to say": {
+        "picture": "one_person.png",
+        "mode": ONE,
+        "person1_source": TEXT,
+        "person1_text": "Hello! I was only a drawing.",
+    },
+    "A dialogue": {
+        "picture": "two_people.png",
+        "mode": SCRIPT,
+        "script": "(s1) Do you like to talk?\n(s2) Yes, very much!",
+    },
+}
+EMPTY = {"script": "", "person1_source": SOUND, "person2_source": SOUND}
+THUMBNAIL = 144
+
+
+def example_cards() -> list[dict[str, str]]:
+    """The examples whose files are there: name, title and a small picture."""
+    cards = []
+    for name, example in EXAMPLES.items():
+        files = [FOLDER / example[field] for field in _files(example)]
+        if all(file.is_file() for file in files):
+            cards.append({"name": name, "title": name, "picture": _thumbnail(FOLDER / example["picture"])})
+    return cards
+
+
+def example_values(name: str) -> dict[str, Any]:
+    """The form's values of an example, files as paths; all of ``FIELDS``."""
+    example = EXAMPLES[name]
+    files = {field: str(FOLDER / example[field]) for field in _files(example)}
+    return dict.fromkeys(FIELDS) | EMPTY | example | files
+
+
+def small_picture(picture: Image.Image, side: int, kind: str = "JPEG") -> str:
+    """A picture for a script of the page's, as a data URI."""
+    copy = picture.convert("RGB")
+    copy.thumbnail((side, side))
+    file = io.BytesIO()
+    copy.save(file, kind, quality=85)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _files(example: dict[str, Any]) -> list[str]:
+    return [field for field in ("picture", "person1_sound", "person2_sound") if field in example]
+
+
+def _thumbnail(path: Path) -> str:
+    with Image.open(path) as picture:
+        return small_picture(picture, THUMBNAIL)

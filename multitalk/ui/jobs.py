@@ -1,0 +1,171 @@
+"""The page's jobs: one at a time on one thread, in the order they came, whoever is still looking."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from ..errors import Cancelled, InvalidInput, MultiTalkError
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+    from ..request import GenerationRequest
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 50
+KEPT = 30  # finished jobs whose state can still be asked for
+
+
+@dataclass
+class Job:
+    """A video that is made, waits to be made, or was made.
+
+    Attributes:
+        request: What is to be made; None once it is over.
+        title: What its file will be called after.
+        owner: The browser that wants it.
+        folder: Its own, for clips while it runs.
+        status: "waiting", "running", "done", "stopped" (cancelled; what was done is kept), "cancelled" or
+            "failed".
+        progress: Where it stands.
+        clips: Finished clips, each a file that plays.
+        result: Name of the finished video in the gallery.
+        error: A sentence for the person, where it failed.
+        error_field: The request's field that it is about, or None.
+        seconds_taken: How long it ran.
+    """
+
+    request: GenerationRequest | None
+    title: str
+    owner: str
+    folder: Path
+    id: str = field(default_factory=lambda: uuid4().hex)
+    status: str = "waiting"
+    progress: Progress | None = None
+    clips: list[Path] = field(default_factory=list)
+    result: str | None = None
+    error: str | None = None
+    error_field: str | None = None
+    started: float | None = None
+    seconds_taken: float | None = None
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status not in ("waiting", "running")
+
+
+class JobQueue:
+    """Runs jobs one after another on a thread of its own.
+
+    Args:
+        folder: For the jobs' own folders.
+        prepare: Called once on the thread before the first job: loads the models.
+        run: Makes a job's video on the thread, sets the job's clips and result, and returns whether it is
+            whole.
+    """
+
+    def __init__(self, folder: Path, prepare: Callable[[], None], run: Callable[[Job], bool]) -> None:
+        self._folder, self._prepare, self._run = folder, prepare, run
+        self._waiting: deque[Job] = deque()
+        self._jobs: dict[str, Job] = {}
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to load, then to work."""
+        self._thread.start()
+
+    def submit(self, request: GenerationRequest, title: str, owner: str) -> Job:
+        """Put a job at the end of the queue.
+
+        Raises:
+            MultiTalkError: Too many wait already.
+        """
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                raise MultiTalkError(f"{MAX_WAITING} videos are waiting already: try again a little later.")
+            job = Job(request, title, owner, self._folder)
+            job.folder = self._folder / job.id
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._forget_old()
+            self._changed.notify()
+        return job
+
+    def job(self, job_id: str) -> Job | None:
+        """A job by its id."""
+        return self._jobs.get(job_id)
+
+    def latest(self, owner: str) -> Job | None:
+        """What a browser that opens the page again sees: what runs, else what it asked for last."""
+        own = [job for job in list(self._jobs.values()) if job.owner == owner]
+        running = [job for job in own if not job.is_over]
+        chosen = running or own[-1:]
+        return chosen[0] if chosen else None
+
+    def place(self, job: Job) -> int:
+        """How many jobs are before it, with the one that runs; 0 is the one that runs or comes next."""
+        with self._changed:
+            if job not in self._waiting:
+                return 0
+            running = any(other.status == "running" for other in self._jobs.values())
+            return self._waiting.index(job) + int(running)
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job: within one model call if it runs, at once if it waits."""
+        job.cancel.set()
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.status, job.request = "cancelled", None
+
+    def _forget_old(self) -> None:
+        over = [job for job in self._jobs.values() if job.is_over]
+        for job in over[:-KEPT]:
+            del self._jobs[job.id]
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _work(self) -> None:
+        self._prepare()
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                job = self._waiting.popleft()
+                job.status, job.started = "running", time.monotonic()
+            self._run_one(job)
+
+    def _run_one(self, job: Job) -> None:
+        status = "failed"
+        try:
+            job.folder.mkdir(parents=True)
+            status = "done" if self._run(job) else "stopped"
+        except Cancelled:
+            status = "cancelled"
+        except InvalidInput as error:
+            job.error, job.error_field = str(error), error.field
+        except MultiTalkError as error:
+            job.error = str(error)
+        except Exception as error:  # the thread goes on with the next job, whatever happens to this one
+            logger.exception("a job failed")
+            job.error = _sentence(error)
+        job.seconds_taken = time.monotonic() - (job.started or 0)
+        job.request = None  # pictures and sounds of finished jobs don't stay in memory
+        job.status = status
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "There isn't enough memory for this video: choose a smaller size or fewer frames per clip."
+    return "Something went wrong while the video was made; the server's log says what. Try it once more."

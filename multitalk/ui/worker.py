@@ -1,0 +1,194 @@
+"""The one model thread: loads the pipeline, makes each job's video, and tells what is ready."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import MultiTalkError
+from ..media.fragments import write_clip
+from ..presets import PRESETS, settings_for
+from .estimates import Estimator, Work
+from .gallery import Gallery
+from .jobs import Job
+
+if TYPE_CHECKING:
+    from ..pipeline import MultiTalkPipeline
+    from ..presets import Preset
+    from ..progress import Progress
+    from ..request import GenerationRequest
+    from ..speech import SpeechEngine
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How a video would be made.
+
+    Attributes:
+        seconds: Of making it, or None before that can be told.
+        runs: How many past runs that is told from.
+    """
+
+    seconds: float | None
+    runs: int
+
+
+class ModelWorker:
+    """What runs on the model thread, and what the page may ask about it meanwhile.
+
+    Args:
+        weights: A weights folder; None searches.
+        gallery: Where finished videos go.
+        estimator: Learns how long they take.
+    """
+
+    def __init__(self, weights: str | None, gallery: Gallery, estimator: Estimator) -> None:
+        self.weights, self.gallery, self.estimator = weights, gallery, estimator
+        self.pipeline: MultiTalkPipeline | None = None
+        self.failure: str | None = None
+        self.loaded = threading.Event()
+
+    def load(self) -> None:
+        """Load the models; what is wrong with them is told to whoever asks for a video."""
+        started = time.monotonic()
+        try:
+            from ..pipeline import MultiTalkPipeline
+
+            pipeline = MultiTalkPipeline.from_pretrained(self.weights)
+            self.estimator.measure(pipeline)
+            self.pipeline = pipeline
+            logger.info("models loaded in %.1f s", time.monotonic() - started)
+        except MultiTalkError as error:
+            self.failure = str(error)
+            logger.error("%s", error)
+        except Exception:
+            self.failure = "The models could not be loaded; the server's log says why."
+            logger.exception("loading failed")
+        finally:
+            self.loaded.set()
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """ "loading", "ready" or "failed", and a line about it for people."""
+        if self.failure is not None:
+            return "failed", f"No video can be made: {self.failure}"
+        if self.pipeline is None:
+            return "loading", "The models are still loading. Fill in everything meanwhile."
+        device = self.pipeline.plan.device
+        name = "this computer's processor" if device.type == "cpu" else _gpu_name(device)
+        return "ready", f"Ready, on {name}"
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether these are the small embedded weights."""
+        return self.pipeline is not None and self.pipeline.folder.manifest.default_preset == "demo"
+
+    def presets(self) -> list[Preset]:
+        """The presets that these weights can run, what they are best at first; empty while they load."""
+        if self.pipeline is None:
+            return []
+        folder = self.pipeline.folder
+        best = folder.manifest.default_preset
+        usable = []
+        for preset in PRESETS.values():
+            # the demo's settings are for its weights alone, and its weights for those alone
+            if (preset.name == "demo") != (best == "demo"):
+                continue
+            try:
+                folder.loras_for(preset)
+            except MultiTalkError:
+                continue
+            usable.append(preset)
+        return sorted(usable, key=lambda preset: preset.name != best)
+
+    def speech_engine(self) -> SpeechEngine:
+        """Who speaks; waits for the models, which bring the better voices.
+
+        Raises:
+            MultiTalkError: The models can't be loaded.
+        """
+        self.loaded.wait()
+        if self.pipeline is None:
+            raise MultiTalkError(str(self.failure))
+        return self.pipeline.speech_engine
+
+    def make(self, job: Job) -> bool:
+        """Make a job's video; returns whether it is whole, or what was done when it was stopped.
+
+        Raises:
+            MultiTalkError: It can't be made, or was cancelled before anything was done.
+        """
+        if self.pipeline is None:
+            raise MultiTalkError(str(self.failure))
+        assert job.request is not None
+        fps = self.pipeline.fps
+
+        def on_progress(progress: Progress) -> None:
+            job.progress = progress
+
+        def on_clip(clip: object) -> None:
+            path = job.folder / f"{len(job.clips)}.mp4"
+            write_clip(clip, path, fps)  # type: ignore[arg-type]
+            job.clips.append(path)
+
+        result = self.pipeline.generate(
+            job.request,
+            job.folder / "video.mp4",
+            on_progress,
+            job.cancel,
+            on_clip,
+            keep_partial=True,
+            words_in_file=True,
+        )
+        job.result = self.gallery.adopt(result.path, job.title, result.seed)
+        if result.complete and (work := self._work(job.request, result.seconds)) is not None:
+            self.estimator.learn(work, result.timings)
+        return result.complete
+
+    def plan(self, request: GenerationRequest, seconds: float) -> Planned:
+        """How long a request would take, whose sound has so many seconds."""
+        work = self._work(request, seconds)
+        told = None if work is None else self.estimator.seconds(work)
+        return Planned(*told) if told else Planned(None, 0)
+
+    def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
+        if self.pipeline is None:
+            return None
+        from ..conditioning.size import choose_size, resolution_of
+        from ..conditioning.timeline import count_frames, plan_clips
+        from ..sampling.guidance import needed_branches
+
+        preset = self.pipeline.preset_of(request)
+        height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
+        settings = settings_for(
+            preset,
+            resolution_of(height, width),
+            request.steps,
+            request.shift,
+            request.text_guidance,
+            request.audio_guidance,
+        )
+        features = max(1, int(seconds * self.pipeline.fps))
+        frames = count_frames(seconds, features, request.max_seconds)
+        clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
+        branches = needed_branches(settings.text_guidance, settings.audio_guidance)
+        calls = settings.steps * len(branches)
+        size = self.estimator.size
+        return None if size is None else size.work(height, width, request.frames_per_clip, len(clips), calls)
+
+
+def _gpu_name(device: object) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)  # type: ignore[arg-type]
+
+
+def results_folder(configured: str | None) -> Path:
+    """Where results go: as configured, else ``outputs`` in the working directory."""
+    return Path(configured or "outputs").resolve()
