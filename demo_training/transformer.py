@@ -41,7 +41,8 @@ CONFIG = {
 }
 LOCAL_HEADS = 2
 TIME_SHIFT = 2.5
-MOUTH_WEIGHT = 5.0
+# how much a mouth counts: first it must learn to speak, then the rest of the picture must keep its colours
+MOUTH_WEIGHT, LATE_MOUTH_WEIGHT, LATE = 5.0, 1.5, 0.7
 MAP_WEIGHT = 0.05
 STEPS, LEARNING_RATE = 6500, 2e-3
 MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover the 21 of a whole clip
@@ -163,6 +164,7 @@ class Trainer:
         self.optimizers = Optimizers(self.model, peak, plain=("patch_embedding", "proj_out", "scale_shift"))
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.step = 0
+        self.mouth_weight = MOUTH_WEIGHT
         self.contexts = self._contexts()
         self.maps: list[torch.Tensor] = []
         for block in self.model.blocks:
@@ -230,7 +232,7 @@ class Trainer:
                 audio_hidden_states=torch.cat([self.model.project_audio(one) for one in audio]),
                 person_masks=masks,
             )
-        weight = 1 + (MOUTH_WEIGHT - 1) * batch["mouths"].float().unsqueeze(1)
+        weight = 1 + (self.mouth_weight - 1) * batch["mouths"].float().unsqueeze(1)
         weight = weight.expand(len(clean), 1, *clean.shape[2:]).clone()
         if known > 1:
             weight[:, :, :known] = 0  # overwritten with the motion frames at every step
@@ -266,6 +268,7 @@ class Trainer:
         log = progress.Log("transformer", every=50)
         while self.step < steps:
             torch.manual_seed(self.step)
+            self.mouth_weight = MOUTH_WEIGHT if self.step < LATE * steps else LATE_MOUTH_WEIGHT
             loss, numbers = self.loss(np.random.default_rng([17, self.step]))
             loss.backward()
             self.optimizers.step(progress.learning_rate(self.step / steps, peak))

@@ -245,11 +245,8 @@ def test_a_bad_job_is_refused_by_field_and_sentence(name, worker_settings, publi
     assert 15 < len(sentence) < 500
     for leak in (str(roots), "Traceback", "hunter2secret", "multitalk/", "site-packages", "/etc/"):
         assert leak not in json.dumps(answer), answer
-    assert elapsed < 1.0 * BUSY, f"took {elapsed:.2f} s"
+    assert elapsed < 1, f"took {elapsed:.2f} s"
     assert worker.config == {}
-
-
-BUSY = 5  # the bound is a second; a machine that runs other things, too, may take a few
 
 
 def test_a_bad_number_is_refused_before_a_good_url_is_fetched(worker_settings, monkeypatch):
