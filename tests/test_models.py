@@ -10,6 +10,7 @@ from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from multitalk.models.attention import SelfAttentionProcessor
 from multitalk.models.audio_attention import video_labels
 from multitalk.models.audio_projection import AudioProjection
+from multitalk.models.cpu_convolution import use_onednn
 from multitalk.models.rotary import VideoRotaryEmbedding, apply_rotary, label_rotary_table
 from multitalk.models.transformer import MultiTalkTransformer, MultiTalkTransformerBlock
 
@@ -158,3 +159,14 @@ def test_config_round_trip(tmp_path):
     assert dict(again.config).items() >= {"audio_tokens": 4, "num_layers": 2, "text_len": 24}.items()
     for name, parameter in transformer.named_parameters():
         assert torch.equal(parameter, again.get_parameter(name))
+
+
+@pytest.mark.parametrize(("stride", "padding", "kernel"), [(1, 0, 3), (2, 0, (3, 1, 1)), (1, 1, 1)])
+def test_convolutions_by_onednn_are_the_same(stride, padding, kernel):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv3d(6, 8, kernel, stride=(stride, 1, 1), padding=padding)
+    hidden_states = torch.randn(1, 6, 5, 12, 12)
+    with torch.inference_mode():
+        expected = layer(hidden_states)
+        use_onednn(layer)
+        torch.testing.assert_close(layer(hidden_states), expected, rtol=1e-5, atol=1e-6)

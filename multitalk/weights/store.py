@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ..errors import InvalidInput, WeightsError
+from ..models.cpu_convolution import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER
 from .tensor_files import SafetensorsSource
@@ -218,7 +219,9 @@ def load_vae(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> AutoencoderKLWan:
     """Load the video autoencoder; see :func:`load_part`. Encoding isn't safe in half precision."""
-    return load_part(folder, "vae", device, dtype)
+    vae = load_part(folder, "vae", device, dtype)
+    use_onednn(vae)
+    return vae
 
 
 def load_audio_encoder(
