@@ -21,6 +21,7 @@ _PRODUCTS = (
     "bmm",
     "baddbmm",
     "conv",
+    "mkldnn_convolution",
     "scaled_dot_product",
     "_scaled_dot_product",
 )

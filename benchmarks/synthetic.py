@@ -15,6 +15,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from multitalk.models.cpu_convolution import use_onednn
 from multitalk.models.transformer import MultiTalkTransformer
 
 
@@ -87,7 +88,9 @@ def make_audio_encoder(scale: Scale) -> Wav2Vec2Model:
 
 
 def make_vae(scale: Scale) -> AutoencoderKLWan:
-    return AutoencoderKLWan(base_dim=scale.vae_dim).eval()
+    vae = AutoencoderKLWan(base_dim=scale.vae_dim).eval()
+    use_onednn(vae)
+    return vae
 
 
 def make_audio_windows(transformer: MultiTalkTransformer, people: int, frames: int) -> torch.Tensor:
