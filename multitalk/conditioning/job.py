@@ -14,7 +14,7 @@ from ..media.mix import in_order, soundtrack, together, trim
 from ..media.sound import Sound
 from ..presets import Preset, SamplingSettings, settings_for
 from ..sampling.guidance import Branch, needed_branches
-from .audio import FPS, encode_audio, feature_count, normalize_loudness, to_model_rate
+from .audio import FPS, encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
 from .size import choose_size, resolution_of
@@ -102,23 +102,13 @@ def prepare_job(
             for wanted in sorted({branch.text for branch in branches}, reverse=True)
         }
     with monitor.stage("audio"):
-        tracks = arrange_model_tracks(voices, turns)
-        embeddings = []
-        for track in tracks:
-            monitor.check_cancelled()
-            embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
-    features = feature_count(len(tracks[0]))
+        embeddings = _encode_voices(voices, turns, components, monitor)
     sound = file_sound(voices, turns)
-    frames = count_frames(sound.seconds, features, request.max_seconds)
-    clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
+    frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
+    clips = plan_clips(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
         image = prepare_image(request.image, height, width).to(transformer.device)
-        masks = None
-        if len(tracks) > 1:
-            latent_masks = person_masks(
-                request.image.height, request.image.width, height, width, request.boxes
-            )
-            masks = token_masks(latent_masks).to(transformer.device)
+        masks = _mask_people(request, height, width).to(transformer.device) if len(voices) > 1 else None
     seed = secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed
     return JobConditions(
         width=width,
@@ -132,9 +122,7 @@ def prepare_job(
         image=image,
         person_masks=masks,
         text=text,
-        timeline=AudioTimeline(
-            torch.stack(embeddings), request.frames_per_clip, transformer.config.audio_window
-        ),
+        timeline=AudioTimeline(embeddings, request.frames_per_clip, transformer.config.audio_window),
         soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
         speech=None if spoken is None else spoken.until(frames / FPS),
     )
@@ -207,3 +195,20 @@ def _project_prompt(prompt: str, components: Components) -> torch.Tensor:
         components.text_encoder, components.tokenizer, prompt, transformer.config.text_len
     )
     return transformer.project_text(context)
+
+
+def _encode_voices(
+    voices: list[Sound], turns: str, components: Components, monitor: JobMonitor
+) -> torch.Tensor:
+    """Audio features of everybody, ``P F L C``."""
+    embeddings = []
+    for track in arrange_model_tracks(voices, turns):
+        monitor.check_cancelled()
+        embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
+    return torch.stack(embeddings)
+
+
+def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor:
+    """Where two people are, ``3 S``."""
+    masks = person_masks(request.image.height, request.image.width, height, width, request.boxes)
+    return token_masks(masks)
