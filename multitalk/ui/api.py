@@ -59,22 +59,23 @@ class Api:
 
     async def generate(
         self,
-        image: str | None,
-        audio1: str | None,
-        audio2: str | None,
-        speech: Any,
-        turns: str,
-        boxes: Any,
-        prompt: str,
-        preset: str,
-        size: str,
-        seed: float,
-        settings: Any,
         request: gr.Request,
+        image: str | None,
+        audio1: str | None = None,
+        audio2: str | None = None,
+        speech: Any = None,
+        turns: str = "together",
+        boxes: Any = None,
+        prompt: str = "",
+        preset: str = "",
+        size: str = "",
+        seed: float = 42,
+        settings: Any = None,
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
         """Make a video.
 
         Args:
+            request: Gradio's.
             image: The picture.
             audio1: Person 1's sound (a sound file, or a video with sound), or None.
             audio2: Person 2's, or None.
@@ -86,7 +87,6 @@ class Api:
             size: "480p", "720p", ...; empty: the preset's.
             seed: -1 draws one.
             settings: Any other fields of a request, by name.
-            request: Gradio's.
 
         Yields:
             A finished clip's file, then the whole video's; and where the job stands. A call that is
@@ -147,17 +147,23 @@ class Api:
         return state
 
     def speak(
-        self, text: str, voice1: str, voice2: str, language: str, speed: float, request: gr.Request
+        self,
+        request: gr.Request,
+        text: str,
+        voice1: str = "",
+        voice2: str = "",
+        language: str = "a",
+        speed: float = 1.0,
     ) -> tuple[str, dict[str, Any]]:
         """Say words.
 
         Args:
+            request: Gradio's.
             text: What is said; ``(s1) ... (s2) ...`` for two people.
             voice1: Person 1's voice; empty: the engine's choice.
             voice2: Person 2's.
             language: The engine's code, such as "a" for American English.
             speed: 1 is the voice's own.
-            request: Gradio's.
 
         Returns:
             A WAV file, and who says what when.

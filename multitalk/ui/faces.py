@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ CASCADE = "haarcascade_frontalface_alt2.xml"
 # Longer side and blur of the copies in which faces are looked for: large pictures take no longer, a blur
 # makes drawn faces look like photographed ones, and the larger copy shows small faces.
 LOOKS = ((400, 2.0), (400, 0.0), (800, 1.0))
+# a cascade keeps what it works on in itself, and cv2 must not be imported by two threads at once
+_one_at_a_time = threading.Lock()
 SMALLEST = 0.06  # of the picture's shorter side
 
 
@@ -61,24 +64,31 @@ def find_people(picture: Image.Image) -> FoundPeople:
 
 def find_faces(picture: Image.Image) -> list[Box]:
     """Faces in a picture, the largest first."""
+    grey = picture.convert("L")
+    found: list[Box] = []
+    with _one_at_a_time:
+        for side, blur in LOOKS:
+            found += _look(grey, side, blur)
+    return _apart(sorted(found, key=lambda face: face[0] - face[2]))
+
+
+def _look(grey: Image.Image, side: int, blur: float) -> list[Box]:
+    """Faces in a copy of a picture."""
     import cv2
     import numpy as np
 
-    grey = picture.convert("L")
-    found: list[Box] = []
-    for side, blur in LOOKS:
-        scale = side / max(grey.size)
-        small = grey.resize([max(1, round(length * scale)) for length in grey.size])
-        pixels = np.asarray(small.filter(ImageFilter.GaussianBlur(blur)) if blur else small)
-        smallest = max(20, int(SMALLEST * min(small.size)))
-        faces = _cascade().detectMultiScale(
-            cv2.equalizeHist(pixels), scaleFactor=1.08, minNeighbors=3, minSize=(smallest, smallest)
-        )
-        for x, y, wide, tall in faces:
-            corners = (x / scale, y / scale, (x + wide) / scale, (y + tall) / scale)
-            x0, y0, x1, y1 = (int(corner) for corner in corners)
-            found.append((x0, y0, min(x1, grey.width), min(y1, grey.height)))
-    return _apart(sorted(found, key=lambda face: face[0] - face[2]))
+    scale = side / max(grey.size)
+    small = grey.resize([max(1, round(length * scale)) for length in grey.size])
+    pixels = np.asarray(small.filter(ImageFilter.GaussianBlur(blur)) if blur else small)
+    smallest = max(20, int(SMALLEST * min(small.size)))
+    faces = _cascade().detectMultiScale(
+        cv2.equalizeHist(pixels), scaleFactor=1.08, minNeighbors=3, minSize=(smallest, smallest)
+    )
+    found = []
+    for x, y, wide, tall in faces:
+        x0, y0, x1, y1 = (int(corner / scale) for corner in (x, y, x + wide, y + tall))
+        found.append((x0, y0, min(x1, grey.width), min(y1, grey.height)))
+    return found
 
 
 @cache

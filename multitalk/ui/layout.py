@@ -180,7 +180,7 @@ def _build_more(layout: Layout) -> None:
         form["seed"] = gr.Number(
             42, label="Seed", precision=0, info="The same seed gives the same video.", elem_id="seed"
         )
-        layout.more["dice"] = gr.Button("🎲 Another seed", size="sm", elem_id="dice")
+        layout.more["dice"] = gr.Button("Another seed", size="sm", elem_id="dice")
     with gr.Row():
         form["steps"] = gr.Number(None, label="Steps", precision=0, info="More take longer.")
         form["shift"] = gr.Number(None, label="Shift", info="Of the time steps.")

@@ -1,0 +1,69 @@
+"""One app and one browser for all tests of the page; every test has browser contexts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from multitalk.weights.manifest import MANIFEST
+from multitalk.weights.store import EMBEDDED_FOLDER
+from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, App
+from tests.ui.steps import wait_ready
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded weights; a checkout without them has random ones."""
+    if (EMBEDDED_FOLDER / MANIFEST).is_file():
+        return EMBEDDED_FOLDER
+    from multitalk.weights.bake import bake
+    from tests.small_checkpoint import make_small_checkpoint
+
+    folder = tmp_path_factory.mktemp("weights")
+    bake(make_small_checkpoint(folder / "raw"), folder / "baked", precision="float32", default_preset="demo")
+    return folder / "baked"
+
+
+@pytest.fixture(scope="session")
+def app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app with its models loaded."""
+    app = App(tmp_path_factory.mktemp("app"), MULTITALK_WEIGHTS=str(weights))
+    try:
+        yield app.wait_open().wait_loaded()
+    finally:
+        app.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, app: App) -> Iterator[Open]:
+    """Opens the page in a browser of its own; at the end, nothing may stand in any console."""
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def open_one(url: str | None = None, **options: object) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options})  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url or app.url)
+        wait_ready(page)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert problems == [], app.log.read_text()[-3000:]

@@ -1,0 +1,92 @@
+"""Makes the README's pictures with the real page: ``python -m tests.ui.pictures``.
+
+``docs/images/page.png`` is the page with a finished video, ``docs/images/talking.webp`` a few seconds of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import av
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, ROOT, App
+from tests.ui.steps import example, wait_phase, wait_ready
+
+SECONDS = 3.0
+ANIMATION_SIDE = 320
+EVERY = 2  # 12.5 pictures a second
+
+
+def main() -> None:
+    """Run the example of two people, or the one that is named, and keep what is seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--example", default="Two in turns")
+    parser.add_argument("--seconds", type=float, default=0.0, help="of the video; 0: the whole sound")
+    parser.add_argument("--weights", help="a baked weights folder")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    options = parser.parse_args()
+    options.images.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        app = App(Path(name), **({"MULTITALK_WEIGHTS": options.weights} if options.weights else {}))
+        try:
+            app.wait_open().wait_loaded()
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 1120})
+            page.goto(app.url)
+            wait_ready(page)
+            example(page, options.example)
+            if options.seconds:
+                page.locator("#more > button").click()
+                page.locator("input[aria-label='Longest video in seconds']").fill(str(options.seconds))
+                page.locator("input[aria-label='Longest video in seconds']").blur()
+                page.locator("#more > button").click()
+            page.locator("#make").click()
+            page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
+            if wait_phase(page, "done", "failed", seconds=900) != "done":
+                raise SystemExit(page.inner_text(".job"))
+            page.evaluate("""async () => {
+              scrollTo(0, 0);
+              const player = document.querySelector('.job-player');
+              player.pause();
+              player.currentTime = 0.6;
+              await new Promise((resolve) => { player.onseeked = resolve; });
+            }""")
+            page.wait_for_timeout(800)
+            page.screenshot(path=options.images / "page.png")
+            animate(
+                app.outputs / str(page.get_attribute(".job", "data-result")), options.images / "talking.webp"
+            )
+            browser.close()
+        finally:
+            app.stop()
+    shrink(options.images / "page.png")
+
+
+def animate(video: Path, target: Path) -> None:
+    """A few seconds of a video as a picture that moves."""
+    pictures = []
+    with av.open(str(video)) as file:
+        for number, frame in enumerate(file.decode(video=0)):
+            if number / 25 >= SECONDS:
+                break
+            if number % EVERY == 0:
+                picture = frame.to_image()
+                picture.thumbnail((ANIMATION_SIDE, ANIMATION_SIDE))
+                pictures.append(picture)
+    pictures[0].save(
+        target, save_all=True, append_images=pictures[1:], duration=40 * EVERY, loop=0, quality=70, method=6
+    )
+
+
+def shrink(path: Path) -> None:
+    """A screenshot with a palette: a third of the bytes."""
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What people do on the page, as functions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+from playwright.sync_api import Page
+
+from tests.ui.app import EXAMPLES
+
+FAST = {"Steps": "2", "Frames per clip": "21", "Frames that clips share": "5"}
+
+
+def be_quick(page: Page, **more: str) -> None:
+    """Settings that make a video in seconds: 64x64 pixels, two steps, clips of 21 frames."""
+    page.locator("#size input").click()
+    page.get_by_role("option", name="My own height and width").click()
+    page.locator("#own-height input").fill("64")
+    page.locator("#own-width input").fill("64")
+    page.locator("#more > button").click()
+    for label, value in (FAST | more).items():
+        field = page.locator(f"input[aria-label='{label}']")
+        field.fill(value)
+        field.blur()
+
+
+def bring(page: Page, picture: str, *sounds: str) -> None:
+    """Upload a picture, and a sound for each person."""
+    page.locator("#picture input[type=file]").set_input_files(EXAMPLES / picture)
+    for number, sound in enumerate(sounds, 1):
+        bring_sound(page, number, sound)
+
+
+def bring_sound(page: Page, number: int, sound: str) -> None:
+    """Upload a person's sound as people do: by a click on the field."""
+    if number == 2:
+        page.get_by_role("tab", name="Person 2").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator(f"#person{number}-sound").get_by_text("Click to Upload").click()
+    chooser.value.set_files(EXAMPLES / sound)
+    page.locator(f"#person{number}-sound").get_by_label("Play").first.wait_for()
+
+
+def choose(page: Page, name: str) -> None:
+    """Choose in a segmented control."""
+    page.locator(".segments label:visible", has_text=name).click()
+
+
+def example(page: Page, name: str) -> None:
+    page.locator(f".example[data-name='{name}']").click()
+    page.wait_for_selector("#picture img[src*='file='], .people-picture[src]")
+
+
+def wait_ready(page: Page) -> None:
+    """The page is there, and offers what the loaded models have."""
+    page.wait_for_selector("#make")
+    page.wait_for_selector(".status:not([data-state=loading])")
+    page.locator("#preset").get_by_text("Demo").first.wait_for()
+
+
+def wait_phase(page: Page, *phases: str, seconds: float = 120) -> str:
+    wanted = ",".join(f".job[data-phase={phase}]" for phase in phases)
+    page.wait_for_selector(wanted, timeout=seconds * 1000)
+    return str(page.get_attribute(".job", "data-phase"))
+
+
+def make(page: Page) -> str:
+    """Press the button and wait for the video; returns its file's name."""
+    page.locator("#make").click()
+    page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
+    assert wait_phase(page, "done", "failed") == "done", page.inner_text(".job")
+    return str(page.get_attribute(".job", "data-result"))
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a video's file tells: frames, whether it sounds, its settings."""
+    with av.open(str(path)) as file:
+        settings = json.loads(file.metadata["comment"])
+        sounds = bool(file.streams.audio)
+        frames = sum(1 for _ in file.decode(video=0))
+    return {"frames": frames, "sounds": sounds, "settings": settings}
+
+
+def error_at(page: Page, place: str) -> str:
+    return page.locator(f"#error-{place} [role=alert]").inner_text()

@@ -1,0 +1,140 @@
+"""Whose files are whose, what the server gives away, and the login."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.ui.app import EXAMPLES, App
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app with a login, without models."""
+    folder = tmp_path_factory.mktemp("guarded")
+    app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret")
+    try:
+        yield app.wait_open()
+    finally:
+        app.stop()
+
+
+def upload(client: httpx.Client) -> str:
+    with (EXAMPLES / "one_person.png").open("rb") as file:
+        return client.post("/gradio_api/upload", files={"files": ("me.png", file)}).json()[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "%2Fetc%2Fpasswd",
+        "../../../../etc/passwd",
+        "..%2F..%2F..%2Fetc%2Fpasswd",
+        "/proc/self/environ",
+        "app.py",
+        str(EXAMPLES / "one_person.png"),
+        "http://127.0.0.1:1/",
+        "https://example.com/a.png",
+        "file:///etc/passwd",
+    ],
+)
+@pytest.mark.parametrize("door", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
+def test_the_servers_files_are_refused(app, door, path):
+    answer = httpx.get(f"{app.url}{door}{path}")
+    assert answer.status_code in (403, 404)
+    assert "root:" not in answer.text
+
+
+def test_only_the_browser_that_brought_a_file_gets_it(app):
+    with httpx.Client(base_url=app.url) as first, httpx.Client(base_url=app.url) as second:
+        first.get("/")
+        second.get("/")
+        path = upload(first)
+        assert first.get(f"/gradio_api/file={path}").status_code == 200
+        refused = [f"/gradio_api/file={path}", f"/gradio_api/file={path}/", f"/gradio_api/file=/tmp/..{path}"]
+        folder, name = path.rsplit("/", 1)
+        refused.append(f"/gradio_api/file={folder}/x/../{name}")
+        assert [second.get(url).status_code for url in refused] == [403] * 4
+        assert httpx.get(f"{app.url}/gradio_api/file={path}").status_code == 403, "nor one without a cookie"
+        upload(second)  # the same content of one's own is one's own
+        assert second.get(f"/gradio_api/file={path}").status_code == 200
+
+
+def test_another_browsers_upload_cannot_be_used_either(app):
+    with httpx.Client(base_url=app.url) as first, httpx.Client(base_url=app.url) as second:
+        path = upload(first)
+        assert second.get("/config").status_code == 200
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        answers = {}
+        for client in (first, second):
+            call = client.post("/gradio_api/call/detect_people", json={"data": [file]}).json()["event_id"]
+            answers[client] = client.get(f"/gradio_api/call/detect_people/{call}", timeout=30).text
+        assert '"faces"' in answers[first]
+        assert "event: error" in answers[second]
+        assert '"faces"' not in answers[second]
+
+
+@pytest.mark.parametrize(
+    "name", ["..%2Flog.txt", "../log.txt", ".runs.json", ".posters", "x.mp4", "%00.mp4", "a/b.mp4"]
+)
+def test_results_are_served_by_name_alone(app, name):
+    assert httpx.get(f"{app.url}/multitalk/results/{name}").status_code == 404
+    assert httpx.get(f"{app.url}/multitalk/posters/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "runs"]
+)
+def test_doors_that_the_page_does_not_need_are_closed(app, path):
+    assert httpx.get(f"{app.url}/gradio_api/{path}").status_code == 404
+
+
+def test_with_a_login_everything_without_it_is_refused(guarded):
+    paths = [
+        *("/config", "/multitalk/status", "/multitalk/jobs/x", "/multitalk/results/x.mp4"),
+        *(f"/gradio_api/{name}" for name in ("info", "file=/etc/passwd", "queue/status", "app_id")),
+        *(f"/gradio_api/{name}" for name in ("heartbeat/x", "openapi.json", "stream/a/b/1/playlist.m3u8")),
+    ]
+    assert {path: httpx.get(guarded.url + path).status_code for path in paths} == dict.fromkeys(paths, 401)
+    posts = [
+        "/multitalk/jobs/x/cancel",
+        *(f"/gradio_api/{name}" for name in ("upload", "run/predict", "queue/join", "call/generate")),
+        *(f"/gradio_api/{name}" for name in ("component_server", "cancel", "reset")),
+    ]
+    assert {path: httpx.post(guarded.url + path).status_code for path in posts} == dict.fromkeys(posts, 401)
+    forged = {"Cookie": "access-token-x=y; access-token-unsecure-x=y"}
+    assert httpx.get(f"{guarded.url}/multitalk/status", headers=forged).status_code == 401
+
+
+def test_the_login_lets_people_in(guarded):
+    with httpx.Client(base_url=guarded.url) as client:
+        wrong = client.post("/login", data={"username": "anna", "password": "guess"})
+        assert wrong.status_code == 400
+        assert client.get("/multitalk/status").status_code == 401
+        assert client.post("/login", data={"username": "anna", "password": "s3cret"}).status_code == 200
+        assert client.get("/multitalk/status").status_code == 200
+        assert client.get("/config").status_code == 200
+
+
+def test_the_login_page_shows(guarded, browser):
+    page = browser.new_page()
+    page.goto(guarded.url)
+    page.get_by_label("username").fill("anna")
+    page.get_by_label("password").fill("s3cret")
+    page.get_by_role("button", name="Login").click()
+    page.wait_for_selector("#make")
+    page.close()
+
+
+def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
+    app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path), GRADIO_SERVER_NAME="127.0.0.2").wait_listening(
+        "127.0.0.2"
+    )
+    app.stop()
+    assert "without a login" in app.log.read_text()

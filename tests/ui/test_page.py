@@ -1,0 +1,160 @@
+"""The page before anything is made: what it shows, refuses and says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.ui.app import App
+from tests.ui.proxy import Proxy
+from tests.ui.steps import choose, error_at, example
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_first_paint_comes_early_and_the_page_works_while_models_load(browser, weights, tmp_path):
+    app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open()
+    try:
+        page = browser.new_page()
+        page.goto(app.url)
+        page.wait_for_selector("#make")
+        assert "still loading" in page.inner_text(".status")
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        assert paint < 3000
+        example(page, "Words to say")
+        page.locator("#make").click()
+        page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
+        page.locator(".job-cancel").click()
+        page.get_by_text("Nothing was finished yet").wait_for()
+        page.close()
+    finally:
+        app.stop()
+
+
+def test_importing_the_page_brings_no_models_libraries():
+    code = (
+        "import sys, multitalk.ui.page, multitalk.ui.routes; "
+        "print([m for m in ('torch', 'diffusers', 'transformers', 'cv2') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_errors_are_said_beside_their_field(browser, app, tmp_path):
+    page = browser.new_page()
+    page.goto(app.url)
+    page.wait_for_selector(".status[data-state=ready]")
+    page.locator("#make").click()
+    assert "Add a picture first" in error_at(page, "picture")
+    page.locator("#picture input[type=file]").set_input_files(_broken(tmp_path, "face.png"))
+    page.get_by_text("can't be read as a picture").wait_for()
+    assert "face.png" in error_at(page, "picture")
+    assert "/" not in error_at(page, "picture"), "nothing of the server's folders"
+    page.locator("#person1-sound input[type=file]").set_input_files(_broken(tmp_path, "voice.wav"))
+    page.get_by_text("can't be read as sound").wait_for()
+    assert "voice.wav" in error_at(page, "person1")
+    page.close()
+
+
+def test_an_error_of_a_setting_or_of_words(open_page):
+    page = open_page()
+    example(page, "Words to say")
+    page.locator("#person1-text textarea").fill("...")
+    page.locator("#make").click()
+    assert "words" in error_at(page, "person1")
+    page.locator("#person1-text textarea").fill("Hello")
+    page.locator("#more > button").click()
+    page.locator("input[aria-label='Frames per clip']").fill("80")
+    page.locator("#make").click()
+    page.get_by_text("frames_per_clip is 80").wait_for()
+    assert page.locator("#error-person1 [role=alert]").count() == 0, "what was put right is no longer said"
+
+
+def test_what_does_not_apply_is_not_shown(open_page):
+    page = open_page()
+    hidden = ["#person1-text", "#script", "#hear", "#boxes", "#own-height", "#person1-voice"]
+    assert [name for name in hidden if page.locator(name).is_visible()] == []
+    choose(page, "Words to say")
+    page.locator("#person1-text").wait_for()
+    assert page.locator("#person1-sound").is_hidden()
+    choose(page, "A dialogue")
+    page.locator("#script").wait_for()
+    assert page.locator("#person1-text").is_hidden()
+    assert page.locator("#person1-voice").is_visible()
+
+
+def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
+    page = open_page()
+    example(page, "Words to say")
+    time = re.compile(r"Demo · (about|perhaps) \d+ (s|min)")
+    page.locator("#preset").get_by_text(time).wait_for()
+    page.locator("#more > button").click()
+    assert page.locator("input[aria-label='Steps']").input_value() == "6"
+    before = page.locator("#seed input").input_value()
+    page.locator("#dice").click()
+    page.wait_for_function(f"document.querySelector('#seed input').value !== '{before}'")
+
+
+def test_boxes_by_keyboard_and_drawn_anew(open_page):
+    page = open_page()
+    example(page, "A dialogue")
+    box = page.locator(".person-box[data-person=person1]")
+    box.wait_for()
+    page.locator(".people-picture").wait_for()
+    before = box.bounding_box()
+    box.press("Shift+ArrowLeft")
+    smaller = box.bounding_box()
+    assert smaller["width"] < before["width"]
+    page.get_by_role("button", name="Swap the two").click()
+    assert box.bounding_box()["x"] > before["x"] + 50
+    assert page.get_by_text("Person 1 · right").count() == 1, "the names tell who is where"
+
+
+def test_every_field_has_a_name(open_page):
+    page = open_page()
+    choose(page, "Words to say")
+    page.locator("#more > button").click()
+    nameless = page.evaluate(
+        """() => {
+          const named = (node) => node.ariaLabel || node.title || node.textContent.trim()
+            || node.getAttribute('aria-labelledby') || (node.labels && node.labels[0]?.textContent.trim());
+          return [...document.querySelectorAll('input, textarea, button, [role=progressbar]')]
+            .filter((node) => node.checkVisibility() && node.type !== 'file' && !named(node))
+            .map((node) => node.outerHTML.slice(0, 160));
+        }"""
+    )
+    assert nameless == []
+
+
+def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
+    """As hosters do: the address is another one, https ends before the app, a path is in front."""
+    app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path / "none"), GRADIO_ROOT_PATH="/talk").wait_open()
+    proxy = Proxy(app.port, "/talk")
+    try:
+        problems: list[str] = []
+        page = browser.new_page()
+        page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        page.goto(f"{proxy.url}/talk/")
+        page.wait_for_selector(".status[data-state=failed]")
+        assert "No video can be made" in page.inner_text(".status")
+        page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
+        page.locator("#picture img").first.wait_for()
+        assert page.evaluate("document.querySelector('#picture img').naturalWidth") > 0
+        assert problems == []
+        page.close()
+        headers = {"Host": "abc-7860.proxy.runpod.net", "X-Forwarded-Proto": "https"}
+        config = httpx.get(f"{app.url}/config", headers=headers).json()
+        assert "http://" not in str(config.get("root"))
+    finally:
+        proxy.stop()
+        app.stop()
+
+
+def _broken(folder, name):
+    path = folder / name
+    path.write_bytes(b"this is only text " * 40)
+    return path
