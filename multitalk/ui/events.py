@@ -72,9 +72,15 @@ class Events:
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
         picture = [form["picture"], form["boxes"], errors["picture"], more["size"]]
-        form["picture"].change(self.take_picture, [form["picture"], form["mode"]], picture, **QUIET)
+        taken = gr.on(
+            [form["picture"].change, form["mode"].change],
+            self.take_picture,
+            [form["picture"], form["mode"]],
+            picture,
+            **QUIET,
+        )
+        taken.then(*self._refresh(), **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
-        form["mode"].change(self.take_picture, [form["picture"], form["mode"]], picture, **QUIET)
         gr.on(
             [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
             self.show_voices,
@@ -85,7 +91,14 @@ class Events:
         for person in fields.PEOPLE:
             sound, track = form[f"{person}_sound"], more[f"{person}_track"]
             outputs = [more[f"{person}_seconds"], errors[person]]
-            sound.change(getattr(self, f"take_sound_of_{person}"), sound, outputs, **QUIET)
+            heard = gr.on(
+                [sound.change, sound.upload, sound.stop_recording],
+                getattr(self, f"take_sound_of_{person}"),
+                sound,
+                outputs,
+                **QUIET,
+            )
+            heard.then(*self._refresh(), **QUIET)
             track.upload(self.take_track, track, [sound, errors[person]], **QUIET)
         if "examples" in more:
             targets = [form[name] for name in EXAMPLE_FIELDS]
@@ -110,11 +123,10 @@ class Events:
             [form["preset"], *values, *(form[name] for name in SPEECH_CHOICES)],
             **QUIET,
         ).then(*self._refresh(), **QUIET)
-        changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
+        changing = ["script", "size", "height", "width", "preset", "steps", "text_guidance"]
         changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
         changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]
         triggers = [form[name].change for name in changing]
-        triggers += [more[f"{person}_seconds"].change for person in fields.PEOPLE] + [more["size"].change]
         gr.on(triggers, *self._refresh(), trigger_mode="always_last", **QUIET)
 
     def _refresh(self) -> tuple[Any, list[Any], list[Any]]:

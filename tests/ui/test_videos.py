@@ -1,0 +1,217 @@
+"""The whole way from a picture and a voice to a video, as people go it in a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ui.app import ARTIFACTS
+from tests.ui.steps import be_quick, bring, bring_sound, choose, example, facts, make, wait_phase, wait_ready
+
+pytestmark = pytest.mark.slow
+SHORT = {"Longest video in seconds": "1.5"}
+
+
+def test_one_person(open_page, app):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SHORT, Steps="4")
+    page.locator("#make").click()
+    page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
+    partial = page.evaluate(
+        """async () => {
+          const player = document.querySelector('.job-player');
+          while (player.readyState < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+          return {seconds: player.duration, height: player.videoHeight, source: player.src,
+                  phase: document.querySelector('.job').dataset.phase};
+        }"""
+    )
+    assert partial["seconds"] == pytest.approx(21 / 25, abs=0.1), "the first clip plays on its own"
+    assert partial["height"] == 64
+    assert (partial["phase"], "/clips/" in partial["source"]) == ("running", True), "before the video is done"
+    assert wait_phase(page, "done", "failed") == "done"
+    name = page.get_attribute(".job", "data-result")
+    told = facts(app.outputs / name)
+    assert told["frames"] == 38
+    assert told["sounds"]
+    assert {"seed": 42, "steps": 4, "people": 1, "size": [64, 64]}.items() <= told["settings"].items()
+    assert name.startswith("one-person-seed42"), "the file is called after what it was made of"
+    with page.expect_download() as download:
+        page.locator(".job-download").click()
+    assert download.value.suggested_filename == name
+    assert page.locator(f".card[data-name='{name}']").count() == 1
+    page.wait_for_function("document.querySelector('.job-player').duration > 1.4")
+
+
+def test_progress_is_seen_and_moves(open_page):
+    page = open_page()
+    example(page, "Words to say")
+    be_quick(page, **SHORT, Steps="40")
+    page.evaluate(
+        """() => { window.seen = []; const bar = document.querySelector('.job-bar');
+        new MutationObserver(() => window.seen.push([Number(bar.getAttribute('aria-valuenow')),
+          document.querySelector('.job-stage').textContent, document.querySelector('.job-detail').textContent,
+          document.querySelector('.job-left').textContent])).observe(bar, {attributes: true}); }"""
+    )
+    make(page)
+    seen = page.evaluate("window.seen")
+    percents = [percent for percent, *_ in seen]
+    assert percents == sorted(percents)
+    assert len(set(percents)) > 4
+    assert any("clip 1 of 3, step" in detail for _, _, detail, _ in seen)
+    assert any("left" in left for *_, left in seen)
+    assert "Drawing the movement" in {stage for _, stage, _, _ in seen}
+
+
+def test_two_people_with_a_dragged_box(open_page, app):
+    page = open_page()
+    bring(page, "two_people.png", "left.wav")
+    choose(page, "Two, together")
+    page.wait_for_selector(".person-box[data-person=person1]")
+    bring_sound(page, 2, "right.wav")
+    page.get_by_text("Person 2 · right · right.wav").wait_for()
+    assert "Two faces found" in page.inner_text(".people-note")
+    be_quick(page, **SHORT)
+    box = page.locator(".person-box[data-person=person2]")
+    page.locator(".people-stage").scroll_into_view_if_needed()
+    stage, before = page.locator(".people-stage").bounding_box(), box.bounding_box()
+    corner = box.locator(".corner.se").bounding_box()
+    x, y = corner["x"] + corner["width"] / 2, corner["y"] + corner["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 60, y - 40, steps=4)
+    page.mouse.up()
+    after = box.bounding_box()
+    assert before["width"] - after["width"] == pytest.approx(60, abs=3)
+    assert before["height"] - after["height"] == pytest.approx(40, abs=3)
+    settings = facts(app.outputs / make(page))["settings"]
+    assert (settings["people"], settings["turns"]) == (2, "together")
+    assert settings["image_size"] == [576, 384]
+    scale = 576 / stage["width"]
+    shown = [after["x"] - stage["x"], after["x"] - stage["x"] + after["width"]]
+    x0, _, x1, _ = settings["boxes"]["person2"]
+    assert [x0, x1] == pytest.approx([side * scale for side in shown], abs=3), "the request has that box"
+    assert x0 >= settings["boxes"]["person1"][2] - 1
+
+
+def test_text_is_heard_before_and_in_the_video(open_page, app):
+    page = open_page()
+    page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
+    choose(page, "Words to say")
+    page.locator("#person1-text textarea").fill("Good morning, everybody.")
+    page.locator("#hear").click()
+    page.locator("#heard").get_by_label("Play").first.wait_for()
+    be_quick(page)
+    name = make(page)
+    settings = facts(app.outputs / name)["settings"]
+    assert settings["speech"]["text"] == "Good morning, everybody."
+    assert name.startswith("good-morning-everybody-seed")
+    assert "Good morning, everybody." in page.inner_text(".job-title")
+
+
+def test_a_dialogue_is_a_script(open_page, app):
+    page = open_page()
+    example(page, "A dialogue")
+    page.wait_for_selector(".person-box[data-person=person2]")
+    assert page.locator("#person1-sound").is_hidden(), "a dialogue has words only"
+    assert page.locator("#script textarea").input_value().startswith("(s1)")
+    be_quick(page, **SHORT)
+    settings = facts(app.outputs / make(page))["settings"]
+    assert settings["people"] == 2
+    assert "(s2)" in settings["speech"]["text"]
+
+
+def test_the_example_of_two_in_turns_runs(open_page, app):
+    page = open_page()
+    example(page, "Two in turns")
+    page.get_by_text("Person 2 · right · right.wav").wait_for()
+    be_quick(page, **SHORT)
+    assert facts(app.outputs / make(page))["settings"]["turns"] == "in_order"
+
+
+def test_cancel_keeps_what_is_done(open_page, app):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, Steps="6")
+    page.locator("#make").click()
+    page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
+    page.locator(".job-cancel").click()
+    assert wait_phase(page, "done", "empty", "failed") == "done"
+    assert "Stopped early" in page.inner_text(".job-note")
+    frames = facts(app.outputs / page.get_attribute(".job", "data-result"))["frames"]
+    assert frames < 5 * 25
+    assert (frames - 21) % 16 == 0, "whole clips"
+
+
+def test_reload_during_a_run(open_page):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SHORT, Steps="40")
+    page.locator("#make").click()
+    page.wait_for_selector(".job[data-phase=running]")
+    page.reload()
+    page.wait_for_selector(".job[data-phase=running]")
+    assert wait_phase(page, "done", "failed") == "done"
+    page.reload()
+    page.wait_for_selector(".job[data-phase=done]")
+    assert page.locator(".job-download").is_visible(), "the result waits for who comes back"
+
+
+def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
+    first, second = open_page(), open_page()
+    for page, name in ((first, "one_person"), (second, "two_people")):
+        bring(page, f"{name}.png", "one_person.wav")
+        be_quick(page, **SHORT, Steps="20")
+    first.locator("#make").click()
+    first.wait_for_selector(".job[data-phase=running]")
+    second.locator("#make").click()
+    second.get_by_text("one video is before yours").wait_for()
+    urls: list[str] = []
+    first.on("request", lambda request: urls.append(request.url))
+    names = {
+        wait_phase(page, "done") and page.get_attribute(".job", "data-result") for page in (first, second)
+    }
+    assert len(names) == 2
+    job = next(url for url in urls if "/multitalk/jobs/" in url).split("/clips")[0]
+    assert second.context.request.get(job).status == 404, "another browser's job is not there for this one"
+    assert first.context.request.get(job).status == 200
+
+
+def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
+    page = open_page()
+    example(page, "Words to say")
+    be_quick(page, **{"Shift": "4.5"})
+    name = make(page)
+    page.reload()
+    wait_ready(page)
+    page.locator("#more > button").click()
+    page.evaluate(
+        """async (name) => {
+          const blob = await (await fetch('multitalk/results/' + name)).blob();
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([blob], name, {type: 'video/mp4'}));
+          document.querySelector('h1').dispatchEvent(
+            new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}));
+        }""",
+        name,
+    )
+    page.get_by_text("The settings are back").wait_for()
+    assert page.locator("input[aria-label='Shift']").input_value() == "4.5"
+    assert page.locator("input[aria-label='Steps']").input_value() == "2"
+    assert page.locator("#own-height input").input_value() == "64"
+    assert page.locator("#person1-text textarea").input_value() == "Hello! I was only a drawing."
+
+
+def test_pictures_of_the_page_in_dark_and_on_a_phone(open_page):
+    ARTIFACTS.mkdir(exist_ok=True)
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    for name, options in {"light": {}, "dark": {"color_scheme": "dark"}, "phone": phone}.items():
+        page = open_page(**options)
+        example(page, "Two in turns")
+        page.wait_for_selector(".person-box[data-person=person2]")
+        page.wait_for_function("document.querySelector('.people-picture').complete")
+        page.screenshot(path=ARTIFACTS / f"page-{name}.png", full_page=True)
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], f"{name}: nothing sticks out to the side"
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")
+        background = [int(value) for value in colour]
+        assert (sum(background[:3]) < 200) == (name == "dark")
