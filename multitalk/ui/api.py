@@ -211,6 +211,4 @@ def _request(image: str | None, sounds: dict[str, str], given: dict[str, Any]) -
 
 
 def _readable(error: MultiTalkError, paths: list[str | None]) -> str:
-    if not isinstance(error, InvalidInput):
-        return str(error)
     return str(fields.readable(error, {str(number): path for number, path in enumerate(paths)}))

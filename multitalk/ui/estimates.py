@@ -27,6 +27,7 @@ EFFICIENCY = 0.5
 VAE_WORK = 0.01
 KEPT_RUNS = 60
 USED_RUNS = 8
+COMPARABLE = 8.0  # times
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Estimator:
         """Seconds for some work, and how many past runs they are told from; None before `measure`."""
         if not self._speed:
             return None
-        runs = self._own_runs()
+        runs = self._like(work)
         sampling = _correction(runs, "sampling", self._speed) * work.sampling / self._speed
         coding = _correction(runs, "coding", self._speed) * work.coding / self._speed
         other = statistics.median([run["other_seconds"] for run in runs]) if runs else 0.0
@@ -129,8 +130,11 @@ class Estimator:
             except OSError as error:  # a video isn't lost because its time is
                 logger.warning("the time of a run can't be remembered: %s", error)
 
-    def _own_runs(self) -> list[dict[str, Any]]:
-        return [run for run in self._runs if run["machine"] == self._machine][-USED_RUNS:]
+    def _like(self, work: Work) -> list[dict[str, Any]]:
+        """The latest runs here that tell something: a much smaller one is all overhead."""
+        least = work.sampling / COMPARABLE
+        here = [run for run in self._runs if run["machine"] == self._machine and run["sampling"] >= least]
+        return here[-USED_RUNS:]
 
 
 def describe_seconds(seconds: float) -> str:

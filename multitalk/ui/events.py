@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from .layout import ERRORS, Layout
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .settings import preset_values
+from .voices import VOICE_PARTS, voice_names, voice_parts
 
 EDITOR_SIDE = 960
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -142,7 +144,7 @@ class Events:
     def _say_errors(self, error: MultiTalkError | None, form: dict[str, Any]) -> list[str]:
         """Every place's content: the error in its own, nothing in the others."""
         place = fields.place_of(error, form) if isinstance(error, InvalidInput) else "settings"
-        shown = None if error is None else str(fields.readable(_as_input(error), form))
+        shown = None if error is None else str(fields.readable(error, form))
         return [parts.say_error(shown if name == place else None) for name in ERRORS]
 
     def start(self, request: gr.Request, *values: Any) -> list[Any]:
@@ -287,8 +289,6 @@ class Events:
         """Use the settings of a video that was dropped on the page."""
         try:
             self.backend.own([path], request)
-            from pathlib import Path
-
             settings: dict[str, Any] | None = read_result(Path(path)).settings
         except InvalidInput:
             settings = None
@@ -300,45 +300,4 @@ class Events:
         return [{"job": job.id} if job is not None else {}, self.show_gallery()]
 
 
-VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "speech_row", "hear")
-VOICE_PARTS += tuple(f"person{n}_{part}" for n in (1, 2) for part in ("sound_group", "words", "voice_row"))
 SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")
-
-
-def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, Any]]:
-    """Which parts of the voices' section are shown, in the order of ``VOICE_PARTS``."""
-    script = mode == options.SCRIPT
-    words = {1: source1 == options.TEXT, 2: source2 == options.TEXT and mode != options.ONE}
-    any_words = script or any(words.values())
-    shown = {
-        "script_group": script,
-        "person2_tab": mode != options.ONE,
-        "speech_row": any_words,
-        "hear": any_words,
-    }
-    for n in (1, 2):
-        shown[f"person{n}_sound_group"] = not script and not words[n]
-        shown[f"person{n}_words"] = not script and words[n]
-        shown[f"person{n}_voice_row"] = script or words[n]
-    return {
-        name: {"visible": shown[name] or ("hidden" if name != "person2_tab" else False)}
-        for name in VOICE_PARTS
-    }
-
-
-def voice_names(form: dict[str, Any]) -> dict[str, str]:
-    """What each person speaks with, for the boxes."""
-    from pathlib import Path
-
-    who = fields.speakers(form)
-    names = {}
-    for person in fields.PEOPLE:
-        if person in who:
-            names[person] = form[f"{person}_voice"] or "spoken words"
-        elif form[f"{person}_sound"]:
-            names[person] = Path(form[f"{person}_sound"]).name
-    return names
-
-
-def _as_input(error: MultiTalkError) -> InvalidInput:
-    return error if isinstance(error, InvalidInput) else InvalidInput(str(error))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
 from ..request import DEFAULT_PROMPT, GenerationRequest, Speech, describe_error
 from ..speech import SpokenScript
@@ -158,7 +158,7 @@ def title_of(form: Form) -> str:
     return " and ".join(Path(form[f"{person}_sound"]).stem for person in people_of(form))
 
 
-def readable(error: InvalidInput, form: Form) -> InvalidInput:
+def readable(error: MultiTalkError, form: Form) -> InvalidInput:
     """An error without the server's paths: a file is called by its own name."""
     message = str(error)
     for value in form.values():
@@ -167,7 +167,7 @@ def readable(error: InvalidInput, form: Form) -> InvalidInput:
     message = re.sub(r"(?<![\w/])/(?:[\w.-]+/)+", "", message)
     message = re.sub(r"^image \(([^)]*)\)", r"The picture \1", message)
     message = re.sub(r"^audio\.person([12]) \(([^)]*)\)", r"The sound of person \1, \2,", message)
-    return InvalidInput(message, error.field)
+    return InvalidInput(message, error.field if isinstance(error, InvalidInput) else None)
 
 
 def place_of(error: InvalidInput, form: Form) -> str:
