@@ -142,7 +142,12 @@ def _need(name: str) -> dict:
 
 def shard_path(index: int) -> Path:
     """Where a shard lies."""
-    return progress.WORK / "clips" / f"{index:04d}-{ORDER[index % len(ORDER)]}.pt"
+    return progress.WORK / "clips" / f"{index:04d}-{shard_kind(index).name}.pt"
+
+
+def shard_kind(index: int) -> Kind:
+    """What lies in a shard."""
+    return KINDS[ORDER[index % len(ORDER)]]
 
 
 def make_shards(first: int, count: int, step: int) -> None:
@@ -153,7 +158,7 @@ def make_shards(first: int, count: int, step: int) -> None:
         path = shard_path(index)
         if path.exists():
             continue
-        kind = KINDS[ORDER[index % len(ORDER)]]
+        kind = shard_kind(index)
         clips = [maker.make(kind, index * SHARD + number) for number in range(SHARD)]
         stacked = {name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}
         torch.save(stacked, path.with_suffix(".tmp"))

@@ -45,8 +45,10 @@ TIME_SHIFT = 2.5
 MOUTH_WEIGHT, LATE_MOUTH_WEIGHT, LATE = 5.0, 1.5, 0.7
 MAP_WEIGHT = 0.05
 STEPS, LEARNING_RATE = 6500, 2e-3
-MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover the 21 of a whole clip
+CLIP_LATENTS = 21  # latent frames of a whole clip
+MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover a whole clip
 BATCH = {"one": 4, "two": 3, "one_later": 2, "two_later": 2}
+SHARES = {"one": 0.46, "two": 0.38, "one_later": 0.09, "two_later": 0.07}
 
 
 class ShiftedRope(nn.Module):
@@ -114,6 +116,10 @@ class Lessons:
                 self.seen.add(path)
                 self.shards[path.stem.split("-")[1]].append(torch.load(path))
         return len(self.seen)
+
+    def has_silence(self, kind: str) -> bool:
+        """Whether there is a clip of that kind in which nobody speaks."""
+        return any(bool(shard["silent"].any()) for shard in self.shards[kind])
 
     def draw(self, random: np.random.Generator, kind: str, silent: bool | None) -> dict[str, torch.Tensor]:
         """A batch of a kind; with `silent`, of clips in which nobody speaks."""
@@ -188,10 +194,11 @@ class Trainer:
 
     def choose(self, random: np.random.Generator) -> tuple[Kind, bool]:
         """The kind of the next batch, and whether it is one without sound."""
-        names = ("one", "two", "one_later", "two_later")
-        shares = np.array([0.46, 0.38, 0.09, 0.07]) * [bool(self.lessons.shards[name]) for name in names]
+        names = list(SHARES)
+        shares = np.array(list(SHARES.values())) * [bool(self.lessons.shards[name]) for name in names]
         kind = KINDS[str(random.choice(names, p=shares / shares.sum()))]
-        return kind, kind.name in ("one", "two") and random.random() < 0.12
+        null_audio = kind.known == 1 and random.random() < 0.12
+        return kind, null_audio and self.lessons.has_silence(kind.name)
 
     def loss(self, random: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of one batch."""
@@ -217,9 +224,7 @@ class Trainer:
         elif swap:
             audio = audio.flip(1)
         self.rope.kept = known
-        self.rope.offset = (
-            int(random.integers(MAX_TIME_OFFSET + 1)) if known == 1 else int(random.integers(11))
-        )
+        self.rope.offset = int(random.integers(CLIP_LATENTS - clean.shape[2] + 1))
         self.maps = []
         context = self.contexts[int(random.integers(len(PROMPTS)))]
         # of PyTorch's attentions on a CPU the plain one has the fastest backward pass

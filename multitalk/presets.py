@@ -69,7 +69,7 @@ PRESETS: dict[str, Preset] = {
             steps=6,
             shift={"480p": 3.0, "720p": 3.0},
             text_guidance=1.0,
-            audio_guidance=2.0,
+            audio_guidance=1.0,
             size="160p",
         ),
     )

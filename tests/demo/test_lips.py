@@ -1,0 +1,53 @@
+"""Sound drives the right mouth: held-out faces and voices through the public pipeline and its defaults.
+
+``python -m demo_training.evaluate --trials`` does the same with many more of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demo_training.cases import make_case, run, score
+from demo_training.trials import continuation, movement_by_guidance, movement_by_voice
+
+SECONDS = 3.2
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("index", [0, 9, 17])
+def test_one_persons_mouth_follows_the_sound(index, demo):
+    case = make_case(index, "one", SECONDS)
+    [face] = score(case, run(demo, case))
+    assert face.r >= 0.75
+    assert face.amplitude >= 0.5
+
+
+@pytest.mark.parametrize("kind", ["turns", "both"])
+def test_two_people_follow_their_own_voices(kind, demo):
+    case = make_case(30, kind, SECONDS)
+    for face in score(case, run(demo, case)):
+        assert face.r >= 0.6
+        assert face.other < 0.2
+        assert face.amplitude >= 0.5
+
+
+def test_with_the_voices_swapped_the_other_mouth_moves(demo):
+    speaking, swapped = movement_by_voice(demo, make_case(31, "first", SECONDS))
+    assert speaking[1] < 0.15 * speaking[0]
+    assert swapped[0] < 0.15 * swapped[1]
+
+
+def test_guidance_moves_more_and_null_audio_does_not_move(demo):
+    null, one, two = movement_by_guidance(demo, make_case(32, "one", SECONDS)).values()
+    assert null < 0.15 * one
+    assert one < two
+
+
+def test_later_clips_are_as_good_as_the_first(demo):
+    result = continuation(demo, 33)
+    assert min(result.r) >= 0.5
+    assert np.all(np.abs(np.array(result.r[1:]) - result.r[0]) <= 0.1)
+    assert result.seam <= 1.5
+    assert result.colors <= 0.05

@@ -1,0 +1,50 @@
+"""The embedded weights' folder: what is in it, how large it is, and that it is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from demo_training.fast_vae import FastVAE
+from demo_training.trials import reconstruction
+from multitalk.media.picture import read_picture
+from multitalk.models.video_vae import decode_latents, encode_condition
+from multitalk.weights.store import EMBEDDED_FOLDER, find_weights
+from multitalk.weights.verify import verify
+from tests.demo.paths import EXAMPLES
+
+MEGABYTES = 1e6
+
+
+def test_they_are_what_is_used_where_there_are_no_others(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
+    assert find_weights(None) == EMBEDDED_FOLDER
+
+
+def test_they_are_whole_and_small():
+    assert not list(verify(EMBEDDED_FOLDER))
+    size = sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*") if path.is_file())
+    assert size < 40 * MEGABYTES
+
+
+def test_held_out_clips_come_back_from_the_autoencoder(demo):
+    whole, last = reconstruction(demo.components.vae, clips=3, frames=81)
+    assert whole >= 27
+    assert last >= whole - 1
+
+
+def test_the_training_arithmetic_is_the_autoencoders_own(demo):
+    """Decoding and encoding as trained, against the layers that the pipeline runs."""
+    vae = demo.components.vae
+    fast = FastVAE(vae)
+    picture = torch.from_numpy(np.asarray(read_picture(EXAMPLES / "one_person.png").resize((64, 64))).copy())
+    frames = (picture.permute(2, 0, 1).float() / 127.5 - 1)[:, None].repeat(1, 5, 1, 1)
+    mean, std = (torch.tensor(vae.config[f"latents_{name}"]).view(-1, 1, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        normalised = encode_condition(vae, frames, 17)
+        expected = fast.encode_condition(frames.transpose(0, 1)[None], 17)[0].transpose(0, 1)
+        decoded = torch.cat(list(decode_latents(vae, normalised)), dim=1)
+        expected_frames = fast.decode((normalised * std + mean).transpose(0, 1)[None])[0].transpose(0, 1)
+    torch.testing.assert_close(normalised * std + mean, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(decoded, expected_frames.clamp(-1, 1), rtol=1e-3, atol=1e-3)
