@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,18 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
     return sum(lengths) if form["mode"] == IN_TURNS else max(lengths)
 
 
-def length_of(path: str, field: str) -> float:
-    """Seconds of a sound file.
+@lru_cache(maxsize=64)
+def _read_length(path: str) -> float:
+    return read_sound(path).seconds
+
+
+def length_of(path: str | None) -> float | None:
+    """Seconds of a sound file; None without one.
 
     Raises:
         InvalidInput: It can't be read.
     """
-    return read_sound(path, field).seconds
+    return _read_length(path) if path else None
 
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Events:
             self.take_picture,
             [form["picture"], form["mode"]],
             picture,
+            trigger_mode="multiple",
             **QUIET,
         )
         taken.then(*self._refresh(), **QUIET)
@@ -92,19 +93,20 @@ class Events:
         )
         for person in fields.PEOPLE:
             sound, track = form[f"{person}_sound"], more[f"{person}_track"]
-            outputs = [more[f"{person}_seconds"], errors[person]]
             heard = gr.on(
                 [sound.change, sound.upload, sound.stop_recording],
                 getattr(self, f"take_sound_of_{person}"),
                 sound,
-                outputs,
+                errors[person],
+                trigger_mode="multiple",
                 **QUIET,
             )
             heard.then(*self._refresh(), **QUIET)
             track.upload(self.take_track, track, [sound, errors[person]], **QUIET)
         if "examples" in more:
             targets = [form[name] for name in EXAMPLE_FIELDS]
-            more["examples"].select(self.use_example, None, targets, **QUIET)
+            filled = more["examples"].select(self.use_example, None, targets, **QUIET)
+            filled.then(*self._refresh(), **QUIET)
         form["size"].change(
             lambda size: gr.update(visible=True if size == options.OWN_SIZE else "hidden"),
             form["size"],
@@ -125,7 +127,7 @@ class Events:
             [form["preset"], *values, *(form[name] for name in SPEECH_CHOICES)],
             **QUIET,
         ).then(*self._refresh(), **QUIET)
-        changing = ["script", "size", "height", "width", "preset", "steps", "text_guidance"]
+        changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
         changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
         changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]
         triggers = [form[name].change for name in changing]
@@ -133,8 +135,7 @@ class Events:
 
     def _refresh(self) -> tuple[Any, list[Any], list[Any]]:
         more, form = self.layout.more, self.layout.form
-        seconds = [more[f"{person}_seconds"] for person in fields.PEOPLE]
-        return self.refresh, [more["size"], *seconds, *self.inputs], [form["preset"], form["boxes"]]
+        return self.refresh, [more["size"], *self.inputs], [form["preset"], form["boxes"]]
 
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
         form = dict(zip(self.names, values, strict=True))
@@ -197,22 +198,22 @@ class Events:
         )
         return [gr.update(visible="hidden"), editor, "", picture.size]
 
-    def take_sound_of_person1(self, path: str | None, request: gr.Request) -> list[Any]:
+    def take_sound_of_person1(self, path: str | None, request: gr.Request) -> str:
         """Check person 1's sound."""
         return self._take_sound(path, "audio.person1", request)
 
-    def take_sound_of_person2(self, path: str | None, request: gr.Request) -> list[Any]:
+    def take_sound_of_person2(self, path: str | None, request: gr.Request) -> str:
         """Check person 2's sound."""
         return self._take_sound(path, "audio.person2", request)
 
-    def _take_sound(self, path: str | None, field: str, request: gr.Request) -> list[Any]:
-        if not path:
-            return [None, ""]
+    def _take_sound(self, path: str | None, field: str, request: gr.Request) -> str:
         try:
             self.backend.own([path], request)
-            return [length_of(path, field), ""]
+            if path:
+                read_sound(path, field)
         except InvalidInput as error:
-            return [None, parts.say_error(str(fields.readable(error, {"sound": path})))]
+            return parts.say_error(str(fields.readable(error, {"sound": path})))
+        return ""
 
     def take_track(self, path: str, request: gr.Request) -> list[Any]:
         """Use a video's sound track."""
@@ -260,13 +261,18 @@ class Events:
             languages,
         ]
 
-    def refresh(self, size: Any, seconds1: Any, seconds2: Any, *values: Any) -> list[Any]:
+    def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
         """The time each preset takes for what is filled in, and the voices' names at the boxes."""
         form = dict(zip(self.names, values, strict=True))
         presets = self.backend.worker.presets()
         choices: Any = gr.skip()
         if presets:
-            seconds = {"person1": seconds1, "person2": seconds2}
+            sounds = {person: form[f"{person}_sound"] for person in fields.PEOPLE}
+            try:
+                self.backend.own(list(sounds.values()), request)
+                seconds = {person: length_of(path) for person, path in sounds.items()}
+            except InvalidInput:  # said beside the sound
+                seconds = {}
             times = self.backend.times(form, tuple(size), seconds) if size else {}
             choices = gr.update(choices=options.preset_choices(presets, times))
         return [choices, gr.update(voices=voice_names(form))]

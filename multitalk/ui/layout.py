@@ -151,7 +151,6 @@ def _build_person(layout: Layout, person: str) -> None:
             elem_id=f"{person}-language",
         )
     layout.more |= {f"{person}_sound_group": sound, f"{person}_words": words, f"{person}_voice_row": voice}
-    layout.more[f"{person}_seconds"] = gr.State(None)
     layout.errors[person] = parts.error_place(person)
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multitalk.conditioning.describe import describe_job
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
+from multitalk.presets import PRESETS, settings_for
+from multitalk.request import GenerationRequest, Speech
 from multitalk.ui import fields
 from multitalk.ui.backend import parse_settings
 from multitalk.ui.estimates import Estimator, ModelSize, describe_seconds
@@ -193,3 +196,14 @@ def test_a_stopped_video_ends_its_sound_with_its_frames(tmp_path):
         writer.end_here()
     result = Gallery(tmp_path, 10**9).result("v.mp4")
     assert result.seconds == pytest.approx(1.0, abs=0.08)
+
+
+def test_words_are_in_the_file_only_where_they_are_asked_for():
+    request = GenerationRequest(
+        image=Image.new("RGB", (64, 64)), speech=Speech(text="A secret"), prompt="A spy"
+    )
+    settings = settings_for(PRESETS["demo"], "480p")
+    for words in (False, True):
+        comment = describe_job(request, PRESETS["demo"], settings, 3, words)["comment"]
+        assert ("secret" in comment, "spy" in comment) == (words, words)
+        assert {"seed": 3, "steps": 6, "people": 1, "size": "160p"}.items() <= json.loads(comment).items()

@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import httpx
+import numpy as np
 import pytest
 
+from multitalk.media.sound import Sound
+from multitalk.media.video import VideoWriter
 from tests.ui.app import App
 from tests.ui.proxy import Proxy
 from tests.ui.steps import choose, error_at, example
@@ -158,3 +161,15 @@ def _broken(folder, name):
     path = folder / name
     path.write_bytes(b"this is only text " * 40)
     return path
+
+
+def test_the_sound_track_of_a_video_is_a_voice(open_page, tmp_path):
+    tone = Sound(0.3 * np.sin(np.arange(32_000)[:, None] / 20).astype(np.float32), 16_000)
+    with VideoWriter(tmp_path / "clip.mp4", 64, 64, sound=tone) as writer:
+        writer.write(np.zeros((50, 64, 64, 3), np.uint8))
+    page = open_page()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#person1-track").click()
+    chooser.value.set_files(tmp_path / "clip.mp4")
+    page.locator("#person1-sound").get_by_label("Play").first.wait_for()
+    page.locator("#person1-sound").get_by_text("0:02").first.wait_for()
