@@ -26,11 +26,6 @@ from .voices import VOICE_PARTS, voice_names, voice_parts
 
 EDITOR_SIDE = 960
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-SHOW_ERROR = """() => { setTimeout(() => {
-  const error = document.querySelector('.field-error [role=alert]');
-  if (error) error.scrollIntoView({ behavior: 'smooth', block: 'center' });
-  else if (innerWidth < 800) document.querySelector('#outcome').scrollIntoView({ behavior: 'smooth' });
-}, 50); }"""
 
 
 class Events:
@@ -53,7 +48,7 @@ class Events:
         self._connect_inputs()
         self._connect_estimates()
         make = more["make"].click(self.start, self.inputs, [more["job"], *self.errors], **QUIET)
-        make.then(None, js=SHOW_ERROR, **QUIET)
+        make.then(None, js=parts.asset("show_error.js"), **QUIET)
         more["hear"].click(
             self.hear,
             self.inputs,

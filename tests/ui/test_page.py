@@ -83,11 +83,11 @@ def test_what_does_not_apply_is_not_shown(open_page):
     assert [name for name in hidden if page.locator(name).is_visible()] == []
     choose(page, "Words to say")
     page.locator("#person1-text").wait_for()
-    assert page.locator("#person1-sound").is_hidden()
+    page.locator("#person1-sound").wait_for(state="hidden")
     choose(page, "A dialogue")
     page.locator("#script").wait_for()
-    assert page.locator("#person1-text").is_hidden()
-    assert page.locator("#person1-voice").is_visible()
+    page.locator("#person1-text").wait_for(state="hidden")
+    page.locator("#person1-voice").wait_for()
 
 
 def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):

@@ -112,7 +112,8 @@ def test_a_dialogue_is_a_script(open_page, app):
     page = open_page()
     example(page, "A dialogue")
     page.wait_for_selector(".person-box[data-person=person2]")
-    assert page.locator("#person1-sound").is_hidden(), "a dialogue has words only"
+    page.locator("#script").wait_for()
+    page.locator("#person1-sound").wait_for(state="hidden")  # a dialogue has words only
     assert page.locator("#script textarea").input_value().startswith("(s1)")
     be_quick(page, **SHORT)
     settings = facts(app.outputs / make(page))["settings"]
