@@ -162,7 +162,8 @@ def test_a_job_cancelled_in_the_middle_of_sampling_stops_and_the_next_succeeds(r
 
 def test_the_client_shows_progress_and_saves_clips_and_video(runpod_api, worker, client_files):
     options = ["--endpoint", "endpoint1", "--image", "face.png", "--audio", "voice.wav"]
-    slow = client_settings(size=[128, 128], steps=40)
+    # seconds of sampling, so that the client, who asks once a second, is sure to see some of it
+    slow = client_settings(size=[128, 128], steps=200)
     run = run_client(client_files, [*options, *slow, "-o", "out.mp4"], runpod_api.caller_environment)
     assert run.returncode == 0, run.stderr
     assert "denoise" in run.stderr
