@@ -6,15 +6,12 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from diffusers import AutoencoderKLWan
 
 from multitalk import MultiTalkPipeline
 
 from .cases import Case, correlation, dark_area, make_case, run
-from .faces import HELD_OUT_SEED
 from .fast_vae import FastVAE
-from .vae import draw_random_clip, to_tensor
+from .vae import held_out_psnr
 
 CLIP, STRIDE = 81, 56  # frames of a clip, and those that a later one adds
 THREE_CLIPS = (CLIP + 2 * STRIDE) / 25  # seconds
@@ -68,20 +65,6 @@ def continuation(pipeline: MultiTalkPipeline, index: int) -> Continuation:
     )
 
 
-@torch.inference_mode()
-def reconstruction(vae: AutoencoderKLWan, clips: int, frames: int = CLIP) -> tuple[float, float]:
-    """PSNR in dB of held-out whole clips, one and two people, and of their last frames alone."""
-    fast = FastVAE(vae)
-    whole, last = [], []
-    for index in range(clips):
-        _, drawn = draw_random_clip(np.random.default_rng([7, index]), HELD_OUT_SEED + index, frames)
-        truth = to_tensor(drawn)[None]
-        squared = ((fast.decode(fast.encode(truth)).clamp(-1, 1) - truth) / 2).square()
-        whole.append(float(squared.mean()))
-        last.append(float(squared[:, -1].mean()))
-    return -10 * float(np.log10(np.mean(whole))), -10 * float(np.log10(np.mean(last)))
-
-
 def report(pipeline: MultiTalkPipeline) -> None:
     """Run every trial and print what it gives."""
     moves = movement_by_guidance(pipeline, make_case(100, "one", 3.2))
@@ -100,5 +83,5 @@ def report(pipeline: MultiTalkPipeline) -> None:
             f"seam {result.seam:.2f} of the largest change elsewhere; colours {100 * result.colors:.1f} %",
             flush=True,
         )
-    whole, last = reconstruction(pipeline.components.vae, 8)
+    whole, last = held_out_psnr(FastVAE(pipeline.components.vae), clips=8, frames=CLIP)
     print(f"autoencoder: {whole:.1f} dB, last frames {last:.1f} dB")
