@@ -9,6 +9,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from .rotary import RotaryTable, apply_rotary
+from .sequence import TokenShard
 
 # Attention kernels want a head width that is a multiple of 8: the mask columns are padded to it.
 _MAP_WIDTH = 8
@@ -31,6 +32,7 @@ class SelfAttentionProcessor:
         attention_mask: torch.Tensor | None = None,
         rotary_emb: RotaryTable | None = None,
         person_masks: torch.Tensor | None = None,
+        shard: TokenShard | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend and, where masks are given, map every token to the people of the first frame.
 
@@ -41,9 +43,11 @@ class SelfAttentionProcessor:
             attention_mask: Not used by MultiTalk.
             rotary_emb: Cosines and sines for the N tokens.
             person_masks: ``3 S``, 0 or 1: person 1, person 2, background over the first frame's tokens.
+            shard: Which tokens `hidden_states` are where several processes share them; None: all N.
 
         Returns:
-            The result ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks.
+            The result ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks. With a
+            shard the result is that of its tokens; the map is whole in every process.
         """
         if getattr(attn, "fused_projections", False):
             query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
@@ -54,13 +58,18 @@ class SelfAttentionProcessor:
         value = value.unflatten(-1, (attn.heads, -1))
         if rotary_emb is not None:
             query, key = apply_rotary(query, rotary_emb), apply_rotary(key, rotary_emb)
+        if shard is not None:
+            query, key, value = shard.tokens_to_heads(query, key, value)
         attended = dispatch_attention_fn(
             query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config
         )
+        if shard is not None:
+            attended = shard.heads_to_tokens(attended)
         output = attn.to_out[0](attended.flatten(2).type_as(hidden_states))
         if person_masks is None:
             return output, None
-        return output, self.reference_map(query, key, person_masks)
+        reference_map = self.reference_map(query, key, person_masks)
+        return output, reference_map if shard is None else shard.mean_over_heads(reference_map)
 
     def reference_map(
         self, query: torch.Tensor, key: torch.Tensor, person_masks: torch.Tensor

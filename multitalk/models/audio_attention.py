@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
 
 from .rotary import apply_rotary, label_rotary_table
+from .sequence import TokenShard
 
 # Label positions of L-RoPE (REFERENCE, section 3): the range each class of video token is spread over, and
 # the point where each person's audio tokens sit.
@@ -49,8 +51,11 @@ class AudioAttentionProcessor:
         hidden_states: torch.Tensor,
         audio_hidden_states: torch.Tensor,
         labels: torch.Tensor | None = None,
+        shard: TokenShard | None = None,
     ) -> torch.Tensor:
         """See :meth:`AudioCrossAttention.forward`."""
+        if shard is not None:
+            audio_hidden_states = audio_hidden_states[:, shard.frames]
         batch, frames = audio_hidden_states.shape[:2]
         query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))  # B N H D
         key = attn.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))  # (B T) A H D
@@ -63,9 +68,14 @@ class AudioAttentionProcessor:
             positions = torch.tensor(AUDIO_LABELS, device=key.device).repeat_interleave(tokens)
             cosines, sines = label_rotary_table(positions, head_dim)
             key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
+        before, after = (0, 0) if shard is None else shard.missing
+        if before or after:  # whole frames, so that each attends to its own sound
+            query = F.pad(query, (0, 0, 0, 0, before, after))
         query = query.reshape(batch * frames, -1, *query.shape[2:])
         attended = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
-        return attn.to_out(attended.reshape(hidden_states.shape).type_as(hidden_states))
+        attended = attended.reshape(batch, -1, hidden_states.shape[2])
+        attended = attended[:, before : before + hidden_states.shape[1]]
+        return attn.to_out(attended.type_as(hidden_states))
 
 
 class AudioCrossAttention(nn.Module, AttentionModuleMixin):
@@ -98,6 +108,7 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
         hidden_states: torch.Tensor,
         audio_hidden_states: torch.Tensor,
         labels: torch.Tensor | None = None,
+        shard: TokenShard | None = None,
     ) -> torch.Tensor:
         """Attend frame by frame.
 
@@ -105,8 +116,9 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
             hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
             audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens and person 2's.
             labels: Label positions ``B N`` of the video tokens, or None for one person.
+            shard: Which tokens these are where several processes share them; None: all N.
 
         Returns:
             ``B N D``.
         """
-        return self.processor(self, hidden_states, audio_hidden_states, labels)
+        return self.processor(self, hidden_states, audio_hidden_states, labels, shard)

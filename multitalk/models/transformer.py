@@ -13,10 +13,12 @@ from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
 from torch import nn
 
+from ..errors import InvalidInput
 from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_attention import AudioCrossAttention, video_labels
 from .audio_projection import AudioProjection
 from .rotary import RotaryTable, VideoRotaryEmbedding
+from .sequence import TokenShard
 
 
 def modulated_norm(
@@ -81,6 +83,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         modulation: torch.Tensor,
         rotary_emb: RotaryTable,
         person_masks: torch.Tensor | None = None,
+        shard: TokenShard | None = None,
     ) -> torch.Tensor:
         """Run the block.
 
@@ -92,6 +95,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
             modulation: Time modulation ``b 6 D`` in float32, b = B or 1.
             rotary_emb: Cosines and sines of the N tokens.
             person_masks: ``3 S`` where two people speak, else None: then no reference map is made.
+            shard: Which of the video's tokens these are where several processes share them; None: all.
 
         Returns:
             ``B N D``.
@@ -100,7 +104,9 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
             self.scale_shift_table.float() + modulation
         ).chunk(6, dim=1)
         normed = modulated_norm(hidden_states, scale, shift, self.eps)
-        attended, reference_map = self.attn1(normed, rotary_emb=rotary_emb, person_masks=person_masks)
+        attended, reference_map = self.attn1(
+            normed, rotary_emb=rotary_emb, person_masks=person_masks, shard=shard
+        )
         hidden_states = gated_residual(hidden_states, attended, gate)
 
         normed = self.norm2(hidden_states)
@@ -110,7 +116,9 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
 
         normed = self.norm_audio(hidden_states)
         labels = None if reference_map is None else video_labels(reference_map)
-        hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels)
+        if labels is not None and shard is not None:
+            labels = shard.own(labels)
+        hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels, shard)
 
         normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps)
         return gated_residual(hidden_states, self.ffn(normed), ffn_gate)
@@ -140,6 +148,10 @@ class MultiTalkTransformer(WanTransformer3DModel):
         audio_dim: Width of an audio token.
     """
 
+    # diffusers' plan is for its own forward: share_tokens does what it does, for two people and any sizes too
+    _cp_plan = None
+    # the processes that share the tokens
+    _token_group: torch.distributed.ProcessGroup | None = None
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
     # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which
@@ -253,7 +265,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             audio_hidden_states: From :meth:`project_audio`: ``B T A C``.
             person_masks: ``3 S`` at token resolution for two people; None for one, null audio included.
             block_residual: ``B N D``; where given, it is added instead of running the blocks (TeaCache).
-            return_block_residual: Return what the blocks added as well.
+            return_block_residual: Return what the blocks added as well: where several processes share the
+                video (:meth:`share_tokens`), that of this one's tokens.
 
         Returns:
             The prediction ``B 16 T h w`` in the dtype of the model; with `return_block_residual` a pair.
@@ -263,6 +276,9 @@ class MultiTalkTransformer(WanTransformer3DModel):
         embedding, modulation = self.time_embedding(timestep)
         tokens = self.patch_embedding(hidden_states.to(self.compute_dtype))
         tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # B N D
+        shard = self._shard(shape)
+        if shard is not None:
+            tokens, rotary_emb = shard.own(tokens), shard.own_table(rotary_emb)
         if block_residual is not None:
             output = tokens + block_residual
         else:
@@ -275,24 +291,56 @@ class MultiTalkTransformer(WanTransformer3DModel):
                 rotary_emb,
             )
             for block in self.blocks:
-                output = self._run_block(block, output, conditions, person_masks)
-        sample = self._project_out(output, embedding, shape)
+                output = self._run_block(block, output, conditions, person_masks, shard)
+        sample = self._project_out(output, embedding, shape, shard)
         return (sample, output - tokens) if return_block_residual else sample
 
+    def share_tokens(self, group: torch.distributed.ProcessGroup | None) -> None:
+        """Let a group of processes share every video's tokens: all of them make the same calls.
+
+        Args:
+            group: The processes; None for this one alone.
+
+        Raises:
+            InvalidInput: The attention heads can't be shared out evenly.
+        """
+        heads = self.config.num_attention_heads
+        if group is not None and heads % group.size():
+            raise InvalidInput(f"{group.size()} processes can't share {heads} attention heads evenly.")
+        self._token_group = group
+
+    def _shard(self, shape: torch.Size) -> TokenShard | None:
+        """This process's tokens of latents of this shape; None where it has them all."""
+        if self._token_group is None:
+            return None
+        tokens_per_frame = shape[3] * shape[4] // self.patch_area
+        return TokenShard.of(self._token_group, shape[2] * tokens_per_frame, tokens_per_frame)
+
     def _run_block(
-        self, block: nn.Module, hidden_states: torch.Tensor, conditions: tuple[Any, ...], person_masks: Any
+        self,
+        block: nn.Module,
+        hidden_states: torch.Tensor,
+        conditions: tuple[Any, ...],
+        person_masks: torch.Tensor | None,
+        shard: TokenShard | None,
     ) -> torch.Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(block, hidden_states, *conditions, person_masks)
-        return block(hidden_states, *conditions, person_masks)
+            return self._gradient_checkpointing_func(block, hidden_states, *conditions, person_masks, shard)
+        return block(hidden_states, *conditions, person_masks, shard)
 
     def _project_out(
-        self, hidden_states: torch.Tensor, embedding: torch.Tensor, shape: torch.Size
+        self,
+        hidden_states: torch.Tensor,
+        embedding: torch.Tensor,
+        shape: torch.Size,
+        shard: TokenShard | None,
     ) -> torch.Tensor:
         """Norm, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
         shift, scale = (self.scale_shift_table.float() + embedding.unsqueeze(1)).chunk(2, dim=1)
         normed = modulated_norm(hidden_states, scale, shift, self.config.eps)
         patches = self.proj_out(normed)
+        if shard is not None:
+            patches = shard.gather(patches)
         grid = [size // patch for size, patch in zip(shape[2:], self.config.patch_size, strict=True)]
         patches = patches.unflatten(2, (*self.config.patch_size, -1)).unflatten(1, grid)
         # B T h w (1 2 2) C -> B C T 1 h 2 w 2

@@ -1,0 +1,67 @@
+"""Checks in several processes over gloo: one interpreter imports everything, then forks the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+Check = Callable[[], Any]
+
+
+def run_in_processes(module: str, processes: int, folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Run a module whose main calls :func:`main`; what each process's checks returned, in their order."""
+    command = [sys.executable, "-m", module, str(processes), str(folder), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
+
+
+def main(checks: Callable[[list[str]], dict[str, Check]]) -> None:
+    """Fork, connect, run the checks in every process and write what they return beside each other.
+
+    Args:
+        checks: Given the arguments that are left, the checks by name; called before the processes part.
+    """
+    processes, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    named = checks(sys.argv[3:])
+    children, rank = [], 0
+    for child in range(1, processes):
+        number = os.fork()
+        if not number:
+            children, rank = [], child
+            break
+        children.append(number)
+    status = _run(named, rank, processes, folder)
+    if rank:
+        os._exit(status)
+    failures = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    sys.exit(max([status, *map(abs, failures)]))
+
+
+def _run(checks: dict[str, Check], rank: int, processes: int, folder: Path) -> int:
+    try:
+        store = dist.FileStore(str(folder / "store"), processes)
+        dist.init_process_group(
+            "gloo", store=store, rank=rank, world_size=processes, timeout=timedelta(seconds=60)
+        )
+        results = {name: check() for name, check in checks.items()}
+        (folder / f"{rank}.json").write_text(json.dumps(results))
+        dist.barrier()
+        dist.destroy_process_group()
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
