@@ -25,8 +25,11 @@ from .models.video_vae import SPATIAL_STRIDE, decode_latents, latent_frames
 from .presets import PRESETS, Preset, SamplingSettings
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .request import GenerationRequest
+from .request_parts import CacheSpec
+from .sampling.branches import BranchConditions, plan_calls
+from .sampling.cache import use_cache
 from .sampling.color import ColorCorrection
-from .sampling.denoise import BranchConditions, VelocityModel, denoise
+from .sampling.denoise import VelocityModel, denoise
 from .sampling.guidance import Branch, make_guidance
 from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
@@ -95,6 +98,8 @@ class _Sampler:
     generator: torch.Generator
     color: ColorCorrection
     apg: bool
+    cache: CacheSpec | None
+    resolution: str
 
 
 class MultiTalkPipeline:
@@ -261,6 +266,8 @@ class MultiTalkPipeline:
             generator=torch.Generator(device).manual_seed(job.seed),
             color=ColorCorrection(job.image, request.color_correction),
             apg=request.apg,
+            cache=request.cache,
+            resolution=job.resolution,
         )
 
     def _project(
@@ -294,7 +301,8 @@ class MultiTalkPipeline:
         known_frames: int,
         monitor: JobMonitor,
     ) -> torch.Tensor:
-        model = VelocityModel(self.components.transformer, condition, branches, sampler.computed)
+        calls = plan_calls(branches, self.plan.batch_branches)
+        model = VelocityModel(self.components.transformer, condition, calls, sampler.computed)
         channels = self.components.transformer.config.out_channels
         device = self.plan.device
         noise = torch.randn(
@@ -305,9 +313,12 @@ class MultiTalkPipeline:
             motion_latents = condition[-channels:, : latent_frames(known_frames)]
             motion = MotionFrames(motion_latents, sampler.generator)
         guidance = make_guidance(sampler.settings.text_guidance, sampler.settings.audio_guidance, sampler.apg)
-        return denoise(
-            model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
-        )
+        with use_cache(
+            self.components.transformer, sampler.cache, sampler.settings.steps, sampler.resolution
+        ):
+            return denoise(
+                model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
+            )
 
     def _decode(
         self,

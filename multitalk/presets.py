@@ -20,6 +20,8 @@ class Preset:
         size: Of the video where a request names none.
         lora: Name of the LoRA file it needs in the weights folder's ``loras/``, or None.
         lora_scale: Strength of that LoRA.
+        teacache: Thresholds worth trying, the cautious one first; none where the steps are too few to skip
+            any: the first five always run, and few steps are far apart.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Preset:
     size: str = "480p"
     lora: str | None = None
     lora_scale: float = 1.0
+    teacache: tuple[float, ...] = ()
 
 
 # Settings of REFERENCE, section 5. A new preset is an entry here.
@@ -44,6 +47,7 @@ PRESETS: dict[str, Preset] = {
             shift={"480p": 7.0, "720p": 11.0},
             text_guidance=5.0,
             audio_guidance=4.0,
+            teacache=(0.2, 0.3, 0.5),
         ),
         Preset(
             name="fusionx",

@@ -34,7 +34,7 @@ from .request_checks import (
     read_json_fields,
     shown,
 )
-from .request_parts import LoraSpec, Speech, Strict
+from .request_parts import CacheSpec, LoraSpec, Speech, Strict
 from .speech.script import tagged_people
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
@@ -86,6 +86,7 @@ class GenerationRequest(Strict):
         audio_guidance: Scale; 1 is off.
         seed: -1 draws one.
         teacache: Threshold; None computes every step.
+        cache: One of diffusers' caches, instead of TeaCache. Given as a dict, or as its name alone.
         apg: Adaptive projected guidance.
         color_correction: 0 to 1, towards the image's colours.
         frames_per_clip: 4n+1.
@@ -112,6 +113,7 @@ class GenerationRequest(Strict):
     audio_guidance: float | None = None
     seed: int = 42
     teacache: float | None = None
+    cache: CacheSpec | None = None
     apg: bool = False
     color_correction: float = 0.0
     frames_per_clip: int = 81
@@ -195,6 +197,15 @@ class GenerationRequest(Strict):
     def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
         return NUMBERS[str(info.field_name)].check(value, str(info.field_name))
 
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _accept_cache(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if value is not None and not isinstance(value, (Mapping, CacheSpec)):
+            raise InvalidInput(f'cache is {shown(value)}, but must be {{"name": "first_block"}}.', "cache")
+        return value
+
     @field_validator("apg", mode="before")
     @classmethod
     def _check_apg(cls, value: Any) -> bool:
@@ -217,6 +228,8 @@ class GenerationRequest(Strict):
                 f"({self.frames_per_clip}), so that a clip adds frames.",
                 "motion_frames",
             )
+        if self.cache is not None and self.teacache is not None:
+            raise InvalidInput("cache and teacache both skip blocks: give one of them.", "cache")
         self._check_people()
         self._check_sound()
         return self

@@ -1,4 +1,4 @@
-"""The parts of a request that have fields of their own: words to say, a LoRA."""
+"""The parts of a request that have fields of their own: words to say, a LoRA, a cache."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .errors import InvalidInput
 from .request_checks import (
     Range,
+    check_choice,
     check_language,
     check_lora_file,
     check_names,
     check_speech_text,
     check_voices,
+    shown,
 )
 
 DEFAULT_LANGUAGE = "a"  # of speech: American English
+# diffusers' caches and the thresholds they usually run with
+CACHES = {"first_block": 0.05, "magcache": 0.06}
 
 
 class Strict(BaseModel):
@@ -53,6 +58,48 @@ class LoraSpec(Strict):
     @classmethod
     def _check_scale(cls, value: Any) -> Any:
         return Range(-100, 100).check(value, "lora.scale")
+
+
+class CacheSpec(Strict):
+    """A cache that skips blocks of the transformer.
+
+    Attributes:
+        name: "first_block" skips the blocks behind the first while what that one does changes little from
+            step to step; "magcache" skips all blocks by how much they are known to change.
+        threshold: The change up to which blocks are skipped; 0 skips none. Left out: the cache's usual one.
+        max_skip_steps: Of magcache: steps skipped in a row at most.
+        ratios: Of magcache: the change from each step to the next, measured on the same model; stretched to
+            the job's steps. None: those of Wan2.1.
+    """
+
+    name: str
+    threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
+    max_skip_steps: int = 3
+    ratios: tuple[float, ...] | None = None
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _check_name(cls, value: Any) -> str:
+        return check_choice(value, "cache.name", CACHES)
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _check_threshold(cls, value: Any) -> Any:
+        return Range(0).check(value, "cache.threshold")
+
+    @field_validator("max_skip_steps", mode="before")
+    @classmethod
+    def _check_max_skip_steps(cls, value: Any) -> Any:
+        return Range(1, 100, whole=True).check(value, "cache.max_skip_steps")
+
+    @field_validator("ratios", mode="before")
+    @classmethod
+    def _check_ratios(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, (list, tuple)) or not value:
+            raise InvalidInput(f"cache.ratios is {shown(value)}, but must be a list of numbers.", "cache")
+        return tuple(Range(0, 100).check(ratio, "cache.ratios") for ratio in value)
 
 
 class Speech(Strict):

@@ -36,6 +36,7 @@ def describe_job(
     told |= {name: getattr(request, name) for name in SETTINGS}
     if request.boxes:
         told |= {"boxes": request.boxes, "image_size": request.image.size}
+    told["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)
     if request.lora:
         told["lora"] = [{"path": lora.path.name, "scale": lora.scale} for lora in request.lora]
     if words:

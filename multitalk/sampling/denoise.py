@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 
 from ..models.transformer import MultiTalkTransformer
+from .branches import ModelCall
+from .cache import cache_context
 from .guidance import Branch, Guidance
 from .motion import MotionFrames
 from .schedule import euler_step
 
 
-@dataclass(frozen=True)
-class BranchConditions:
-    """What one guidance branch shows the transformer, projected already.
-
-    Attributes:
-        text_hidden_states: ``1 text_len D``.
-        image_hidden_states: ``1 257 D``.
-        audio_hidden_states: ``1 T A C``.
-        person_masks: ``3 S`` where two people speak in it, else None.
-    """
-
-    text_hidden_states: torch.Tensor
-    image_hidden_states: torch.Tensor
-    audio_hidden_states: torch.Tensor
-    person_masks: torch.Tensor | None
-
-
 class VelocityModel:
     """Predicts the velocity of each branch for one clip, reusing the blocks' residual on skipped steps.
 
-    The residuals are one per branch and belong to this clip alone (REFERENCE, section 5: TeaCache).
+    What is kept from step to step is one per model call and belongs to this clip alone (REFERENCE, section 5:
+    TeaCache).
 
     Args:
         transformer: The model.
         condition: ``20 T h w``.
-        branches: The conditions of each guidance branch.
+        calls: The model calls of every step.
         computed: Whether each step runs the blocks; None runs them all.
     """
 
@@ -47,34 +32,37 @@ class VelocityModel:
         self,
         transformer: MultiTalkTransformer,
         condition: torch.Tensor,
-        branches: Mapping[Branch, BranchConditions],
+        calls: Sequence[ModelCall],
         computed: list[bool] | None = None,
     ) -> None:
         self.transformer = transformer
         self.condition = condition
-        self.branches = branches
+        self.calls = tuple(calls)
         self.computed = computed
-        self.residuals: dict[Branch, torch.Tensor] = {}
+        self.residuals: dict[str, torch.Tensor] = {}
 
     def predict(
-        self, latents: torch.Tensor, timestep: torch.Tensor, step: int, branch: Branch
-    ) -> torch.Tensor:
-        """Predict for latents ``C T h w``; the result is of that shape, float32."""
-        conditions = self.branches[branch]
+        self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: ModelCall
+    ) -> dict[Branch, torch.Tensor]:
+        """Predict for latents ``C T h w``; the results are of that shape, float32."""
+        conditions = call.conditions
+        batch = len(call.branches)
+        keep = self.computed is not None
         reuse = self.computed is not None and not self.computed[step]
-        prediction, residual = self.transformer(
-            torch.cat((latents, self.condition))[None],
-            timestep.reshape(1),
-            conditions.text_hidden_states,
-            conditions.image_hidden_states,
-            conditions.audio_hidden_states,
-            person_masks=conditions.person_masks,
-            block_residual=self.residuals[branch] if reuse else None,
-            return_block_residual=True,
-        )
-        if self.computed is not None:
-            self.residuals[branch] = residual
-        return prediction[0].float()
+        with cache_context(self.transformer, call.name):
+            output = self.transformer(
+                torch.cat((latents, self.condition)).expand(batch, -1, -1, -1, -1),
+                timestep.reshape(1),
+                conditions.text_hidden_states,
+                conditions.image_hidden_states,
+                conditions.audio_hidden_states,
+                person_masks=conditions.person_masks,
+                block_residual=self.residuals[call.name] if reuse else None,
+                return_block_residual=keep,
+            )
+        if keep:
+            output, self.residuals[call.name] = output
+        return dict(zip(call.branches, output.float().unbind(0), strict=True))
 
 
 def denoise(
@@ -105,9 +93,9 @@ def denoise(
         latents = motion.apply(latents, timesteps[0])
     for step, (timestep, next_timestep) in enumerate(pairwise(timesteps)):
         predictions: dict[Branch, torch.Tensor] = {}
-        for branch in guidance.branches:
+        for call in model.calls:
             before_call()
-            predictions[branch] = model.predict(latents, timestep, step, branch)
+            predictions |= model.predict(latents, timestep, step, call)
         latents = euler_step(latents, guidance.combine(predictions), timestep, next_timestep)
         if motion is not None:
             latents = motion.apply(latents, next_timestep)

@@ -31,6 +31,7 @@ def computed_steps(modulations: torch.Tensor, threshold: float, resolution: str)
     rescale = np.poly1d(COEFFICIENTS[resolution])
     computed: list[bool] = []
     accumulated = 0.0
+    modulations = modulations.cpu()  # one copy, instead of a wait at every step
     for step, modulation in enumerate(modulations):
         if step >= ALWAYS_COMPUTED:
             previous = modulations[step - 1]

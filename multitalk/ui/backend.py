@@ -149,6 +149,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     from ..presets import PRESETS
     from ..request import NUMBERS, TURNS
     from ..request_checks import NAMED_SIZES, check_size, check_text
+    from ..request_parts import CACHES
 
     found: dict[str, Any] = {}
     for name, numbers in NUMBERS.items():
@@ -168,6 +169,9 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         found["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
         found["apg"] = settings["apg"]
+    if "cache" in settings:
+        cache = settings["cache"]
+        found["cache"] = cache.get("name") if isinstance(cache, dict) and cache.get("name") in CACHES else ""
     if isinstance(settings.get("size"), str) and settings["size"] in NAMED_SIZES:
         found["size"] = settings["size"]
     elif isinstance(settings.get("size"), list):

@@ -20,7 +20,7 @@ NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that go into the request as they are, where they hold something.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("teacache", "color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
+    *("teacache", "cache", "color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
 )
 # Empty number fields come as 0, which leaves these to the preset, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")

@@ -11,8 +11,10 @@ from ..request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from . import parts
 from .options import (
     AUTOMATIC,
+    CACHES,
     LANGUAGES,
     MODES,
+    NO_CACHE,
     ONE,
     SCRIPT_SAMPLE,
     SIZES,
@@ -193,6 +195,9 @@ def _build_more(layout: Layout) -> None:
         form["motion_frames"] = gr.Number(25, label="Frames that clips share", precision=0)
     with gr.Row():
         form["teacache"] = gr.Number(0, label="TeaCache", info="Skips steps: 0.2 is cautious, 0 off.")
+        form["cache"] = gr.Dropdown(
+            CACHES, value=NO_CACHE, label="Another cache", info="Instead of TeaCache.", elem_id="cache"
+        )
         form["color_correction"] = gr.Slider(0, 1, 0, step=0.05, label="Keep the picture's colours")
         form["apg"] = gr.Checkbox(False, label="Softer guidance (APG)")
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():

@@ -24,6 +24,8 @@ SIZES = [
     ("720p, the reference's shapes", "720p-bucket"),
     ("My own height and width", OWN_SIZE),
 ]
+NO_CACHE = ""
+CACHES = [("None", NO_CACHE), ("First block", "first_block"), ("MagCache", "magcache")]
 PRESET_TITLES = {"quality": "Best quality", "fusionx": "Fast", "lightx2v": "Fastest", "demo": "Demo"}
 LANGUAGES = {
     "a": "English, American",

@@ -12,8 +12,8 @@ from .worker import ModelWorker
 
 RESTORED = (
     *("prompt", "negative_prompt", "preset", "size", "height", "width", "seed", "steps", "shift"),
-    *("text_guidance", "audio_guidance", "teacache", "apg", "color_correction", "frames_per_clip"),
-    *("motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
+    *("text_guidance", "audio_guidance", "teacache", "cache", "apg", "color_correction"),
+    *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
     *(f"person{n}_{name}" for n in (1, 2) for name in ("source", "text", "voice", "language")),
 )
 SAID = "The settings are back in their fields. Add the picture and the sounds again: they aren't in the file."

@@ -1,0 +1,90 @@
+"""diffusers' caches: what they skip they decide block by block from what the model itself does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ..models.transformer import MultiTalkTransformer
+    from ..request_parts import CacheSpec
+
+# How much the blocks' residual grows from one step to the next, over the 40 steps of Wan2.1 image-to-video
+# with a prompt: measured by MagCache's authors (arXiv 2506.09045). MultiTalk's audio layers are not in them.
+MAG_RATIOS = {
+    "480p": (
+        *(1.0, 0.98783, 0.97559, 0.98311, 0.98202, 0.9888, 0.98762, 0.98957, 0.99052, 0.99383),
+        *(0.98857, 0.99065, 0.98845, 0.99057, 0.98957, 0.98601, 0.98823, 0.98756, 0.98808, 0.98721),
+        *(0.98571, 0.98543, 0.98157, 0.98411, 0.97952, 0.98149, 0.9774, 0.97825, 0.97355, 0.97085),
+        *(0.97056, 0.96588, 0.96113, 0.9567, 0.94961, 0.93973, 0.93217, 0.91878, 0.90955, 0.92617),
+    ),
+    "720p": (
+        *(1.0, 0.99428, 0.98588, 0.98273, 0.99018, 0.98911, 0.98646, 0.99454, 0.9891, 0.99124),
+        *(0.99102, 0.99215, 0.99515, 0.99576, 0.99068, 0.99097, 0.99166, 0.99041, 0.99201, 0.99101),
+        *(0.98599, 0.98845, 0.98848, 0.98862, 0.98718, 0.98497, 0.98264, 0.98389, 0.97938, 0.97535),
+        *(0.97498, 0.973, 0.96827, 0.96261, 0.95335, 0.94649, 0.93397, 0.91636, 0.89088, 0.8679),
+    ),
+}
+
+
+@contextmanager
+def use_cache(
+    transformer: MultiTalkTransformer, spec: CacheSpec | None, steps: int, resolution: str
+) -> Iterator[None]:
+    """Let a cache skip blocks while one clip is sampled; afterwards the transformer is as it was.
+
+    A clip starts with nothing kept from the clip or the job before, since the cache is made anew.
+
+    Args:
+        transformer: Its blocks are hooked.
+        spec: Which cache; None for none.
+        steps: Of the clip.
+        resolution: "480p" or "720p", for MagCache's ratios where the spec has none.
+
+    Raises:
+        InvalidInput: This transformer can't be cached so.
+    """
+    if spec is None:
+        yield
+        return
+    if len(transformer.blocks) < 2:
+        raise InvalidInput("cache needs a transformer of two blocks or more.", "cache")
+    if spec.name == "first_block" and getattr(transformer, "_parallel_config", None) is not None:
+        raise InvalidInput(
+            "cache first_block looks at what one GPU has of the video, and several would disagree: "
+            "use magcache or teacache.",
+            "cache",
+        )
+    transformer.enable_cache(_config(spec, steps, resolution))
+    try:
+        yield
+    finally:
+        transformer.disable_cache()
+
+
+@contextmanager
+def cache_context(transformer: MultiTalkTransformer, name: str) -> Iterator[None]:
+    """Name what the cache keeps during a model call, so that guidance branches don't share it."""
+    if not transformer.is_cache_enabled:
+        yield
+        return
+    with transformer.cache_context(name):
+        yield
+
+
+def _config(spec: CacheSpec, steps: int, resolution: str) -> object:
+    """diffusers' own settings of a cache."""
+    from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
+
+    if spec.name == "first_block":
+        return FirstBlockCacheConfig(threshold=spec.threshold)
+    ratios = spec.ratios or MAG_RATIOS[resolution]
+    return MagCacheConfig(
+        threshold=spec.threshold,
+        max_skip_steps=spec.max_skip_steps,
+        num_inference_steps=steps,
+        mag_ratios=list(ratios),
+    )
