@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .hardware import DEFAULT_BACKEND, HardwarePlan
+from .models.quantized import set_matmuls
 from .weights.store import (
     WeightsFolder,
     load_audio_encoder,
@@ -59,6 +60,7 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
 
     device, dtype = plan.device, plan.dtype
     transformer = load_transformer(folder, device, dtype)
+    set_matmuls(transformer, device)
     if plan.attention_backend != DEFAULT_BACKEND:
         transformer.set_attention_backend(plan.attention_backend)
     text_encoder, tokenizer = load_text_encoder(folder, device, dtype)

@@ -88,7 +88,6 @@ def test_bake_verify_and_doctor(
     "argv",
     [
         ["--from", "nowhere", "--to", "baked"],
-        ["--from", "RAW", "--to", "baked", "--precision", "int8"],
         ["--from", "RAW", "--to", "baked", "--lora", "nowhere.safetensors"],
         ["--from", "RAW", "--to", "baked", "--lora", "lightx2v:nan"],
         ["--from", "RAW", "--to", "baked", "--default-preset", "best"],

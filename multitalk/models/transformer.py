@@ -17,6 +17,8 @@ from ..errors import InvalidInput
 from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_attention import AudioCrossAttention, video_labels
 from .audio_projection import AudioProjection
+from .linear import LoraLinear, replace_linears
+from .quantized import quantize_linears
 from .rotary import RotaryTable, VideoRotaryEmbedding
 from .sequence import TokenShard
 
@@ -146,6 +148,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
         audio_hidden_dim: Width of the audio projection's hidden layers.
         audio_tokens: Audio tokens per latent frame and person.
         audio_dim: Width of an audio token.
+        quantization: "int8" or "fp8" for the linear layers of the blocks, None for none. What is outside the
+            blocks is 2 % of the weights and acts on every token, so it stays as it is.
     """
 
     # diffusers' plan is for its own forward: share_tokens does what it does, for two people and any sizes too
@@ -155,9 +159,10 @@ class MultiTalkTransformer(WanTransformer3DModel):
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
     # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which
-    # is computed once a step and shifts every token
+    # is computed once a step and shifts every token; the factors of quantised weights
     _keep_in_fp32_modules = [
         "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
+        "scale",
     ]  # fmt: skip
 
     @register_to_config
@@ -182,6 +187,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
         audio_hidden_dim: int = 512,
         audio_tokens: int = 32,
         audio_dim: int = 768,
+        quantization: str | None = None,
     ) -> None:
         dim = num_attention_heads * attention_head_dim
         own_config = FrozenDict(self.config)
@@ -215,6 +221,9 @@ class MultiTalkTransformer(WanTransformer3DModel):
             self.condition_embedder.image_embedder.norm2,
         ):
             norm.eps = 1e-5
+        if quantization is not None:
+            quantize_linears(self.blocks, quantization)
+        replace_linears(self, LoraLinear.from_linear)
 
     def project_text(self, context: torch.Tensor) -> torch.Tensor:
         """Pad a text context ``B n text_dim`` with zeros to text_len and project it: ``B text_len D``."""

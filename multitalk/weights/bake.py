@@ -1,7 +1,8 @@
 """Bake: published weights in, a folder that loads fast out.
 
 Everything is planned from the files' headers first, so that what is missing or doesn't fit is known before
-anything is written; then tensors pass one at a time: read, LoRAs added, converted, cast, written.
+anything is written; then tensors pass one at a time: read, LoRAs added, converted, cast or quantised,
+written.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from ..presets import PRESETS
 from . import published
 from .kokoro import find_kokoro
 from .libraries import save_config, weights_name
-from .lora import LoraFile, merge
-from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
+from .lora import LoraFile
+from .manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
 from .plan import PlannedPart, PlannedTensor, plan_parts
-from .published import PublishedWeights
+from .precision import find_precision
+from .published import PublishedWeights, TransformerSource
+from .quantize import planned_tensors
+from .target import check_space, check_target, new_folder
 from .tensor_files import TensorSource, write_safetensors
 
 MAX_SHARD_BYTES = int(5e9)  # what a container registry takes as one layer without trouble
-PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
-LATER_PRECISIONS = ("fp8", "int8")
 
 _FUSIONX = PRESETS["fusionx"]
 
@@ -54,8 +56,8 @@ def bake(
     Args:
         source_dir: Published weights (REFERENCE, section 2).
         target_dir: The new folder.
-        precision: "bf16" (the VAE, the audio encoder and the transformer's norms stay in float32) or
-            "float32".
+        precision: "bf16" (the VAE, the audio encoder and the transformer's norms stay in float32), "int8" or
+            "fp8" (the same, but for 8 bits in the transformer's blocks and the text encoder), or "float32".
         loras: To merge into the transformer, with their scales: a preset's name, or a file.
         transformer_source: "published", "int8" or "int8-fusionx"; None takes what is there.
         text_encoder_source: "published" or "int8"; None takes what is there.
@@ -69,24 +71,17 @@ def bake(
         InvalidInput: An argument can't be used.
         WeightsError: A published file is missing, damaged or doesn't fit.
     """
-    dtype = _check_precision(precision)
-    weights = PublishedWeights(source_dir)
-    target = Path(target_dir)
-    _check_target(target, weights.root, overwrite)
+    weights, target = PublishedWeights(source_dir), Path(target_dir)
+    chosen = find_precision(precision)
+    check_target(target, weights.root, overwrite)
     kind = weights.transformer_source_kind(transformer_source)
     text_kind = weights.text_encoder_source_kind(text_encoder_source)
     files = [LoraFile(_find_lora(weights, lora), scale) for lora, scale in loras]
-    merged = [MergedLora(file.path.name, file.scale) for file in files]
-    if kind == "int8-fusionx":
-        merged.insert(0, _fusionx_in_the_file(merged))
-    parts = plan_parts(weights, dtype, kind, text_kind, files)
+    merged = _merged(files, kind)
+    parts = plan_parts(weights, chosen, kind, text_kind, files)
     kokoro = find_kokoro(weights)
-
-    _check_space(target, sum(part.nbytes for part in parts) + (kokoro.nbytes if kokoro else 0))
-    working = target.with_name(f".{target.name}.baking")
-    shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
-    working.mkdir(parents=True)
-    try:
+    check_space(target, sum(part.nbytes for part in parts) + (kokoro.nbytes if kokoro else 0))
+    with new_folder(target) as working:
         hashes = _write_parts(parts, working, int(max_shard_bytes), progress)
         sources = {part.name: _describe_source(part.source, weights.root) for part in parts}
         _copy_files(weights, working)
@@ -97,60 +92,14 @@ def bake(
             working,
             name=name or f"MultiTalk, {precision}",
             default_preset=default_preset or _preset_of(merged),
-            precision={part.name: _precision_name(part.dtype) for part in parts},
-            loras=tuple(merged),
+            precision={part.name: part.precision for part in parts},
+            loras=merged,
             sources=sources,
             hashes=hashes,
         )
-        _move_into_place(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     if progress is not None:
         progress("done", 1.0)
     return manifest
-
-
-def _check_precision(precision: str) -> torch.dtype:
-    if precision in LATER_PRECISIONS:
-        raise InvalidInput(
-            f"precision '{precision}' comes with a later version; use bf16 or float32.", "precision"
-        )
-    if precision not in PRECISIONS:
-        raise InvalidInput(f"precision '{precision}' is unknown; use bf16 or float32.", "precision")
-    return PRECISIONS[precision]
-
-
-def _precision_name(dtype: torch.dtype) -> str:
-    return next(name for name, value in PRECISIONS.items() if value == dtype)
-
-
-def _check_target(target: Path, source: Path, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InvalidInput(f"{target} is a file: name a folder to bake into.", "target_dir")
-    if not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise InvalidInput(
-            f"The folder {target} isn't empty: name another, or ask to overwrite it.", "target_dir"
-        )
-    holds_source = source.resolve().is_relative_to(target.resolve())
-    if holds_source or not (target / MANIFEST).is_file():
-        raise InvalidInput(
-            f"The folder {target} is no baked weights folder, so it isn't overwritten: name another.",
-            "target_dir",
-        )
-
-
-def _check_space(target: Path, needed: int) -> None:
-    existing = next(folder for folder in target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise InvalidInput(
-            f"The disk of {existing} has {free / 1e9:.1f} GB free; the weights take {needed / 1e9:.1f} GB.",
-            "target_dir",
-        )
 
 
 def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
@@ -167,14 +116,18 @@ def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
     )
 
 
-def _fusionx_in_the_file(merged: list[MergedLora]) -> MergedLora:
+def _merged(files: Sequence[LoraFile], kind: TransformerSource) -> tuple[MergedLora, ...]:
+    """The LoRAs that the baked transformer will have in it."""
+    merged = tuple(MergedLora(file.path.name, file.scale) for file in files)
+    if kind != "int8-fusionx":
+        return merged
     assert _FUSIONX.lora is not None
     if any(lora.name == _FUSIONX.lora for lora in merged):
         raise InvalidInput("The int8-fusionx file has the FusionX LoRA in it already.", "loras")
-    return MergedLora(_FUSIONX.lora, 1.0)
+    return (MergedLora(_FUSIONX.lora, 1.0), *merged)
 
 
-def _preset_of(merged: list[MergedLora]) -> str:
+def _preset_of(merged: Sequence[MergedLora]) -> str:
     """The preset that a merged LoRA belongs to."""
     names = {lora.name for lora in merged}
     return next((preset.name for preset in PRESETS.values() if preset.lora in names), "quality")
@@ -230,12 +183,9 @@ def _shard_names(stem: str, count: int) -> list[str]:
 def _stream(
     part: PlannedPart, units: Sequence[PlannedTensor], done: int, total: int, report: Callable[[float], None]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a shard, one at a time: read, LoRAs added, converted, cast."""
+    """The tensors of a shard, one at a time."""
     for unit in units:
-        infos = dict(unit.stored)
-        tensor = merge(unit.key, part.source.get(unit.key), part.loras)
-        for name, converted in part.convert(unit.key, tensor):
-            yield name, converted.to(infos[name].meta().dtype)
+        yield from planned_tensors(part, unit)
         done += unit.nbytes
         report(done / total)
 
@@ -270,14 +220,3 @@ def _describe_source(source: TensorSource, root: Path) -> list[dict[str, Any]]:
     return [
         {"file": path.relative_to(root).as_posix(), "size": path.stat().st_size} for path in source.files()
     ]
-
-
-def _move_into_place(working: Path, target: Path) -> None:
-    if target.exists():
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-        working.rename(target)
-        shutil.rmtree(old)
-    else:
-        working.rename(target)

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 _DIFFUSERS_PARTS = ("transformer", "vae")
 
 
-def model_class(part: str) -> Any:
-    """The class of a part's model; imported here, since each takes seconds."""
+def model_class(part: str, quantized: bool = False) -> Any:
+    """The class of a part's model; imported here, since each takes seconds.
+
+    Args:
+        part: Its name.
+        quantized: Whether its layers are; the transformer's class knows both.
+    """
     match part:
         case "transformer":
             from ..models.transformer import MultiTalkTransformer
@@ -26,6 +31,10 @@ def model_class(part: str) -> Any:
             from diffusers import AutoencoderKLWan
 
             return AutoencoderKLWan
+        case "text_encoder" if quantized:
+            from ..models.text_encoder import QuantizedUMT5EncoderModel
+
+            return QuantizedUMT5EncoderModel
         case "text_encoder":
             from transformers import UMT5EncoderModel
 
@@ -58,7 +67,7 @@ def empty_model(part: str, config: Any) -> Any:
     with init_empty_weights(include_buffers=False):
         if part in _DIFFUSERS_PARTS:
             return model_class(part).from_config(config)
-        return model_class(part)(config)
+        return model_class(part, quantized=getattr(config, "quantization", None) is not None)(config)
 
 
 def read_config(part: str, folder: Path) -> Any:

@@ -44,7 +44,8 @@ class Manifest:
     Attributes:
         name: For people.
         default_preset: The preset these weights are best at.
-        precision: By part: "float32" or "bf16" (its norms may be kept in float32).
+        precision: By part: "float32", "bf16" (its norms may be kept in float32), "int8" or "fp8" (its linear
+            layers; the rest is as in bf16).
         files: By path inside the folder, with forward slashes.
         tensors: By part and name.
         loras: LoRAs merged into the transformer.

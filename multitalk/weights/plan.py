@@ -13,7 +13,9 @@ from . import configs, convert, published
 from .convert import Convert
 from .libraries import empty_model, kept_in_float32, tied_names
 from .lora import LoraFile, check_loras
+from .precision import Precision, part_precision
 from .published import PublishedWeights
+from .quantize import quantized_weights, scale_name, stored_infos
 from .tensor_files import TensorInfo, TensorSource
 
 # What a header spends on a tensor beside its name, generously.
@@ -55,6 +57,7 @@ class PlannedPart:
         dtype: Of its tensors, but for those its class keeps in float32.
         units: Its tensors in the order they are read.
         loras: Merged into it.
+        quantization: Of its quantised layers, None where it has none.
     """
 
     name: str
@@ -64,6 +67,12 @@ class PlannedPart:
     dtype: torch.dtype
     units: tuple[PlannedTensor, ...]
     loras: tuple[LoraFile, ...] = ()
+    quantization: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """Its precision, as the manifest names it."""
+        return part_precision(self.dtype, self.quantization)
 
     @property
     def nbytes(self) -> int:
@@ -73,7 +82,7 @@ class PlannedPart:
 
 def plan_parts(
     weights: PublishedWeights,
-    dtype: torch.dtype,
+    precision: Precision,
     kind: published.TransformerSource,
     text_kind: published.TextEncoderSource,
     loras: list[LoraFile],
@@ -82,7 +91,7 @@ def plan_parts(
 
     Args:
         weights: The published files.
-        dtype: Of the transformer, the text encoder and the image encoder.
+        precision: Of the transformer, the text encoder and the image encoder.
         kind: Which form of the transformer.
         text_kind: Which form of the text encoder.
         loras: To merge into the transformer.
@@ -93,37 +102,32 @@ def plan_parts(
     audio_config = weights.config(published.AUDIO_ENCODER_CONFIG)
     transformer = weights.transformer(kind)
     check_loras(loras, {key: transformer.info(key).shape for key in transformer.keys()})  # noqa: SIM118
-    wan_config = weights.config(published.TRANSFORMER_CONFIG)
+    transformer_config = configs.transformer_config(
+        transformer, weights.config(published.TRANSFORMER_CONFIG), audio_config
+    )
+    transformer_config["quantization"] = precision.transformer
     text_encoder = weights.text_encoder(text_kind)
+    text_config = configs.text_encoder_config(text_encoder)
+    if precision.text_encoder is not None:
+        text_config.quantization = precision.text_encoder
     image_encoder = weights.image_encoder()
     image_config = configs.image_encoder_config(image_encoder)
     clip_table = convert.image_encoder_table(image_config.num_hidden_layers + 1, image_config.hidden_size)
-    vae = weights.vae()
+    vae, audio_encoder = weights.vae(), weights.audio_encoder()
+    half, full = precision.dtype, torch.float32  # encoding video isn't safe in half precision
     return [
         _plan(
-            "transformer",
-            transformer,
-            convert.convert_transformer_tensor,
-            configs.transformer_config(transformer, wan_config, audio_config),
-            dtype,
-            loras,
+            "transformer", transformer, convert.convert_transformer_tensor, transformer_config, half, loras
         ),
-        _plan(
-            "text_encoder",
-            text_encoder,
-            convert.convert_text_encoder_tensor,
-            configs.text_encoder_config(text_encoder),
-            dtype,
-        ),
-        _plan("image_encoder", image_encoder, clip_table.convert, image_config, dtype),
-        # encoding isn't safe in half precision, and both are small
-        _plan("vae", vae, convert.convert_vae_tensor, configs.vae_config(vae), torch.float32),
+        _plan("text_encoder", text_encoder, convert.convert_text_encoder_tensor, text_config, half),
+        _plan("image_encoder", image_encoder, clip_table.convert, image_config, half),
+        _plan("vae", vae, convert.convert_vae_tensor, configs.vae_config(vae), full),
         _plan(
             "audio_encoder",
-            weights.audio_encoder(),
+            audio_encoder,
             convert.convert_audio_encoder_tensor,
             configs.audio_encoder_config(audio_config),
-            torch.float32,
+            full,
         ),
     ]
 
@@ -141,6 +145,7 @@ def _plan(
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     for alias in tied_names(model):
         expected.pop(alias, None)
+    quantized = quantized_weights(model)
     where = source.files()[0]
     units = []
     for key in source.keys():  # noqa: SIM118
@@ -158,10 +163,15 @@ def _plan(
                     f"Weights file {where}: {key} has the shape {tuple(source.info(key).shape)}, "
                     + ("for which the model has no place." if shape is None else f"and the model {shape}.")
                 )
+            if new_key in quantized:
+                stored += stored_infos(new_key, shape, quantized[new_key])
+                del expected[scale_name(new_key)]
+                continue
             kept = kept_in_float32(model, new_key, dtype)
             stored.append((new_key, TensorInfo.of(tensor.to(torch.float32 if kept else dtype))))
         if stored:
             units.append(PlannedTensor(key, tuple(stored)))
     if expected:
         raise WeightsError(f"Weights file {where} lacks a tensor: {name}'s {next(iter(expected))}.")
-    return PlannedPart(name, source, convert_tensor, model, dtype, tuple(units), tuple(loras))
+    quantization = next((layer.precision for layer in quantized.values()), None)
+    return PlannedPart(name, source, convert_tensor, model, dtype, tuple(units), tuple(loras), quantization)

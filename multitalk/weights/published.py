@@ -106,6 +106,13 @@ class QuantisedSource:
             return self._stored.get(key)
         return self._stored.get(key + _DATA).float() * self._stored.get(key + _SCALE).float()
 
+    def get_quantised(self, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The int8 values ``N K`` and the rows' factors ``N 1``; None for what isn't stored so."""
+        if key not in self._quantised:
+            return None
+        data, scale = self._stored.get(key + _DATA), self._stored.get(key + _SCALE)
+        return (data, scale) if scale.shape == (data.shape[0], 1) else None
+
     def files(self) -> list[Path]:
         """The file."""
         return self._stored.files()

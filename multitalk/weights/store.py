@@ -13,6 +13,7 @@ from ..errors import InvalidInput, WeightsError
 from ..models.cpu_convolution import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER
+from .quantize import quantized_weights
 from .tensor_files import SafetensorsSource
 from .verify import check_complete
 
@@ -162,6 +163,7 @@ def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtyp
         model = empty_model(part, read_config(part, folder.part(part)))
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{folder.part(part) / 'config.json'} can't be used: {error}") from error
+    quantized = quantized_weights(model)
     state: dict[str, torch.Tensor] = {}
     for path in folder.weights_files(part):
         try:
@@ -170,8 +172,9 @@ def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtyp
             raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
         for name in list(tensors):
             kept = kept_in_float32(model, name, dtype)
+            stored = quantized[name].weight_dtype if name in quantized else torch.float32 if kept else dtype
             # taken out one by one: what is cast doesn't stay in memory beside its cast
-            state[name] = tensors.pop(name).to(torch.float32 if kept else dtype)
+            state[name] = tensors.pop(name).to(stored)
     tied = tied_names(model)
     state |= {alias: state[stored] for alias, stored in tied.items() if stored in state}
     _assign(model, state, folder.part(part))

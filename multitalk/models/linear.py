@@ -1,0 +1,77 @@
+"""Linear layers that can carry a LoRA beside their weights, which it never touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class LowRankLayer(nn.Module):
+    """A layer whose result may get a low-rank addition: ``layer(x) + (x @ down.T) @ up.T``.
+
+    The two matrices lie beside the weights and can be exchanged at any time, so that a LoRA of a loaded
+    model, quantised or not, is switched without writing a single weight.
+
+    Attributes:
+        lora_down: ``R in_features`` in the dtype the layer computes in; None without a LoRA.
+        lora_up: ``out_features R``, all factors in it; None without a LoRA.
+    """
+
+    lora_down: torch.Tensor | None
+    lora_up: torch.Tensor | None
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        # not part of a state dict: they belong to a job, not to the weights
+        self.register_buffer("lora_down", None, persistent=False)
+        self.register_buffer("lora_up", None, persistent=False)
+
+    def set_low_rank(self, down: torch.Tensor | None, up: torch.Tensor | None) -> None:
+        """Replace the low-rank addition; None removes it."""
+        self.lora_down, self.lora_up = down, up
+
+    def add_low_rank(self, hidden_states: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """Add to the layer's own result.
+
+        Args:
+            hidden_states: The layer's input ``... in_features``.
+            output: Its result ``... out_features``, contiguous; it is changed in place.
+        """
+        if self.lora_down is None or self.lora_up is None:
+            return output
+        inner = F.linear(hidden_states, self.lora_down).flatten(0, -2)
+        # one pass over the result, and one rounding
+        output.view(-1, output.shape[-1]).addmm_(inner, self.lora_up.t())
+        return output
+
+
+class LoraLinear(LowRankLayer, nn.Linear):
+    """``nn.Linear`` that can carry a LoRA; the names of its tensors are the same."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Project ``... in_features`` to ``... out_features``."""
+        return self.add_low_rank(hidden_states, super().forward(hidden_states))
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> LoraLinear:
+        """Take over the parameters of a layer."""
+        with torch.device("meta"):
+            layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
+        layer.weight, layer.bias = linear.weight, linear.bias
+        return layer.train(linear.training)
+
+
+def replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module | None]) -> None:
+    """Replace the linear layers below a module, in place.
+
+    Args:
+        module: Its plain ``nn.Linear`` layers are replaced, whatever holds them.
+        replacement: Makes the new layer from the old one; None leaves it.
+    """
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and (new := replacement(child)) is not None:
+                setattr(parent, name, new)

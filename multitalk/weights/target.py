@@ -1,0 +1,79 @@
+"""The folder a bake writes to: it appears under its name when it is complete, not before."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InvalidInput
+from .manifest import MANIFEST
+
+
+def check_target(target: Path, source: Path, overwrite: bool) -> None:
+    """Make sure that a bake may write there.
+
+    Args:
+        target: The folder to write.
+        source: The published files.
+        overwrite: Whether a baked folder may be replaced.
+
+    Raises:
+        InvalidInput: It may not.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InvalidInput(f"{target} is a file: name a folder to bake into.", "target_dir")
+    if not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise InvalidInput(
+            f"The folder {target} isn't empty: name another, or ask to overwrite it.", "target_dir"
+        )
+    holds_source = source.resolve().is_relative_to(target.resolve())
+    if holds_source or not (target / MANIFEST).is_file():
+        raise InvalidInput(
+            f"The folder {target} is no baked weights folder, so it isn't overwritten: name another.",
+            "target_dir",
+        )
+
+
+def check_space(target: Path, needed: int) -> None:
+    """Make sure that the disk has room.
+
+    Raises:
+        InvalidInput: It has less than `needed` bytes free.
+    """
+    existing = next(folder for folder in target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise InvalidInput(
+            f"The disk of {existing} has {free / 1e9:.1f} GB free; the weights take {needed / 1e9:.1f} GB.",
+            "target_dir",
+        )
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the target's place at the end; after an error nothing is left."""
+    working = target.with_name(f".{target.name}.baking")
+    shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
+    working.mkdir(parents=True)
+    try:
+        yield working
+        _move_into_place(working, target)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def _move_into_place(working: Path, target: Path) -> None:
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        working.rename(target)
+        shutil.rmtree(old)
+    else:
+        working.rename(target)
