@@ -1,0 +1,105 @@
+# The app image: requirements, then baked weights, then code, so that new code moves no weights.
+#   docker build -t multitalk:int8 .
+#   docker build -t multitalk:bf16 --build-arg PRECISION=bf16 --secret id=HF_TOKEN,env=HF_TOKEN .
+#   docker build -t multitalk:slim --build-arg WEIGHTS=no-weights --build-arg RUN_AS=root .
+# (docker-bake.hcl has them all; docs/IMAGE.md says more.)
+
+# Any base: Linux with bash, and `python` 3.11 or 3.12 with pip and torch on its PATH.
+ARG BASE_IMAGE=multitalk-base:cu124
+# Where the weights come from: a stage of this file, or a published image of the stage baked-weights.
+ARG WEIGHTS=baked-weights
+
+FROM ${BASE_IMAGE} AS runtime
+WORKDIR /app
+COPY requirements.txt requirements-runpod.txt ./
+RUN pip install --no-cache-dir -r requirements.txt \
+    && pip install --no-cache-dir --no-deps -r requirements-runpod.txt
+# results and caches have a place of the user's; /opt is written to by a slim image alone, which runs as root
+RUN useradd --create-home --uid 1000 multitalk \
+    && mkdir -p /outputs /opt/multitalk \
+    && chown multitalk:multitalk /outputs
+
+# ---- what downloads: a hub client of its own --------------------------------------------------------------------
+FROM runtime AS fetch-environment
+COPY requirements-fetch.txt ./
+RUN python -m venv /opt/fetch \
+    && /opt/fetch/bin/pip install --no-cache-dir -r requirements-fetch.txt
+
+# ---- published files in, layers of baked weights out ------------------------------------------------------------
+FROM fetch-environment AS fetch
+# the bake's own code alone: what else changes doesn't touch this stage
+COPY multitalk/__init__.py multitalk/__main__.py multitalk/cli.py multitalk/cli_fields.py multitalk/errors.py \
+    multitalk/presets.py multitalk/progress_display.py multitalk/progress.py multitalk/request.py \
+    multitalk/request_checks.py multitalk/request_parts.py multitalk/
+COPY multitalk/media/ multitalk/media/
+COPY multitalk/speech/ multitalk/speech/
+COPY multitalk/models/ multitalk/models/
+COPY multitalk/weights/ multitalk/weights/
+COPY download_models.sh ./
+ARG PRECISION=int8
+# more of download_models.sh's options, such as "--preset lightx2v --merge lightx2v"
+ARG DOWNLOAD_OPTIONS=""
+ARG HF_ENDPOINT=""
+ARG SPACY_MODEL_URL=""
+# The cache keeps what was downloaded when a build is cut; the script empties it at its end.
+# DOWNLOAD_OPTIONS is to be split into words.
+# hadolint ignore=SC2086
+RUN --mount=type=secret,id=HF_TOKEN \
+    --mount=type=cache,id=multitalk-published,target=/var/cache/multitalk,sharing=locked \
+    FLAG_CONTENT=/opt/multitalk/weights PYTHON=python ./download_models.sh --precision "${PRECISION}" \
+    --raw /var/cache/multitalk --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
+    && touch -d 2024-01-01 /opt/all_installed.flag
+
+# ---- weights: one layer a shard of at most 5 GB; those not needed are empty ---------------------------------------
+FROM runtime AS baked-weights
+COPY --from=fetch /layers/00/ /opt/multitalk/weights/
+COPY --from=fetch /layers/01/ /opt/multitalk/weights/
+COPY --from=fetch /layers/02/ /opt/multitalk/weights/
+COPY --from=fetch /layers/03/ /opt/multitalk/weights/
+COPY --from=fetch /layers/04/ /opt/multitalk/weights/
+COPY --from=fetch /layers/05/ /opt/multitalk/weights/
+COPY --from=fetch /layers/06/ /opt/multitalk/weights/
+COPY --from=fetch /layers/07/ /opt/multitalk/weights/
+COPY --from=fetch /layers/08/ /opt/multitalk/weights/
+COPY --from=fetch /layers/09/ /opt/multitalk/weights/
+COPY --from=fetch /layers/10/ /opt/multitalk/weights/
+COPY --from=fetch /layers/11/ /opt/multitalk/weights/
+COPY --from=fetch /layers/12/ /opt/multitalk/weights/
+COPY --from=fetch /layers/13/ /opt/multitalk/weights/
+COPY --from=fetch /layers/14/ /opt/multitalk/weights/
+COPY --from=fetch /layers/15/ /opt/multitalk/weights/
+COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
+
+# ---- no weights: found on a volume or in the model cache when a container starts, or downloaded then ---------------
+FROM runtime AS no-weights
+COPY --from=fetch-environment /opt/fetch /opt/fetch
+
+# ---- code -----------------------------------------------------------------------------------------------------------
+# hadolint ignore=DL3006
+FROM ${WEIGHTS} AS app
+WORKDIR /app
+COPY LICENSE README.md app.py requirements-fetch.txt ./
+COPY --chmod=755 entrypoint.sh download_models.sh ./
+COPY examples/ examples/
+COPY multitalk/ multitalk/
+# bytecode now: the user who runs it can't write it
+RUN python -m compileall -q -j 0 app.py multitalk
+# A network volume belongs to root: with RUN_AS=root a container can write to it.
+ARG RUN_AS=multitalk
+USER ${RUN_AS}
+ENV MODE=ui \
+    GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860 \
+    OUTPUT_DIR=/outputs \
+    PYTHONUNBUFFERED=1
+ARG VERSION=0.1.0
+ARG REVISION=""
+LABEL org.opencontainers.image.title="MultiTalk" \
+    org.opencontainers.image.description="A picture and a voice in, a talking video out: a page, or a RunPod worker" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+EXPOSE 7860
+# the start period covers reading the weights from a slow disk
+HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.health"]
+ENTRYPOINT ["/app/entrypoint.sh"]

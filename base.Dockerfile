@@ -1,0 +1,74 @@
+# What the app image stands on: CUDA's driver interface, Python 3.11, torch, attention kernels. No weights, no code.
+#   docker build -f base.Dockerfile -t multitalk-base:cu124 .
+#   docker build -f base.Dockerfile -t multitalk-base:cu128 \
+#     --build-arg CUDA=12.8.1 --build-arg TORCH=2.8.0 --build-arg FLASH_ATTN=2.8.3 --build-arg FLASH_ATTN_BUILD=cu12torch2.8cxx11abiTRUE \
+#     --build-arg CUDA_ARCHITECTURES="8.0;8.6;8.9;9.0;12.0" .
+# (docker-bake.hcl has both.) The cu124 stack has no code for the RTX 5090, and none that could be compiled for it.
+ARG CUDA=12.4.1
+
+# ---- Python and torch -------------------------------------------------------------------------------------------
+FROM nvidia/cuda:${CUDA}-base-ubuntu22.04 AS python
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# Ubuntu 22.04's own python3.11 is a release candidate. python-build-standalone's builds are exact versions with their
+# headers, come from one archive that uv compares with the hash it carries, and don't depend on a PPA's upkeep.
+ARG PYTHON=3.11.18
+ARG UV=0.13.9
+ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates python3-pip \
+    && rm -rf /var/lib/apt/lists/* \
+    && pip3 install --no-cache-dir "uv==${UV}" \
+    && uv python install "${PYTHON}" \
+    && uv venv --seed --python "${PYTHON}" /opt/venv
+# The default build of torch 2.5.1 is the one for CUDA 12.4, that of 2.8.0 the one for 12.8; both bring CUDA's
+# libraries, so the image needs none of its own.
+ARG TORCH=2.5.1
+RUN uv pip install --python /opt/venv/bin/python "torch==${TORCH}"
+# A wheel for exactly this torch, CUDA, Python and C++ ABI; building it takes hours.
+ARG FLASH_ATTN=2.7.4.post1
+ARG FLASH_ATTN_BUILD=cu12torch2.5cxx11abiFALSE
+ARG FLASH_ATTN_WHEEL=https://github.com/Dao-AILab/flash-attention/releases/download/v${FLASH_ATTN}/flash_attn-${FLASH_ATTN}+${FLASH_ATTN_BUILD}-cp311-cp311-linux_x86_64.whl
+# einops is all it needs besides torch. CUDA's libraries (2.7 GB) become a layer of their own: none is over 5 GB.
+RUN uv pip install --python /opt/venv/bin/python --no-deps "${FLASH_ATTN_WHEEL}" einops==0.8.1 \
+    && mv /opt/venv/lib/python3.11/site-packages/nvidia /opt/nvidia-libraries
+
+# ---- kernels to be compiled: the one stage with nvcc ------------------------------------------------------------
+FROM nvidia/cuda:${CUDA}-cudnn-devel-ubuntu22.04 AS kernels
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates git ninja-build \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=python /opt/python /opt/python
+COPY --from=python /opt/venv /opt/venv
+COPY --from=python /opt/nvidia-libraries /opt/venv/lib/python3.11/site-packages/nvidia
+ENV PATH=/opt/venv/bin:$PATH
+# 7.0 and 7.5 are in torch itself; SageAttention has no kernels for them and leaves them out
+ARG CUDA_ARCHITECTURES="7.0;7.5;8.0;8.6;8.9;9.0"
+# v2.2.0: the package index stops at 1.0.6
+ARG SAGE_ATTENTION=v2.2.0
+ARG MAX_JOBS=4
+RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 \
+    && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
+    && TORCH_CUDA_ARCH_LIST="${CUDA_ARCHITECTURES}" EXT_PARALLEL="${MAX_JOBS}" \
+    pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
+
+# ---- the base -----------------------------------------------------------------------------------------------------
+FROM nvidia/cuda:${CUDA}-base-ubuntu22.04
+# gcc, libc's headers and Python's (in /opt/python): Triton compiles a launcher in C for each kernel at run time, for
+# SageAttention's quantisation as for torch.compile. g++: what torch.compile leaves on the CPU is C++. Neither nvcc nor
+# CUDA's headers are needed: Triton has its own assembler, and int8 and fp8 products are in torch's libraries.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates gcc g++ libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=python /opt/python /opt/python
+COPY --from=python /opt/nvidia-libraries /opt/venv/lib/python3.11/site-packages/nvidia
+COPY --from=python /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+RUN --mount=type=bind,from=kernels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-deps /wheels/*.whl \
+    && python -c "import importlib.util as u, torch; assert torch.version.cuda and all(map(u.find_spec, ('flash_attn', 'sageattention')))"

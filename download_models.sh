@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Published weights in, a baked folder out: fetch what is used, compare it with the lock, convert, verify.
+#   ./download_models.sh --precision int8|bf16|fp8|float32 [--to weights]
+#   ./download_models.sh --lock        pin revisions and hashes to what the hub has now
+# Stopped half way, it goes on where it was. HF_TOKEN, HF_ENDPOINT and SPACY_MODEL_URL are honoured.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+download_models.sh [options]
+  --precision P              int8, bf16 (the default), fp8 or float32
+  --to DIR                   baked folder to write (weights)
+  --raw DIR                  published files, deleted at the end (DIR of --to, with .published behind it)
+  --keep-raw                 leave the published files there
+  --preset NAME              fetch the LoRA of this preset: fusionx, lightx2v or none (repeatable; both when left out)
+  --merge NAME[:SCALE]       merge a preset's LoRA into the weights instead of keeping it beside them (repeatable)
+  --transformer-source FORM  published, int8 or int8-fusionx (what fits the precision)
+  --default-preset NAME      what jobs run with that name no preset
+  --no-speech                without Kokoro's voices
+  --layers DIR               cut the baked folder into image layers; --to is empty afterwards
+  --flag FILE                write this file when all is done
+  --lock                     pin what the hub has now in the lock, and fetch nothing
+  --lock-file FILE           another lock
+TEXT
+}
+
+precision=bf16 target=weights raw='' keep_raw='' layers='' flag='' lock=''
+fetch_options=() bake_options=()
+while (($#)); do
+  case $1 in
+    --precision) precision=$2; shift 2 ;;
+    --to) target=$2; shift 2 ;;
+    --raw) raw=$2; shift 2 ;;
+    --keep-raw) keep_raw=1; shift ;;
+    --preset) fetch_options+=(--preset "$2"); shift 2 ;;
+    --merge) bake_options+=(--lora "$2"); shift 2 ;;
+    --transformer-source)
+      fetch_options+=("$1" "$2") bake_options+=("$1" "$2")
+      shift 2 ;;
+    --default-preset) bake_options+=("$1" "$2"); shift 2 ;;
+    --no-speech) fetch_options+=("$1"); shift ;;
+    --layers) layers=$2; shift 2 ;;
+    --flag) flag=$2; shift 2 ;;
+    --lock) lock=1; shift ;;
+    --lock-file) fetch_options+=("$1" "$2"); shift 2 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "error: unknown option $1 (--help lists them)." >&2; exit 2 ;;
+  esac
+done
+raw=${raw:-$target.published}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+python=${PYTHON:-python3}
+if [[ -z ${PYTHON:-} && -x $here/.venv/bin/python ]]; then
+  python=$here/.venv/bin/python
+fi
+
+# a build's secret; and an empty variable isn't "none" to the libraries
+if [[ -r /run/secrets/HF_TOKEN ]]; then
+  HF_TOKEN=$(</run/secrets/HF_TOKEN)
+  export HF_TOKEN
+fi
+for name in HF_TOKEN HF_ENDPOINT SPACY_MODEL_URL; do
+  if [[ -z ${!name:-} ]]; then unset "$name"; fi
+done
+
+# Fast transfer needs a hub client of its own: requirements-fetch.txt says why.
+fetch_environment=${FETCH_ENVIRONMENT:-/opt/fetch}
+if [[ ! -x $fetch_environment/bin/python ]]; then
+  fetch_environment=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/multitalk/fetch
+  if [[ ! -f $fetch_environment/.ready ]]; then
+    "$python" -m venv "$fetch_environment"
+    "$fetch_environment/bin/pip" install --quiet -r "$here/requirements-fetch.txt"
+    touch "$fetch_environment/.ready"
+  fi
+fi
+fetch() {
+  HF_HUB_ENABLE_HF_TRANSFER=${HF_HUB_ENABLE_HF_TRANSFER:-1} \
+    HF_XET_HIGH_PERFORMANCE=${HF_XET_HIGH_PERFORMANCE:-1} \
+    "$fetch_environment/bin/python" -m multitalk.weights.fetch "${fetch_options[@]}" "$@"
+}
+
+if [[ -n $lock ]]; then
+  fetch --lock
+  exit
+fi
+if [[ -n $flag ]]; then rm -f "$flag"; fi
+fetch --to "$raw" --precision "$precision"
+"$python" -m multitalk bake --from "$raw" --to "$target" --precision "$precision" --overwrite --quiet "${bake_options[@]}"
+"$python" -m multitalk verify "$target"
+if [[ -z $keep_raw ]]; then
+  # not the folder itself, which may be a mount
+  find "$raw" -mindepth 1 -delete
+fi
+if [[ -n $layers ]]; then
+  "$python" -m multitalk.weights.layers "$target" "$layers"
+fi
+if [[ -n $flag ]]; then
+  # last of all: whoever finds it needs to check nothing
+  echo "${FLAG_CONTENT:-$target}" >"$flag"
+fi

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# A container's start: weights there? Begin to read them, and become the page or the worker (MODE).
+set -euo pipefail
+shopt -s inherit_errexit
+
+flag=${INSTALLED_FLAG:-/opt/all_installed.flag}
+app=${APP_FOLDER:-/app}
+cd "$app"
+
+download() {
+  # onto the volume where there is one, so that the next worker finds them
+  local folder=/opt/multitalk/weights volume
+  for volume in /runpod-volume /workspace; do
+    if [[ -d $volume && -w $volume ]]; then
+      folder=$volume/multitalk/weights
+      break
+    fi
+  done
+  mkdir -p "$(dirname "$folder")"
+  exec 9>"$folder.lock"
+  flock 9 # another worker may be at it, and be done when this one gets here
+  if ! MULTITALK_WEIGHTS=$folder python -m multitalk.weights.locate >/dev/null; then
+    PYTHON=python ./download_models.sh --to "$folder" --precision "${MULTITALK_PRECISION:-int8}" >&2 || exit
+  fi
+  echo "$folder"
+}
+
+set_flag() {
+  echo "$1" 2>/dev/null >"$flag" || echo "warning: $flag can't be written, so the next start looks again" >&2
+}
+
+if [[ -f $flag ]]; then
+  echo "Setup has already been completed"
+  weights=${MULTITALK_WEIGHTS:-$(<"$flag")}
+elif weights=$(python -m multitalk.weights.locate); then
+  echo "Weights found in $weights"
+  set_flag "$weights"
+else
+  echo "No weights are in the image, on a volume or in the model cache: downloading them"
+  weights=$(download)
+  set_flag "$weights"
+fi
+export MULTITALK_WEIGHTS=$weights
+
+# Read-ahead: the disk works while Python still imports. The page cache gives way to whatever needs the memory.
+if [[ ${READ_AHEAD:-true} == true && -d $weights ]]; then
+  find -L "$weights" -type f -name '*.safetensors' -print0 | sort -z | xargs -0 -r -n 1 -P "${READ_AHEAD_FILES:-4}" cat >/dev/null 2>&1 &
+fi
+
+# exec: signals reach Python
+exec python app.py "$@"

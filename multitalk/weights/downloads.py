@@ -1,0 +1,250 @@
+"""One file from a hub or the web to its place: resumed where that is possible, and never there half.
+
+Needs huggingface_hub alone (0.36 with hf_transfer, or 1.x) and none of the models' libraries, so that it also runs in
+the small environment of the image's download stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from .sources.catalogue import FileSet, Repository, WebFile
+from .sources.lock import Lock
+
+_CHUNK = 1 << 22
+_FAST_MARK = "with-hf-transfer"  # such a half file has holes, so it can't be continued
+_REFUSED = (401, 403, 404)  # asking again won't help
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to fetch.
+
+    Attributes:
+        path: Where it goes, below the folder of published weights.
+        origin: A repository, or a file of its own.
+        name: Its path in the repository; of a file of its own: its address.
+        commit: Of the repository.
+        size: Bytes, where they are known.
+        sha256: Where it is known: the lock's, else what the hub says of its large files.
+        locked: Whether the lock says so.
+    """
+
+    path: str
+    origin: Repository | WebFile
+    name: str
+    commit: str = ""
+    size: int | None = None
+    sha256: str | None = None
+    locked: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository holds at a commit: size, and sha256 of large files, by path."""
+
+    commit: str
+    files: dict[str, tuple[int | None, str | None]]
+
+
+def list_repository(repository: Repository, revision: str) -> Listing:
+    """Ask the hub for a repository's files.
+
+    Raises:
+        WeightsError: The hub can't be reached, or doesn't have it.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().repo_info(repository.name, revision=revision, files_metadata=True, timeout=60)
+    except Exception as error:  # two libraries' worth of kinds, by version
+        raise WeightsError(f"{repository.name} can't be listed at {revision}: {reason_of(error)}") from error
+    files = {}
+    for entry in info.siblings or []:
+        files[entry.rfilename] = (entry.size, entry.lfs.sha256 if entry.lfs else None)
+    return Listing(str(info.sha), files)
+
+
+def match_files(file_set: FileSet, listing: Listing, lock: Lock) -> list[RemoteFile]:
+    """The files of a set, by what the hub lists and the lock says.
+
+    Raises:
+        WeightsError: A pattern matches nothing, or a locked file isn't there.
+    """
+    repository = file_set.repository
+    locked = lock.repositories.get(repository.name)
+    names: list[str] = []
+    known = {*listing.files, *(locked.files if locked else ())}
+    for pattern in (*file_set.patterns, *file_set.optional):
+        found = sorted(name for name in known if fnmatchcase(name, pattern))
+        if not found and pattern in file_set.patterns:
+            raise WeightsError(f"{repository.name} has no file {pattern} at {listing.commit}.")
+        names += found
+    files = []
+    for name in dict.fromkeys(names):
+        if name not in listing.files:
+            raise WeightsError(f"{repository.name} has no file {name} at {listing.commit}, but it is locked.")
+        size, sha256 = listing.files[name]
+        pinned = locked.files.get(name) if locked else None
+        if pinned is not None:
+            size, sha256 = pinned.size, pinned.sha256
+        local = Path(name).name if file_set.flat else name
+        path = (Path(repository.folder) / local).as_posix()
+        files.append(RemoteFile(path, repository, name, listing.commit, size, sha256, pinned is not None))
+    return files
+
+
+def web_file(file: WebFile, lock: Lock) -> RemoteFile:
+    """A file of its own, by what the lock says."""
+    pinned = lock.files.get(file.name)
+    if pinned is None:
+        return RemoteFile(file.name, file, file.address())
+    return RemoteFile(file.name, file, file.address(), "", pinned.size, pinned.sha256, True)
+
+
+def fetch_file(
+    file: RemoteFile, root: Path, caches: tuple[Path, ...] = (), attempts: int = 5, pause: float = 2.0
+) -> str:
+    """Bring a file to its place, unless it is there already; compare its size and sha256 with what is known.
+
+    Args:
+        file: What to fetch.
+        root: The folder of published weights.
+        caches: Hub caches to look in first; a file that is there is linked, not copied.
+        attempts: How often to try before giving up.
+        pause: Seconds before the second attempt; longer before each later one.
+
+    Returns:
+        Its sha256.
+
+    Raises:
+        WeightsError: It can't be had, or it isn't what it should be; then it is deleted.
+    """
+    target = root / file.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_file():
+        _link_from_cache(file, target, caches)
+    if target.is_file():
+        try:
+            return _check(file, target)
+        except WeightsError as error:
+            print(f"{error} It is downloaded again.", flush=True)
+    _download_with_retries(file, root, target, attempts, pause)
+    return _check(file, target)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error of a library's in one sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0][:300].rstrip(".:") if lines else type(error).__name__
+    cause = error.__cause__
+    return f"{text} ({cause!s:.200})." if cause is not None and str(cause) else f"{text}."
+
+
+def hash_of(path: Path) -> str:
+    """Sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _link_from_cache(file: RemoteFile, target: Path, caches: tuple[Path, ...]) -> None:
+    if not isinstance(file.origin, Repository):
+        return
+    folder = "models--" + file.origin.name.replace("/", "--")
+    for cache in caches:
+        path = (cache / folder / "snapshots" / file.commit / file.name).absolute()
+        if path.is_file():
+            target.unlink(missing_ok=True)  # a link that leads nowhere
+            target.symlink_to(path)
+            return
+
+
+def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts: int, pause: float) -> None:
+    staging = root / ".downloads" / hashlib.sha256(file.path.encode()).hexdigest()[:16]
+    download: Callable[[RemoteFile, Path], Path] = _from_hub
+    if isinstance(file.origin, WebFile):
+        download = _from_web
+    for attempt in range(1, attempts + 1):
+        try:
+            downloaded = download(file, staging)
+            break
+        except Exception as error:  # two libraries' worth of kinds, by version
+            status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+            if attempt == attempts or status in _REFUSED:
+                raise WeightsError(f"{file.path} can't be downloaded: {reason_of(error)}") from error
+            print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
+            _no_hf_transfer()
+            time.sleep(pause * attempt)
+    os.replace(downloaded, target)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _from_hub(file: RemoteFile, staging: Path) -> Path:
+    from huggingface_hub import constants, hf_hub_download
+
+    assert isinstance(file.origin, Repository)
+    mark = staging / _FAST_MARK
+    fast = bool(getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False))
+    if mark.exists():
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True, exist_ok=True)
+    if fast:
+        mark.touch()
+    return Path(hf_hub_download(file.origin.name, file.name, revision=file.commit, local_dir=staging))
+
+
+def _no_hf_transfer() -> None:
+    """After a first interruption: hf_transfer begins a file anew, the plain client continues it."""
+    from huggingface_hub import constants
+
+    if getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False):
+        constants.HF_HUB_ENABLE_HF_TRANSFER = False
+
+
+def _from_web(file: RemoteFile, staging: Path) -> Path:
+    """Read an address into a file, from where an earlier attempt ended."""
+    staging.mkdir(parents=True, exist_ok=True)
+    part = staging / "part"
+    begin = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "multitalk"} | ({"Range": f"bytes={begin}-"} if begin else {})
+    try:
+        response: Any = urllib.request.urlopen(urllib.request.Request(file.name, headers=headers), timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # what is there doesn't fit what is served
+            part.unlink()
+        raise
+    with response, part.open("ab" if response.status == 206 else "wb") as out:
+        expected = int(response.headers.get("Content-Length") or 0)
+        written = 0
+        while chunk := response.read(_CHUNK):
+            out.write(chunk)
+            written += len(chunk)
+    if expected and written != expected:
+        raise OSError(f"the connection ended after {written} of {expected} bytes")
+    return part
+
+
+def _check(file: RemoteFile, target: Path) -> str:
+    size = target.stat().st_size
+    sha256 = hash_of(target) if file.size is None or size == file.size else ""
+    if sha256 and (file.sha256 is None or sha256 == file.sha256):
+        return sha256
+    target.unlink()
+    whose = "the lock" if file.locked else "the hub"
+    if not sha256:
+        raise WeightsError(f"{file.path} has {size} bytes and should have {file.size}, as {whose} says.")
+    raise WeightsError(f"{file.path} is not the file it should be: its sha256 is {sha256}, {whose} says {file.sha256}.")

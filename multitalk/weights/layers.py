@@ -1,0 +1,88 @@
+"""A baked folder cut into image layers: numbered folders of at most 5 GB, one COPY each.
+
+``python -m multitalk.weights.layers BAKED_DIR LAYERS_DIR``; needs none of the models' libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import MultiTalkError, WeightsError
+
+LAYERS = 16  # as many as the Dockerfile copies; bf16 takes 13
+LAYER_BYTES = int(5e9)  # registries take 10 GB and ten minutes for one
+# Files with the same content make the same layer, whenever they were baked.
+TIMESTAMP = 1_704_067_200  # 2024-01-01
+
+
+def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER_BYTES) -> list[list[str]]:
+    """Distribute files over layers: each into the first that it fits, the largest first.
+
+    Args:
+        sizes: Bytes by name.
+        count: Layers there are; what isn't needed stays empty.
+        layer_bytes: Largest layer.
+
+    Raises:
+        WeightsError: A file is too large, or all are too many.
+    """
+    layers: list[list[str]] = [[] for _ in range(count)]
+    free = [layer_bytes] * count
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        size = sizes[name]
+        fitting = next((number for number in range(count) if size <= free[number]), None)
+        if fitting is None:
+            raise WeightsError(
+                f"{name} with {size / 1e9:.2f} GB fits none of {count} layers of {layer_bytes / 1e9:.0f} GB: "
+                "add layers to the Dockerfile and to multitalk/weights/layers.py."
+            )
+        layers[fitting].append(name)
+        free[fitting] -= size
+    return layers
+
+
+def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> list[int]:
+    """Move a baked folder's files into numbered folders: ``target/00`` and so on.
+
+    Returns:
+        Bytes of each.
+
+    Raises:
+        WeightsError: See :func:`pack`.
+    """
+    source, layers = Path(folder), Path(target)
+    sizes = {
+        path.relative_to(source).as_posix(): path.stat().st_size for path in source.rglob("*") if path.is_file()
+    }
+    packed = pack(sizes, count)
+    for number, names in enumerate(packed):
+        layer = layers / f"{number:02d}"
+        layer.mkdir(parents=True)
+        for name in names:
+            (layer / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).rename(layer / name)
+        for path in (layer, *layer.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, (TIMESTAMP, TIMESTAMP))
+        # a folder's own time changes with what is moved into it, so parents come last
+        for path in sorted((layer, *(p for p in layer.rglob("*") if p.is_dir())), reverse=True):
+            os.utime(path, (TIMESTAMP, TIMESTAMP))
+    return [sum(sizes[name] for name in names) for names in packed]
+
+
+def main() -> int:
+    """The command; returns the exit status."""
+    try:
+        used = distribute(*sys.argv[1:3])
+    except MultiTalkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(", ".join(f"layer {number:02d}: {size / 1e9:.2f} GB" for number, size in enumerate(used) if size))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What to fetch: the published files (``catalogue``), pinned and hashed (``lock``)."""
