@@ -44,6 +44,8 @@ lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile base.Dockerfile
+	$(BIN)/shellcheck download_models.sh entrypoint.sh .ci/run
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .

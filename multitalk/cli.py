@@ -1,4 +1,4 @@
-"""The command line: ``python -m multitalk generate | bake | verify | doctor``.
+"""The command line: ``python -m multitalk generate | fetch | bake | verify | doctor``.
 
 Exit status: 0 done, 1 a failure, or a check that found something, 2 something to change in what was
 asked for, 130 cancelled.
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_generate(commands.add_parser("generate", parents=[common], help="make a video", allow_abbrev=False))
+    _add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
     _add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
     verify = commands.add_parser("verify", parents=[common], help="check a baked weights folder")
     verify.add_argument("folder", metavar="BAKED_DIR")
@@ -112,6 +113,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=generate_command)
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    from .weights import fetch
+
+    fetch.add_arguments(parser)
+    parser.set_defaults(command=fetch.run)
 
 
 def _add_bake(parser: argparse.ArgumentParser) -> None:

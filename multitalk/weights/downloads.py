@@ -1,7 +1,7 @@
 """One file from a hub or the web to its place: resumed where that is possible, and never there half.
 
-Needs huggingface_hub alone (0.36 with hf_transfer, or 1.x) and none of the models' libraries, so that it also runs in
-the small environment of the image's download stage.
+Needs huggingface_hub alone and none of the models' libraries, so that it also runs in a small environment of
+its own: 0.36 has hf_transfer and keeps half a file for the next run; 1.x begins such a file anew.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def list_repository(repository: Repository, revision: str) -> Listing:
     from huggingface_hub import HfApi
 
     try:
-        info = HfApi().repo_info(repository.name, revision=revision, files_metadata=True, timeout=60)
+        info: Any = HfApi(endpoint=_endpoint()).repo_info(
+            repository.name, revision=revision, files_metadata=True, timeout=60
+        )
     except Exception as error:  # two libraries' worth of kinds, by version
         raise WeightsError(f"{repository.name} can't be listed at {revision}: {reason_of(error)}") from error
     files = {}
@@ -204,7 +206,15 @@ def _from_hub(file: RemoteFile, staging: Path) -> Path:
     staging.mkdir(parents=True, exist_ok=True)
     if fast:
         mark.touch()
-    return Path(hf_hub_download(file.origin.name, file.name, revision=file.commit, local_dir=staging))
+    path = hf_hub_download(
+        file.origin.name, file.name, revision=file.commit, local_dir=staging, endpoint=_endpoint()
+    )
+    return Path(path)
+
+
+def _endpoint() -> str | None:
+    """The hub's address; the client's own where none is set."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _no_hf_transfer() -> None:
@@ -212,7 +222,7 @@ def _no_hf_transfer() -> None:
     from huggingface_hub import constants
 
     if getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False):
-        constants.HF_HUB_ENABLE_HF_TRANSFER = False
+        vars(constants)["HF_HUB_ENABLE_HF_TRANSFER"] = False  # read at each call; 1.x doesn't have it
 
 
 def _from_web(file: RemoteFile, staging: Path) -> Path:
@@ -247,4 +257,6 @@ def _check(file: RemoteFile, target: Path) -> str:
     whose = "the lock" if file.locked else "the hub"
     if not sha256:
         raise WeightsError(f"{file.path} has {size} bytes and should have {file.size}, as {whose} says.")
-    raise WeightsError(f"{file.path} is not the file it should be: its sha256 is {sha256}, {whose} says {file.sha256}.")
+    raise WeightsError(
+        f"{file.path} is not the file it should be: its sha256 is {sha256}, {whose} says {file.sha256}."
+    )

@@ -55,7 +55,9 @@ def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> l
     """
     source, layers = Path(folder), Path(target)
     sizes = {
-        path.relative_to(source).as_posix(): path.stat().st_size for path in source.rglob("*") if path.is_file()
+        path.relative_to(source).as_posix(): path.stat().st_size
+        for path in source.rglob("*")
+        if path.is_file()
     }
     packed = pack(sizes, count)
     for number, names in enumerate(packed):
@@ -76,7 +78,7 @@ def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> l
 def main() -> int:
     """The command; returns the exit status."""
     try:
-        used = distribute(*sys.argv[1:3])
+        used = distribute(sys.argv[1], sys.argv[2])
     except MultiTalkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """Where a container finds its weights: named, in the image, on a volume, or in RunPod's model cache.
 
-``python -m multitalk.weights.locate`` prints the folder, and fails where there is none. It needs none of the models'
-libraries, so the container's start isn't held up.
+``python -m multitalk.weights.locate`` prints the folder, and fails where there is none. It needs none of the
+models' libraries, so the container's start isn't held up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODEL_CACHE = "huggingface-cache/hub"
 def candidates(volumes: Iterable[Path] = VOLUMES, image_folder: Path = IMAGE_FOLDER) -> Iterator[Path]:
     """Folders that may hold baked weights, the likeliest first.
 
-    A model in RunPod's cache counts where its repository is a baked folder: someone published the result of a bake.
+    A model in RunPod's cache counts where its repository is a baked folder, the result of someone's bake.
     """
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
         yield Path(named)

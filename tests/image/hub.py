@@ -1,6 +1,7 @@
 """A model hub on the loopback device: serves folders as repositories, and can be made to fail.
 
-``python -m tests.image.hub RAW_DIR PORT [LOG]`` serves a folder of published weights as the repositories it came from.
+``python -m tests.image.hub RAW_DIR PORT [LOG]`` serves a folder of published weights as the repositories that
+it came from.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Hub:
 
     def downloads(self, name: str) -> list[str]:
         """The ranges with which a file was asked for; "" is the whole file."""
-        return [ranged for method, path, ranged in self.requests if method == "GET" and path.endswith(f"/{name}")]
+        return [
+            ranged for method, path, ranged in self.requests if method == "GET" and path.endswith(f"/{name}")
+        ]
 
 
 def commit_of(repository: str) -> str:
@@ -109,7 +112,9 @@ def published_repositories(raw: Path) -> dict[str, dict[str, Path]]:
         if file_set.flat:
             files |= {name: folder / Path(name).name for name in file_set.patterns}
         else:
-            files |= {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            files |= {
+                path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+            }
     return repositories
 
 
@@ -163,7 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
                 sha256 = self.server_hub.hash_of(file)
                 entry["lfs"] = {"sha256": sha256, "size": file.stat().st_size, "pointerSize": 130}
             siblings.append(entry)
-        body = json.dumps({"id": name, "modelId": name, "sha": commit_of(name), "siblings": siblings}).encode()
+        body = json.dumps(
+            {"id": name, "modelId": name, "sha": commit_of(name), "siblings": siblings}
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multitalk.weights.sources import catalogue
+
+from .hub import WEB_FOLDER, Hub, published_repositories
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """Files of every name that the catalogue has; fetching doesn't look into them."""
+    root = tmp_path_factory.mktemp("published")
+    for file_set in catalogue.everything()[0]:
+        for pattern in (*file_set.patterns, *file_set.optional):
+            for name in (pattern.replace("*", "one"), pattern.replace("*", "two")):
+                path = root / file_set.repository.folder / (Path(name).name if file_set.flat else name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size = 60_000 if path.suffix in (".safetensors", ".pth", ".pt") else 300
+                path.write_bytes(content(path.relative_to(root).as_posix(), size))
+    unused = root / catalogue.MULTITALK.folder / "quant_models/dit_model_map_int8.json"
+    unused.write_text("{}")
+    (root / catalogue.SPACY_MODEL.name).write_bytes(content("wheel", 50_000))
+    return root
+
+
+def content(seed: str, size: int) -> bytes:
+    block = hashlib.sha256(seed.encode()).digest()
+    return (block * (size // len(block) + 1))[:size]
+
+
+@pytest.fixture
+def hub(published, monkeypatch) -> Iterator[Hub]:
+    """A hub that has them, and is the one that is asked."""
+    wheel = catalogue.SPACY_MODEL.name
+    with Hub(published_repositories(published), {wheel: published / wheel}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv(catalogue.SPACY_MODEL.variable, f"{server.address}/{WEB_FOLDER}/{wheel}")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        yield server
