@@ -35,7 +35,7 @@ class Components:
 
     Attributes:
         transformer: Predicts the velocity.
-        vae: Between frames and latents, float32.
+        vae: Between frames and latents: its encoder in float32, its decoder in bfloat16 on GPUs that have it.
         text_encoder, tokenizer: For the prompt.
         image_encoder: CLIP, without its last block.
         audio_encoder, feature_extractor: For the sound, float32.
@@ -58,6 +58,8 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     """
     import torch
 
+    from .models.video_vae import prepare_decoder
+
     device, dtype = plan.device, plan.dtype
     transformer = load_transformer(folder, device, dtype)
     set_matmuls(transformer, device)
@@ -65,9 +67,12 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
         transformer.set_attention_backend(plan.attention_backend)
     text_encoder, tokenizer = load_text_encoder(folder, device, dtype)
     audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
+    vae = load_vae(folder, device, torch.float32)
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        prepare_decoder(vae, dtype)
     return Components(
         transformer=transformer,
-        vae=load_vae(folder, device, torch.float32),
+        vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         image_encoder=load_image_encoder(folder, device, dtype),

@@ -16,12 +16,14 @@ from .conditioning.describe import describe_job
 from .conditioning.image import encode_image
 from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
+from .decode import OnFrames, decode_clip
 from .errors import Cancelled
 from .hardware import HardwarePlan, make_plan
+from .media.background import BackgroundWriter
 from .media.mix import between
 from .media.sound import Sound
 from .media.video import VideoWriter
-from .models.video_vae import SPATIAL_STRIDE, decode_latents, latent_frames
+from .models.video_vae import latent_frames
 from .presets import PRESETS, Preset, SamplingSettings
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .request import GenerationRequest
@@ -159,7 +161,7 @@ class MultiTalkPipeline:
             path: The mp4 to write; nothing is left there when the job fails or is cancelled.
             on_progress: Called with a :class:`multitalk.progress.Progress` at every change.
             cancel: Asked before every model call.
-            on_clip: Called with each clip as soon as it is decoded, before it is written to the file.
+            on_clip: Called with each clip as soon as it is decoded, while the file is written behind it.
             keep_partial: When the job is cancelled after its first clip, finish the file with what is done.
             words_in_file: Write prompts and words into the file's metadata, too, beside the other settings.
 
@@ -173,16 +175,21 @@ class MultiTalkPipeline:
         with torch.inference_mode():
             job = self._prepare(request, monitor)
             metadata = describe_job(request, self.preset_of(request), job.settings, job.seed, words_in_file)
-            with VideoWriter(
-                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
-            ) as writer:
+            with (
+                VideoWriter(
+                    path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
+                ) as writer,
+                BackgroundWriter(writer) as encoder,
+            ):
                 try:
-                    for clip in self._clips(request, job, monitor):
+                    for clip in self._clips(request, job, monitor, encoder.write):
                         with monitor.stage("video", clip.index):
                             if on_clip is not None:
                                 on_clip(clip)
-                            writer.write(clip.frames)
+                    with monitor.timed("video"):
+                        encoder.finish()
                 except Cancelled:
+                    encoder.finish()
                     if not (keep_partial and writer.frames):
                         raise
                     writer.end_here()
@@ -229,7 +236,13 @@ class MultiTalkPipeline:
         self.loras.activate(self.folder.loras_for(preset, request.lora))
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 
-    def _clips(self, request: GenerationRequest, job: JobConditions, monitor: JobMonitor) -> Iterator[Clip]:
+    def _clips(
+        self,
+        request: GenerationRequest,
+        job: JobConditions,
+        monitor: JobMonitor,
+        on_frames: OnFrames | None = None,
+    ) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
         sampler = self._make_sampler(request, job)
         monitor.start_clips(len(job.clips), sampler.settings.steps, len(job.branches))
@@ -245,8 +258,14 @@ class MultiTalkPipeline:
                     sampler, branches, condition, plan, condition_frames.shape[1], monitor
                 )
             with monitor.stage("decode", plan.index):
-                frames, condition_frames = self._decode(
-                    latents, plan, sampler.color, request.motion_frames, monitor
+                frames, condition_frames = decode_clip(
+                    self.components.vae,
+                    latents,
+                    plan,
+                    sampler.color,
+                    request.motion_frames,
+                    monitor.check_cancelled,
+                    on_frames,
                 )
             yield _clip(job, plan, frames, latents)
             del frames, latents  # not kept while the next clip is made
@@ -320,39 +339,8 @@ class MultiTalkPipeline:
                 model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
             )
 
-    def _decode(
-        self,
-        latents: torch.Tensor,
-        plan: ClipPlan,
-        color: ColorCorrection,
-        motion_frames: int,
-        monitor: JobMonitor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decode a clip: its new frames ``T H W 3`` uint8, and its last frames ``3 n H W`` as floats."""
-        height, width = (side * SPATIAL_STRIDE for side in latents.shape[2:])
-        frames = torch.empty(plan.new_frames, height, width, 3, dtype=torch.uint8)
-        tail: list[torch.Tensor] = []
-        position = -plan.skip  # of the group's first frame among the new frames
-        for group in decode_latents(self.components.vae, latents):
-            monitor.check_cancelled()
-            group = color.apply(group)
-            tail = _keep_last([*tail, group], motion_frames)
-            first, last = max(position, 0), min(position + group.shape[1], plan.new_frames)
-            if first < last:
-                kept = group[:, first - position : last - position]
-                frames[first:last] = ((kept + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
-            position += group.shape[1]
-        return frames, torch.cat(tail, dim=1)[:, -motion_frames:]
-
 
 def _clip(job: JobConditions, plan: ClipPlan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
     start = plan.start + plan.skip
     sound = between(job.soundtrack, start / FPS, (start + plan.new_frames) / FPS)
     return Clip(plan.index, frames, latents, job.seed, start, job.frames, sound)
-
-
-def _keep_last(groups: list[torch.Tensor], frames: int) -> list[torch.Tensor]:
-    """Drop leading groups ``3 f H W`` that the last so many frames don't need."""
-    while sum(group.shape[1] for group in groups[1:]) >= frames:
-        groups = groups[1:]
-    return groups

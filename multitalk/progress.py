@@ -84,6 +84,12 @@ class JobMonitor:
         if name == "encode":
             self._step = 0
         self._report(done=self._clip_work_before(name))
+        with self.timed(name):
+            yield
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count what happens inside to a stage's time, without a report."""
         started = time.monotonic()
         try:
             yield

@@ -32,11 +32,12 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
     people = reference_map[:, :2]
     low, high = people.amin(dim=2, keepdim=True), people.amax(dim=2, keepdim=True)
     share = (people - low) / (high - low + 1e-8)
-    starts = reference_map.new_tensor([start for start, _ in PERSON_LABEL_RANGES]).view(1, 2, 1)
-    spans = reference_map.new_tensor([end - start for start, end in PERSON_LABEL_RANGES]).view(1, 2, 1)
-    background = torch.full_like(people[:, :1], BACKGROUND_LABEL)
-    positions = torch.cat((share * spans + starts, background), dim=1)  # B 3 N
-    return positions.gather(1, reference_map.argmax(dim=1, keepdim=True)).squeeze(1)
+    # plain numbers: a tensor made of a list would be copied to the device, and waited for, in every block
+    positions = [
+        share[:, person] * (end - start) + start for person, (start, end) in enumerate(PERSON_LABEL_RANGES)
+    ]
+    positions.append(torch.full_like(share[:, 0], BACKGROUND_LABEL))
+    return torch.stack(positions, dim=1).gather(1, reference_map.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 class AudioAttentionProcessor:
@@ -65,7 +66,7 @@ class AudioAttentionProcessor:
             cosines, sines = label_rotary_table(labels, head_dim)
             query = apply_rotary(query, (cosines.unsqueeze(2), sines.unsqueeze(2)))
             tokens = audio_hidden_states.shape[2] // len(AUDIO_LABELS)
-            positions = torch.tensor(AUDIO_LABELS, device=key.device).repeat_interleave(tokens)
+            positions = torch.cat([torch.full((tokens,), label, device=key.device) for label in AUDIO_LABELS])
             cosines, sines = label_rotary_table(positions, head_dim)
             key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
         before, after = (0, 0) if shard is None else shard.missing

@@ -57,7 +57,7 @@ def encode_condition(
     Returns:
         Normalised mean ``C k+1 H/8 W/8``, float32.
     """
-    frames = frames[None].to(device=vae.device, dtype=vae.dtype)
+    frames = frames[None].to(device=vae.device, dtype=vae.quant_conv.weight.dtype)
     stages = _SteadyStages(vae.encoder, frames.new_zeros(1, 3, TEMPORAL_STRIDE, *frames.shape[3:]))
     known = latent_frames(frames.shape[2])
     chunks = []
@@ -84,17 +84,35 @@ def decode_latents(vae: AutoencoderKLWan, latents: torch.Tensor) -> Iterator[tor
         latents: Normalised, ``C T h w``.
 
     Yields:
-        ``3 f 8h 8w`` in [-1, 1]: 1 frame first, then 4 for every further latent frame.
+        ``3 f 8h 8w`` float32 in [-1, 1]: 1 frame first, then 4 for every further latent frame.
     """
     latents = latents[None].to(device=vae.device, dtype=torch.float32)
     mean, std = _normalization(vae, latents)
-    hidden_states = vae.post_quant_conv((latents / (1.0 / std) + mean).to(vae.dtype))
+    hidden_states = vae.post_quant_conv((latents / (1.0 / std) + mean).to(vae.post_quant_conv.weight.dtype))
     cache = new_feature_cache(vae.decoder)
     for index in range(latents.shape[2]):
         frames = vae.decoder(
             hidden_states[:, :, index : index + 1], feat_cache=cache, feat_idx=[0], first_chunk=index == 0
         )
-        yield frames[0].clamp(-1, 1)
+        yield frames[0].float().clamp(-1, 1)
+
+
+def prepare_decoder(vae: AutoencoderKLWan, dtype: torch.dtype) -> None:
+    """Let the decoder run in half precision, with the channels innermost, as a GPU's convolutions want it.
+
+    Decoding is safe in bfloat16; encoding is not, so the encoder stays as it is.
+
+    Args:
+        vae: Its decoder is changed in place.
+        dtype: What the decoder computes in.
+    """
+    for part in (vae.post_quant_conv, vae.decoder):
+        part.to(dtype)
+        for module in part.modules():
+            for parameter in module.parameters(recurse=False):
+                layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
+                if layout is not None and isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                    parameter.data = parameter.data.to(memory_format=layout)
 
 
 class _SteadyStages:

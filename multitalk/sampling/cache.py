@@ -52,7 +52,7 @@ def use_cache(
         return
     if len(transformer.blocks) < 2:
         raise InvalidInput("cache needs a transformer of two blocks or more.", "cache")
-    if spec.name == "first_block" and getattr(transformer, "_parallel_config", None) is not None:
+    if spec.name == "first_block" and transformer.shares_tokens:
         raise InvalidInput(
             "cache first_block looks at what one GPU has of the video, and several would disagree: "
             "use magcache or teacache.",

@@ -12,6 +12,7 @@ from .branches import ModelCall
 from .cache import cache_context
 from .guidance import Branch, Guidance
 from .motion import MotionFrames
+from .pace import StepPace, cuda_mark
 from .schedule import euler_step
 
 
@@ -88,6 +89,7 @@ def denoise(
     Returns:
         ``C T h w`` float32.
     """
+    pace = StepPace(after_step, lambda: cuda_mark(noise.device))
     latents = noise
     if motion is not None:
         latents = motion.apply(latents, timesteps[0])
@@ -99,5 +101,6 @@ def denoise(
         latents = euler_step(latents, guidance.combine(predictions), timestep, next_timestep)
         if motion is not None:
             latents = motion.apply(latents, next_timestep)
-        after_step(step + 1)
+        pace.queued(step + 1)
+    pace.finish()
     return latents

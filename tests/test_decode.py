@@ -1,0 +1,158 @@
+"""Decoding in groups, the encoder behind the caller's back, and keeping step with a device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from multitalk.conditioning.timeline import ClipPlan
+from multitalk.decode import decode_clip
+from multitalk.errors import Cancelled, MultiTalkError
+from multitalk.media.background import MOST_WAITING, BackgroundWriter
+from multitalk.media.video import VideoWriter
+from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
+from multitalk.sampling.color import ColorCorrection
+from multitalk.sampling.pace import StepPace
+
+
+def small_vae() -> AutoencoderKLWan:
+    torch.manual_seed(0)
+    return AutoencoderKLWan(base_dim=8, dim_mult=[1, 2, 2, 2], num_res_blocks=1).eval()
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKLWan:
+    return small_vae()
+
+
+def decode(vae, skip: int = 0, before_group=lambda: None, on_frames=None):
+    latents = torch.randn(16, 4, 4, 6, generator=torch.Generator().manual_seed(1))
+    plan = ClipPlan(index=0, start=0, skip=skip, new_frames=13 - skip - 1)
+    color = ColorCorrection(torch.zeros(3, 32, 48), 0.0)
+    with torch.inference_mode():
+        return decode_clip(vae, latents, plan, color, 5, before_group, on_frames)
+
+
+@pytest.mark.parametrize("skip", [0, 5])
+def test_groups_come_in_order_and_are_the_clip(skip, vae):
+    groups: list[torch.Tensor] = []
+    frames, tail = decode(vae, skip, on_frames=lambda group: groups.append(group.clone()))
+    assert torch.equal(torch.cat(groups), frames)
+    assert [len(group) for group in groups] == ([1, 4, 4, 3] if skip == 0 else [4, 3])
+    assert tail.shape == (3, 5, 32, 48)
+    assert tail.dtype == torch.float32
+
+
+def test_a_group_is_handed_on_while_the_next_is_decoded(vae):
+    events: list[str] = []
+    decode(vae, 0, lambda: events.append("decoded"), lambda group: events.append("handed on"))
+    assert events[:4] == ["decoded", "decoded", "handed on", "decoded"]
+    assert events.count("handed on") == 4
+
+
+def test_cancelling_stops_within_a_group(vae):
+    groups = 0
+
+    def stop() -> None:
+        nonlocal groups
+        groups += 1
+        if groups == 2:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        decode(vae, before_group=stop)
+    assert groups == 2
+
+
+def test_a_half_precision_decoder_leaves_the_encoder_alone(vae):
+    half = small_vae()
+    prepare_decoder(half, torch.bfloat16)
+    latents, picture = torch.randn(16, 3, 4, 6), torch.rand(3, 1, 32, 48) * 2 - 1
+    with torch.inference_mode():
+        assert torch.equal(encode_condition(half, picture, 9), encode_condition(vae, picture, 9))
+        exact = torch.cat(list(decode_latents(vae, latents)), dim=1)
+        near = torch.cat(list(decode_latents(half, latents)), dim=1)
+    assert near.dtype == torch.float32
+    assert (near - exact).abs().mean() < 0.02 * exact.abs().mean() + 1e-3
+    assert half.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def frames(count: int, value: int = 0) -> np.ndarray:
+    return np.full((count, 32, 48, 3), value, np.uint8)
+
+
+def test_everything_is_encoded_in_order(tmp_path: Path):
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, 48, 32, crf=1) as writer, BackgroundWriter(writer) as background:
+        for value in range(0, 250, 10):
+            background.write(frames(4, value))
+    with av.open(path) as file:
+        levels = [frame.to_ndarray(format="rgb24").mean() for frame in file.decode(video=0)]
+    assert len(levels) == 100
+    assert np.allclose(levels, np.repeat(np.arange(0, 250, 10), 4), atol=4)
+
+
+def write_all(path: Path, groups: Iterable[np.ndarray]) -> None:
+    with VideoWriter(path, 48, 32) as writer, BackgroundWriter(writer) as background:
+        for group in groups:
+            background.write(group)
+
+
+def test_an_error_of_the_encoder_reaches_the_caller_and_leaves_no_file(tmp_path: Path):
+    # more than may wait for it: the caller isn't kept waiting
+    wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MOST_WAITING)
+    with pytest.raises(ValueError, match="frames are"):
+        write_all(tmp_path / "out.mp4", wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_caller_ends_the_thread_and_leaves_no_file(tmp_path: Path):
+    def failing() -> Iterator[np.ndarray]:
+        yield frames(4)
+        raise MultiTalkError("failed")
+
+    before = threading.active_count()
+    with pytest.raises(MultiTalkError, match="failed"):
+        write_all(tmp_path / "out.mp4", failing())
+    assert threading.active_count() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+class Place:
+    """A place in a queue that nothing has come to yet."""
+
+    def __init__(self, events: list[str], step: int) -> None:
+        self.events, self.step = events, step
+
+    def synchronize(self) -> None:
+        self.events.append(f"wait for {self.step}")
+
+
+def test_a_step_is_reported_when_it_is_done_and_the_next_is_queued():
+    events: list[str] = []
+    step = 0
+    pace = StepPace(lambda done: events.append(f"{done} done"), lambda: Place(events, step))
+    for step in (1, 2, 3):
+        events.append(f"queue {step}")
+        pace.queued(step)
+    pace.finish()
+    assert events == [
+        *("queue 1", "queue 2", "wait for 1", "1 done", "queue 3", "wait for 2", "2 done"),
+        *("wait for 3", "3 done"),
+    ]
+
+
+def test_where_the_device_works_at_once_a_step_is_done_when_it_is_queued():
+    done: list[int] = []
+    pace = StepPace(done.append, lambda: None)
+    pace.queued(1)
+    assert done == [1]
+    pace.finish()
+    assert done == [1]
