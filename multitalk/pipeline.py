@@ -37,7 +37,7 @@ from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
 from .speech import SpeechReport, choose_engine
-from .weights.lora import LoraSwitcher
+from .weights.lora_switch import LoraSwitcher
 from .weights.store import WeightsFolder, find_weights
 
 
@@ -119,7 +119,7 @@ class MultiTalkPipeline:
         self.components = components
         self.folder = folder
         self.plan = plan
-        self.loras = LoraSwitcher(components.transformer, folder)
+        self.loras = LoraSwitcher(components.transformer, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.device)  # loads when it first speaks, and stays
 
     @classmethod

@@ -7,7 +7,7 @@ product, to the dtype of its input. It never keeps a second copy of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -190,25 +190,3 @@ def set_matmuls(
             sizes = (layer.in_features, layer.out_features)
             layer.matmul = choose_matmul(layer.precision, device, sizes, matmul)
             layer.minimal_rows = minimal_rows
-
-
-def join_rows(layers: Sequence[nn.Linear] | Sequence[QuantizedLinear]) -> nn.Linear | QuantizedLinear:
-    """One layer that gives what several give, side by side: for fused query, key and value projections.
-
-    Args:
-        layers: All plain, or all of one quantised kind; they share their input. Rows keep their factors, so
-            nothing is rounded again.
-
-    Returns:
-        A new layer of the same kind, without a LoRA.
-    """
-    first = layers[0]
-    rows = sum(layer.out_features for layer in layers)
-    with torch.device("meta"):
-        joined = type(first)(first.in_features, rows, first.bias is not None)
-    for name, parameter in first.named_parameters(recurse=False):
-        values = torch.cat([getattr(layer, name).detach() for layer in layers])
-        setattr(joined, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
-    if isinstance(first, QuantizedLinear) and isinstance(joined, QuantizedLinear):
-        joined.matmul, joined.minimal_rows = first.matmul, first.minimal_rows
-    return joined.train(first.training)

@@ -1,20 +1,16 @@
-"""LoRA files: what they add to the published tensors, merged at bake or switched in a loaded model."""
+"""LoRA files: what they add to the published tensors, and how it is merged at bake."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import WeightsError
-from .convert import convert_transformer_tensor
 from .tensor_files import SafetensorsSource
-
-if TYPE_CHECKING:
-    from .store import WeightsFolder
 
 # What files put before the name of a module.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
@@ -27,6 +23,35 @@ _WHOLE = {".diff": ".weight", ".diff_b": ".bias"}
 
 # A published tensor's name -> what a file holds for it: role ("down", "up", "alpha", "whole") -> name there.
 _Pieces = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a LoRA adds to one tensor: ``factor * up @ down``, a whole difference, or both.
+
+    Attributes:
+        down: ``R ...`` float32 (a convolution's has more axes), or None.
+        up: ``N R ...`` float32, or None.
+        factor: Of the product.
+        whole: Of the tensor's shape, float32, its factor in it; or None.
+    """
+
+    down: torch.Tensor | None
+    up: torch.Tensor | None
+    factor: float
+    whole: torch.Tensor | None
+
+    def dense(self, shape: Sequence[int]) -> torch.Tensor:
+        """All of it as one tensor of that shape, float32."""
+        delta = None
+        if self.down is not None and self.up is not None:
+            # convolutions have more than two axes: their matrices are those of the flattened kernel
+            product = self.up.flatten(1) @ self.down.flatten(1)
+            delta = product.mul_(self.factor).reshape(tuple(shape))
+        if self.whole is not None:
+            delta = self.whole if delta is None else delta.add_(self.whole)
+        assert delta is not None, "a file without either isn't read"
+        return delta
 
 
 class LoraFile:
@@ -79,6 +104,23 @@ class LoraFile:
         (rank, *columns), (rows, *inner) = shapes["down"], shapes["up"]
         return rows == shape[0] and math.prod(inner) == rank and math.prod(columns) == math.prod(shape[1:])
 
+    def difference(self, key: str, device: torch.device | str = "cpu") -> Difference:
+        """What it adds to a tensor, in pieces.
+
+        Args:
+            key: Published name, one of `changed`.
+            device: Where the pieces go.
+        """
+        pieces = {
+            role: self._source.get(name).to(device=device, dtype=torch.float32)
+            for role, name in self._pieces[key].items()
+        }
+        factor = self.scale
+        if "alpha" in pieces:
+            factor *= pieces["alpha"].item() / pieces["down"].shape[0]
+        whole = pieces["whole"] * self.scale if "whole" in pieces else None
+        return Difference(pieces.get("down"), pieces.get("up"), factor, whole)
+
     def delta(self, key: str, shape: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
         """What it adds to a tensor.
 
@@ -90,22 +132,7 @@ class LoraFile:
         Returns:
             float32, of that shape.
         """
-        pieces = {
-            role: self._source.get(name).to(device=device, dtype=torch.float32)
-            for role, name in self._pieces[key].items()
-        }
-        delta = None
-        if "down" in pieces:
-            rank = pieces["down"].shape[0]
-            scale = self.scale * (pieces["alpha"].item() / rank if "alpha" in pieces else 1.0)
-            # convolutions have more than two axes: their matrices are those of the flattened kernel
-            product = pieces["up"].flatten(1) @ pieces["down"].flatten(1)
-            delta = product.mul_(scale).reshape(tuple(shape))
-        if "whole" in pieces:
-            whole = pieces["whole"] * self.scale
-            delta = whole if delta is None else delta.add_(whole)
-        assert delta is not None, "a file without either isn't read"
-        return delta
+        return self.difference(key, device).dense(shape)
 
 
 def _parse(name: str) -> tuple[str, str] | None:
@@ -175,90 +202,3 @@ def merge(key: str, tensor: torch.Tensor, loras: Iterable[LoraFile]) -> torch.Te
             # into the difference, which is ours: a published tensor may be gigabytes
             tensor = lora.delta(key, tensor.shape, tensor.device).add_(tensor)
     return tensor
-
-
-class LoraSwitcher:
-    """Switches LoRAs in a loaded transformer.
-
-    Every tensor that the old or the new set touches is read from the weights folder again and gets its
-    difference in float32, so nothing drifts: without LoRAs the model is bitwise what it was.
-
-    Args:
-        transformer: The model, changed in place.
-        folder: Where it was loaded from.
-    """
-
-    def __init__(self, transformer: torch.nn.Module, folder: WeightsFolder) -> None:
-        self._transformer = transformer
-        self._folder = folder
-        self._active: tuple[tuple[Path, float], ...] | None = ()
-        self._touched: set[str] = set()
-
-    @property
-    def active(self) -> tuple[tuple[Path, float], ...]:
-        """Files and scales in effect."""
-        return self._active or ()
-
-    @torch.no_grad()
-    def activate(self, loras: Sequence[tuple[str | Path, float]]) -> None:
-        """Replace the active LoRAs.
-
-        Args:
-            loras: Files and scales; empty for none.
-
-        Raises:
-            WeightsError: A file is missing, damaged or for another model; the model is as it was.
-        """
-        wanted = tuple((Path(path), float(scale)) for path, scale in loras)
-        if wanted == self._active:
-            return
-        files = [LoraFile(path, scale) for path, scale in wanted]
-        targets = self._targets(files)
-        parameters = dict(self._transformer.named_parameters())
-        base = self._folder.tensors("transformer")
-        # until everything is written, what is active is unknown, and the next call writes it all
-        self._active = None
-        to_restore = self._touched.difference(*targets.values())
-        self._touched.update(*targets.values())
-        for name in sorted(to_restore):
-            parameters[name].copy_(base.get(name))
-        for key, names in targets.items():
-            _write(key, [parameters[name] for name in names], [base.get(name) for name in names], files)
-        self._touched = set().union(*targets.values())
-        self._active = wanted
-
-    def _targets(self, files: Sequence[LoraFile]) -> dict[str, list[str]]:
-        """The model's tensors by the published names that LoRAs change, after checking that all fits."""
-        parameters = dict(self._transformer.named_parameters())
-        targets: dict[str, list[str]] = {}
-        for key in dict.fromkeys(key for file in files for key in file.changed):
-            try:
-                # a stand-in with one row per tensor it may be cut into
-                names = [name for name, _ in convert_transformer_tensor(key, torch.empty(2, device="meta"))]
-            except KeyError:
-                continue  # reported by the check below
-            if all(name in parameters for name in names):
-                targets[key] = names
-        check_loras(
-            files,
-            {key: _joined_shape([parameters[name] for name in names]) for key, names in targets.items()},
-        )
-        return targets
-
-
-def _joined_shape(parts: Sequence[torch.Tensor]) -> tuple[int, ...]:
-    """Shape of the published tensor that was cut into these."""
-    return (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-
-
-def _write(
-    key: str, parameters: list[torch.nn.Parameter], bases: list[torch.Tensor], files: Sequence[LoraFile]
-) -> None:
-    """Set the tensors that one published tensor has become: base plus differences."""
-    device = parameters[0].device
-    merged = torch.cat([base.to(device=device, dtype=torch.float32) for base in bases])
-    for file in files:
-        if key in file:
-            merged += file.delta(key, merged.shape, device)
-    for parameter, part in zip(parameters, merged.chunk(len(parameters)), strict=True):
-        parameter.copy_(part)

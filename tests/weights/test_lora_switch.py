@@ -1,0 +1,251 @@
+"""Switching LoRAs in a loaded transformer: what it does is what merging does, and nothing of it stays."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from multitalk.models.joined import join_children
+from multitalk.models.linear import LowRankLayer
+from multitalk.models.quantized import QuantizedLinear
+from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.weights.bake import bake
+from multitalk.weights.lora_switch import LoraSwitcher
+from multitalk.weights.store import WeightsFolder, load_part
+from multitalk.weights.tensor_files import SafetensorsSource
+from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes
+
+DIM = Sizes().dim
+MODULE = "diffusion_model.blocks.0.self_attn.q"
+PRECISIONS = ("float32", "bf16", "int8", "fp8")
+
+
+@pytest.fixture(scope="module")
+def folders(published, baked, baked_bf16, tmp_path_factory) -> dict[str, WeightsFolder]:
+    root = tmp_path_factory.mktemp("precisions")
+    paths = {"float32": baked, "bf16": baked_bf16}
+    for precision in ("int8", "fp8"):
+        paths[precision] = root / precision
+        bake(published, paths[precision], precision=precision)
+    return {name: WeightsFolder(path) for name, path in paths.items()}
+
+
+def load(folders, precision: str, dtype: torch.dtype | None = None) -> MultiTalkTransformer:
+    dtype = dtype or (torch.float32 if precision == "float32" else torch.bfloat16)
+    return load_part(folders[precision], "transformer", "cpu", dtype)
+
+
+def both(folders) -> tuple[Path, Path]:
+    loras = folders["float32"].path / "loras"
+    return loras / FUSIONX, loras / LIGHTX2V
+
+
+def effective_weights(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
+    """What the layers multiply with, in float32."""
+    weights = {name: tensor.float() for name, tensor in model.state_dict().items()}
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            weights[f"{name}.weight"] = layer.dequantize()
+            del weights[f"{name}.scale"]
+        if isinstance(layer, LowRankLayer) and layer.lora_down is not None:
+            weights[f"{name}.weight"] = (
+                weights[f"{name}.weight"] + layer.lora_up.float() @ layer.lora_down.float()
+            )
+    return weights
+
+
+def predict(model: MultiTalkTransformer) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    config = model.config
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    audio = random(1, 5, config.audio_window, config.audio_layers, config.audio_channels)
+    with torch.inference_mode():
+        return model(
+            random(1, 36, 2, 8, 8),
+            torch.tensor([500.0]),
+            model.project_text(random(1, 7, config.text_dim)),
+            model.project_image(random(1, 257, config.image_dim)),
+            model.project_audio(audio),
+        ).float()
+
+
+def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((value - expected).norm() / expected.norm())
+
+
+def state_of(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same_bits(model: MultiTalkTransformer, state: dict[str, torch.Tensor]) -> bool:
+    def bits(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.contiguous().flatten().view(torch.uint8)
+
+    return all(torch.equal(bits(tensor), bits(state[name])) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_switching_equals_merging(precision, folders, published, tmp_path):
+    model = load(folders, precision)
+    switcher = LoraSwitcher(model)
+    fusionx, lightx2v = both(folders)
+    switcher.activate([(fusionx, 1.0)])
+    switcher.activate([(lightx2v, 1.2), (fusionx, 0.5)])
+    assert [scale for _, scale in switcher.active] == [1.2, 0.5]
+    bake(published, tmp_path / "exact", precision="float32", loras=[("lightx2v", 1.2), (fusionx, 0.5)])
+    exact = load_part(WeightsFolder(tmp_path / "exact"), "transformer", "cpu", torch.float32)
+    expected = exact.state_dict()
+    base = effective_weights(load(folders, precision))
+    changed = 0
+    tolerances = {"float32": (1e-6, 2e-7), "bf16": (8e-3, 4e-3), "int8": (8e-3, 0.012), "fp8": (0.06, 0.02)}
+    relative, absolute = tolerances[precision]
+    for name, weight in effective_weights(model).items():
+        torch.testing.assert_close(weight, expected[name], rtol=relative, atol=absolute)
+        changed += not torch.equal(weight, base[name])
+    assert changed > 60
+    # the same answer as weights that were merged at bake in the same precision
+    bake(published, tmp_path / "merged", precision=precision, loras=[("lightx2v", 1.2), (fusionx, 0.5)])
+    merged = load_part(WeightsFolder(tmp_path / "merged"), "transformer", "cpu", model.compute_dtype)
+    bound = {"float32": 3e-6, "bf16": 0.015, "int8": 0.03, "fp8": 0.12}[precision]
+    answers = [predict(each) for each in (model, merged, exact)]
+    assert relative_error(answers[0], answers[1]) < bound
+    # and as near to the exact answer as they are
+    errors = [relative_error(answer, answers[2]) for answer in answers[:2]]
+    assert errors[0] < 1.3 * errors[1] + 3e-6
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_hundred_switches_leave_no_trace(precision, folders, tmp_path):
+    model = load(folders, precision)
+    fusionx, lightx2v = both(folders)
+    generator = torch.Generator().manual_seed(4)
+    # differences of a matrix as a whole, which are written, in a layer that a product lies beside, too
+    save_file(
+        {
+            f"{MODULE}.diff": 0.1 * torch.randn(DIM, DIM, generator=generator),
+            "diffusion_model.patch_embedding.lora_down.weight": torch.randn(2, 36, 1, 2, 2),
+            "diffusion_model.patch_embedding.lora_up.weight": torch.randn(DIM, 2, 1, 1, 1),
+        },
+        tmp_path / "whole.safetensors",
+    )
+    before, answer = state_of(model), predict(model)
+    switcher = LoraSwitcher(model)
+    jobs = [
+        [(fusionx, 1.0)],
+        [],
+        [(lightx2v, 1.2)],
+        [(tmp_path / "whole.safetensors", 0.7)],
+        [(lightx2v, 1.0), (fusionx, 0.3), (tmp_path / "whole.safetensors", 1.0)],
+    ]
+    first: dict[int, torch.Tensor] = {}
+    for number in range(100):
+        job = number % len(jobs)
+        switcher.activate(jobs[job])
+        if number < len(jobs):
+            first[job] = predict(model)
+            assert job == 1 or not same_bits(model, before) or not torch.equal(first[job], answer)
+        elif number >= 95:  # and no drift while a LoRA is active, either
+            assert torch.equal(predict(model), first[job])
+    switcher.activate([])
+    assert same_bits(model, before)
+    assert all(buffer is None for name, buffer in lora_buffers(model))
+    assert torch.equal(predict(model), answer)
+
+
+def lora_buffers(model: MultiTalkTransformer) -> list[tuple[str, torch.Tensor | None]]:
+    return [
+        (name, layer._buffers[buffer])
+        for name, layer in model.named_modules()
+        if isinstance(layer, LowRankLayer)
+        for buffer in ("lora_down", "lora_up")
+    ]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_matrices_are_never_written(precision, folders):
+    model = load(folders, precision)
+    weights = {
+        name: (layer.weight.data_ptr(), layer.weight.clone())
+        for name, layer in model.named_modules()
+        if isinstance(layer, LowRankLayer)
+    }
+    fusionx, lightx2v = both(folders)
+    LoraSwitcher(model).activate([(fusionx, 1.0), (lightx2v, 1.0)])
+    for name, (address, values) in weights.items():
+        weight = model.get_submodule(name).weight
+        assert weight.data_ptr() == address
+        assert torch.equal(weight.view(torch.uint8), values.view(torch.uint8))
+
+
+def test_nothing_is_read_but_the_file(folders, tmp_path, monkeypatch):
+    switcher = LoraSwitcher(load(folders, "int8"))
+    read = []
+    original = SafetensorsSource.get
+    monkeypatch.setattr(SafetensorsSource, "get", lambda self, key: read.append(key) or original(self, key))
+    path = tmp_path / "lora.safetensors"
+    save_file({f"{MODULE}.diff_b": torch.ones(DIM)}, path)
+    switcher.activate([(path, 1.0)])
+    switcher.activate([(path, 1.0)])  # nothing to do
+    switcher.activate([])
+    assert read == [f"{MODULE}.diff_b"]
+
+
+def test_a_lora_of_a_tensor_that_is_cut_in_two(folders, tmp_path):
+    model = load(folders, "float32")
+    names = [f"blocks.0.audio_attn.{name}.weight" for name in ("to_k", "to_v")]
+    before = torch.cat([effective_weights(model)[name] for name in names])
+    down, up = torch.randn(2, Sizes().audio_dim), torch.randn(2 * DIM, 2)
+    module = "diffusion_model.blocks.0.audio_cross_attn.kv_linear"
+    path = tmp_path / "lora.safetensors"
+    save_file({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}, path)
+    LoraSwitcher(model).activate([(path, 1.0)])
+    after = torch.cat([effective_weights(model)[name] for name in names])
+    torch.testing.assert_close(after, before + up @ down)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_joined_projections(precision, folders):
+    """LoRAs find the rows of layers that were fused; answers are those of the separate ones."""
+    separate, joined = (load(folders, precision, torch.float32) for _ in range(2))
+    for block in joined.blocks:
+        join_children(block.attn1, ("to_q", "to_k", "to_v"), "to_qkv")
+        join_children(block.attn2, ("to_k", "to_v"), "to_kv")
+        join_children(block.attn2, ("add_k_proj", "add_v_proj"), "to_added_kv")
+        block.attn1.fused_projections = block.attn2.fused_projections = True
+    before = state_of(joined)
+    fusionx, lightx2v = both(folders)
+    switchers = [LoraSwitcher(separate), LoraSwitcher(joined)]
+    for loras in ([], [(fusionx, 1.0)], [(lightx2v, 1.2), (fusionx, 0.5)]):
+        for switcher in switchers:
+            switcher.activate(loras)
+        assert relative_error(predict(joined), predict(separate)) < 3e-6
+    switchers[1].activate([])
+    assert same_bits(joined, before)
+
+
+def test_a_job_in_inference_mode_leaves_usable_tensors(folders):
+    model = load(folders, "bf16")
+    with torch.inference_mode():
+        LoraSwitcher(model).activate([(both(folders)[1], 1.0)])
+    assert not any(tensor.is_inference() for _, tensor in lora_buffers(model) if tensor is not None)
+    assert not any(parameter.is_inference() for parameter in model.parameters())
+
+
+def test_switches_alternate_in_any_order(folders):
+    """Each set gives one answer, whatever was active before it."""
+    model = load(folders, "fp8")
+    fusionx, lightx2v = both(folders)
+    switcher = LoraSwitcher(model)
+    sets = ([], [(fusionx, 1.0)], [(lightx2v, 1.0)])
+    answers: dict[int, torch.Tensor] = {}
+    for order in itertools.permutations(range(3)):
+        for index in order:
+            switcher.activate(sets[index])
+            assert torch.equal(predict(model), answers.setdefault(index, predict(model)))
