@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .hardware import DEFAULT_BACKEND, HardwarePlan
-from .models.quantized import set_matmuls
+from .models.quantized import QUANTIZED_LINEARS, set_matmuls
 from .weights.store import (
     WeightsFolder,
     load_audio_encoder,
@@ -61,11 +61,13 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     from .models.video_vae import prepare_decoder
 
     device, dtype = plan.device, plan.dtype
-    transformer = load_transformer(folder, device, dtype)
+    transformer = load_transformer(folder, device, dtype, _quantization(plan.transformer_precision))
     set_matmuls(transformer, device)
     if plan.attention_backend != DEFAULT_BACKEND:
         transformer.set_attention_backend(plan.attention_backend)
-    text_encoder, tokenizer = load_text_encoder(folder, device, dtype)
+    text_encoder, tokenizer = load_text_encoder(
+        folder, device, dtype, _quantization(plan.text_encoder_precision)
+    )
     audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
     vae = load_vae(folder, device, torch.float32)
     if device.type == "cuda" and dtype == torch.bfloat16:
@@ -79,3 +81,8 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
         audio_encoder=audio_encoder,
         feature_extractor=feature_extractor,
     )
+
+
+def _quantization(precision: str) -> str | None:
+    """What is quantised while it is loaded, where the folder's isn't."""
+    return precision if precision in QUANTIZED_LINEARS else None

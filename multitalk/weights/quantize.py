@@ -1,9 +1,9 @@
-"""Between published tensors and quantised layers: at bake, and when an unquantised folder is loaded."""
+"""From published tensors to quantised layers: at bake, or when an unquantised folder is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -41,6 +41,26 @@ def stored_infos(
         (scale_name(name), TensorInfo("F32", (shape[0], 1))),
         (name, TensorInfo(DTYPE_NAMES[layer.weight_dtype], shape)),
     ]
+
+
+def quantized_tensors(
+    name: str, tensor: torch.Tensor, layer: type[QuantizedLinear]
+) -> dict[str, torch.Tensor]:
+    """The state of a quantised layer's weights from what a folder has: as it is, or quantised now."""
+    if tensor.dtype == layer.weight_dtype:
+        return {name: tensor}
+    weight, scale = layer.quantize(tensor)
+    return {name: weight, scale_name(name): scale}
+
+
+def with_quantization(config: Any, quantization: str | None) -> Any:
+    """A part's configuration whose layers are to be quantised, unless it says so already."""
+    if quantization is None:
+        return config
+    if isinstance(config, dict):
+        return {**config, "quantization": config.get("quantization") or quantization}
+    config.quantization = getattr(config, "quantization", None) or quantization
+    return config
 
 
 def planned_tensors(part: PlannedPart, unit: PlannedTensor) -> Iterator[Named]:

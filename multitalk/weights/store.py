@@ -13,7 +13,7 @@ from ..errors import InvalidInput, WeightsError
 from ..models.cpu_convolution import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER
-from .quantize import quantized_weights
+from .quantize import quantized_tensors, quantized_weights, with_quantization
 from .tensor_files import SafetensorsSource
 from .verify import check_complete
 
@@ -141,7 +141,13 @@ class WeightsFolder:
         return loras + [(lora.path, lora.scale) for lora in extra]
 
 
-def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtype: torch.dtype) -> Any:
+def load_part(
+    folder: WeightsFolder,
+    part: str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    quantization: str | None = None,
+) -> Any:
     """Load a part's model: built without memory, its files read once, straight to the device.
 
     Args:
@@ -149,6 +155,8 @@ def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtyp
         part: Name of the part.
         device: Where it goes. On the CPU the tensors stay mapped from the files until they are changed.
         dtype: Of its tensors, but for those its class keeps in float32; cast where the files' is another.
+        quantization: "int8" or "fp8" quantises a folder's unquantised layers as they are loaded, on the
+            device; what the folder has quantised stays as it is.
 
     Returns:
         The model, for inference.
@@ -160,7 +168,7 @@ def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtyp
     from safetensors.torch import load_file
 
     try:
-        model = empty_model(part, read_config(part, folder.part(part)))
+        model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{folder.part(part) / 'config.json'} can't be used: {error}") from error
     quantized = quantized_weights(model)
@@ -171,10 +179,13 @@ def load_part(folder: WeightsFolder, part: str, device: torch.device | str, dtyp
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
         for name in list(tensors):
-            kept = kept_in_float32(model, name, dtype)
-            stored = quantized[name].weight_dtype if name in quantized else torch.float32 if kept else dtype
             # taken out one by one: what is cast doesn't stay in memory beside its cast
-            state[name] = tensors.pop(name).to(stored)
+            tensor = tensors.pop(name)
+            if name in quantized:
+                state |= quantized_tensors(name, tensor, quantized[name])
+            else:
+                kept = kept_in_float32(model, name, dtype)
+                state[name] = tensor.to(torch.float32 if kept else dtype)
     tied = tied_names(model)
     state |= {alias: state[stored] for alias, stored in tied.items() if stored in state}
     _assign(model, state, folder.part(part))
@@ -195,20 +206,20 @@ def _assign(model: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path
 
 
 def load_transformer(
-    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype, quantization: str | None = None
 ) -> MultiTalkTransformer:
     """Load the transformer; see :func:`load_part`."""
-    return load_part(folder, "transformer", device, dtype)
+    return load_part(folder, "transformer", device, dtype, quantization)
 
 
 def load_text_encoder(
-    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
+    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype, quantization: str | None = None
 ) -> tuple[UMT5EncoderModel, PreTrainedTokenizerBase]:
     """Load UMT5's encoder (see :func:`load_part`) and its tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder.part(TOKENIZER_FOLDER), local_files_only=True)
-    return load_part(folder, "text_encoder", device, dtype), tokenizer
+    return load_part(folder, "text_encoder", device, dtype, quantization), tokenizer
 
 
 def load_image_encoder(
