@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor", parents=[common], help="say what this machine has and what is missing"
     )
     doctor.add_argument("--weights", metavar="DIR", help="baked weights folder")
+    doctor.add_argument("--plans", action="store_true", help="the plan for every known GPU instead")
     doctor.set_defaults(command=doctor_command)
     return parser
 
@@ -238,6 +239,11 @@ def verify_command(args: argparse.Namespace) -> int:
 
 def doctor_command(args: argparse.Namespace) -> int:
     """Prints what is here; fails where no video could be made."""
+    if args.plans:
+        from .hardware.report import plans_table
+
+        print(plans_table())
+        return 0
     from .doctor import examine, format_findings
 
     findings = examine(args.weights)

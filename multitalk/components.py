@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .hardware import DEFAULT_BACKEND, HardwarePlan
+from .hardware import HardwarePlan
 from .models.quantized import QUANTIZED_LINEARS, set_matmuls
 from .weights.store import (
     WeightsFolder,
@@ -58,13 +58,13 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     """
     import torch
 
+    from .models.attention_backends import set_attention_backends
     from .models.video_vae import prepare_decoder
 
     device, dtype = plan.device, plan.dtype
     transformer = load_transformer(folder, device, dtype, _quantization(plan.transformer_precision))
     set_matmuls(transformer, device)
-    if plan.attention_backend != DEFAULT_BACKEND:
-        transformer.set_attention_backend(plan.attention_backend)
+    set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
     text_encoder, tokenizer = load_text_encoder(
         folder, device, dtype, _quantization(plan.text_encoder_precision)
     )

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -41,10 +42,10 @@ def examine(weights: str | Path | None = None) -> list[Finding]:
         _check_python,
         _check_torch,
         _check_gpus,
-        _check_plan,
+        partial(_check_plan, weights),
         _check_ffmpeg,
-        lambda: _check_weights(weights),
-        lambda: _check_speech(weights),
+        partial(_check_weights, weights),
+        partial(_check_speech, weights),
         _check_packages,
     ]
     findings: list[Finding] = []
@@ -52,11 +53,14 @@ def examine(weights: str | Path | None = None) -> list[Finding]:
         try:
             findings += check()
         except Exception as error:  # a broken installation may fail in any way; that is a finding
-            name = (
-                getattr(check, "__name__", "weights").removeprefix("_check_").replace("<lambda>", "weights")
-            )
+            name = _name_of(check)
             findings.append(Finding("missing", name, f"{type(error).__name__}: {_one_line(error)}"))
     return findings
+
+
+def _name_of(check: Callable[[], list[Finding]]) -> str:
+    named = check.func if isinstance(check, partial) else check
+    return getattr(named, "__name__", "check").removeprefix("_check_")
 
 
 def format_findings(findings: list[Finding]) -> str:
@@ -110,13 +114,19 @@ def _check_gpus() -> list[Finding]:
     return findings
 
 
-def _check_plan() -> list[Finding]:
-    from .hardware import make_plan
+def _check_plan(weights: str | Path | None) -> list[Finding]:
+    from .hardware import Planner, weights_of
+    from .weights.store import WeightsFolder, find_weights
 
     try:
-        return [Finding("ok", "plan", make_plan().description)]
+        planned = weights_of(WeightsFolder(find_weights(weights)))
+    except (MultiTalkError, KeyError):
+        planned = None  # what is wrong with the weights is another finding
+    try:
+        plan = Planner(weights=planned).plan()
     except MultiTalkError as error:
         return [Finding("missing", "plan", str(error))]
+    return [Finding("ok", "plan", plan.description), *(Finding("note", "plan", note) for note in plan.notes)]
 
 
 def _check_ffmpeg() -> list[Finding]:

@@ -18,7 +18,7 @@ from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
 from .decode import OnFrames, decode_clip
 from .errors import Cancelled
-from .hardware import HardwarePlan, make_plan
+from .hardware import HardwarePlan, make_plan, weights_of
 from .media.background import BackgroundWriter
 from .media.mix import between
 from .media.sound import Sound
@@ -141,7 +141,7 @@ class MultiTalkPipeline:
             InvalidInput: The device doesn't exist here.
         """
         folder = WeightsFolder(find_weights(weights_dir))
-        plan = make_plan(device, dtype)
+        plan = make_plan(device, dtype, weights=weights_of(folder))
         return cls(load_components(folder, plan), folder, plan)
 
     def generate(

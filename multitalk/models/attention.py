@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention
 
+from .attention_backends import attend
+from .half import project_to_residual
 from .rotary import RotaryTable, apply_rotary
 from .sequence import TokenShard
 
@@ -18,7 +19,7 @@ _MAP_WIDTH = 8
 class SelfAttentionProcessor:
     """Self-attention with rotary embeddings that can return the reference map beside its result.
 
-    The backend is diffusers' (``set_attention_backend``), so every kernel it knows can be used.
+    The backend is one of diffusers' or of ours (``attention_backends.set_attention_backends``).
     """
 
     _attention_backend: Any = None
@@ -57,15 +58,15 @@ class SelfAttentionProcessor:
         key = attn.norm_k(key).unflatten(-1, (attn.heads, -1))
         value = value.unflatten(-1, (attn.heads, -1))
         if rotary_emb is not None:
-            query, key = apply_rotary(query, rotary_emb), apply_rotary(key, rotary_emb)
+            # one after the other: both unrotated tensors at once would be the peak of a block's memory
+            query = apply_rotary(query, rotary_emb)
+            key = apply_rotary(key, rotary_emb)
         if shard is not None:
             query, key, value = shard.tokens_to_heads(query, key, value)
-        attended = dispatch_attention_fn(
-            query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config
-        )
+        attended = attend(query, key, value, self._attention_backend, self._parallel_config)
         if shard is not None:
             attended = shard.heads_to_tokens(attended)
-        output = attn.to_out[0](attended.flatten(2).type_as(hidden_states))
+        output = project_to_residual(attn.to_out[0], attended.flatten(2).type_as(hidden_states))
         if person_masks is None:
             return output, None
         reference_map = self.reference_map(query, key, person_masks)
@@ -130,11 +131,11 @@ class CrossAttentionProcessor:
             )
         attended = self._attend(query, attn.norm_k(key), value)
         attended = attended + self._attend(query, attn.norm_added_k(key_image), value_image)
-        return attn.to_out[0](attended.type_as(hidden_states))
+        return project_to_residual(attn.to_out[0], attended.type_as(hidden_states))
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         heads = query.shape[2]
         key, value = key.unflatten(-1, (heads, -1)), value.unflatten(-1, (heads, -1))
         # a context whose batch is 1 serves every element of the queries' batch
         key, value = (part.expand(query.shape[0], -1, -1, -1) for part in (key, value))
-        return dispatch_attention_fn(query, key, value, backend=self._attention_backend).flatten(2)
+        return attend(query, key, value, self._attention_backend).flatten(2)

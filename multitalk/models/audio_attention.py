@@ -7,9 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import AttentionModuleMixin
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
 
+from .attention_backends import attend
+from .half import project_to_residual
 from .rotary import apply_rotary, label_rotary_table
 from .sequence import TokenShard
 
@@ -73,10 +74,10 @@ class AudioAttentionProcessor:
         if before or after:  # whole frames, so that each attends to its own sound
             query = F.pad(query, (0, 0, 0, 0, before, after))
         query = query.reshape(batch * frames, -1, *query.shape[2:])
-        attended = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        attended = attend(query, key, value, self._attention_backend)
         attended = attended.reshape(batch, -1, hidden_states.shape[2])
         attended = attended[:, before : before + hidden_states.shape[1]]
-        return attn.to_out(attended.type_as(hidden_states))
+        return project_to_residual(attn.to_out, attended.type_as(hidden_states))
 
 
 class AudioCrossAttention(nn.Module, AttentionModuleMixin):

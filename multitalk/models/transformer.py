@@ -17,6 +17,7 @@ from ..errors import InvalidInput
 from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_attention import AudioCrossAttention, video_labels
 from .audio_projection import AudioProjection
+from .half import feed_forward, residual_dtype
 from .linear import LoraLinear, replace_linears
 from .quantized import quantize_linears
 from .rotary import RotaryTable, VideoRotaryEmbedding
@@ -24,21 +25,22 @@ from .sequence import TokenShard
 
 
 def modulated_norm(
-    hidden_states: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float
+    hidden_states: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float, dtype: torch.dtype
 ) -> torch.Tensor:
-    """LayerNorm in float32, then ``* (1 + scale) + shift``, in the input's dtype.
+    """LayerNorm in float32, then ``* (1 + scale) + shift``.
 
     Args:
         hidden_states: ``B N D``.
         scale, shift: ``b 1 D`` float32 with b = B, or 1 for the whole batch: then one kernel does it all.
         eps: Added to the variance.
+        dtype: Of the result.
     """
     dim = hidden_states.shape[-1]
     if scale.shape[0] == 1:
         normed = F.layer_norm(hidden_states.float(), (dim,), (1 + scale).flatten(), shift.flatten(), eps)
     else:
         normed = F.layer_norm(hidden_states.float(), (dim,), None, None, eps) * (1 + scale) + shift
-    return normed.type_as(hidden_states)
+    return normed.to(dtype)
 
 
 def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
@@ -90,7 +92,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         """Run the block.
 
         Args:
-            hidden_states: Video tokens ``B N D``.
+            hidden_states: Video tokens ``B N D``, the residual stream; see :mod:`.half` for its dtype.
             text_hidden_states: Projected text ``B text_len D``.
             image_hidden_states: Projected image tokens ``B 257 D``.
             audio_hidden_states: Audio tokens ``B T A C``.
@@ -105,25 +107,27 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.scale_shift_table.float() + modulation
         ).chunk(6, dim=1)
-        normed = modulated_norm(hidden_states, scale, shift, self.eps)
+        dtype = text_hidden_states.dtype  # of the layers; the residual stream's may be wider
+        normed = modulated_norm(hidden_states, scale, shift, self.eps, dtype)
         attended, reference_map = self.attn1(
             normed, rotary_emb=rotary_emb, person_masks=person_masks, shard=shard
         )
         hidden_states = gated_residual(hidden_states, attended, gate)
+        del attended
 
-        normed = self.norm2(hidden_states)
+        normed = self.norm2(hidden_states).to(dtype)
         hidden_states = hidden_states + self.attn2(
             normed, text_hidden_states, image_hidden_states=image_hidden_states
         )
 
-        normed = self.norm_audio(hidden_states)
+        normed = self.norm_audio(hidden_states).to(dtype)
         labels = None if reference_map is None else video_labels(reference_map)
         if labels is not None and shard is not None:
             labels = shard.own(labels)
         hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels, shard)
 
-        normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps)
-        return gated_residual(hidden_states, self.ffn(normed), ffn_gate)
+        normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps, dtype)
+        return gated_residual(hidden_states, feed_forward(self.ffn, normed), ffn_gate)
 
 
 # diffusers' caches (FirstBlockCache, MagCache) find out from here what a block returns
@@ -288,10 +292,13 @@ class MultiTalkTransformer(WanTransformer3DModel):
         shard = self._shard(shape)
         if shard is not None:
             tokens, rotary_emb = shard.own(tokens), shard.own_table(rotary_emb)
+        tokens = tokens.to(residual_dtype(self.compute_dtype))
+        start = tokens if return_block_residual else None
+        output = tokens
+        del tokens  # the blocks needn't keep it in memory
         if block_residual is not None:
-            output = tokens + block_residual
+            output = output + block_residual
         else:
-            output = tokens
             conditions = (
                 text_hidden_states,
                 image_hidden_states,
@@ -302,7 +309,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             for block in self.blocks:
                 output = self._run_block(block, output, conditions, person_masks, shard)
         sample = self._project_out(output, embedding, shape, shard)
-        return (sample, output - tokens) if return_block_residual else sample
+        return sample if start is None else (sample, output - start)
 
     def share_tokens(self, group: torch.distributed.ProcessGroup | None) -> None:
         """Let a group of processes share every video's tokens: all of them make the same calls.
@@ -351,7 +358,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
     ) -> torch.Tensor:
         """Norm, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
         shift, scale = (self.scale_shift_table.float() + embedding.unsqueeze(1)).chunk(2, dim=1)
-        normed = modulated_norm(hidden_states, scale, shift, self.config.eps)
+        normed = modulated_norm(hidden_states, scale, shift, self.config.eps, self.compute_dtype)
         patches = self.proj_out(normed)
         if shard is not None:
             patches = shard.gather(patches)

@@ -1,0 +1,164 @@
+"""What a machine is: its GPU, what torch can run on it, its memory, the packages that are there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import metadata, util
+
+import torch
+
+from ..errors import InvalidInput
+from .gpus import GpuSpecification, find_specification
+
+# Attention packages: the name they are imported by, and the name they are installed by.
+ATTENTION_PACKAGES = {"flash_attn": "flash-attn", "sageattention": "sageattention"}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        name: As its driver names it.
+        capability: Compute capability.
+        memory: Its bytes.
+        specification: Its data sheet, where it is a known one.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    memory: int
+    specification: GpuSpecification | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as far as the plan depends on it.
+
+    Attributes:
+        gpu: The GPU that is used; None where the CPU computes.
+        gpu_count: How many there are like it.
+        host_memory: Bytes of memory; 0 where unknown.
+        torch_version: Such as (2, 5).
+        cuda: Version of CUDA that torch is built for; None in a CPU build.
+        architectures: What torch has kernels for, such as "sm_80" and "compute_90" (which newer GPUs can
+            compile); empty where unknown.
+        packages: Attention packages by import name, with their versions.
+        device: Where it computes.
+    """
+
+    gpu: Gpu | None = None
+    gpu_count: int = 0
+    host_memory: int = 0
+    torch_version: tuple[int, int] = (2, 5)
+    cuda: tuple[int, int] | None = None
+    architectures: tuple[str, ...] = ()
+    packages: tuple[tuple[str, str], ...] = ()
+    device: str = "cpu"
+
+    def has(self, package: str) -> bool:
+        """Whether an attention package is installed."""
+        return any(name == package for name, _ in self.packages)
+
+    @property
+    def runs_on_gpu(self) -> bool:
+        """Whether torch has code for the GPU."""
+        if self.gpu is None or not self.architectures:
+            return True
+        major, minor = self.gpu.capability
+        for architecture in self.architectures:
+            kind, _, number = architecture.partition("_")
+            digits = "".join(character for character in number if character.isdigit())
+            has = (int(digits[:-1]), int(digits[-1]))
+            # binary code runs on later GPUs of its generation; what is compiled on the spot on all later ones
+            if has <= (major, minor) and (kind == "compute" or has[0] == major):
+                return True
+        return False
+
+
+def detect_machine(device: str | torch.device | None = None) -> Machine:
+    """Describe this machine.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N"; None takes the first GPU, or the CPU where there is none.
+
+    Raises:
+        InvalidInput: The device doesn't exist here.
+    """
+    chosen = _find_device(device)
+    gpu, count = None, 0
+    if chosen.type == "cuda":
+        properties = torch.cuda.get_device_properties(chosen)
+        memory = properties.total_memory
+        gpu = Gpu(
+            properties.name,
+            (properties.major, properties.minor),
+            memory,
+            find_specification(properties.name, memory),
+        )
+        count = torch.cuda.device_count()
+    return Machine(
+        gpu=gpu,
+        gpu_count=count,
+        host_memory=host_memory(),
+        torch_version=_version(torch.__version__) or (0, 0),
+        cuda=_version(torch.version.cuda),
+        architectures=tuple(torch.cuda.get_arch_list()) if gpu is not None else (),
+        packages=_attention_packages(),
+        device=str(chosen),
+    )
+
+
+def _find_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = torch.device("meta")
+    if chosen.type not in ("cpu", "cuda"):
+        raise InvalidInput(f"device '{device}' is unknown: use cpu, cuda or cuda:N.", "device")
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InvalidInput(f"device '{device}' needs an NVIDIA GPU, and torch finds none here.", "device")
+        count = torch.cuda.device_count()
+        if (chosen.index or 0) >= count:
+            raise InvalidInput(f"device '{device}' isn't there: this machine has {count} GPU(s).", "device")
+    return chosen
+
+
+def host_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or its container's limit; 0 where unknown."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                limit = int(file.read())
+        except (OSError, ValueError):  # absent, or "max"
+            continue
+        total = min(total, limit)
+    return total
+
+
+def _attention_packages() -> tuple[tuple[str, str], ...]:
+    found = []
+    for module, distribution in ATTENTION_PACKAGES.items():
+        if util.find_spec(module) is None:
+            continue
+        try:
+            found.append((module, metadata.version(distribution)))
+        except metadata.PackageNotFoundError:
+            found.append((module, "unknown"))
+    return tuple(found)
+
+
+def _version(text: str | None) -> tuple[int, int] | None:
+    """The first two numbers of a version."""
+    if not text:
+        return None
+    major, minor = text.split("+")[0].split(".")[:2]
+    return int(major), int("".join(character for character in minor if character.isdigit()) or 0)
