@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .acceleration import accelerate
 from .hardware import HardwarePlan
 from .models.quantized import QUANTIZED_LINEARS, set_matmuls
 from .weights.store import (
@@ -65,6 +66,7 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     transformer = load_transformer(folder, device, dtype, _quantization(plan.transformer_precision))
     set_matmuls(transformer, device)
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
+    accelerate(transformer, plan, folder.path)
     text_encoder, tokenizer = load_text_encoder(
         folder, device, dtype, _quantization(plan.text_encoder_precision)
     )

@@ -1,0 +1,90 @@
+"""What makes a loaded transformer faster without changing what it computes: settings, and applying them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    from .hardware import HardwarePlan
+    from .models.transformer import MultiTalkTransformer
+
+logger = logging.getLogger(__name__)
+
+CACHE_FOLDER = "compiled"  # in a weights folder
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What a person may set beside the plan's own choice to compile.
+
+    Attributes:
+        compile_mode: One of :data:`multitalk.models.compiled.MODES`.
+        compile_cache: Where compiled kernels are kept; None: ``compiled/`` in the weights folder if there is
+            one, else where torch keeps them.
+        fuse_qkv: Whether self-attention's query, key and value come from one matrix product.
+    """
+
+    compile_mode: str = "default"
+    compile_cache: Path | None = None
+    fuse_qkv: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Acceleration:
+        """Read ``MULTITALK_COMPILE_MODE``, ``MULTITALK_COMPILE_CACHE`` and ``MULTITALK_FUSE_QKV``.
+
+        Raises:
+            InvalidInput: A value can't be used.
+        """
+        environment = os.environ if environment is None else environment
+        cache = environment.get("MULTITALK_COMPILE_CACHE")
+        fuse = environment.get("MULTITALK_FUSE_QKV", "").strip().lower()
+        if fuse not in ("", "0", "1", "on", "off", "true", "false", "yes", "no"):
+            raise InvalidInput(f"MULTITALK_FUSE_QKV is {fuse[:80]!r}, but must be on or off.")
+        return cls(
+            compile_mode=environment.get("MULTITALK_COMPILE_MODE") or "default",
+            compile_cache=Path(cache) if cache else None,
+            fuse_qkv=fuse in ("1", "on", "true", "yes"),
+        )
+
+
+def accelerate(
+    transformer: MultiTalkTransformer,
+    plan: HardwarePlan,
+    weights: Path | None = None,
+    settings: Acceleration | None = None,
+) -> None:
+    """Join projections and compile blocks, as plan and settings say.
+
+    Args:
+        transformer: On its device; changed in place.
+        plan: Whether blocks are compiled.
+        weights: The folder it was loaded from.
+        settings: None reads the environment.
+
+    Raises:
+        InvalidInput: A setting can't be used.
+    """
+    settings = Acceleration.from_environment() if settings is None else settings
+    if settings.fuse_qkv:
+        if plan.streamed_blocks:
+            logger.warning("MULTITALK_FUSE_QKV is left out: blocks are streamed.")
+        else:
+            from .models.fused_projections import fuse_qkv
+
+            fuse_qkv(transformer)
+    if plan.compile:
+        from .models.compiled import compile_blocks, use_compile_cache, why_not_compiled
+
+        if (reason := why_not_compiled(plan.device)) is not None:
+            logger.warning("blocks aren't compiled: %s.", reason)
+            return
+        own = None if weights is None else weights / CACHE_FOLDER
+        use_compile_cache(settings.compile_cache or (own if own is not None and own.is_dir() else None))
+        compile_blocks(transformer, mode=settings.compile_mode)
