@@ -27,7 +27,7 @@ SOURCE = "trained by demo_training on drawn faces and espeak-ng speech"
 def trained_parts() -> dict[str, nn.Module]:
     """Every network from its last checkpoint, the transformer averaged over its last steps."""
     state = progress.load("transformer")
-    decoder = progress.load("decoder") or progress.load("vae")
+    decoder = progress.load("decoder")  # the autoencoder, its decoder trained on
     audio = progress.load("audio_encoder")
     if state is None or decoder is None or audio is None:
         raise SystemExit(f"Not everything is trained: {progress.WORK} lacks a checkpoint.")

@@ -101,42 +101,29 @@ def training_crops(step: int, share: float, image_share: float) -> torch.Tensor:
     return to_tensor(np.stack(crops))
 
 
-def train(steps: int, image_share: float, peak: float, decoder_only: bool) -> None:
-    """Train so many steps, or go on with what is left of them.
-
-    With `decoder_only` the encoder stays as it is: latents made with it before keep their meaning.
-    """
-    name = "decoder" if decoder_only else "vae"
+def train(steps: int, image_share: float, peak: float) -> None:
+    """Train so many steps, or go on with what is left of them."""
     vae = make_vae()
-    if decoder_only:
-        state = progress.load("vae")
-        assert state is not None, "train the whole autoencoder first"
-        vae.load_state_dict(state["model"])
-        for part in (vae.encoder, vae.quant_conv):
-            part.requires_grad_(False)
     for block in (vae.encoder.mid_block, vae.decoder.mid_block):
         block.attentions[0].requires_grad_(False)
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
     done = 0
-    if state := progress.load(name):
+    if state := progress.load("vae"):
         vae.load_state_dict(state["model"])
         optimizers.load_state_dict(state["optimizers"])
         done = state["step"]
-    log = progress.Log(name)
+    log = progress.Log("vae")
     for step in range(done, steps):
         share = step / steps
         torch.manual_seed(step)
         truth = training_crops(step, share, image_share)
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.set_grad_enabled(not decoder_only):
-                latents = fast.encode(truth)
+            latents = fast.encode(truth)
             noise = LATENT_NOISE * latents.detach().std() * torch.randn_like(latents)
             result = fast.decode(latents + noise)
         result, latents = result.float(), latents.float()
-        loss = reconstruction_loss(result, truth)
-        if not decoder_only:
-            loss = loss + 2e-4 * latents.square().mean()
+        loss = reconstruction_loss(result, truth) + 2e-4 * latents.square().mean()
         loss.backward()
         optimizers.step(progress.learning_rate(share, peak))
         with torch.no_grad():
@@ -150,7 +137,7 @@ def train(steps: int, image_share: float, peak: float, decoder_only: bool) -> No
         )
         if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
             progress.save(
-                name,
+                "vae",
                 {"model": vae.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1},
             )
             print("held-out", held_out_psnr(fast), flush=True)
@@ -161,11 +148,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--image-share", type=float, default=IMAGE_SHARE)
-    parser.add_argument("--decoder-only", action="store_true", help="keep the encoder as it is")
     parser.add_argument("--lr", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    train(arguments.steps, arguments.image_share, arguments.lr, arguments.decoder_only)
+    train(arguments.steps, arguments.image_share, arguments.lr)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo_training import audio_encoder, clips, progress, transformer, vae
+from demo_training import audio_encoder, clips, decoder, progress, transformer, vae
 from demo_training.export import export
 from demo_training.faces import HELD_OUT_SEED, make_scene, still
 from demo_training.speech import HELD_OUT_VOICES, TRAINING_VOICES, make_random_track
@@ -70,7 +70,8 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
     monkeypatch.setattr(transformer, "BATCH", dict.fromkeys(clips.KINDS, 1))
     steps = {
         "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
-        "vae": lambda: vae.train(4, 0.5, 1e-3, decoder_only=False),
+        "vae": lambda: vae.train(4, 0.5, 1e-3),
+        "decoder": lambda: decoder.train(4, 1e-3),
         "transformer": lambda: transformer.train(4, 1e-3),
     }
     for name, train in steps.items():
