@@ -67,9 +67,9 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     set_matmuls(transformer, device)
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
     accelerate(transformer, plan, folder.path)
-    text_encoder, tokenizer = load_text_encoder(
-        folder, device, dtype, _quantization(plan.text_encoder_precision)
-    )
+    # the text encoder has one 8-bit form
+    text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
+    text_encoder, tokenizer = load_text_encoder(folder, device, dtype, text_quantization)
     audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
     vae = load_vae(folder, device, torch.float32)
     if device.type == "cuda" and dtype == torch.bfloat16:
