@@ -9,8 +9,11 @@ import torch
 
 from multitalk import MultiTalkPipeline
 from multitalk.conditioning.people import token_masks
+from multitalk.models import quantized_matmul
+from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.weights.bake import bake
+from multitalk.weights.store import WeightsFolder, load_part
 
 from .conftest import PARITY
 
@@ -70,12 +73,24 @@ def test_lora_merged_at_bake_and_switched_at_run_time(
     assert relative_error(switched, case.tensors[expected]) < BOUND
 
 
-def test_the_published_int8_file(load_case, relative_error, tmp_path):
+def test_the_published_int8_file_in_float32(load_case, relative_error, tmp_path):
     case = load_case("dit_lora_int8")
     bake(PARITY / "weights", tmp_path / "int8", precision="float32", transformer_source="int8")
     pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "int8", device="cpu", dtype=torch.float32)
     ours = predict(pipeline.components.transformer, case, 437.5)
     assert relative_error(ours, case.tensors["out_int8_dequantised"]) < BOUND
+
+
+def test_the_published_int8_values_kept_as_they_are(load_case, relative_error, tmp_path):
+    """Inside the blocks nothing is rounded again; outside, int8 is put into bfloat16, here into float32."""
+    case = load_case("dit_lora_int8")
+    bake(PARITY / "weights", tmp_path / "int8", precision="int8", transformer_source="int8")
+    bake(PARITY / "weights", tmp_path / "wide", precision="float32", transformer_source="int8")
+    kept = load_part(WeightsFolder(tmp_path / "int8"), "transformer", "cpu", torch.float32)
+    wide = load_part(WeightsFolder(tmp_path / "wide"), "transformer", "cpu", torch.float32)
+    outside = {name: value for name, value in wide.state_dict().items() if not name.startswith("blocks.")}
+    kept.load_state_dict(outside, strict=False)
+    assert relative_error(predict(kept, case, 437.5), case.tensors["out_int8_dequantised"]) < BOUND
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +109,22 @@ def test_bf16_stays_near_float32(people, bound, load_case, bf16_transformer, rel
     for timestep in case.info["timesteps"]:
         error = relative_error(predict(bf16_transformer, case, timestep), case.tensors[f"out_{timestep}"])
         assert error < bound
+
+
+@pytest.mark.parametrize(("people", "share"), [("single", 1.0), ("multi", 3.0)])
+@pytest.mark.parametrize(
+    ("precision", "matmul", "bound"),
+    [("int8", None, 0.02), ("int8", "int8", 0.025), ("fp8", None, 0.06), ("fp8", "fp8", 0.07)],
+)
+def test_8_bits_stay_near_float32(precision, matmul, bound, people, share, load_case, baked, relative_error):
+    """Weights in 8 bits, and the video's tokens as well; two people as above."""
+    if matmul is not None and not quantized_matmul._works(matmul, torch.device("cpu")):
+        pytest.skip(f"this torch doesn't multiply {matmul} on a CPU")
+    transformer = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32, precision)
+    case = load_case(f"dit_{people}")
+    for layer in transformer.modules():
+        if isinstance(layer, QuantizedLinear):
+            layer.matmul, layer.minimal_rows = matmul, case.tensors["x"][0, :, ::2, ::2].numel()
+    for timestep in case.info["timesteps"]:
+        error = relative_error(predict(transformer, case, timestep), case.tensors[f"out_{timestep}"])
+        assert bound / 10 < error < bound * share
