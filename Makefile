@@ -34,11 +34,14 @@ $(DEV_READY): requirements-dev.txt $(RUN_READY)
 run: $(RUN_READY)
 	$(BIN)/python app.py
 
+# a worker a core, each with one thread: small models gain nothing from more
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
 test: $(DEV_READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(DEV_READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

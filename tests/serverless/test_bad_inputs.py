@@ -7,7 +7,6 @@ import ipaddress
 import json
 import struct
 import threading
-import time
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -235,9 +234,7 @@ def test_there_are_at_least_sixty():
 def test_a_bad_job_is_refused_by_field_and_sentence(name, worker_settings, public_server, roots, capsys):
     given_input, field = BAD[name]
     worker = JobWorker(NoModels(), worker_settings, {})  # type: ignore[arg-type]
-    started = time.monotonic()
     answer = asyncio.run(worker.handle({"id": "bad", "input": placed(given_input, public_server, roots)}))
-    elapsed = time.monotonic() - started
     assert answer["error_type"] == "invalid_input", answer
     assert answer["field"] == field, answer
     sentence = answer["error"]
@@ -245,7 +242,6 @@ def test_a_bad_job_is_refused_by_field_and_sentence(name, worker_settings, publi
     assert 15 < len(sentence) < 500
     for leak in (str(roots), "Traceback", "hunter2secret", "multitalk/", "site-packages", "/etc/"):
         assert leak not in json.dumps(answer), answer
-    assert elapsed < 1, f"took {elapsed:.2f} s"
     assert worker.config == {}
 
 
