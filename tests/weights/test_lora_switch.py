@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from multitalk.models.compiled import compile_blocks
 from multitalk.models.joined import join_children
 from multitalk.models.linear import LowRankLayer
 from multitalk.models.quantized import QuantizedLinear
@@ -249,3 +250,16 @@ def test_switches_alternate_in_any_order(folders):
         for index in order:
             switcher.activate(sets[index])
             assert torch.equal(predict(model), answers.setdefault(index, predict(model)))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_switching_under_a_compiled_model(precision, folders):
+    """What was compiled without a LoRA notices one, and that it has gone."""
+    model, plain = load(folders, precision), load(folders, precision)
+    fusionx, lightx2v = both(folders)
+    compile_blocks(model, backend="eager")
+    switchers = [LoraSwitcher(model), LoraSwitcher(plain)]
+    for loras in ([], [(fusionx, 1.0)], [(lightx2v, 1.2)], [], [(fusionx, 0.5)]):
+        for switcher in switchers:
+            switcher.activate(loras)
+        assert torch.equal(predict(model), predict(plain))
