@@ -14,8 +14,8 @@ from .sizes import BYTES, ModelSizes
 BLOCK_UNITS = 11.15
 # Where the blocks compute in float16 the stream is float32 (see models/half.py).
 FLOAT16_UNITS = 1.1
-# Where weights are multiplied in 8 bits, the hidden layer of the feed-forward is quantised through float32.
-EIGHT_BIT_UNITS = 2.4
+# Where weights are multiplied in 8 bits, the hidden layer of the feed-forward lies there in 8 bits, too.
+EIGHT_BIT_UNITS = 1.0
 # The same for the autoencoder in float32, in units of one full-resolution frame of its narrowest layer
 # (height x width x vae_dim x 4 bytes): the frames that its convolutions remember, and the last level's work.
 DECODE_UNITS = 51.0

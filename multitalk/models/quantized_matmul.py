@@ -23,28 +23,26 @@ INT8_CAPABILITY = (7, 5)
 FP8_CAPABILITY = (8, 9)
 # torch's kernel with a factor per row is made for Hopper; elsewhere factors are applied afterwards
 ROWWISE_CAPABILITY = (9, 0)
-# Results are scaled in pieces of this many values, so that temporaries stay small beside the activations.
+# Tokens are quantised and results scaled in pieces of this many values: temporaries stay small beside them.
 _PIECE = 1 << 24
+# The largest values of the 8-bit dtypes.
+_LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 _PROBE_ROWS, _PROBE_SIZE = 32, 64
 _PROBE_TOLERANCE = 0.1
 
 
-def quantize_tokens_int8(hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens ``M K`` as int8, and their factors ``M 1`` float32."""
-    scale = _largest(hidden_states) / 127.0
-    return (hidden_states * scale.reciprocal()).round_().to(torch.int8), scale
-
-
-def quantize_tokens_fp8(hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens ``M K`` as e4m3, and their factors ``M 1`` float32."""
-    scale = _largest(hidden_states) / 448.0
-    return (hidden_states * scale.reciprocal()).to(torch.float8_e4m3fn), scale
-
-
-def _largest(hidden_states: torch.Tensor) -> torch.Tensor:
+def quantize_tokens(hidden_states: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens ``M K`` as int8 or e4m3, and their factors ``M 1`` float32."""
     # the infinity norm reads the tokens once and writes no copy of them
     largest = torch.linalg.vector_norm(hidden_states, ord=float("inf"), dim=-1, keepdim=True)
-    return largest.float().clamp_(min=1e-6)
+    scale = largest.float().clamp_(min=1e-6) / _LARGEST[dtype]
+    factor = scale.reciprocal()
+
+    def rounded(rows: slice) -> torch.Tensor:
+        values = hidden_states[rows] * factor[rows]  # float32
+        return (values.round_() if dtype == torch.int8 else values).to(dtype)
+
+    return _in_pieces(rounded, hidden_states.shape, dtype, hidden_states.device), scale
 
 
 def multiply_int8(
@@ -61,7 +59,7 @@ def multiply_int8(
     Returns:
         ``M N`` in the dtype of `hidden_states`.
     """
-    tokens, token_scale = quantize_tokens_int8(hidden_states)
+    tokens, token_scale = quantize_tokens(hidden_states, torch.int8)
 
     def product(rows: slice) -> torch.Tensor:
         return torch._int_mm(tokens[rows], weight.t())
@@ -73,7 +71,7 @@ def multiply_fp8(
     hidden_states: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
     """``torch._scaled_mm`` with factors of one, scaled afterwards; arguments as :func:`multiply_int8`."""
-    tokens, token_scale = quantize_tokens_fp8(hidden_states)
+    tokens, token_scale = quantize_tokens(hidden_states, torch.float8_e4m3fn)
     one = torch.ones((), device=tokens.device)
     # not float16: sums of values up to 448 * 448 don't fit in it
     dtype = torch.float32 if hidden_states.dtype == torch.float32 else torch.bfloat16
@@ -90,7 +88,7 @@ def multiply_fp8_rowwise(
     hidden_states: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
     """``torch._scaled_mm`` with factors per token and row, for Hopper; see :func:`multiply_int8`."""
-    tokens, token_scale = quantize_tokens_fp8(hidden_states)
+    tokens, token_scale = quantize_tokens(hidden_states, torch.float8_e4m3fn)
     product = torch._scaled_mm(
         tokens,
         weight.t(),
@@ -117,24 +115,33 @@ def _scaled(
     bias: torch.Tensor | None,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Products of pieces of the tokens, times both factors in float32, plus the bias, in a dtype."""
-    count, width = token_scale.shape[0], scale.shape[0]
+    """Products of some of the tokens, times both factors in float32, plus the bias, in a dtype."""
 
     def piece(rows: slice) -> torch.Tensor:
         scaled = product(rows) * token_scale[rows]  # float32
         scaled *= scale.t()
         return (scaled if bias is None else scaled.add_(bias)).to(dtype)
 
+    return _in_pieces(piece, (token_scale.shape[0], scale.shape[0]), dtype, scale.device)
+
+
+def _in_pieces(
+    make: Callable[[slice], torch.Tensor], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """A matrix made some rows at a time, so that what it is made through stays small.
+
+    A compiler makes one kernel of it all, without temporaries, and gets it whole.
+    """
+    count, width = shape
     step = max(_PIECE // width, MINIMAL_ROWS)
-    # a compiler makes one kernel of all this, without temporaries
     if torch.compiler.is_compiling() or count <= step:
-        return piece(slice(0, count))
-    output = token_scale.new_empty((count, width), dtype=dtype)
+        return make(slice(0, count))
+    whole = torch.empty(shape, dtype=dtype, device=device)
     pieces = -(-count // step)
-    for index in range(pieces):  # of nearly equal size: kernels don't like a last one of a few tokens
+    for index in range(pieces):  # of nearly equal size: kernels don't like a last one of a few rows
         rows = slice(count * index // pieces, count * (index + 1) // pieces)
-        output[rows] = piece(rows)
-    return output
+        whole[rows] = make(rows)
+    return whole
 
 
 def choose_matmul(
