@@ -45,7 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     except MultiTalkError as error:
         return _fail(str(error), args.debug, 2)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        if type(error).__name__ == "OutOfMemoryError":
+            sentence = (
+                "out of GPU memory: choose a smaller size or fewer frames_per_clip, or leave more of the "
+                "model in host memory (--plan streamed_blocks=20, --plan vae_tiling=on)."
+            )
+            return _fail(sentence, args.debug, 1)
+        if isinstance(error, MemoryError):
             return _fail("out of memory: choose a smaller size or fewer frames_per_clip.", args.debug, 1)
         reason = " ".join(str(error).split())[:300]
         return _fail(f"{type(error).__name__}: {reason} (--debug shows where).", args.debug, 1)
@@ -111,6 +117,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda or cuda:N; left out: the first GPU, else the CPU"
     )
+    parser.add_argument(
+        "--plan",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="override a choice of the hardware plan, such as streamed_blocks=10 (repeatable)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=generate_command)
@@ -152,14 +165,16 @@ def generate_command(args: argparse.Namespace) -> int:
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
+    from .hardware import PlanSettings
     from .pipeline import MultiTalkPipeline
     from .weights.store import find_weights
 
+    settings = PlanSettings.from_environment().updated(args.plan)
     weights = find_weights(args.weights)
 
     with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
         display.message("loading the weights")
-        pipeline = MultiTalkPipeline.from_pretrained(weights, device=args.device)
+        pipeline = MultiTalkPipeline.from_pretrained(weights, device=args.device, plan=settings)
         with cancel_on_signal() as cancel:
             result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
     if args.json:

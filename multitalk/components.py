@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
 
     from .models.transformer import MultiTalkTransformer
+    from .placement import Placement
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Components:
         text_encoder, tokenizer: For the prompt.
         image_encoder: CLIP, without its last block.
         audio_encoder, feature_extractor: For the sound, float32.
+        placement: Moves them between host and device; None where all stay where they are.
     """
 
     transformer: MultiTalkTransformer
@@ -49,10 +52,20 @@ class Components:
     image_encoder: CLIPVisionModel
     audio_encoder: Wav2Vec2Model
     feature_extractor: Wav2Vec2FeatureExtractor
+    placement: Placement | None = None
+
+    def using(self, part: str) -> AbstractContextManager[None]:
+        """Inside, a part ("text_encoder", "image_encoder", "audio_encoder" or "vae") is ready to compute."""
+        return nullcontext() if self.placement is None else self.placement.on_device(part)
+
+    def carry_out(self, plan: HardwarePlan) -> None:
+        """Place the weights as a plan says."""
+        if self.placement is not None:
+            self.placement.carry_out(plan)
 
 
 def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
-    """Load every part once, straight to its device.
+    """Load every part once, straight to where the plan has it.
 
     Raises:
         WeightsError: A file is missing or doesn't fit.
@@ -60,28 +73,45 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     import torch
 
     from .models.attention_backends import set_attention_backends
+    from .models.half import widen_text_encoder
     from .models.video_vae import prepare_decoder
+    from .placement import Placement
 
     device, dtype = plan.device, plan.dtype
-    transformer = load_transformer(folder, device, dtype, _quantization(plan.transformer_precision))
+
+    def home(part: str) -> torch.device:
+        return device if part in plan.resident else torch.device("cpu")
+
+    # with streamed blocks it is made on the host: it may be larger than the device
+    place = torch.device("cpu") if plan.streamed_blocks else device
+    transformer = load_transformer(folder, place, dtype, _quantization(plan.transformer_precision))
     set_matmuls(transformer, device)
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
     accelerate(transformer, plan, folder.path)
     # the text encoder has one 8-bit form
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
-    text_encoder, tokenizer = load_text_encoder(folder, device, dtype, text_quantization)
-    audio_encoder, feature_extractor = load_audio_encoder(folder, device, torch.float32)
-    vae = load_vae(folder, device, torch.float32)
+    text_encoder, tokenizer = load_text_encoder(folder, home("text_encoder"), dtype, text_quantization)
+    widen_text_encoder(text_encoder)
+    audio_encoder, feature_extractor = load_audio_encoder(folder, home("audio_encoder"), torch.float32)
+    image_encoder = load_image_encoder(folder, home("image_encoder"), dtype)
+    vae = load_vae(folder, home("vae"), torch.float32)
     if device.type == "cuda" and dtype == torch.bfloat16:
         prepare_decoder(vae, dtype)
+    encoders: dict[str, torch.nn.Module] = {
+        "text_encoder": text_encoder,
+        "image_encoder": image_encoder,
+        "audio_encoder": audio_encoder,
+        "vae": vae,
+    }
     return Components(
         transformer=transformer,
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        image_encoder=load_image_encoder(folder, device, dtype),
+        image_encoder=image_encoder,
         audio_encoder=audio_encoder,
         feature_extractor=feature_extractor,
+        placement=Placement(transformer, encoders, plan),
     )
 
 

@@ -18,12 +18,13 @@ from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
 from .decode import OnFrames, decode_clip
 from .errors import Cancelled
-from .hardware import HardwarePlan, make_plan, weights_of
+from .hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
 from .media.background import BackgroundWriter
 from .media.mix import between
 from .media.sound import Sound
 from .media.video import VideoWriter
 from .models.video_vae import latent_frames
+from .planning import JobPlanner
 from .presets import PRESETS, Preset, SamplingSettings
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .request import GenerationRequest
@@ -110,15 +111,23 @@ class MultiTalkPipeline:
     Args:
         components: The networks.
         folder: The weights they came from.
-        plan: How they run on this machine.
+        plan: How they run on this machine; the running job's, while there is one.
+        planner: Plans each job anew, as its size and length need it; None runs them all by `plan`.
     """
 
     fps = FPS
 
-    def __init__(self, components: Components, folder: WeightsFolder, plan: HardwarePlan) -> None:
+    def __init__(
+        self,
+        components: Components,
+        folder: WeightsFolder,
+        plan: HardwarePlan,
+        planner: Planner | None = None,
+    ) -> None:
         self.components = components
         self.folder = folder
         self.plan = plan
+        self._jobs = JobPlanner(planner, plan)
         self.loras = LoraSwitcher(components.transformer, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.device)  # loads when it first speaks, and stays
 
@@ -128,6 +137,7 @@ class MultiTalkPipeline:
         weights_dir: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        plan: HardwarePlan | PlanSettings | None = None,
     ) -> MultiTalkPipeline:
         """Load a pipeline from a baked weights folder.
 
@@ -135,14 +145,19 @@ class MultiTalkPipeline:
             weights_dir: The folder; None searches (see :func:`multitalk.weights.store.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
+            plan: A plan to run every job by, as it is; or settings that override single choices, in place of
+                the environment's (docs/HARDWARE.md).
 
         Raises:
             WeightsError: No folder is found, or a file of it is missing or damaged.
-            InvalidInput: The device doesn't exist here.
+            InvalidInput: The device doesn't exist here, a setting can't be used, or a 480p clip doesn't fit.
         """
         folder = WeightsFolder(find_weights(weights_dir))
-        plan = make_plan(device, dtype, weights=weights_of(folder))
-        return cls(load_components(folder, plan), folder, plan)
+        if isinstance(plan, HardwarePlan):
+            return cls(load_components(folder, plan), folder, plan)
+        planner = Planner(with_arguments(plan, device, dtype), weights_of(folder))
+        loaded = planner.plan()
+        return cls(load_components(folder, loaded), folder, loaded, planner)
 
     def generate(
         self,
@@ -233,6 +248,8 @@ class MultiTalkPipeline:
 
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         preset = self.preset_of(request)
+        self.plan = self._jobs.plan(request, preset)
+        self.components.carry_out(self.plan)
         self.loras.activate(self.folder.loras_for(preset, request.lora))
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 
@@ -249,15 +266,19 @@ class MultiTalkPipeline:
         condition_frames = job.image[:, None]  # 3 n H W
         for plan in job.clips:
             with monitor.stage("encode", plan.index):
-                condition = make_condition(
-                    self.components.vae, condition_frames, request.frames_per_clip, monitor.check_cancelled
-                )
+                with self.components.using("vae"):
+                    condition = make_condition(
+                        self.components.vae,
+                        condition_frames,
+                        request.frames_per_clip,
+                        monitor.check_cancelled,
+                    )
                 branches = self._project(job, plan, condition_frames[:, -1])
             with monitor.stage("denoise", plan.index):
                 latents = self._denoise(
                     sampler, branches, condition, plan, condition_frames.shape[1], monitor
                 )
-            with monitor.stage("decode", plan.index):
+            with monitor.stage("decode", plan.index), self.components.using("vae"):
                 frames, condition_frames = decode_clip(
                     self.components.vae,
                     latents,
@@ -294,7 +315,9 @@ class MultiTalkPipeline:
     ) -> dict[Branch, BranchConditions]:
         """The conditions of every guidance branch of a clip, projected once."""
         transformer = self.components.transformer
-        image = transformer.project_image(encode_image(self.components.image_encoder, last_frame))
+        with self.components.using("image_encoder"):
+            features = encode_image(self.components.image_encoder, last_frame)
+        image = transformer.project_image(features)
         windows = job.timeline.windows(plan.start).to(self.plan.device)
         audio = {
             heard: transformer.project_audio(windows if heard else torch.zeros_like(windows[:1]))

@@ -191,9 +191,10 @@ def file_sound(voices: list[Sound], turns: str) -> Sound:
 
 def _project_prompt(prompt: str, components: Components) -> torch.Tensor:
     transformer = components.transformer
-    context = encode_prompt(
-        components.text_encoder, components.tokenizer, prompt, transformer.config.text_len
-    )
+    with components.using("text_encoder"):
+        context = encode_prompt(
+            components.text_encoder, components.tokenizer, prompt, transformer.config.text_len
+        )
     return transformer.project_text(context)
 
 
@@ -204,7 +205,8 @@ def _encode_voices(
     embeddings = []
     for track in arrange_model_tracks(voices, turns):
         monitor.check_cancelled()
-        embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
+        with components.using("audio_encoder"):
+            embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
     return torch.stack(embeddings)
 
 

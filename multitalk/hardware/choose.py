@@ -23,6 +23,7 @@ BFLOAT16_CAPABILITY = (8, 0)
 BATCHED_TOKENS = 8192
 # Host memory that the process, the system and the video's frames take beside the weights.
 HOST_RESERVE = 4 * GB
+EIGHT_BIT = ("int8", "fp8")
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _LABELS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "float32"}
 
@@ -64,6 +65,13 @@ def plan_for(
         InvalidInput: It doesn't fit, or a setting can't be used here.
     """
     job, weights, settings = job or Job(), weights or Weights(), settings or PlanSettings()
+    weights = replace(
+        weights,
+        transformer=_precision(weights.transformer, settings.transformer_precision, "transformer_precision"),
+        text_encoder=_precision(
+            weights.text_encoder, settings.text_encoder_precision, "text_encoder_precision"
+        ),
+    )
     dtype = _choose_dtype(machine, settings)
     if machine.gpu is None:
         return _on_cpu(machine, job, weights, settings, dtype)
@@ -78,6 +86,15 @@ def plan_for(
     if dtype == torch.float16:
         notes.append("float16: the residual stream and what is added to it are kept in float32.")
     return _make_plan(machine, job, layout, dtype, attention, cross, settings, notes)
+
+
+def _precision(stored: str, wanted: str | None, setting: str) -> str:
+    """What weights are loaded in: as they are stored, or quantised while they are loaded."""
+    if wanted is None or wanted == stored:
+        return stored
+    if stored in EIGHT_BIT:
+        raise InvalidInput(f"{setting} is {wanted}, but the weights are stored in {stored} already.", "plan")
+    return wanted
 
 
 def _choose_dtype(machine: Machine, settings: PlanSettings) -> torch.dtype:
@@ -118,7 +135,7 @@ def _checked(wanted: str, otherwise: str, machine: Machine) -> tuple[str, list[s
 
 def stored_precision(precision: str, dtype: torch.dtype) -> str:
     """How matrices lie in memory: 8-bit ones as they are, others in the dtype of the computation."""
-    return precision if precision in ("int8", "fp8") else _LABELS[dtype]
+    return precision if precision in EIGHT_BIT else _LABELS[dtype]
 
 
 def _layout(weights: Weights, dtype: torch.dtype, job: Job, settings: PlanSettings) -> Layout:

@@ -12,6 +12,7 @@ from .plan import PARTS
 
 PREFIX = "MULTITALK_"
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+PRECISIONS = ("int8", "fp8")
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -24,6 +25,8 @@ class PlanSettings:
         dtype: "bfloat16", "float16" or "float32".
         attention: A name of `multitalk.hardware.attention.BACKENDS`.
         cross_attention: The same, for cross attention.
+        transformer_precision: "int8" or "fp8": quantise the transformer of 16-bit weights as it is loaded.
+        text_encoder_precision: The same of the text encoder.
         streamed_blocks: How many of the transformer's blocks wait in host memory.
         resident: The parts that stay on the device; the transformer always does.
         vae_tiling: Whether the VAE works in tiles.
@@ -36,6 +39,8 @@ class PlanSettings:
     dtype: str | None = None
     attention: str | None = None
     cross_attention: str | None = None
+    transformer_precision: str | None = None
+    text_encoder_precision: str | None = None
     streamed_blocks: int | None = None
     resident: tuple[str, ...] | None = None
     vae_tiling: bool | None = None
@@ -123,6 +128,12 @@ def _dtype(text: str) -> str:
     return text
 
 
+def _precision(text: str) -> str:
+    if text not in PRECISIONS:
+        raise ValueError(" or ".join(PRECISIONS))
+    return text
+
+
 def _backend(text: str) -> str:
     from .attention import BACKENDS
 
@@ -136,6 +147,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "dtype": _dtype,
     "attention": _backend,
     "cross_attention": _backend,
+    "transformer_precision": _precision,
+    "text_encoder_precision": _precision,
     "streamed_blocks": _count,
     "resident": _parts,
     "vae_tiling": _switch,

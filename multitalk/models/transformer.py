@@ -22,6 +22,7 @@ from .linear import LoraLinear, replace_linears
 from .quantized import quantize_linears
 from .rotary import RotaryTable, VideoRotaryEmbedding
 from .sequence import TokenShard
+from .streaming import BlockStreamer
 
 
 def modulated_norm(
@@ -229,6 +230,9 @@ class MultiTalkTransformer(WanTransformer3DModel):
             quantize_linears(self.blocks, quantization)
         replace_linears(self, LoraLinear.from_linear)
 
+    # set where some blocks wait in host memory (multitalk/placement.py)
+    block_streamer: BlockStreamer | None = None
+
     def project_text(self, context: torch.Tensor) -> torch.Tensor:
         """Pad a text context ``B n text_dim`` with zeros to text_len and project it: ``B text_len D``."""
         padded = F.pad(context.to(self.compute_dtype), (0, 0, 0, self.config.text_len - context.shape[1]))
@@ -306,7 +310,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
                 modulation,
                 rotary_emb,
             )
-            for block in self.blocks:
+            blocks = self.blocks if self.block_streamer is None else self.block_streamer.run()
+            for block in blocks:
                 output = self._run_block(block, output, conditions, person_masks, shard)
         sample = self._project_out(output, embedding, shape, shard)
         return sample if start is None else (sample, output - start)

@@ -1,0 +1,74 @@
+"""Which plan a pipeline loads by, and which one each of its jobs runs by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .conditioning.size import choose_size, resolution_of
+from .hardware import HardwarePlan, Job, Planner
+from .presets import Preset, settings_for
+from .sampling.guidance import needed_branches
+
+if TYPE_CHECKING:
+    from .request import GenerationRequest
+
+
+def describe_for_plan(request: GenerationRequest, preset: Preset, sound_seconds: float) -> Job:
+    """What a plan needs to know of a request.
+
+    Args:
+        request: The job.
+        preset: Where settings come from that the request leaves open.
+        sound_seconds: The longest sound the audio encoder may get.
+    """
+    height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
+    settings = settings_for(
+        preset,
+        resolution_of(height, width),
+        request.steps,
+        request.shift,
+        request.text_guidance,
+        request.audio_guidance,
+    )
+    branches = len(needed_branches(settings.text_guidance, settings.audio_guidance))
+    people = {*(request.audio or {}), *request.spoken}
+    return Job(
+        height=height,
+        width=width,
+        people=max(1, len(people)),
+        frames=request.frames_per_clip,
+        calls=settings.steps * branches,
+        branches=branches,
+        keeps_residuals=request.teacache is not None or request.cache is not None,
+        sound_seconds=sound_seconds,
+    )
+
+
+class JobPlanner:
+    """Plans each job on a loaded pipeline: as few blocks streamed as that job needs.
+
+    Args:
+        planner: Plans on this machine with the weights; None for a plan that a person fixed.
+        loaded: The plan the weights were loaded by.
+    """
+
+    def __init__(self, planner: Planner | None, loaded: HardwarePlan) -> None:
+        self._planner = planner
+        self._loaded = loaded
+        self._known: dict[Job, HardwarePlan] = {}
+
+    def plan(self, request: GenerationRequest, preset: Preset) -> HardwarePlan:
+        """The plan of a job.
+
+        Raises:
+            InvalidInput: The job doesn't fit in the device's memory; the sentence says what to change.
+        """
+        if self._planner is None or self._loaded.device.type != "cuda":
+            return self._loaded
+        job = describe_for_plan(request, preset, Job.sound_seconds)
+        if job not in self._known:
+            plan = self._planner.plan(job)
+            # what was decided when the weights were loaded stays
+            self._known[job] = replace(plan, compile=self._loaded.compile)
+        return self._known[job]

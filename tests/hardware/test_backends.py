@@ -1,0 +1,84 @@
+"""Backends are tried on the device before they are used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from multitalk.models import attention_backends
+from multitalk.models.attention_backends import (
+    OWN_KERNELS,
+    attend,
+    first_working,
+    probe,
+    set_attention_backends,
+)
+from multitalk.models.transformer import MultiTalkTransformer
+
+CPU = torch.device("cpu")
+
+
+def test_a_working_backend_passes() -> None:
+    assert probe("native", CPU, torch.float32) is None
+    assert probe("_native_math", CPU, torch.float32) is None
+
+
+def test_a_missing_package_a_missing_device_and_a_wrong_result_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrong(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return value.flip(-1)
+
+    def broken(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return value / 0
+
+    monkeypatch.setitem(OWN_KERNELS, "wrong", wrong)
+    monkeypatch.setitem(OWN_KERNELS, "broken", broken)
+    assert "flash-attn" in str(probe("flash", CPU, torch.bfloat16))
+    assert "sageattention" in str(probe("sage_fp8_fp32", CPU, torch.bfloat16))
+    assert "is off by 11." in str(probe("wrong", CPU, torch.float32))
+    assert "is off by inf" in str(probe("broken", CPU, torch.float32))
+
+
+def test_the_first_that_works_is_taken_and_the_others_reasons_kept() -> None:
+    notes: list[str] = []
+    chosen = first_working(["sage", "sage_fp8_fp32", "flash", "native"], CPU, torch.bfloat16, notes)
+    assert chosen == "native"
+    assert [note.split()[2] for note in notes] == ["sage", "sage_fp8_fp32", "flash"]
+    assert all("\n" not in note and note.endswith(".") for note in notes)
+    assert first_working(["flash"], CPU, torch.bfloat16, notes) == "native"
+
+
+def test_backends_are_set_per_kind_of_attention_and_for_this_model_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def counting(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        calls.append((query.shape[1], key.shape[1]))
+        return attend(query, key, value, "native")
+
+    monkeypatch.setitem(OWN_KERNELS, "counting", counting)
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+    before = _AttentionBackendRegistry.get_active_backend()
+    transformer = MultiTalkTransformer(
+        num_attention_heads=2, attention_head_dim=24, text_dim=8, text_len=4, freq_dim=8, ffn_dim=16,
+        num_layers=2, image_dim=8, audio_layers=1, audio_channels=4, audio_hidden_dim=8, audio_tokens=2,
+        audio_dim=8,
+    )  # fmt: skip
+    set_attention_backends(transformer, "counting", "native")
+    tokens = torch.randn(1, 36, 3, 4, 4)
+    conditions = (torch.randn(1, 4, 48), torch.randn(1, 5, 48), torch.randn(1, 3, 2, 8))
+    with torch.no_grad():
+        counted = transformer(tokens, torch.tensor([500.0]), *conditions)
+        assert calls == [(12, 12), (12, 12)]
+        set_attention_backends(transformer, "native", "counting")
+        calls.clear()
+        plain = transformer(tokens, torch.tensor([500.0]), *conditions)
+    assert calls == [(12, 4), (12, 5), (4, 2)] * 2
+    assert torch.equal(counted, plain)
+    assert _AttentionBackendRegistry.get_active_backend() == before
+    with pytest.raises(ValueError, match="nothing"):
+        set_attention_backends(transformer, "nothing", "native")
+    assert attention_backends.OWN_KERNELS.keys() >= {"sage_fp8_fp32", "sage_fp16_fp32"}
