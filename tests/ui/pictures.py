@@ -55,7 +55,7 @@ def main() -> None:
               player.currentTime = 0.6;
               await new Promise((resolve) => { player.onseeked = resolve; });
             }""")
-            page.wait_for_timeout(800)
+            page.wait_for_timeout(3000)  # the player shows that it loads for a while
             page.screenshot(path=options.images / "page.png")
             animate(
                 app.outputs / str(page.get_attribute(".job", "data-result")), options.images / "talking.webp"
