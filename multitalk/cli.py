@@ -167,7 +167,7 @@ def generate_command(args: argparse.Namespace) -> int:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
     from .hardware import PlanSettings
     from .pipeline import MultiTalkPipeline
-    from .weights.store import find_weights
+    from .weights.folders import find_weights
 
     settings = PlanSettings.from_environment().updated(args.plan)
     weights = find_weights(args.weights)

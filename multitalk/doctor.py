@@ -154,7 +154,8 @@ def _check_ffmpeg() -> list[Finding]:
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
-    from .weights.store import WeightsFolder, find_weights
+    from .weights.folders import find_weights
+    from .weights.store import WeightsFolder
 
     try:
         path = find_weights(weights)
@@ -177,7 +178,7 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 def _check_speech(weights: str | Path | None) -> list[Finding]:
     from .speech import choose_engine
     from .speech.kokoro_files import FOLDER, SPACY_MODEL
-    from .weights.store import find_weights
+    from .weights.folders import find_weights
 
     try:
         path = find_weights(weights)

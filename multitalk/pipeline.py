@@ -38,8 +38,10 @@ from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
 from .speech import SpeechReport, choose_engine
+from .weights.folders import all_part_files, find_weights
 from .weights.lora_switch import LoraSwitcher
-from .weights.store import WeightsFolder, find_weights
+from .weights.read_ahead import ReadAhead
+from .weights.store import WeightsFolder
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class MultiTalkPipeline:
         """Load a pipeline from a baked weights folder.
 
         Args:
-            weights_dir: The folder; None searches (see :func:`multitalk.weights.store.find_weights`).
+            weights_dir: The folder; None searches (see :func:`multitalk.weights.folders.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
             plan: A plan to run every job by, as it is; or settings that override single choices, in place of
@@ -152,7 +154,8 @@ class MultiTalkPipeline:
             WeightsError: No folder is found, or a file of it is missing or damaged.
             InvalidInput: The device doesn't exist here, a setting can't be used, or a 480p clip doesn't fit.
         """
-        folder = WeightsFolder(find_weights(weights_dir))
+        path = find_weights(weights_dir)
+        folder = WeightsFolder(path, ReadAhead(all_part_files(path)))
         if isinstance(plan, HardwarePlan):
             return cls(load_components(folder, plan), folder, plan)
         planner = Planner(with_arguments(plan, device, dtype), weights_of(folder))

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-ENVIRONMENT_VARIABLE = "MULTITALK_WEIGHTS"
-IMAGE_FOLDER = Path("/opt/multitalk/weights")
+from .folders import ENVIRONMENT_VARIABLE, IMAGE_FOLDER, MANIFEST
+
 # where RunPod mounts a network volume: of an endpoint, and of a pod
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 VOLUME_FOLDER = "multitalk/weights"
@@ -39,7 +39,7 @@ def candidates(volumes: Iterable[Path] = VOLUMES, image_folder: Path = IMAGE_FOL
 def is_whole(folder: Path) -> bool:
     """Whether a folder has a manifest and every file that it names, in its size."""
     try:
-        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return bool(files) and all((folder / name).stat().st_size == files[name]["size"] for name in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -10,13 +10,12 @@ from typing import Any
 
 from .. import __version__
 from ..errors import WeightsError
+from .folders import MANIFEST, PARTS
 from .tensor_files import TensorInfo, hash_file, read_header
 
-MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
-# The parts of the model, each a folder; beside them lie the tokenizer, the LoRA files and maybe Kokoro's.
-PARTS = ("transformer", "text_encoder", "image_encoder", "vae", "audio_encoder")
+# Beside the parts lie the tokenizer, the LoRA files and maybe Kokoro's.
 TOKENIZER_FOLDER = "tokenizer"
 LORA_FOLDER = "loras"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +10,12 @@ import torch
 
 from ..errors import InvalidInput, WeightsError
 from ..models.cpu_convolution import use_onednn
+from .folders import EMBEDDED_FOLDER as EMBEDDED_FOLDER
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
-from .manifest import LORA_FOLDER, MANIFEST, TOKENIZER_FOLDER
+from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
 from .quantize import quantized_tensors, quantized_weights, with_quantization
+from .read_ahead import ReadAhead
+from .stream import read_tensors
 from .tensor_files import SafetensorsSource
 from .verify import check_complete
 
@@ -30,11 +32,6 @@ if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
     from ..presets import Preset
 
-ENVIRONMENT_VARIABLE = "MULTITALK_WEIGHTS"
-IMAGE_FOLDER = Path("/opt/multitalk/weights")
-LOCAL_FOLDER = Path("weights")
-EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
-
 
 class LoraRequest(Protocol):
     """A LoRA that a request asks for."""
@@ -48,32 +45,12 @@ class LoraRequest(Protocol):
         """Factor on everything it adds."""
 
 
-def find_weights(explicit: str | Path | None = None) -> Path:
-    """Find the weights folder: named, in the environment, in the image, here, embedded.
-
-    Args:
-        explicit: The folder, where a caller names one.
-
-    Raises:
-        WeightsError: There is none.
-    """
-    named = explicit or os.environ.get(ENVIRONMENT_VARIABLE)
-    if named:
-        return Path(named)  # what is wrong with it is said when it is opened
-    for folder in (IMAGE_FOLDER, LOCAL_FOLDER, EMBEDDED_FOLDER):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise WeightsError(
-        f"No weights are found in {IMAGE_FOLDER} or ./{LOCAL_FOLDER}: name a baked weights folder with "
-        f"--weights or {ENVIRONMENT_VARIABLE}, or make one with python -m multitalk bake."
-    )
-
-
 class WeightsFolder:
     """A baked weights folder that is known to be complete.
 
     Args:
         path: The folder.
+        read_ahead: What already reads its files.
 
     Raises:
         WeightsError: A file is missing or damaged.
@@ -81,10 +58,12 @@ class WeightsFolder:
     Attributes:
         path: The folder.
         manifest: What it holds.
+        read_ahead: What reads its files, where something does.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, read_ahead: ReadAhead | None = None) -> None:
         self.path = Path(path)
+        self.read_ahead = read_ahead
         self.manifest = check_complete(self.path)
 
     def part(self, name: str) -> Path:
@@ -164,28 +143,23 @@ def load_part(
     Raises:
         WeightsError: The files and the model don't fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{folder.part(part) / 'config.json'} can't be used: {error}") from error
     quantized = quantized_weights(model)
+
+    def dtype_of(name: str) -> torch.dtype | None:
+        if name in quantized:
+            return None
+        return torch.float32 if kept_in_float32(model, name, dtype) else dtype
+
     state: dict[str, torch.Tensor] = {}
-    for path in folder.weights_files(part):
-        try:
-            tensors = load_file(path, device=str(device))
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
-        for name in list(tensors):
-            # taken out one by one: what is cast doesn't stay in memory beside its cast
-            tensor = tensors.pop(name)
-            if name in quantized:
-                state |= quantized_tensors(name, tensor, quantized[name])
-            else:
-                kept = kept_in_float32(model, name, dtype)
-                state[name] = tensor.to(torch.float32 if kept else dtype)
+    for name, tensor in read_tensors(folder.weights_files(part), device, dtype_of, folder.read_ahead):
+        if name in quantized:
+            state |= quantized_tensors(name, tensor, quantized[name])
+        else:
+            state[name] = tensor
     tied = tied_names(model)
     state |= {alias: state[stored] for alias, stored in tied.items() if stored in state}
     _assign(model, state, folder.part(part))

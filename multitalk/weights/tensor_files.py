@@ -84,7 +84,27 @@ class TensorSource(Protocol):
         """The files the tensors lie in."""
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a file, without its values.
+
+    Attributes:
+        name: Its name.
+        info: Its dtype and shape.
+        start: Its first byte in the file.
+    """
+
+    name: str
+    info: TensorInfo
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The byte after its last."""
+        return self.start + self.info.nbytes
+
+
+def read_layout(path: Path) -> list[StoredTensor]:
     """Read what a safetensors file holds, in the order it lies there, and check that the file is whole.
 
     Raises:
@@ -98,16 +118,26 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
         entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
-        infos = {key: TensorInfo(entry["dtype"], tuple(entry["shape"])) for key, entry in entries}
-        end = max((entry["data_offsets"][1] for _, entry in entries), default=0)
+        stored, end = [], 8 + length
+        for key, entry in entries:
+            tensor = StoredTensor(key, TensorInfo(entry["dtype"], tuple(entry["shape"])), end)
+            if [8 + length + offset for offset in entry["data_offsets"]] != [tensor.start, tensor.end]:
+                raise ValueError(f"the bytes of {key} don't fit its shape or its neighbours")
+            stored.append(tensor)
+            end = tensor.end
     except FileNotFoundError:
         raise WeightsError(f"Weights file {path} is missing.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"Weights file {path} can't be read as safetensors: {error}.") from error
     size = path.stat().st_size
-    if size != 8 + length + end:
-        raise WeightsError(f"Weights file {path} has {size} bytes and should have {8 + length + end}.")
-    return infos
+    if size != end:
+        raise WeightsError(f"Weights file {path} has {size} bytes and should have {end}.")
+    return stored
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Dtypes and shapes of a safetensors file's tensors; see :func:`read_layout`."""
+    return {tensor.name: tensor.info for tensor in read_layout(path)}
 
 
 class SafetensorsSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multitalk import MultiTalkPipeline
-from multitalk.weights.store import EMBEDDED_FOLDER
+from multitalk.weights.folders import EMBEDDED_FOLDER
 
 
 @pytest.fixture(scope="package")

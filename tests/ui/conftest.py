@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.manifest import MANIFEST
-from multitalk.weights.store import EMBEDDED_FOLDER
 from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, App
 from tests.ui.steps import wait_ready
 

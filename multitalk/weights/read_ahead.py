@@ -1,0 +1,191 @@
+"""Files read from the disk by threads, ahead of who needs them: while Python still imports, and in parallel.
+
+Nothing is copied to Python: the bytes go to the system's page cache, where a mapping of the file finds them
+without another look at the disk. This module needs no torch, so that reading can begin before it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+CHUNK_BYTES = 1 << 24
+READERS = 4  # enough for disks that answer several questions at once; each costs hardly any processor time
+# Of the free memory, what may be filled ahead of who needs it: more would push out what was read first.
+MEMORY_SHARE = 0.7
+
+UNKNOWN_MEMORY = 4 * 10**9  # where the system doesn't tell
+
+_COPY_BYTES = 1 << 20
+_WAITING, _READING, _READ = range(3)
+
+
+class _File:
+    """A file in chunks, and how far each one is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self.chunks = [_WAITING] * -(-self.size // CHUNK_BYTES)
+        self.error: OSError | None = None
+
+    def span(self, chunk: int) -> tuple[int, int]:
+        """First byte and length of a chunk."""
+        start = chunk * CHUNK_BYTES
+        return start, min(CHUNK_BYTES, self.size - start)
+
+
+class ReadAhead:
+    """Reads files in order, in the background, until all are read; each byte once.
+
+    Args:
+        paths: The files, in the order in which they will be needed. One that can't be opened is left out:
+            who needs it meets the reason.
+        readers: Threads.
+        limit: Most bytes to be ahead of who needs them; None takes a share of the memory that is free.
+
+    Attributes:
+        total: Bytes of all the files.
+    """
+
+    def __init__(self, paths: Iterable[Path], readers: int = READERS, limit: int | None = None) -> None:
+        self._files: dict[Path, _File] = {}
+        for path in paths:
+            try:
+                self._files[path] = _File(path)
+            except OSError:
+                continue
+        self.total = sum(file.size for file in self._files.values())
+        self._limit = max(CHUNK_BYTES, free_memory() * MEMORY_SHARE if limit is None else limit)
+        self._state = threading.Condition()
+        self._order = iter([(file, n) for file in self._files.values() for n in range(len(file.chunks))])
+        self._read = self._needed = 0
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"read-ahead-{n}", daemon=True) for n in range(readers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read so far."""
+        with self._state:
+            return self._read
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is one of those read ahead."""
+        return path in self._files
+
+    def wait(self, path: Path, start: int, end: int) -> None:
+        """Return when a range of a file is in memory; what no thread has begun is read here.
+
+        Args:
+            path: One of the files.
+            start, end: Its first byte, and the one after its last.
+
+        Raises:
+            OSError: It can't be read, or ends before `end`.
+        """
+        file = self._files[path]
+        if end > file.size:
+            raise OSError(f"the file ends at byte {file.size}")
+        for chunk in range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES)):
+            with self._state:
+                while file.chunks[chunk] == _READING:
+                    self._state.wait()
+                mine = file.chunks[chunk] == _WAITING
+                if mine:
+                    file.chunks[chunk] = _READING
+            if mine:
+                self._read_chunk(file, chunk)
+            if file.error is not None:
+                raise file.error
+        with self._state:
+            self._needed += end - start
+            self._state.notify_all()
+
+    def stop(self) -> None:
+        """Let the threads finish what they read and end."""
+        with self._state:
+            self._stopped = True
+            self._state.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._state:
+                while not self._stopped and self._read - self._needed >= self._limit:
+                    self._state.wait()
+                if self._stopped:
+                    return
+                for file, chunk in self._order:
+                    if file.chunks[chunk] == _WAITING:
+                        break
+                else:
+                    return
+                file.chunks[chunk] = _READING
+            self._read_chunk(file, chunk)
+
+    def _read_chunk(self, file: _File, chunk: int) -> None:
+        start, length = file.span(chunk)
+        error: OSError | None = None
+        try:
+            _fill_cache(file.path, start, length)
+        except OSError as failure:
+            error = failure
+        with self._state:
+            file.error = file.error or error
+            file.chunks[chunk] = _READ
+            self._read += length
+            self._state.notify_all()
+
+
+def _fill_cache(path: Path, start: int, length: int) -> None:
+    """Read a range into the page cache."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if hasattr(os, "posix_fadvise"):  # the system then reads further ahead itself
+            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_SEQUENTIAL)
+        end = start + length
+        while start < end:
+            done = _skim(descriptor, start, end - start)
+            if done == 0:
+                raise OSError(f"the file ends at byte {start}")
+            start += done
+    finally:
+        os.close(descriptor)
+
+
+def _skim(descriptor: int, start: int, length: int) -> int:
+    """Have the system read a range, without a copy where it can; returns how many bytes it read."""
+    try:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        try:
+            return os.sendfile(sink, descriptor, start, length)
+        finally:
+            os.close(sink)
+    except (
+        AttributeError,
+        OSError,
+    ):  # not every system sends to a device; the disk's errors come again
+        return len(os.pread(descriptor, min(length, _COPY_BYTES), start))
+
+
+def free_memory() -> int:
+    """Bytes that can be filled without pushing anything out, of this machine or this container."""
+    limits = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except (OSError, ValueError, IndexError):
+        pass
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(name).read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min(limits, default=UNKNOWN_MEMORY)

@@ -1,0 +1,248 @@
+"""Reading tensors: as safetensors reads them, each byte once, and what is damaged is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from multitalk.errors import WeightsError
+from multitalk.weights import read_ahead, stream
+from multitalk.weights.folders import all_part_files
+from multitalk.weights.read_ahead import ReadAhead
+from multitalk.weights.store import WeightsFolder, load_part
+from multitalk.weights.stream import read_tensors
+
+CPU = torch.device("cpu")
+
+
+def as_stored(name: str) -> None:
+    return None
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Chunks so small that the test's tensors lie in several of them."""
+    monkeypatch.setattr(read_ahead, "CHUNK_BYTES", 1 << 12)
+
+
+@pytest.fixture
+def files(tmp_path) -> list[Path]:
+    """Two files with every dtype, tensors of odd sizes, of one number and of none."""
+    generator = torch.Generator().manual_seed(0)
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path in paths:
+        tensors = {
+            "matrix": torch.randn(173, 91, generator=generator),
+            "half": torch.randn(7, 1001, generator=generator).bfloat16(),
+            "eight": torch.randn(64, 65, generator=generator).to(torch.float8_e4m3fn),
+            "whole": torch.randint(-128, 127, (3333,), generator=generator, dtype=torch.int8),
+            "one": torch.randn((), generator=generator),
+            "none": torch.empty(0, 5),
+            "flag": torch.tensor([True, False, True]),
+        }
+        save_file({f"{path.stem}.{name}": tensor for name, tensor in tensors.items()}, path)
+    return paths
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+def assert_same(read: dict[str, torch.Tensor], files: list[Path]) -> None:
+    expected = {name: tensor for path in files for name, tensor in load_file(path).items()}
+    assert read.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert read[name].dtype == tensor.dtype, name
+        assert read[name].shape == tensor.shape, name
+        assert torch.equal(bits(read[name]), bits(tensor)), name
+
+
+def test_tensors_are_what_safetensors_reads(files, small_pieces):
+    assert_same(dict(read_tensors(files, "cpu", as_stored)), files)
+
+
+@pytest.mark.parametrize("buffers", [1, 3])
+@pytest.mark.parametrize("size", [64, 4096, 1 << 20])
+def test_the_way_to_a_gpu_gives_the_same_tensors(files, small_pieces, buffers, size):
+    layouts = {path: stream.read_layout(path) for path in files}
+    reading = ReadAhead(files)
+    assert_same(dict(stream._read_staged(layouts, CPU, as_stored, reading, buffers, size)), files)
+
+
+def test_a_cast_is_of_the_tensor_that_asks_for_it(files):
+    read = dict(read_tensors(files, "cpu", lambda name: torch.float64 if "matrix" in name else None))
+    whole = load_file(files[0])
+    assert read["a.matrix"].dtype == torch.float64
+    assert torch.equal(read["a.matrix"], whole["a.matrix"].double())
+    assert read["a.half"].dtype == torch.bfloat16
+
+
+def test_a_change_of_a_tensor_is_not_one_of_the_file(files):
+    before = files[0].read_bytes()
+    for _, tensor in read_tensors(files, "cpu", as_stored):
+        tensor.zero_()
+    assert files[0].read_bytes() == before
+
+
+def test_every_byte_is_read_once(files, small_pieces, monkeypatch):
+    """By the threads and by the consumer, who overtakes them, together."""
+    ranges: dict[Path, list[tuple[int, int]]] = {path: [] for path in files}
+    lock = threading.Lock()
+    fill = read_ahead._fill_cache
+
+    def watched(path: Path, start: int, length: int) -> None:
+        with lock:
+            ranges[path].append((start, start + length))
+        fill(path, start, length)
+
+    monkeypatch.setattr(read_ahead, "_fill_cache", watched)
+    reading = ReadAhead(files)
+    list(read_tensors(reversed(files), "cpu", as_stored, reading))
+    reading.stop()
+    for path in files:
+        found = sorted(ranges[path])
+        assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
+        assert found[-1][1] == path.stat().st_size
+    assert reading.bytes_read == reading.total == sum(path.stat().st_size for path in files)
+
+
+IO_SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from multitalk.weights.read_ahead import ReadAhead
+from multitalk.weights.stream import read_tensors
+
+def read_by_this_process():
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+path = Path(sys.argv[1])
+before = read_by_this_process()
+tensors = dict(read_tensors([path], "cpu", lambda name: None))
+assert sum(float(tensor.sum()) for tensor in tensors.values()) == 0
+print(read_by_this_process() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="bytes are counted by Linux's /proc")
+def test_the_system_counts_each_byte_once(tmp_path):
+    path = tmp_path / "large.safetensors"
+    save_file({f"t{n}": torch.zeros(1 << 20) for n in range(12)}, path)
+    done = subprocess.run(
+        [sys.executable, "-c", IO_SCRIPT, str(path)], capture_output=True, text=True, check=True
+    )
+    assert path.stat().st_size <= int(done.stdout) < path.stat().st_size + 100_000  # and the header again
+
+
+def test_little_memory_holds_the_threads_back(tmp_path, small_pieces):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1 << 16))
+    reading = ReadAhead([path], limit=1 << 13)
+    reading.wait(path, 0, 1 << 12)
+    # ahead by the limit and by what four threads had begun, never by the rest of the file
+    assert reading.bytes_read <= (1 << 12) + (1 << 13) + (4 << 12)
+    reading.wait(path, 0, 1 << 16)
+    reading.stop()
+    assert reading.bytes_read == 1 << 16
+
+
+def test_where_nothing_can_be_sent_the_bytes_are_copied(files, monkeypatch):
+    def refuse(*arguments: int) -> int:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    assert_same(dict(read_tensors(files, "cpu", as_stored)), files)
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_disk_that_fails_is_one_sentence(files, monkeypatch, staged):
+    fill = read_ahead._fill_cache
+
+    def fail(path: Path, start: int, length: int) -> None:
+        if path == files[1]:
+            raise OSError(5, "Input/output error")
+        fill(path, start, length)
+
+    monkeypatch.setattr(read_ahead, "_fill_cache", fail)
+    layouts = {path: stream.read_layout(path) for path in files}
+    reading = ReadAhead(files)
+    if staged:
+        read = stream._read_staged(layouts, CPU, as_stored, reading, 2, 64)
+    else:
+        read = stream._read_mapped(layouts, CPU, as_stored, reading)
+    with pytest.raises(WeightsError, match=r"b\.safetensors can't be read: .*Input/output error"):
+        list(read)
+
+
+def test_a_file_that_shrinks_while_it_is_read(files, small_pieces, monkeypatch):
+    layouts = {path: stream.read_layout(path) for path in files}
+    os.truncate(files[1], files[1].stat().st_size // 2)
+    with pytest.raises(WeightsError, match=r"b\.safetensors can't be read: the file ends"):
+        list(stream._read_mapped(layouts, CPU, as_stored, ReadAhead(files)))
+
+
+def test_short_and_damaged_files(files):
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[:-3])
+    with pytest.raises(WeightsError, match="bytes and should have"):
+        list(read_tensors(files, "cpu", as_stored))
+    files[0].write_bytes(whole.replace(b'"data_offsets":[0,', b'"data_offsets":[8,', 1))
+    with pytest.raises(WeightsError, match="don't fit its shape"):
+        list(read_tensors(files, "cpu", as_stored))
+    files[0].write_bytes(b"\xff" * 100)
+    with pytest.raises(WeightsError, match="can't be read as safetensors"):
+        list(read_tensors(files, "cpu", as_stored))
+    files[0].unlink()
+    with pytest.raises(WeightsError, match="is missing"):
+        list(read_tensors(files, "cpu", as_stored))
+
+
+def test_parts_come_from_what_is_already_being_read(baked):
+    reading = ReadAhead(all_part_files(baked))
+    folder = WeightsFolder(baked, reading)
+    transformer = load_part(folder, "transformer", CPU, torch.float32)
+    expected = {
+        name: tensor
+        for path in folder.weights_files("transformer")
+        for name, tensor in load_file(path).items()
+    }
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in transformer.state_dict().items())
+    reading.stop()
+
+
+# A model whose files have another dtype than it is wanted in: the process's memory never holds both.
+MEMORY_SCRIPT = """
+import re, sys, threading
+from pathlib import Path
+import torch
+from multitalk.weights.stream import read_tensors
+
+def resident():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+path, dtype = Path(sys.argv[1]), getattr(torch, sys.argv[2])
+before = resident()
+tensors = dict(read_tensors([path], "cpu", lambda name: dtype))
+held = sum(tensor.nbytes for tensor in tensors.values())
+print(held, resident() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_peak_memory_is_that_of_the_weights(tmp_path, dtype):
+    path = tmp_path / "large.safetensors"
+    save_file({f"t{n}": torch.zeros(2 << 20, dtype=torch.float16) for n in range(40)}, path)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT, str(path), dtype], capture_output=True, text=True, check=True
+    )
+    held, grown = map(int, done.stdout.split())
+    assert held == 40 * (2 << 20) * (2 if dtype == "float16" else 4)
+    assert 0.9 * held < grown < 1.1 * held
