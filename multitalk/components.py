@@ -85,7 +85,7 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     # with streamed blocks it is made on the host: it may be larger than the device
     place = torch.device("cpu") if plan.streamed_blocks else device
     transformer = load_transformer(folder, place, dtype, _quantization(plan.transformer_precision))
-    set_matmuls(transformer, device)
+    set_matmuls(transformer, device, "auto" if plan.eight_bit_products else "dequantize")
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
     accelerate(transformer, plan, folder.path)
     # the text encoder has one 8-bit form

@@ -80,8 +80,10 @@ def plan_for(
     attention, cross, notes = _choose_attention(machine, settings, dtype)
     memory = machine.gpu.memory if settings.memory_gb is None else int(settings.memory_gb * GB)
     start = _layout(weights, dtype, job, settings)
-    products = _eight_bit_products(weights.transformer, machine.gpu)
-    start = replace(start, eight_bit_products=products)
+    products = settings.eight_bit_products is not False
+    start = replace(
+        start, eight_bit_products=products and _eight_bit_products(weights.transformer, machine.gpu)
+    )
     layout = _fit(start, job, memory, settings, notes, machine)
     if dtype == torch.float16:
         notes.append("float16: the residual stream and what is added to it are kept in float32.")
@@ -265,6 +267,7 @@ def _make_plan(
         expected_seconds=clip_seconds(sheet, layout, job) if sheet is not None else None,
         cross_attention_backend=cross,
         notes=tuple(notes),
+        eight_bit_products=settings.eight_bit_products is not False,
     )
     return replace(plan, description=describe(plan, machine, job))
 

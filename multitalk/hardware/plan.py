@@ -39,6 +39,8 @@ class HardwarePlan:
         description: One line for people.
         cross_attention_backend: As `attention_backend`, for cross attention to text, picture and sound.
         notes: What a person should know of the choices, a sentence each.
+        eight_bit_products: Whether 8-bit weights are multiplied in 8 bits where the device can; else they are
+            dequantised everywhere, which is nearer to the unquantised model.
     """
 
     device: torch.device
@@ -56,3 +58,4 @@ class HardwarePlan:
     description: str = ""
     cross_attention_backend: str = DEFAULT_BACKEND
     notes: tuple[str, ...] = ()
+    eight_bit_products: bool = True

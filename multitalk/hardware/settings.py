@@ -33,6 +33,7 @@ class PlanSettings:
         batch_branches: Whether guidance branches share a model call.
         compile: Whether the transformer's blocks are compiled.
         memory_gb: Plan for a GPU of so many GB (10^9 bytes) rather than this one's.
+        eight_bit_products: Whether 8-bit weights are multiplied in 8 bits where the device can.
     """
 
     device: str | None = None
@@ -47,6 +48,7 @@ class PlanSettings:
     batch_branches: bool | None = None
     compile: bool | None = None
     memory_gb: float | None = None
+    eight_bit_products: bool | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> PlanSettings:
@@ -154,5 +156,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "vae_tiling": _switch,
     "batch_branches": _switch,
     "compile": _switch,
+    "eight_bit_products": _switch,
     "memory_gb": _gigabytes,
 }

@@ -57,8 +57,11 @@ def call_seconds(gpu: GpuSpecification, layout: Layout, job: Job) -> float:
     """Seconds of one model call: the larger of its computing and of copying its streamed blocks."""
     operations = call_operations(layout.sizes, job)
     attention = 4 * job.tokens**2 * layout.sizes.dim * layout.sizes.layers
+    precision = layout.transformer
+    if precision in ("int8", "fp8") and not layout.eight_bit_products:
+        precision = "bf16"  # dequantised for the product
     # attention keeps 16 bits whatever the weights have
-    seconds = (operations - attention) / throughput(gpu, layout.transformer) + attention / gpu.half
+    seconds = (operations - attention) / throughput(gpu, precision) + attention / gpu.half
     copied = layout.streamed_blocks * layout.block_bytes / gpu.host_link
     return max(seconds / UTILISATION, copied)
 

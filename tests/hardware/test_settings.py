@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from multitalk import MultiTalkPipeline
 from multitalk.cli import main
 from multitalk.errors import InvalidInput
 from multitalk.hardware import PARTS, PlanSettings, make_plan, plan_for
 from multitalk.hardware.attention import BACKENDS
 from multitalk.hardware.gpus import GPUS
 from multitalk.hardware.report import usual_machine
+from multitalk.models.quantized import QuantizedLinear
 
 BY_NAME = {gpu.name: gpu for gpu in GPUS}
 H100, T4, RTX_4090 = (usual_machine(BY_NAME[name]) for name in ("H100", "T4", "RTX 4090"))
@@ -34,12 +36,13 @@ def test_every_choice_can_be_set_by_the_environment() -> None:
             "MULTITALK_BATCH_BRANCHES": "no",
             "MULTITALK_COMPILE": "1",
             "MULTITALK_MEMORY_GB": "20.5",
+            "MULTITALK_EIGHT_BIT_PRODUCTS": "off",
             "MULTITALK_WEIGHTS": "elsewhere",
         }
     )
     assert settings == PlanSettings(
         "cuda:1", "float16", "flash", "native", "int8", "fp8", 7, ("transformer", "image_encoder", "vae"),
-        True, False, True, 20.5,
+        True, False, True, 20.5, False,
     )  # fmt: skip
     assert all(getattr(settings, field.name) is not None for field in fields(settings))
     assert PlanSettings.from_environment({"MULTITALK_DTYPE": ""}) == PlanSettings()
@@ -172,3 +175,10 @@ def test_a_device_that_isnt_here() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="device 'cuda:3' needs an NVIDIA GPU"):
             make_plan("cuda:3")
+
+
+@pytest.mark.parametrize(("products", "kernel"), [(None, "int8"), (False, None)])
+def test_8_bit_products_can_be_left_out(products: bool | None, kernel: str | None) -> None:
+    plan = PlanSettings(device="cpu", transformer_precision="int8", eight_bit_products=products)
+    transformer = MultiTalkPipeline.from_pretrained(plan=plan).components.transformer
+    assert {layer.matmul for layer in transformer.modules() if isinstance(layer, QuantizedLinear)} == {kernel}
