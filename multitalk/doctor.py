@@ -116,7 +116,8 @@ def _check_gpus() -> list[Finding]:
 
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from .hardware import Planner, weights_of
-    from .weights.store import WeightsFolder, find_weights
+    from .weights.folders import find_weights
+    from .weights.store import WeightsFolder
 
     try:
         planned = weights_of(WeightsFolder(find_weights(weights)))
