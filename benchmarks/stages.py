@@ -11,6 +11,15 @@ import numpy as np
 import torch
 from transformers import Wav2Vec2FeatureExtractor
 
+from multitalk.bench.networks import (
+    SCALES,
+    Scale,
+    make_audio_encoder,
+    make_image_encoder,
+    make_text_encoder,
+    make_transformer,
+    make_vae,
+)
 from multitalk.conditioning.audio import SAMPLE_RATE, encode_audio
 from multitalk.conditioning.condition import make_condition
 from multitalk.conditioning.image import encode_image
@@ -20,16 +29,6 @@ from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.models.video_vae import decode_latents, latent_frames
 
 from .floor import measure
-from .synthetic import (
-    SCALES,
-    Scale,
-    make_audio_encoder,
-    make_audio_windows,
-    make_image_encoder,
-    make_text_encoder,
-    make_transformer,
-    make_vae,
-)
 
 PROMPT_TOKENS = 64
 SECONDS_OF_SOUND = 6
@@ -43,7 +42,9 @@ def model_call(transformer: MultiTalkTransformer, people: int, height: int, widt
     with torch.inference_mode():
         text = transformer.project_text(torch.randn(1, PROMPT_TOKENS, transformer.config.text_dim))
         image = transformer.project_image(torch.randn(1, 257, transformer.config.image_dim))
-        audio = transformer.project_audio(make_audio_windows(transformer, people, frames))
+        config = transformer.config
+        windows = (people, frames, config.audio_window, config.audio_layers, config.audio_channels)
+        audio = transformer.project_audio(torch.randn(windows))
     latents, timestep = torch.randn(1, 36, *shape), torch.tensor([500.0])
     masks = None
     if people == 2:
@@ -118,7 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
-    scale = SCALES[options.scale]
+    # one block of the real width: a stage's ratio doesn't depend on the depth
+    scale = SCALES[options.scale].cut(1 if options.scale == "real" else None)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, {scale}")
     print(f"{options.frames} frames of {options.size[0]}x{options.size[1]}\n")
     print(f"{'stage':<24}{'seconds':>10}{'floor':>10}{'ratio':>8}")

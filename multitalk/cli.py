@@ -1,4 +1,4 @@
-"""The command line: ``python -m multitalk generate | fetch | bake | verify | doctor``.
+"""The command line: ``python -m multitalk generate | fetch | bake | verify | doctor | bench``.
 
 Exit status: 0 done, 1 a failure, or a check that found something, 2 something to change in what was
 asked for, 130 cancelled.
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--weights", metavar="DIR", help="baked weights folder")
     doctor.add_argument("--plans", action="store_true", help="the plan for every known GPU instead")
     doctor.set_defaults(command=doctor_command)
+    _add_bench(commands.add_parser("bench", parents=[common], help="measure speed and memory"))
     return parser
 
 
@@ -127,6 +128,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=generate_command)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from .bench import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(command=command.run)
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .acceleration import accelerate
@@ -72,11 +73,6 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     """
     import torch
 
-    from .models.attention_backends import set_attention_backends
-    from .models.half import widen_text_encoder
-    from .models.video_vae import prepare_decoder
-    from .placement import Placement
-
     device, dtype = plan.device, plan.dtype
 
     def home(part: str) -> torch.device:
@@ -85,34 +81,54 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     # with streamed blocks it is made on the host: it may be larger than the device
     place = torch.device("cpu") if plan.streamed_blocks else device
     transformer = load_transformer(folder, place, dtype, _quantization(plan.transformer_precision))
-    set_matmuls(transformer, device, "auto" if plan.eight_bit_products else "dequantize")
-    set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
-    accelerate(transformer, plan, folder.path)
     # the text encoder has one 8-bit form
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
     text_encoder, tokenizer = load_text_encoder(folder, home("text_encoder"), dtype, text_quantization)
-    widen_text_encoder(text_encoder)
     audio_encoder, feature_extractor = load_audio_encoder(folder, home("audio_encoder"), torch.float32)
-    image_encoder = load_image_encoder(folder, home("image_encoder"), dtype)
-    vae = load_vae(folder, home("vae"), torch.float32)
-    if device.type == "cuda" and dtype == torch.bfloat16:
-        prepare_decoder(vae, dtype)
-    encoders: dict[str, torch.nn.Module] = {
-        "text_encoder": text_encoder,
-        "image_encoder": image_encoder,
-        "audio_encoder": audio_encoder,
-        "vae": vae,
-    }
-    return Components(
+    components = Components(
         transformer=transformer,
-        vae=vae,
+        vae=load_vae(folder, home("vae"), torch.float32),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        image_encoder=image_encoder,
+        image_encoder=load_image_encoder(folder, home("image_encoder"), dtype),
         audio_encoder=audio_encoder,
         feature_extractor=feature_extractor,
-        placement=Placement(transformer, encoders, plan),
     )
+    return fit_to_plan(components, plan, folder.path)
+
+
+def fit_to_plan(components: Components, plan: HardwarePlan, weights: Path | None = None) -> Components:
+    """Let parts compute as a plan says, wherever they lie, and place them.
+
+    Args:
+        components: Without a placement; its networks are changed in place.
+        plan: The plan.
+        weights: The folder they came from, None where they came from none.
+
+    Returns:
+        The same, with a placement.
+    """
+    import torch
+
+    from .models.attention_backends import set_attention_backends
+    from .models.half import widen_text_encoder
+    from .models.video_vae import prepare_decoder
+    from .placement import Placement
+
+    transformer = components.transformer
+    set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
+    set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
+    accelerate(transformer, plan, weights)
+    widen_text_encoder(components.text_encoder)
+    if plan.device.type == "cuda" and plan.dtype == torch.bfloat16:
+        prepare_decoder(components.vae, plan.dtype)
+    encoders: dict[str, torch.nn.Module] = {
+        "text_encoder": components.text_encoder,
+        "image_encoder": components.image_encoder,
+        "audio_encoder": components.audio_encoder,
+        "vae": components.vae,
+    }
+    return replace(components, placement=Placement(transformer, encoders, plan))
 
 
 def _quantization(precision: str) -> str | None:

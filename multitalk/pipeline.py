@@ -171,6 +171,7 @@ class MultiTalkPipeline:
         on_clip: Callable[[Clip], None] | None = None,
         keep_partial: bool = False,
         words_in_file: bool = False,
+        monitor: JobMonitor | None = None,
     ) -> GenerationResult:
         """Make a video file.
 
@@ -182,12 +183,13 @@ class MultiTalkPipeline:
             on_clip: Called with each clip as soon as it is decoded, while the file is written behind it.
             keep_partial: When the job is cancelled after its first clip, finish the file with what is done.
             words_in_file: Write prompts and words into the file's metadata, too, beside the other settings.
+            monitor: Times the stages instead of one that is made from `on_progress` and `cancel`.
 
         Raises:
             InvalidInput: The request doesn't fit these weights, or the file can't be written.
             Cancelled: `cancel` was set.
         """
-        monitor = JobMonitor(on_progress, cancel)
+        monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         started = time.monotonic()
         complete = True
         with torch.inference_mode():

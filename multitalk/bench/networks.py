@@ -1,0 +1,258 @@
+"""Networks with random weights, made on their device: what is measured needs no checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    UMT5Config,
+    UMT5EncoderModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+from ..models.cpu_convolution import use_onednn
+from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears
+from ..models.transformer import MultiTalkTransformer
+from ..weights.libraries import kept_in_float32
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..components import Components
+    from ..hardware import HardwarePlan
+
+CHARACTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-0123456789"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Widths and depths of the networks.
+
+    Attributes:
+        heads: Of the transformer, head_dim wide each.
+        head_dim: Width of a head.
+        ffn_dim: Of the transformer.
+        layers: Of the transformer.
+        text_dim: Width of the text encoder.
+        image_dim: Width of the image encoder.
+        vae_dim: Base width of the VAE.
+        text_layers, image_layers, audio_layers: Depths of the encoders.
+        audio_dim: Width of the audio encoder.
+    """
+
+    heads: int
+    ffn_dim: int
+    layers: int
+    text_dim: int
+    image_dim: int
+    vae_dim: int
+    head_dim: int = 128
+    text_layers: int = 24
+    image_layers: int = 31
+    audio_layers: int = 12
+    audio_dim: int = 768
+
+    def cut(self, layers: int | None) -> Scale:
+        """With at most so many layers in every network."""
+        if layers is None:
+            return self
+        values = {**self.__dict__, "layers": layers}
+        for name in ("text_layers", "image_layers", "audio_layers"):
+            values[name] = min(values[name], layers)
+        return Scale(**values)
+
+
+SCALES = {
+    "tiny": Scale(
+        heads=2, head_dim=24, ffn_dim=64, layers=2, text_dim=64, image_dim=80, vae_dim=8,
+        text_layers=1, image_layers=2, audio_layers=2, audio_dim=32,
+    ),
+    "small": Scale(
+        heads=8, ffn_dim=2816, layers=4, text_dim=1024, image_dim=640, vae_dim=32,
+        text_layers=4, image_layers=4, audio_layers=4,
+    ),
+    "real": Scale(heads=40, ffn_dim=13824, layers=40, text_dim=4096, image_dim=1280, vae_dim=96),
+}  # fmt: skip
+
+
+def make_on(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
+    """Give a module from the meta device memory on another, filled with random numbers of a usual size.
+
+    Args:
+        module: All its parameters are on the meta device.
+        device: Where they are made.
+        dtype: Theirs, but for those that the module's class keeps in float32, and 8-bit ones.
+    """
+    for name, parameter in module.named_parameters():
+        if parameter.dtype in (torch.float32, torch.float16, torch.bfloat16):
+            kept = kept_in_float32(module, name, dtype)
+            parameter.data = parameter.data.to(torch.float32 if kept else dtype)
+    module.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    quantized = {
+        id(parameter): layer
+        for layer in module.modules()
+        if isinstance(layer, QuantizedLinear)
+        for parameter in layer.parameters(recurse=False)
+    }
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            _fill(name, parameter, generator, quantized.get(id(parameter)))
+        for name, buffer in module.named_buffers():
+            buffer.copy_(_positions(buffer)) if name.endswith("position_ids") else buffer.zero_()
+    return module.eval().requires_grad_(False)
+
+
+def _fill(
+    name: str, parameter: torch.Tensor, generator: torch.Generator, layer: QuantizedLinear | None
+) -> None:
+    if parameter.dtype == torch.int8:
+        parameter.random_(-100, 101, generator=generator)
+    elif parameter.dtype.itemsize == 1:  # float8
+        values = torch.empty(parameter.shape, dtype=torch.bfloat16, device=parameter.device)
+        parameter.copy_(values.normal_(0, 100, generator=generator))
+    elif layer is not None and parameter is layer.scale:
+        parameter.fill_(1 / (60 * layer.in_features**0.5))
+    elif name.endswith("time_proj.bias"):
+        parameter.fill_(1.0)  # as of trained weights, the modulation is mostly the same at all times
+    elif parameter.dim() < 2 or "norm" in name:
+        parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    else:
+        fan_in = parameter[0].numel()
+        size = 0.01 if "time_proj" in name else 1.0  # see above
+        parameter.normal_(0, size * fan_in**-0.5, generator=generator)
+
+
+def _positions(buffer: torch.Tensor) -> torch.Tensor:
+    return torch.arange(buffer.shape[-1], device=buffer.device).expand(buffer.shape)
+
+
+def make_transformer(
+    scale: Scale,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
+) -> MultiTalkTransformer:
+    """MultiTalk's transformer; `precision` "int8" or "fp8" quantises its blocks."""
+    with torch.device("meta"):
+        transformer = MultiTalkTransformer(
+            num_attention_heads=scale.heads,
+            attention_head_dim=scale.head_dim,
+            ffn_dim=scale.ffn_dim,
+            num_layers=scale.layers,
+            text_dim=scale.text_dim,
+            image_dim=scale.image_dim,
+            audio_layers=scale.audio_layers,
+            audio_channels=scale.audio_dim,
+            quantization=precision if precision in QUANTIZED_LINEARS else None,
+        )
+    return make_on(transformer, torch.device(device), dtype)
+
+
+def make_text_encoder(
+    scale: Scale,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
+) -> UMT5EncoderModel:
+    """UMT5's encoder, with a vocabulary of letters; in 8 bits it has int8 alone."""
+    config = UMT5Config(
+        vocab_size=1000,
+        d_model=scale.text_dim,
+        d_kv=64,
+        d_ff=scale.text_dim * 5 // 2,
+        num_heads=scale.text_dim // 64,
+        num_layers=scale.text_layers,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.device("meta"):
+        encoder = UMT5EncoderModel(config)
+        if precision in QUANTIZED_LINEARS:
+            quantize_linears(encoder, "int8")
+    return make_on(encoder, torch.device(device), dtype)
+
+
+def make_image_encoder(
+    scale: Scale, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> CLIPVisionModel:
+    """CLIP's visual half."""
+    config = CLIPVisionConfig(
+        hidden_size=scale.image_dim,
+        intermediate_size=scale.image_dim * 4,
+        num_hidden_layers=scale.image_layers,
+        num_attention_heads=scale.image_dim // 80,
+        patch_size=14,
+        hidden_act="gelu",
+    )
+    with torch.device("meta"):
+        encoder = CLIPVisionModel(config)
+    return make_on(encoder, torch.device(device), dtype)
+
+
+def make_audio_encoder(scale: Scale, device: torch.device | str = "cpu") -> Wav2Vec2Model:
+    """wav2vec2; on the CPU first, since its convolutions' weight norm can't be made on the meta device."""
+    config = Wav2Vec2Config(
+        hidden_size=scale.audio_dim,
+        intermediate_size=scale.audio_dim * 4,
+        num_hidden_layers=scale.audio_layers,
+        num_attention_heads=max(2, scale.audio_dim // 64),
+    )
+    return Wav2Vec2Model(config).eval().requires_grad_(False).to(device)
+
+
+def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLWan:
+    """Wan's autoencoder in float32."""
+    with torch.device("meta"):
+        vae = AutoencoderKLWan(base_dim=scale.vae_dim)
+    vae = make_on(vae, torch.device(device), torch.float32)
+    use_onednn(vae)
+    return vae
+
+
+def make_tokenizer() -> PreTrainedTokenizerBase:
+    """One token per character."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    vocabulary += [(character, -3.0) for character in CHARACTERS.strip()]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def make_components(scale: Scale, plan: HardwarePlan) -> Components:
+    """Every part of the model as a plan wants it, with random weights."""
+    from ..components import Components, fit_to_plan
+
+    device, dtype = plan.device, plan.dtype
+
+    def home(part: str) -> torch.device:
+        return device if part in plan.resident else torch.device("cpu")
+
+    # as the real ones: what is streamed is made on the host
+    place = torch.device("cpu") if plan.streamed_blocks else device
+    return fit_to_plan(
+        Components(
+            transformer=make_transformer(scale, place, dtype, plan.transformer_precision),
+            vae=make_vae(scale, home("vae")),
+            text_encoder=make_text_encoder(scale, home("text_encoder"), dtype, plan.text_encoder_precision),
+            tokenizer=make_tokenizer(),
+            image_encoder=make_image_encoder(scale, home("image_encoder"), dtype),
+            audio_encoder=make_audio_encoder(scale, home("audio_encoder")),
+            feature_extractor=Wav2Vec2FeatureExtractor(),
+        ),
+        plan,
+    )
