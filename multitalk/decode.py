@@ -49,7 +49,7 @@ def decode_clip(
     arriving = _Arriving(on_frames)
     tail: list[torch.Tensor] = []
     position = -plan.skip  # of the group's first frame among the new frames
-    for group in decode_latents(vae, latents):
+    for group in decode_latents(vae, latents, before_group):
         before_group()
         group = color.apply(group)
         tail = _keep_last([*tail, group], motion_frames)

@@ -20,6 +20,7 @@ EIGHT_BIT_UNITS = 1.0
 # (height x width x vae_dim x 4 bytes): the frames that its convolutions remember, and the last level's work.
 DECODE_UNITS = 51.0
 ENCODE_UNITS = 40.0
+HALF_DECODE_UNITS = 27.0  # with the decoder in bfloat16, its frames in float32
 # Side of a tile in pixels, and the step from one to the next.
 TILE = 256
 TILE_STRIDE = 192
@@ -143,6 +144,7 @@ class Layout:
         image, vae = (
             0 if part in self.resident else self.part_bytes(part) for part in ("image_encoder", "vae")
         )
+        decode = HALF_DECODE_UNITS if self.compute == "bf16" else DECODE_UNITS
         # the job's frames: condition and decoded ones, as floats
         frames = 64 * 3 * job.height * job.width * 4
         return {
@@ -150,7 +152,11 @@ class Layout:
             "audio": base + audio,  # an audio encoder that isn't resident computes on the host
             "encode": base + vae + frames + max(image + ENCODER_WORK, self._vae_work(job, ENCODE_UNITS)),
             "denoise": base + self.block_work(job),
-            "decode": base + vae + frames + self._vae_work(job, DECODE_UNITS),
+            # the decoder computes in 16 bits where that is bfloat16
+            "decode": base
+            + vae
+            + frames
+            + self._vae_work(job, DECODE_UNITS) // (2 if self.compute == "bf16" else 1),
         }
 
     def peak(self, job: Job) -> int:
@@ -169,10 +175,12 @@ class Layout:
         return int(unit * units + job.tokens * self.sizes.dim * 2 * kept * wide)
 
     def _vae_work(self, job: Job, units: float) -> int:
-        height, width = job.height, job.width
+        height, width, features = job.height, job.width, 0
         if self.vae_tiling:
+            # the layers that are never tiled: a clip at latent resolution, before and after them
+            features = 2 * 4 * job.latent_frames * (height // 8) * (width // 8)
             height, width = min(height, TILE), min(width, TILE)
-        return int(units * height * width * self.sizes.vae_dim * 4)
+        return int((units * height * width + features) * self.sizes.vae_dim * 4)
 
     def _text_away(self) -> int:
         """The text encoder's layers pass through the device one by one; its vocabulary stays for it."""

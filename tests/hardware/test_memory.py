@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from multitalk.hardware import PUBLISHED, Job, ModelSizes
 from multitalk.hardware.choose import Weights, _layout
-from multitalk.hardware.memory import DECODE_UNITS, ENCODE_UNITS, Layout
+from multitalk.hardware.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, Layout
 from multitalk.hardware.settings import PlanSettings
 from multitalk.hardware.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
-from multitalk.models import attention, audio_attention, video_vae
+from multitalk.models import attention, audio_attention, vae_stages, video_vae
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.weights.libraries import kept_in_float32
@@ -133,7 +133,7 @@ def test_peak_of_a_quantised_model_call(precision: str, products: bool) -> None:
 
 
 def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_vae, "_same", lambda before, after: False)  # values don't exist here
+    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)  # values don't exist here
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     unit = 480 * 832 * 96 * 4
@@ -142,6 +142,13 @@ def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
     assert live.peak / unit == pytest.approx(DECODE_UNITS, rel=0.03)
     assert live.peak <= DECODE_UNITS * unit
+    with torch.device("meta"):
+        half_vae = AutoencoderKLWan()
+    video_vae.prepare_decoder(half_vae, torch.bfloat16)
+    with torch.inference_mode(), LiveBytes() as live:
+        for _ in video_vae.decode_latents(half_vae, torch.empty(16, 5, 60, 104, device="meta")):
+            pass
+    assert 0.95 * HALF_DECODE_UNITS <= live.peak / unit <= HALF_DECODE_UNITS
     with torch.inference_mode(), LiveBytes() as live:
         video_vae.encode_condition(vae, torch.empty(3, 25, 480, 832, device="meta"), 41)
     assert live.peak / unit == pytest.approx(ENCODE_UNITS, rel=0.03)
@@ -161,7 +168,7 @@ def test_operations_of_a_model_call(people: int) -> None:
 
 
 def test_operations_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_vae, "_same", lambda before, after: False)
+    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     pixels = 480 * 832 * 81

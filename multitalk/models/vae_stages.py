@@ -1,0 +1,147 @@
+"""Wan's autoencoder as chains of stages that run a video chunk by chunk, each with what it saw before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    CACHE_T,
+    WanCausalConv3d,
+    WanDecoder3d,
+    WanEncoder3d,
+)
+from torch import nn
+
+TEMPORAL_STRIDE = 4
+SPATIAL_STRIDE = 8
+
+# What a causal convolution saw last: diffusers' layers read and replace the entries in the order they run.
+FeatureCache = list[torch.Tensor | str | None]
+Stage = Callable[[torch.Tensor, FeatureCache, list[int]], torch.Tensor]
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames of 4n+1 video frames."""
+    return 1 + (frames - 1) // TEMPORAL_STRIDE
+
+
+def new_feature_cache(module: nn.Module) -> FeatureCache:
+    """An empty cache for an encoder or a decoder."""
+    return [None] * sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
+
+
+class SteadyStages:
+    """The encoder as a chain of stages; those that zeros have brought to a fixed state are not run again.
+
+    A stage is a function of its input and its cache. Once its input repeats and a run leaves its cache as it
+    was, every later run gives the same output.
+
+    Args:
+        stages: The chain, or the beginning of one.
+        cache: An empty one.
+        zeros: A chunk of zeros.
+    """
+
+    def __init__(self, stages: list[Stage], cache: FeatureCache, zeros: torch.Tensor) -> None:
+        self.stages = stages
+        self.cache = cache
+        self.steady_input = zeros  # what the first stage that still changes gets for a chunk of zeros
+        self.steady_count = 0
+        self.cache_position = 0  # where that stage's entries begin
+
+    def run(self, chunk: torch.Tensor) -> torch.Tensor:
+        """Encode a chunk of frames."""
+        return run_stages(self.stages, chunk, self.cache)
+
+    def encode(
+        self, frames: torch.Tensor, length: int, check_cancelled: Callable[[], None] | None = None
+    ) -> torch.Tensor:
+        """Encode frames ``1 3 n H W`` and zeros up to `length` frames: ``1 C T h w``."""
+        chunks = []
+        known = latent_frames(frames.shape[2])
+        for index in range(latent_frames(length)):
+            if check_cancelled is not None:
+                check_cancelled()
+            if index >= known:
+                chunks.append(self.run_zeros())
+            else:
+                first = max(0, 1 + TEMPORAL_STRIDE * (index - 1))
+                chunks.append(self.run(frames[:, :, first : 1 + TEMPORAL_STRIDE * index]))
+        return torch.cat(chunks, dim=2)
+
+    def run_zeros(self) -> torch.Tensor:
+        """Encode a chunk of zeros that follows another chunk."""
+        hidden_states, position = self.steady_input, [self.cache_position]
+        steady = True
+        for stage in self.stages[self.steady_count :]:
+            begin = position[0]
+            before = self.cache[:]
+            hidden_states = stage(hidden_states, self.cache, position)
+            end = position[0]
+            steady = steady and all(map(_same, before[begin:end], self.cache[begin:end]))
+            if steady:
+                self.steady_input, self.cache_position = hidden_states, end
+                self.steady_count += 1
+        return hidden_states
+
+
+def _same(before: torch.Tensor | str | None, after: torch.Tensor | str | None) -> bool:
+    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
+        return before.shape == after.shape and torch.equal(before, after)
+    return before is after
+
+
+def encoder_stages(encoder: WanEncoder3d) -> list[Stage]:
+    """diffusers' encoder forward, cut where its layers meet."""
+
+    def conv_in(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
+        return _cached_convolution(encoder.conv_in, x, cache, position)
+
+    def head(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
+        x = encoder.nonlinearity(encoder.norm_out(x))
+        return _cached_convolution(encoder.conv_out, x, cache, position)
+
+    def layer_stage(layer: nn.Module) -> Stage:
+        return lambda x, cache, position: layer(x, feat_cache=cache, feat_idx=position)
+
+    return [conv_in, *map(layer_stage, [*encoder.down_blocks, encoder.mid_block]), head]
+
+
+def decoder_stages(decoder: WanDecoder3d) -> list[Stage]:
+    """diffusers' decoder forward, cut where its layers meet."""
+
+    def conv_in(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
+        return _cached_convolution(decoder.conv_in, x, cache, position)
+
+    def head(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
+        x = decoder.nonlinearity(decoder.norm_out(x))
+        return _cached_convolution(decoder.conv_out, x, cache, position)
+
+    def layer_stage(layer: nn.Module) -> Stage:
+        return lambda x, cache, position: layer(x, feat_cache=cache, feat_idx=position)
+
+    return [conv_in, *map(layer_stage, [decoder.mid_block, *decoder.up_blocks]), head]
+
+
+def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) -> torch.Tensor:
+    """Run a chunk through a chain, or a piece of one with a cache of its own."""
+    position = [0]
+    for stage in stages:
+        chunk = stage(chunk, cache, position)
+    return chunk
+
+
+def _cached_convolution(
+    convolution: WanCausalConv3d, x: torch.Tensor, cache: FeatureCache, position: list[int]
+) -> torch.Tensor:
+    """Run a causal convolution on a chunk, with the frames it needs of the chunks before."""
+    index = position[0]
+    before = cache[index]
+    recent = x[:, :, -CACHE_T:].clone()
+    if recent.shape[2] < CACHE_T and isinstance(before, torch.Tensor):
+        recent = torch.cat((before[:, :, -1:], recent), dim=2)
+    x = convolution(x, before)
+    cache[index] = recent
+    position[0] += 1
+    return x
