@@ -152,11 +152,7 @@ class Layout:
             "audio": base + audio,  # an audio encoder that isn't resident computes on the host
             "encode": base + vae + frames + max(image + ENCODER_WORK, self._vae_work(job, ENCODE_UNITS)),
             "denoise": base + self.block_work(job),
-            # the decoder computes in 16 bits where that is bfloat16
-            "decode": base
-            + vae
-            + frames
-            + self._vae_work(job, DECODE_UNITS) // (2 if self.compute == "bf16" else 1),
+            "decode": base + vae + frames + self._vae_work(job, decode),
         }
 
     def peak(self, job: Job) -> int:
