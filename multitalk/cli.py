@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from .cli_fields import build_request, request_fields
-from .errors import Cancelled, InvalidInput, MultiTalkError
+from .errors import Cancelled, InvalidInput, MultiTalkError, ProcessFailed
+from .parallel import ParallelSettings, connected, launched_processes, launched_rank
 
 PRECISIONS = ("float32", "bf16", "fp8", "int8")
 
@@ -35,6 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    if launched_rank():  # torchrun has started several processes: this one isn't the first, which speaks
+        from .parallel.command import follow_command
+
+        return follow_command(argv)
     args = build_parser().parse_args(argv)
     try:
         return int(args.command(args))
@@ -42,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail("cancelled.", args.debug, 130)
     except KeyboardInterrupt:
         return _fail("interrupted.", args.debug, 130)
+    except ProcessFailed as error:
+        return _fail(str(error), args.debug, 1)
     except MultiTalkError as error:
         return _fail(str(error), args.debug, 2)
     except Exception as error:
@@ -125,6 +133,18 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a choice of the hardware plan, such as streamed_blocks=10 (repeatable)",
     )
+    parser.add_argument(
+        "--branch-groups",
+        metavar="NUMBER",
+        type=int,
+        help="of torchrun's processes: into how many groups they part to take guidance branches",
+    )
+    parser.add_argument(
+        "--share-weights",
+        action=argparse.BooleanOptionalAction,
+        help="of torchrun's processes: each keeps only its part of the transformer's weights "
+        "(left out: where a GPU is too small for all of them)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=generate_command)
@@ -180,10 +200,12 @@ def generate_command(args: argparse.Namespace) -> int:
     settings = PlanSettings.from_environment().updated(args.plan)
     weights = find_weights(args.weights)
 
-    with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
+    parallel = ParallelSettings(args.branch_groups, args.share_weights)
+    with ProgressDisplay(sys.stderr, quiet=args.quiet) as display, connected(args.device) as device:
         display.message("loading the weights")
-        pipeline = MultiTalkPipeline.from_pretrained(weights, device=args.device, plan=settings)
-        with cancel_on_signal() as cancel:
+        pipeline = MultiTalkPipeline.from_pretrained(weights, device=device, plan=settings, parallel=parallel)
+        # torchrun passes on a Ctrl-C that the terminal has sent already
+        with cancel_on_signal(patience=10.0 if launched_processes() > 1 else 0.0) as cancel:
             result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
     if args.json:
         fields = {
@@ -275,14 +297,22 @@ def doctor_command(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def cancel_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a termination request sets; a second Ctrl-C interrupts at once."""
+def cancel_on_signal(patience: float = 0.0) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a termination request sets; a second Ctrl-C interrupts at once.
+
+    Args:
+        patience: Seconds after the first signal in which others are the same request.
+    """
     cancel = threading.Event()
+    first = 0.0
 
     def handle(number: int, frame: Any) -> None:
-        if cancel.is_set():
+        nonlocal first
+        if not cancel.is_set():
+            first = time.monotonic()
+            cancel.set()
+        elif time.monotonic() >= first + patience:
             raise KeyboardInterrupt
-        cancel.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield cancel

@@ -65,8 +65,15 @@ class Components:
             self.placement.carry_out(plan)
 
 
-def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
+def load_components(
+    folder: WeightsFolder, plan: HardwarePlan, placed: MultiTalkTransformer | None = None
+) -> Components:
     """Load every part once, straight to where the plan has it.
+
+    Args:
+        folder: The weights.
+        plan: How they run.
+        placed: A transformer that is loaded already, and whose weights somebody else moves; None loads it.
 
     Raises:
         WeightsError: A file is missing or doesn't fit.
@@ -78,9 +85,7 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
     def home(part: str) -> torch.device:
         return device if part in plan.resident else torch.device("cpu")
 
-    # with streamed blocks it is made on the host: it may be larger than the device
-    place = torch.device("cpu") if plan.streamed_blocks else device
-    transformer = load_transformer(folder, place, dtype, _quantization(plan.transformer_precision))
+    transformer = placed or load_transformer_to_run(folder, plan, on_host=plan.streamed_blocks > 0)
     # the text encoder has one 8-bit form
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
     text_encoder, tokenizer = load_text_encoder(folder, home("text_encoder"), dtype, text_quantization)
@@ -94,31 +99,32 @@ def load_components(folder: WeightsFolder, plan: HardwarePlan) -> Components:
         audio_encoder=audio_encoder,
         feature_extractor=feature_extractor,
     )
-    return fit_to_plan(components, plan, folder.path)
+    return fit_to_plan(components, plan, folder.path, placed is not None)
 
 
-def fit_to_plan(components: Components, plan: HardwarePlan, weights: Path | None = None) -> Components:
+def fit_to_plan(
+    components: Components, plan: HardwarePlan, weights: Path | None = None, placed: bool = False
+) -> Components:
     """Let parts compute as a plan says, wherever they lie, and place them.
 
     Args:
         components: Without a placement; its networks are changed in place.
         plan: The plan.
         weights: The folder they came from, None where they came from none.
+        placed: Whether that is done for the transformer, and is somebody else's from now on.
 
     Returns:
         The same, with a placement.
     """
     import torch
 
-    from .models.attention_backends import set_attention_backends
     from .models.half import widen_text_encoder
     from .models.video_vae import prepare_decoder
     from .placement import Placement
 
-    transformer = components.transformer
-    set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
-    set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
-    accelerate(transformer, plan, weights)
+    transformer = None if placed else components.transformer
+    if transformer is not None:
+        fit_transformer(transformer, plan, weights)
     widen_text_encoder(components.text_encoder)
     if plan.device.type == "cuda" and plan.dtype == torch.bfloat16:
         prepare_decoder(components.vae, plan.dtype)
@@ -134,3 +140,35 @@ def fit_to_plan(components: Components, plan: HardwarePlan, weights: Path | None
 def _quantization(precision: str) -> str | None:
     """What is quantised while it is loaded, where the folder's isn't."""
     return precision if precision in QUANTIZED_LINEARS else None
+
+
+def load_transformer_to_run(folder: WeightsFolder, plan: HardwarePlan, on_host: bool) -> MultiTalkTransformer:
+    """Load the transformer in the precision that a plan says.
+
+    Args:
+        folder: The weights.
+        plan: How they run.
+        on_host: Whether it is made on the host: it may be larger than the device.
+
+    Raises:
+        WeightsError: A file is missing or doesn't fit.
+    """
+    place = "cpu" if on_host else plan.device
+    return load_transformer(folder, place, plan.dtype, _quantization(plan.transformer_precision))
+
+
+def fit_transformer(
+    transformer: MultiTalkTransformer, plan: HardwarePlan, weights: Path | None = None
+) -> None:
+    """Let the transformer compute as a plan says, wherever its weights lie.
+
+    Args:
+        transformer: Changed in place.
+        plan: The plan.
+        weights: The folder it came from, None where it came from none.
+    """
+    from .models.attention_backends import set_attention_backends
+
+    set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
+    set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
+    accelerate(transformer, plan, weights)

@@ -26,3 +26,7 @@ class WeightsError(MultiTalkError):
 
 class Cancelled(MultiTalkError):
     """The run was cancelled by its caller; what was finished before stays finished."""
+
+
+class ProcessFailed(MultiTalkError):
+    """One of several processes that make a video failed; the message says which, and why."""

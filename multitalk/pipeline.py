@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .media.mix import between
 from .media.sound import Sound
 from .media.video import VideoWriter
 from .models.video_vae import latent_frames
+from .parallel import ParallelSettings, connected_processes
 from .planning import JobPlanner
 from .presets import PRESETS, Preset, SamplingSettings
 from .progress import CancelSignal, JobMonitor, OnProgress
@@ -32,7 +34,7 @@ from .request_parts import CacheSpec
 from .sampling.branches import BranchConditions, plan_calls
 from .sampling.cache import use_cache
 from .sampling.color import ColorCorrection
-from .sampling.denoise import VelocityModel, denoise
+from .sampling.denoise import Predictor, VelocityModel, denoise
 from .sampling.guidance import Branch, make_guidance
 from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
@@ -140,8 +142,12 @@ class MultiTalkPipeline:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         plan: HardwarePlan | PlanSettings | None = None,
+        parallel: ParallelSettings | None = None,
     ) -> MultiTalkPipeline:
         """Load a pipeline from a baked weights folder.
+
+        In one of several connected processes (``torch.distributed``) it is one pipeline in all of them: all
+        must call the same methods, and process 0 gives the results (docs/PARALLEL.md).
 
         Args:
             weights_dir: The folder; None searches (see :func:`multitalk.weights.folders.find_weights`).
@@ -149,11 +155,16 @@ class MultiTalkPipeline:
             dtype: None lets the hardware plan decide.
             plan: A plan to run every job by, as it is; or settings that override single choices, in place of
                 the environment's (docs/HARDWARE.md).
+            parallel: How several processes share a video; None chooses.
 
         Raises:
             WeightsError: No folder is found, or a file of it is missing or damaged.
             InvalidInput: The device doesn't exist here, a setting can't be used, or a 480p clip doesn't fit.
         """
+        if connected_processes() > 1:
+            from .parallel.loading import load_in_team
+
+            return load_in_team(weights_dir, device, dtype, plan, parallel)
         path = find_weights(weights_dir)
         folder = WeightsFolder(path, ReadAhead(all_part_files(path)))
         if isinstance(plan, HardwarePlan):
@@ -254,9 +265,13 @@ class MultiTalkPipeline:
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         preset = self.preset_of(request)
         self.plan = self._jobs.plan(request, preset)
-        self.components.carry_out(self.plan)
-        self.loras.activate(self.folder.loras_for(preset, request.lora))
+        self._set_up(self.plan, self.folder.loras_for(preset, request.lora))
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
+
+    def _set_up(self, plan: HardwarePlan, loras: list[tuple[Path, float]]) -> None:
+        """Let the weights lie and be what a job needs."""
+        self.components.carry_out(plan)
+        self.loras.activate(loras)
 
     def _clips(
         self,
@@ -348,8 +363,6 @@ class MultiTalkPipeline:
         known_frames: int,
         monitor: JobMonitor,
     ) -> torch.Tensor:
-        calls = plan_calls(branches, self.plan.batch_branches)
-        model = VelocityModel(self.components.transformer, condition, calls, sampler.computed)
         channels = self.components.transformer.config.out_channels
         device = self.plan.device
         noise = torch.randn(
@@ -360,12 +373,20 @@ class MultiTalkPipeline:
             motion_latents = condition[-channels:, : latent_frames(known_frames)]
             motion = MotionFrames(motion_latents, sampler.generator)
         guidance = make_guidance(sampler.settings.text_guidance, sampler.settings.audio_guidance, sampler.apg)
-        with use_cache(
-            self.components.transformer, sampler.cache, sampler.settings.steps, sampler.resolution
-        ):
+        with self._velocity_model(sampler, condition, branches) as model:
             return denoise(
                 model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
             )
+
+    @contextmanager
+    def _velocity_model(
+        self, sampler: _Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
+    ) -> Iterator[Predictor]:
+        """What predicts the velocity of one clip."""
+        transformer = self.components.transformer
+        calls = plan_calls(branches, self.plan.batch_branches)
+        with use_cache(transformer, sampler.cache, sampler.settings.steps, sampler.resolution):
+            yield VelocityModel(transformer, condition, calls, sampler.computed)
 
 
 def _clip(job: JobConditions, plan: ClipPlan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:

@@ -21,27 +21,30 @@ class Placement:
     """Moves the parts of the model as plans say.
 
     Args:
-        transformer: Its blocks may be streamed.
+        transformer: Its blocks may be streamed; None where its weights are somebody else's.
         encoders: The text encoder, the image encoder, the audio encoder and the VAE, by part.
         plan: The first plan; the parts may lie anywhere.
     """
 
     def __init__(
-        self, transformer: MultiTalkTransformer, encoders: dict[str, nn.Module], plan: HardwarePlan
+        self, transformer: MultiTalkTransformer | None, encoders: dict[str, nn.Module], plan: HardwarePlan
     ) -> None:
         self._transformer = transformer
         self._encoders = encoders
         self._device = plan.device
         self._visitors: dict[str, _Visitor] = {}
         self._streamed: int | None = None
-        self._move_outer(transformer, [transformer.blocks])
+        self._streamer: BlockStreamer | None = None
+        if transformer is not None:
+            self._move_outer(transformer, [transformer.blocks])
         self.carry_out(plan)
 
     def carry_out(self, plan: HardwarePlan) -> None:
         """Change what lies where; a plan like the last one costs nothing."""
         self._stream(plan.streamed_blocks)
-        vae: Any = self._encoders["vae"]
-        vae.use_tiling = plan.vae_tiling
+        vae: Any = self._encoders.get("vae")
+        if vae is not None:
+            vae.use_tiling = plan.vae_tiling
         for part, module in self._encoders.items():
             away = part not in plan.resident
             if away and part not in self._visitors:
@@ -67,14 +70,15 @@ class Placement:
             visitor.go()
 
     def _stream(self, count: int) -> None:
-        if count == self._streamed:
+        transformer = self._transformer
+        if transformer is None or count == self._streamed:
             return
-        transformer, self._streamed = self._transformer, count
-        if transformer.block_streamer is not None:
-            transformer.block_streamer.resident()
+        self._streamed = count
+        if self._streamer is not None:
+            self._streamer.resident()
         # with none to stream it still brings those to the device that aren't there
         streamer = BlockStreamer(list(transformer.blocks), self._device, count)
-        transformer.block_streamer = streamer if count else None
+        self._streamer = transformer.block_streamer = streamer if count else None
 
     def _make_visitor(self, part: str, module: nn.Module) -> _Visitor:
         if part == "audio_encoder":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from .linear import LoraLinear, replace_linears
 from .quantized import quantize_linears
 from .rotary import RotaryTable, VideoRotaryEmbedding
 from .sequence import TokenShard
-from .streaming import BlockStreamer
 
 
 def modulated_norm(
@@ -138,6 +138,14 @@ TransformerBlockRegistry.register(
 )
 
 
+class BlockRunner(Protocol):
+    """Runs through blocks whose weights aren't on the device all the time."""
+
+    def run(self) -> Iterator[nn.Module]:
+        """The blocks in their order, each ready to compute until the next is asked for."""
+        ...
+
+
 class MultiTalkTransformer(WanTransformer3DModel):
     """The 18.9 B-parameter transformer of MultiTalk (REFERENCE, section 3).
 
@@ -230,8 +238,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             quantize_linears(self.blocks, quantization)
         replace_linears(self, LoraLinear.from_linear)
 
-    # set where some blocks wait in host memory (multitalk/placement.py)
-    block_streamer: BlockStreamer | None = None
+    # set where some blocks' weights come just before they run (multitalk/placement.py, parallel/weights.py)
+    block_streamer: BlockRunner | None = None
 
     def project_text(self, context: torch.Tensor) -> torch.Tensor:
         """Pad a text context ``B n text_dim`` with zeros to text_len and project it: ``B text_len D``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 
@@ -14,6 +15,21 @@ from .guidance import Branch, Guidance
 from .motion import MotionFrames
 from .pace import StepPace, cuda_mark
 from .schedule import euler_step
+
+
+class Predictor(Protocol):
+    """What makes the predictions of a step."""
+
+    @property
+    def calls(self) -> Sequence[Any]:
+        """One after another, these make the predictions of all branches."""
+        ...
+
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: Any
+    ) -> dict[Branch, torch.Tensor]:
+        """The predictions that a call makes, ``C T h w`` float32 like the latents."""
+        ...
 
 
 class VelocityModel:
@@ -67,7 +83,7 @@ class VelocityModel:
 
 
 def denoise(
-    model: VelocityModel,
+    model: Predictor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
     guidance: Guidance,

@@ -90,6 +90,11 @@ class LoraSwitcher:
         """Files and scales in effect."""
         return self._active or ()
 
+    @property
+    def written(self) -> list[torch.Tensor]:
+        """The model's tensors that the active LoRAs have written, rather than lying beside them."""
+        return [tensor for slot in self._written.values() for tensor in slot.tensors]
+
     # a job runs in inference mode, whose tensors nothing else may use
     @torch.inference_mode(False)
     @torch.no_grad()

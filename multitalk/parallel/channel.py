@@ -1,0 +1,88 @@
+"""What process 0 tells the others: objects whose tensors go from device to device."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# Between two jobs of a server there may be hours.
+IDLE_TIMEOUT = timedelta(days=30)
+
+
+class Channel:
+    """From process 0 to all others.
+
+    An object is pickled and goes through the hosts' memory; the tensors in it, wherever they are, go through
+    the devices' own connection and arrive on the receiver's device. A tensor that occurs twice arrives once.
+
+    Args:
+        device: Of this process.
+        data: Group of all processes for tensors; its backend fits the device.
+    """
+
+    def __init__(self, device: torch.device, data: dist.ProcessGroup) -> None:
+        self.device = device
+        self.data = data
+        self.control = dist.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
+
+    def send(self, message: Any) -> None:
+        """Send to all others; process 0 only."""
+        tensors: list[torch.Tensor] = []
+        buffer = io.BytesIO()
+        _Pickler(buffer, tensors).dump(message)
+        dist.broadcast_object_list([buffer.getvalue()], src=0, group=self.control)
+        for tensor in tensors:
+            self._broadcast(tensor.contiguous().to(self.device))
+
+    def receive(self) -> Any:
+        """Wait for the next message; not process 0."""
+        box: list[Any] = [None]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        tensors: list[torch.Tensor] = []
+        message = _Unpickler(io.BytesIO(box[0]), tensors, self.device).load()
+        for tensor in tensors:
+            self._broadcast(tensor)
+        return message
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in every process."""
+        values: list[Any] = [None] * self.control.size()
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def _broadcast(self, tensor: torch.Tensor) -> None:
+        # as bytes: not every backend knows every dtype
+        dist.broadcast(tensor.reshape(-1).view(torch.uint8), src=0, group=self.data)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, buffer: io.BytesIO, tensors: list[torch.Tensor]) -> None:
+        super().__init__(buffer)
+        self._tensors = tensors
+
+    def persistent_id(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return None
+        known = next((index for index, tensor in enumerate(self._tensors) if tensor is value), None)
+        if known is None:
+            known = len(self._tensors)
+            self._tensors.append(value)
+        return known, tuple(value.shape), value.dtype
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, buffer: io.BytesIO, tensors: list[torch.Tensor], device: torch.device) -> None:
+        super().__init__(buffer)
+        self._tensors = tensors
+        self._device = device
+
+    def persistent_load(self, reference: Any) -> torch.Tensor:
+        index, shape, dtype = reference
+        if index == len(self._tensors):
+            self._tensors.append(torch.empty(shape, dtype=dtype, device=self._device))
+        return self._tensors[index]

@@ -1,0 +1,132 @@
+"""A clip's model calls shared by several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import InvalidInput
+from ..models.sequence import all_gather
+from ..sampling.branches import plan_calls
+from ..sampling.cache import use_cache
+from ..sampling.denoise import VelocityModel
+from ..sampling.guidance import Branch
+from .messages import ClipEnd, ClipStart, Predict
+from .team import Place, Team
+
+if TYPE_CHECKING:
+    from ..models.transformer import MultiTalkTransformer
+
+
+class SharedVelocityModel:
+    """This process's part in predicting the velocity of a clip's guidance branches.
+
+    The branches go round the branch groups: with two groups and three branches, the first group has the
+    first and the third. A round is one model call in every group, or none in those that have no branch left.
+
+    Args:
+        place: Of this process.
+        transformer: The model, which shares its tokens already.
+        clip: What process 0 says of the clip.
+    """
+
+    def __init__(self, place: Place, transformer: MultiTalkTransformer, clip: ClipStart) -> None:
+        groups = place.layout.branch_groups
+        self.place = place
+        self.branches = tuple(clip.branches)
+        own = {branch: clip.branches[branch] for branch in self.branches[place.row :: groups]}
+        # groups of their own make one prediction in every round
+        calls = plan_calls(own, clip.batched and groups == 1)
+        self.own = VelocityModel(transformer, clip.condition, calls, clip.computed)
+        self.calls = range(len(calls) if groups == 1 else place.layout.rounds(len(self.branches)))
+
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: int
+    ) -> dict[Branch, torch.Tensor]:
+        """A round's predictions, each ``C T h w`` float32 like the latents.
+
+        All of them in the first process of each branch group; the others have their own group's.
+        """
+        predictions: dict[Branch, torch.Tensor] = {}
+        if call < len(self.own.calls):
+            predictions = self.own.predict(latents, timestep, step, self.own.calls[call])
+        if self.place.branches is None:
+            return predictions
+        sent = next(iter(predictions.values()), torch.zeros_like(latents)).contiguous()
+        groups = self.place.layout.branch_groups
+        received = sent.new_empty(groups, *sent.shape)
+        all_gather(received.flatten(0, 1), sent, group=self.place.branches)
+        first = call * groups
+        return dict(zip(self.branches[first : first + groups], received, strict=False))
+
+
+class LeadingVelocityModel(SharedVelocityModel):
+    """The same in process 0, which tells the others what to predict.
+
+    Args:
+        team: The processes.
+        place, transformer, clip: See :class:`SharedVelocityModel`.
+    """
+
+    def __init__(self, team: Team, place: Place, transformer: MultiTalkTransformer, clip: ClipStart) -> None:
+        super().__init__(place, transformer, clip)
+        self.team = team
+
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: int
+    ) -> dict[Branch, torch.Tensor]:
+        """See :meth:`SharedVelocityModel.predict`."""
+        with self.team.together():
+            self.team.channel.send(Predict(step, call, latents, timestep))
+            return super().predict(latents, timestep, step, call)
+
+
+@contextmanager
+def leading_clip(
+    team: Team, transformer: MultiTalkTransformer, clip: ClipStart
+) -> Iterator[LeadingVelocityModel]:
+    """Around the sampling of a clip in process 0.
+
+    Raises:
+        InvalidInput: The cache can't be used by several processes.
+    """
+    _check_cache(clip)
+    with use_cache(transformer, clip.cache, clip.steps, clip.resolution):
+        with team.together():
+            team.channel.send(clip)
+            place = team.place(clip.layout)
+        try:
+            transformer.share_tokens(place.tokens)
+            yield LeadingVelocityModel(team, place, transformer, clip)
+        finally:
+            transformer.share_tokens(None)
+            if not team.broken:
+                with team.together():
+                    team.channel.send(ClipEnd())
+
+
+def follow_clip(team: Team, transformer: MultiTalkTransformer, clip: ClipStart) -> None:
+    """Take part in the sampling of a clip in a process other than 0."""
+    place = team.place(clip.layout)
+    transformer.share_tokens(place.tokens)
+    try:
+        with use_cache(transformer, clip.cache, clip.steps, clip.resolution):
+            model = SharedVelocityModel(place, transformer, clip)
+            while isinstance(message := team.channel.receive(), Predict):
+                model.predict(message.latents, message.timestep, message.step, message.round)
+    finally:
+        transformer.share_tokens(None)
+    assert isinstance(message, ClipEnd), message
+
+
+def _check_cache(clip: ClipStart) -> None:
+    """Refuse a cache that looks at what one process has of the video: several would decide differently."""
+    if clip.cache is not None and clip.cache.name == "first_block" and clip.layout.token_ranks > 1:
+        raise InvalidInput(
+            "cache first_block decides by what one GPU has of the video, and several would disagree: "
+            "use magcache or teacache.",
+            "cache",
+        )

@@ -1,0 +1,158 @@
+"""Run by test_pipeline.py in four processes: one pipeline in all of them, against the same alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from multitalk import GenerationRequest, MultiTalkPipeline
+from multitalk.errors import MultiTalkError, ProcessFailed
+from multitalk.parallel import ParallelSettings
+from multitalk.parallel.pipelines import FollowingPipeline, LeadingPipeline
+from multitalk.weights.bake import bake
+from tests.small_checkpoint import Sizes, make_small_checkpoint
+
+from .processes import Check, main
+
+FAST = {"size": (64, 80), "steps": 2, "frames_per_clip": 21, "motion_frames": 5}  # 6 x 20 tokens
+
+
+def requests() -> dict[str, dict[str, Any]]:
+    random = np.random.default_rng(0)
+    voices = [(random.normal(0, 0.1, 16000).astype(np.float32), 16000) for _ in range(2)]
+    picture = Image.fromarray(random.integers(0, 255, (60, 90, 3), dtype=np.uint8))
+    one = {"image": picture, "audio": voices[0], **FAST}
+    two = one | {"audio": dict(zip(("person1", "person2"), voices, strict=True))}
+    return {
+        "three branches": one | {"text_guidance": 3.0, "audio_guidance": 2.0},
+        "two people, two branches": two | {"text_guidance": 1.0, "audio_guidance": 2.0},
+        "two people, one branch": two | {"text_guidance": 1.0, "audio_guidance": 1.0},
+        "teacache": two | {"steps": 8, "teacache": 0.3, "text_guidance": 1.0, "audio_guidance": 2.0},
+        "magcache": one | {"steps": 4, "cache": "magcache", "text_guidance": 1.0, "audio_guidance": 1.0},
+        "lora": one | {"preset": "lightx2v"},
+    }
+
+
+Latents = list[torch.Tensor]
+
+
+def sample(pipeline: MultiTalkPipeline, request: dict[str, Any], **kwargs: Any) -> Latents:
+    return [clip.latents for clip in pipeline.stream(GenerationRequest(**request), **kwargs)]
+
+
+class InTeam:
+    """The checks of one weights folder: what one process makes of it is sampled before they part."""
+
+    def __init__(self, weights: Path, names: list[str], **settings: Any) -> None:
+        self.weights, self.settings = weights, ParallelSettings(**settings)
+        self.jobs = {name: job for name, job in requests().items() if name in names}
+        alone = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+        self.expected = {name: sample(alone, job) for name, job in self.jobs.items()}
+
+    def load(self) -> LeadingPipeline | FollowingPipeline:
+        pipeline = MultiTalkPipeline.from_pretrained(
+            self.weights, device="cpu", dtype=torch.float32, parallel=self.settings
+        )
+        assert isinstance(pipeline, LeadingPipeline | FollowingPipeline)
+        return pipeline
+
+    def __call__(self) -> dict[str, Any]:
+        """Relative errors of every job's clips; an empty list in all processes but the first."""
+        pipeline = self.load()
+        errors: dict[str, Any] = {}
+        for name, job in self.jobs.items():
+            clips = sample(pipeline, job)
+            assert len(clips) == (len(self.expected[name]) if pipeline.team.leads else 0)
+            errors[name] = [relative_error(*pair) for pair in zip(clips, self.expected[name], strict=False)]
+        if pipeline.blocks is not None:
+            errors["share"] = pipeline.blocks.bytes_held / bytes_of_matrices(pipeline)
+        return errors
+
+
+def bytes_of_matrices(pipeline: LeadingPipeline | FollowingPipeline) -> int:
+    following = isinstance(pipeline, FollowingPipeline)
+    transformer = pipeline.transformer if following else pipeline.components.transformer
+    matrices = [
+        parameter
+        for parameter in transformer.blocks.parameters()
+        if parameter.ndim == 2 and parameter.shape[1] > 1
+    ]
+    return sum(matrix.numel() * matrix.itemsize for matrix in matrices)
+
+
+def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((value.double() - expected.double()).norm() / expected.double().norm())
+
+
+def outcome(pipeline: MultiTalkPipeline, request: dict[str, Any], **kwargs: Any) -> str:
+    """Name and sentence of the error that a job ends with."""
+    try:
+        sample(pipeline, request, **kwargs)
+    except MultiTalkError as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def errors_leave_the_team_whole(weights: Path) -> dict[str, Any]:
+    pipeline = MultiTalkPipeline.from_pretrained(
+        weights, device="cpu", dtype=torch.float32, parallel=ParallelSettings(branch_groups=2)
+    )
+    jobs = requests()
+    cancel = threading.Event()
+
+    def cancel_in_the_middle(progress: Any) -> None:
+        if progress.stage == "denoise" and progress.step == 1:
+            cancel.set()
+
+    two = jobs["two people, two branches"]
+    lora = weights.parent / "damaged.safetensors"
+    lora.write_bytes(b"no tensors")
+    return {
+        "cancelled": outcome(pipeline, two, on_progress=cancel_in_the_middle, cancel=cancel),
+        "one branch": outcome(pipeline, jobs["two people, one branch"]),
+        "bad lora": outcome(pipeline, two | {"lora": [{"path": lora, "scale": 1.0}]}),
+        "first block": outcome(pipeline, two | {"cache": "first_block"}),
+        "then": outcome(pipeline, two),
+    }
+
+
+def a_process_fails(weights: Path) -> str:
+    pipeline = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+    job = requests()["two people, one branch"]
+    if isinstance(pipeline, FollowingPipeline) and pipeline.team.rank == 1:
+        del pipeline.transformer.blocks[1].ffn  # the second block can't be run
+    try:
+        sample(pipeline, job)
+    except ProcessFailed as error:
+        return str(error)
+    except AttributeError as error:
+        return f"own: {error}"
+    return "no error"
+
+
+def checks(arguments: list[str]) -> dict[str, Check]:
+    folder = Path(arguments[0])
+    raw = make_small_checkpoint(folder / "published", Sizes(heads=4, layers=3))
+    for precision in ("float32", "int8"):
+        bake(raw, folder / precision, precision=precision)
+    every = list(requests())
+    return {
+        "float32": InTeam(folder / "float32", every),
+        "shared": InTeam(folder / "float32", [*every[:-2], "lora"], share_weights=True),
+        "int8": InTeam(folder / "int8", ["two people, one branch", "lora"]),
+        "int8 shared": InTeam(folder / "int8", ["two people, one branch"], share_weights=True),
+        "one group": InTeam(folder / "float32", ["two people, two branches"], branch_groups=1),
+        "errors": lambda: errors_leave_the_team_whole(folder / "float32"),
+        "failure": lambda: a_process_fails(folder / "float32"),
+    }
+
+
+if __name__ == "__main__":
+    os.environ["DIFFUSERS_VERBOSITY"] = "error"
+    main(checks)

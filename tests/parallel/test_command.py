@@ -1,0 +1,103 @@
+"""``torchrun ... -m multitalk generate``: the video of one process, and nothing left behind when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from multitalk.cli import main
+from multitalk.weights.bake import bake
+from tests.small_checkpoint import Sizes, make_small_checkpoint
+
+from .processes import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments of a job of two clips whose two guidance branches two processes take apart."""
+    folder = tmp_path_factory.mktemp("job")
+    bake(make_small_checkpoint(folder / "raw", Sizes(heads=4)), folder / "weights", precision="float32")
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (90, 160, 3), np.uint8)).save(folder / "face.png")
+    soundfile.write(folder / "voice.wav", random.normal(0, 0.1, 16000), 16000)
+    fields = {"size": [64, 80], "steps": 2, "frames_per_clip": 21, "motion_frames": 5}
+    fields |= {"text_guidance": 1, "audio_guidance": 2, "image": "face.png", "audio": "voice.wav"}
+    (folder / "job.json").write_text(json.dumps(fields))
+    return ["generate", "--request", str(folder / "job.json"), "--weights", str(folder / "weights")]
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command = [*torchrun, "-m", "multitalk", *arguments, "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_the_video_of_two_processes_is_that_of_one(
+    job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = start(*job, "-o", str(tmp_path / "two.mp4"), "--json")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as torchrun's processes have
+    try:
+        assert main([*job, "-o", str(tmp_path / "one.mp4"), "--device", "cpu", "--quiet"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-2000:]
+    result = json.loads(output)  # one process speaks
+    assert result["frames"] == 25
+    assert errors.count("denoise  clip 2/2") == 1
+    assert (frames_of(tmp_path / "one.mp4") == frames_of(tmp_path / "two.mp4")).all()
+    assert sorted(os.listdir(tmp_path)) == ["one.mp4", "two.mp4"]
+
+
+def test_a_killed_process_ends_the_other(job: list[str], tmp_path: Path) -> None:
+    process = start(*job, "--set", "steps=200", "-o", str(tmp_path / "out.mp4"))
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "denoise" in line and len(lines) < 20:
+            followers = [
+                child
+                for child in psutil.Process(process.pid).children()
+                if child.environ().get("RANK") == "1"
+            ]
+            assert len(followers) == 1
+            followers[0].send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) != 0
+    said = [line for line in lines if line.startswith("error: ")]
+    assert len(said) == 1
+    assert said[0].startswith("error: another process ended")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_wrong_request_is_refused_once(job: list[str], tmp_path: Path) -> None:
+    process = start(*job, "--set", "steps=0", "-o", str(tmp_path / "out.mp4"))
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output == ""
+    assert errors.count("error: steps ") == 1
+    assert os.listdir(tmp_path) == []
