@@ -42,9 +42,9 @@ else
 fi
 export MULTITALK_WEIGHTS=$weights
 
-# Read-ahead: the disk works while Python still imports. The page cache gives way to whatever needs the memory.
+# Read-ahead: the disk works while Python still imports. The program finds what is read in the page cache.
 if [[ ${READ_AHEAD:-true} == true && -d $weights ]]; then
-  find -L "$weights" -type f -name '*.safetensors' -print0 | sort -z | xargs -0 -r -n 1 -P "${READ_AHEAD_FILES:-4}" cat >/dev/null 2>&1 &
+  python -m multitalk.weights.read_ahead "$weights" &
 fi
 
 # exec: signals reach Python

@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--weights", metavar="DIR", help="baked weights folder")
     doctor.add_argument("--plans", action="store_true", help="the plan for every known GPU instead")
+    doctor.add_argument("--cold-start", action="store_true", help="load the models and say what that took")
     doctor.set_defaults(command=doctor_command)
     _add_bench(commands.add_parser("bench", parents=[common], help="measure speed and memory"))
     return parser
@@ -193,17 +194,20 @@ def generate_command(args: argparse.Namespace) -> int:
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
-    from .hardware import PlanSettings
-    from .pipeline import MultiTalkPipeline
+    from .cold_start import ColdStart
     from .weights.folders import find_weights
 
-    settings = PlanSettings.from_environment().updated(args.plan)
     weights = find_weights(args.weights)
+    start = ColdStart(weights)
+    from .hardware import PlanSettings
+
+    settings = PlanSettings.from_environment().updated(args.plan)
 
     parallel = ParallelSettings(args.branch_groups, args.share_weights)
     with ProgressDisplay(sys.stderr, quiet=args.quiet) as display, connected(args.device) as device:
         display.message("loading the weights")
-        pipeline = MultiTalkPipeline.from_pretrained(weights, device=device, plan=settings, parallel=parallel)
+        pipeline = start.load_pipeline(weights, device=device, plan=settings, parallel=parallel)
+        start.ready()
         # torchrun passes on a Ctrl-C that the terminal has sent already
         with cancel_on_signal(patience=10.0 if launched_processes() > 1 else 0.0) as cancel:
             result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
@@ -284,6 +288,8 @@ def verify_command(args: argparse.Namespace) -> int:
 
 def doctor_command(args: argparse.Namespace) -> int:
     """Prints what is here; fails where no video could be made."""
+    if args.cold_start:
+        return _cold_start(args.weights)
     if args.plans:
         from .hardware.report import plans_table
 
@@ -294,6 +300,18 @@ def doctor_command(args: argparse.Namespace) -> int:
     findings = examine(args.weights)
     print(format_findings(findings))
     return 0 if all(finding.state != "missing" for finding in findings) else 1
+
+
+def _cold_start(weights: str | None) -> int:
+    """Loads the models as a worker does, and prints what the time went into."""
+    from .cold_start import ColdStart
+
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    start = ColdStart(weights)
+    pipeline = start.load_pipeline(weights)
+    start.ready()
+    print(f"{pipeline.folder.path}: {pipeline.plan.description}\n{start.table()}")
+    return 0
 
 
 @contextmanager

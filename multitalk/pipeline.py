@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -44,6 +45,9 @@ from .weights.folders import all_part_files, find_weights
 from .weights.lora_switch import LoraSwitcher
 from .weights.read_ahead import ReadAhead
 from .weights.store import WeightsFolder
+
+if TYPE_CHECKING:
+    from .cold_start import ColdStart
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class MultiTalkPipeline:
         dtype: torch.dtype | None = None,
         plan: HardwarePlan | PlanSettings | None = None,
         parallel: ParallelSettings | None = None,
+        start: ColdStart | None = None,
     ) -> MultiTalkPipeline:
         """Load a pipeline from a baked weights folder.
 
@@ -156,6 +161,7 @@ class MultiTalkPipeline:
             plan: A plan to run every job by, as it is; or settings that override single choices, in place of
                 the environment's (docs/HARDWARE.md).
             parallel: How several processes share a video; None chooses.
+            start: What has begun to read the folder, and keeps time.
 
         Raises:
             WeightsError: No folder is found, or a file of it is missing or damaged.
@@ -166,7 +172,10 @@ class MultiTalkPipeline:
 
             return load_in_team(weights_dir, device, dtype, plan, parallel)
         path = find_weights(weights_dir)
-        folder = WeightsFolder(path, ReadAhead(all_part_files(path)))
+        if start is not None and start.folder == path:
+            folder = WeightsFolder(path, start.read_ahead, start.step)
+        else:
+            folder = WeightsFolder(path, ReadAhead(all_part_files(path)))
         if isinstance(plan, HardwarePlan):
             return cls(load_components(folder, plan), folder, plan)
         planner = Planner(with_arguments(plan, device, dtype), weights_of(folder))

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ..cold_start import ColdStart
 from ..errors import InvalidInput, MultiTalkError
 from .log import log_event, set_up_logging
 from .settings import Settings
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from .handler import JobWorker, SendProgress
 
 
-def serve() -> int:
-    """Run the worker until RunPod or a signal ends it; returns the exit status."""
+def serve(start: ColdStart | None = None) -> int:
+    """Run the worker until RunPod or a signal ends it; returns the exit status.
+
+    Args:
+        start: What keeps the start's time and already reads the weights.
+    """
+    start = start or ColdStart()
     set_up_logging()
     try:
         settings = Settings.from_environment()
@@ -28,8 +34,9 @@ def serve() -> int:
         return 2
     quieten()
     with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
-        loading = loader.submit(load_pipeline, settings)
-        import runpod
+        loading = loader.submit(load_pipeline, settings, start)
+        with start.step("import runpod"):
+            import runpod
 
         pipeline, failure = loading.result()
     on_runpod = is_on_runpod()
@@ -45,8 +52,16 @@ def serve() -> int:
         config["handler"] = worker.stream if settings.stream_clips else worker.handle
     from .fitness import fitness_checks
 
+    def report_ready() -> None:
+        start.ready()
+        log_event("cold_start", **start.report())
+
     for check in fitness_checks(pipeline, failure, settings):
         runpod.serverless.register_fitness_check(check)
+    if on_runpod:  # where the checks run before the first job
+        runpod.serverless.register_fitness_check(report_ready)
+    else:
+        report_ready()
     try:
         runpod.serverless.start(config)
     finally:
@@ -72,13 +87,11 @@ def quieten() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
 
-def load_pipeline(settings: Settings) -> tuple[MultiTalkPipeline | None, Exception | None]:
+def load_pipeline(settings: Settings, start: ColdStart) -> tuple[MultiTalkPipeline | None, Exception | None]:
     """Load the models; the pipeline, or why there is none."""
     started = time.monotonic()
     try:
-        from ..pipeline import MultiTalkPipeline
-
-        pipeline = MultiTalkPipeline.from_pretrained(settings.weights)
+        pipeline = start.load_pipeline(settings.weights)
     except Exception as error:
         expected = isinstance(error, MultiTalkError)
         log_event("weights_failed", level=logging.ERROR, error=None if expected else error, reason=str(error))

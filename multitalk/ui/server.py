@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cold_start import ColdStart
+
 if TYPE_CHECKING:
     from .backend import Backend
 
@@ -38,11 +40,12 @@ def gallery_limit() -> int:
     return int(limit * 1e9)
 
 
-def make_backend(folder: Path) -> Backend:
+def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
     """What is behind the page.
 
     Args:
         folder: For files that go when the server stops.
+        start: What keeps the start's time and already reads the weights.
     """
     from .access import FileOwners
     from .backend import Backend
@@ -53,14 +56,19 @@ def make_backend(folder: Path) -> Backend:
 
     gallery = Gallery(results_folder(os.environ.get("OUTPUT_DIR")), gallery_limit())
     worker = ModelWorker(
-        os.environ.get("MULTITALK_WEIGHTS"), gallery, Estimator(gallery.folder / ".runs.json")
+        os.environ.get("MULTITALK_WEIGHTS"), gallery, Estimator(gallery.folder / ".runs.json"), start
     )
     queue = JobQueue(folder / "jobs", worker.load, worker.make)
     return Backend(queue, worker, gallery, FileOwners(), folder)
 
 
-def serve() -> int:
-    """Open the page and serve it until the process is stopped; returns the exit status."""
+def serve(start: ColdStart | None = None) -> int:
+    """Open the page and serve it until the process is stopped; returns the exit status.
+
+    Args:
+        start: What keeps the start's time and already reads the weights.
+    """
+    start = start or ColdStart()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     address = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
@@ -76,7 +84,7 @@ def serve() -> int:
         os.environ["GRADIO_EXAMPLES_CACHE"] = str(Path(name) / "examples")
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         try:
-            backend = make_backend(Path(name))
+            backend = make_backend(Path(name), start)
         except ValueError:
             print("OUTPUT_LIMIT_GB must be a number of gigabytes above 0.", file=sys.stderr)
             return 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cold_start import ColdStart
 from ..errors import MultiTalkError
 from ..media.fragments import write_clip
 from ..presets import PRESETS, settings_for
@@ -46,9 +47,13 @@ class ModelWorker:
         weights: A weights folder; None searches.
         gallery: Where finished videos go.
         estimator: Learns how long they take.
+        start: What keeps the start's time and already reads the weights; None begins it when they are loaded.
     """
 
-    def __init__(self, weights: str | None, gallery: Gallery, estimator: Estimator) -> None:
+    def __init__(
+        self, weights: str | None, gallery: Gallery, estimator: Estimator, start: ColdStart | None = None
+    ) -> None:
+        self._start = start
         self.weights, self.gallery, self.estimator = weights, gallery, estimator
         self.pipeline: MultiTalkPipeline | None = None
         self.failure: str | None = None
@@ -57,13 +62,14 @@ class ModelWorker:
     def load(self) -> None:
         """Load the models; what is wrong with them is told to whoever asks for a video."""
         started = time.monotonic()
+        start = self._start or ColdStart(self.weights)
         try:
-            from ..pipeline import MultiTalkPipeline
-
-            pipeline = MultiTalkPipeline.from_pretrained(self.weights)
+            # not lean: the page is open, and what a visitor does may need any package at any time
+            pipeline = start.load_pipeline(self.weights, lean=False)
             self.estimator.measure(pipeline)
             self.pipeline = pipeline
-            logger.info("models loaded in %.1f s", time.monotonic() - started)
+            start.ready()
+            logger.info("models loaded in %.1f s\n%s", time.monotonic() - started, start.table())
         except MultiTalkError as error:
             self.failure = str(error)
             logger.error("%s", error)

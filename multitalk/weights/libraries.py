@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .folders import PARTS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -48,6 +50,12 @@ def model_class(part: str, quantized: bool = False) -> Any:
 
             return Wav2Vec2Model
     raise KeyError(part)
+
+
+def import_models() -> None:
+    """Import every part's class now, so that it isn't when the part is loaded."""
+    for part in PARTS:
+        model_class(part)
 
 
 def weights_name(part: str) -> str:

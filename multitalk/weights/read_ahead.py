@@ -7,9 +7,13 @@ without another look at the disk. This module needs no torch, so that reading ca
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from .folders import all_part_files
 
 CHUNK_BYTES = 1 << 24
 READERS = 4  # enough for disks that answer several questions at once; each costs hardly any processor time
@@ -48,6 +52,7 @@ class ReadAhead:
 
     Attributes:
         total: Bytes of all the files.
+        seconds: How long reading them took; None until all are read.
     """
 
     def __init__(self, paths: Iterable[Path], readers: int = READERS, limit: int | None = None) -> None:
@@ -57,6 +62,8 @@ class ReadAhead:
                 self._files[path] = _File(path)
             except OSError:
                 continue
+        self.seconds: float | None = None
+        self._began = time.monotonic()
         self.total = sum(file.size for file in self._files.values())
         self._limit = max(CHUNK_BYTES, free_memory() * MEMORY_SHARE if limit is None else limit)
         self._state = threading.Condition()
@@ -112,6 +119,10 @@ class ReadAhead:
         with self._state:
             self._stopped = True
             self._state.notify_all()
+        self.join()
+
+    def join(self) -> None:
+        """Return when the threads are done."""
         for thread in self._threads:
             thread.join()
 
@@ -141,6 +152,8 @@ class ReadAhead:
             file.error = file.error or error
             file.chunks[chunk] = _READ
             self._read += length
+            if self._read == self.total:
+                self.seconds = time.monotonic() - self._began
             self._state.notify_all()
 
 
@@ -189,3 +202,15 @@ def free_memory() -> int:
         except (OSError, ValueError):  # not there, or "max"
             continue
     return min(limits, default=UNKNOWN_MEMORY)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python -m multitalk.weights.read_ahead FOLDER``: have the system read a baked folder's parts."""
+    folder = Path((sys.argv[1:] if argv is None else argv)[0])
+    reading = ReadAhead(all_part_files(folder))
+    reading.join()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

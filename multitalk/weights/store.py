@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from ..presets import Preset
 
 
+Record = Callable[[str, int], AbstractContextManager[None]]
+
+
 class LoraRequest(Protocol):
     """A LoRA that a request asks for."""
 
@@ -51,6 +55,7 @@ class WeightsFolder:
     Args:
         path: The folder.
         read_ahead: What already reads its files.
+        record: Given a part's name and bytes, returns a context that its loading is done in.
 
     Raises:
         WeightsError: A file is missing or damaged.
@@ -61,9 +66,12 @@ class WeightsFolder:
         read_ahead: What reads its files, where something does.
     """
 
-    def __init__(self, path: str | Path, read_ahead: ReadAhead | None = None) -> None:
+    def __init__(
+        self, path: str | Path, read_ahead: ReadAhead | None = None, record: Record | None = None
+    ) -> None:
         self.path = Path(path)
         self.read_ahead = read_ahead
+        self._record = record
         self.manifest = check_complete(self.path)
 
     def part(self, name: str) -> Path:
@@ -77,6 +85,12 @@ class WeightsFolder:
             for name in sorted(self.manifest.files)
             if name.startswith(f"{part}/") and name.endswith(".safetensors")
         ]
+
+    def loading(self, part: str) -> AbstractContextManager[None]:
+        """The context that a part is loaded in."""
+        if self._record is None:
+            return nullcontext()
+        return self._record(part, sum(path.stat().st_size for path in self.weights_files(part)))
 
     def tensors(self, part: str) -> SafetensorsSource:
         """The tensors of a part, read one at a time."""
@@ -143,6 +157,17 @@ def load_part(
     Raises:
         WeightsError: The files and the model don't fit.
     """
+    with folder.loading(part):
+        return _load_part(folder, part, device, dtype, quantization)
+
+
+def _load_part(
+    folder: WeightsFolder,
+    part: str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    quantization: str | None,
+) -> Any:
     try:
         model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
     except (OSError, ValueError, TypeError) as error:

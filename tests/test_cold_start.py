@@ -1,0 +1,149 @@
+"""The start: what is read and imported, in which mode, and the table that says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from multitalk.cold_start import ColdStart, process_age, quick_imports
+from multitalk.weights.folders import EMBEDDED_FOLDER, PARTS, all_part_files
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED_BYTES = sum(path.stat().st_size for path in all_part_files(EMBEDDED_FOLDER))
+
+
+def run(script: str, **environment: str) -> str:
+    """What a fresh process prints that runs a script."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"MULTITALK_WEIGHTS": str(EMBEDDED_FOLDER), "DEVICE": "cpu"} | environment,
+    )
+    return done.stdout
+
+
+# Begins as app.py does and stops short of RunPod's loop.
+SERVERLESS = """
+import json, sys
+import app
+early = {name for name in ("torch", "diffusers", "transformers", "gradio", "runpod") if name in sys.modules}
+from multitalk.cold_start import ColdStart
+start = ColdStart()
+without_torch = "torch" not in sys.modules and start.read_ahead.total > 0
+import runpod
+loaded = {}
+def stop(config):
+    loaded.update(config)
+runpod.serverless.start = stop
+sys.argv = ["app.py"]
+from multitalk.serverless.server import serve
+assert serve(start) == 0 and "handler" in loaded
+heavy = "gradio cv2 scipy sklearn pandas librosa.core skimage.color numba spacy".split()
+heavy = [name for name in heavy if name in sys.modules]
+print("IMPORTED", json.dumps([sorted(early), without_torch, heavy]))
+import scipy.spatial, librosa, skimage.color
+librosa.resample  # its own import is lazy, and finds scipy again
+"""
+
+
+def test_the_worker_imports_no_page_and_nothing_before_its_time():
+    lines = run(SERVERLESS, MODE="serverless").splitlines()
+    imported = next(line for line in lines if line.startswith("IMPORTED"))
+    early, without_torch, heavy = json.loads(imported.removeprefix("IMPORTED"))
+    assert early == []
+    assert without_torch
+    assert heavy == []
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    event = next(entry for entry in events if entry["event"] == "cold_start")
+    steps = {step["name"]: step for step in event["steps"]}
+    assert {"interpreter", "import torch", "import models", "import runpod", "read files", *PARTS} <= set(
+        steps
+    )
+    assert sum(steps[part]["bytes"] for part in PARTS) == steps["read files"]["bytes"] == EMBEDDED_BYTES
+    assert all(0 <= step["began"] <= event["ready_after"] for step in event["steps"])
+    assert any("transformer" in line for line in event["table"])
+
+
+def test_doctor_prints_the_table():
+    done = subprocess.run(
+        [sys.executable, "-m", "multitalk", "doctor", "--cold-start", "--weights", str(EMBEDDED_FOLDER)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    lines = done.stdout.splitlines()
+    names = [line.split("  ")[0] for line in lines]
+    for name in ("interpreter", "import torch", "import models", "read files", *PARTS):
+        assert name in names, done.stdout
+    assert lines[-1].startswith("ready after ")
+
+
+def test_no_weights_is_said_by_what_loads_them(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "multitalk", "doctor", "--cold-start", "--weights", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert "doesn't exist" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_steps_are_told_in_their_order():
+    start = ColdStart(EMBEDDED_FOLDER)
+    with start.step("outer"), start.step("inner", 2_000_000_000):
+        time.sleep(0.01)
+    start.ready()
+    names = [step.name for step in start.steps]
+    assert names.index("interpreter") < names.index("outer") < names.index("inner")
+    line = next(line for line in start.table().splitlines() if line.startswith("inner"))
+    assert line.split()[3] == "2.000", line
+    assert start.ready_after is not None
+    assert process_age() >= start.ready_after - 1  # counted from the process's begin
+
+
+def test_a_step_that_fails_is_told_too():
+    start = ColdStart(EMBEDDED_FOLDER)
+    with pytest.raises(KeyError), start.step("broken"):
+        raise KeyError
+    assert "broken" in start.table()
+
+
+def test_a_hidden_package_is_back_afterwards():
+    script = """
+import importlib.util, sys
+from multitalk.cold_start import quick_imports
+import json as loaded
+with quick_imports(["scipy", "json"]):
+    assert importlib.util.find_spec("scipy") is None
+    import json
+    assert json is loaded  # what is imported already stays
+    try:
+        import scipy
+    except ImportError:
+        print("hidden")
+import scipy
+print(scipy.__name__)
+"""
+    assert run(script).split() == ["hidden", "scipy"]
+
+
+def test_quick_imports_leaves_everything_as_it_was_after_an_error():
+    import gc
+
+    before = gc.isenabled()
+    with pytest.raises(ValueError, match="x"), quick_imports(["a_package_that_is_not_there"]):
+        raise ValueError("x")
+    assert gc.isenabled() == before
+    assert "a_package_that_is_not_there" not in sys.modules
