@@ -103,7 +103,7 @@ class ColdStart:
         """Import what the models need, and load them.
 
         Args:
-            weights: A baked weights folder; None searches. If it is the one that is read already, that is used.
+            weights: A baked weights folder; None searches. What is read already is used.
             lean: Leave out :data:`OPTIONAL_PACKAGES`. No other thread can import them meanwhile, so a page
                 that is open already doesn't.
             options: More arguments of ``MultiTalkPipeline.from_pretrained``.

@@ -52,6 +52,7 @@ class ReadAhead:
 
     Attributes:
         total: Bytes of all the files.
+        limit: Most bytes to be ahead.
         seconds: How long reading them took; None until all are read.
     """
 
@@ -65,7 +66,7 @@ class ReadAhead:
         self.seconds: float | None = None
         self._began = time.monotonic()
         self.total = sum(file.size for file in self._files.values())
-        self._limit = max(CHUNK_BYTES, free_memory() * MEMORY_SHARE if limit is None else limit)
+        self.limit = max(CHUNK_BYTES, free_memory() * MEMORY_SHARE if limit is None else limit)
         self._state = threading.Condition()
         self._order = iter([(file, n) for file in self._files.values() for n in range(len(file.chunks))])
         self._read = self._needed = 0
@@ -119,17 +120,13 @@ class ReadAhead:
         with self._state:
             self._stopped = True
             self._state.notify_all()
-        self.join()
-
-    def join(self) -> None:
-        """Return when the threads are done."""
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         while True:
             with self._state:
-                while not self._stopped and self._read - self._needed >= self._limit:
+                while not self._stopped and self._read - self._needed >= self.limit:
                     self._state.wait()
                 if self._stopped:
                     return
@@ -208,7 +205,9 @@ def main(argv: list[str] | None = None) -> int:
     """``python -m multitalk.weights.read_ahead FOLDER``: have the system read a baked folder's parts."""
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
     reading = ReadAhead(all_part_files(folder))
-    reading.join()
+    while reading.bytes_read < min(reading.total, reading.limit):  # a part, where memory is short
+        time.sleep(0.05)
+    reading.stop()
     return 0
 
 

@@ -153,6 +153,12 @@ def test_little_memory_holds_the_threads_back(tmp_path, small_pieces):
     assert reading.bytes_read == 1 << 16
 
 
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_the_command_ends_when_the_memory_is_full(baked, small_pieces, monkeypatch, share):
+    monkeypatch.setattr(read_ahead, "MEMORY_SHARE", share)
+    assert read_ahead.main([str(baked)]) == 0
+
+
 def test_where_nothing_can_be_sent_the_bytes_are_copied(files, monkeypatch):
     def refuse(*arguments: int) -> int:
         raise OSError(22, "Invalid argument")
