@@ -120,3 +120,32 @@ def test_the_job_has_the_clips_that_were_asked_for():
     request = make_request(BenchOptions(scale="tiny", height=64, width=64, frames=9, clips=3))
     assert request.motion_frames == 5
     assert request.audio["person1"].seconds == (9 + 2 * 4) / 25
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_all_its_parts(tmp_path, capsys):
+    """On a CPU, with small networks: what is measured there means nothing, that it runs does."""
+    from benchmarks.gpu import CLIPS
+    from benchmarks.gpu import main as measure_gpu
+    from benchmarks.model_calls import PRECISIONS
+
+    output = tmp_path / "gpu.json"
+    assert measure_gpu(["--tiny", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [row for row in rows if "error" in row or "error" in row.get("result", {})] == []
+    calls = [row for row in rows if row["part"] == "call"]
+    assert {row["precision"] for row in calls} == set(PRECISIONS)
+    assert {row["how"] for row in calls} == {"as it is", "two people", "joined qkv", "joined qkv, compiled"}
+    assert all(row["floor"] > 0 for row in calls if row["how"] != "two people")
+    assert [row["name"] for row in rows if row["part"] == "clip"] == [name for name, _ in CLIPS]
+    assert {row["precision"] for row in rows if row["part"] == "cap"} == {"int8", "bf16"}
+    assert "GB claimed" in capsys.readouterr().out
+
+
+def test_the_gpu_script_says_where_there_is_no_gpu(tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    from benchmarks.gpu import main as measure_gpu
+
+    assert measure_gpu(["--output", str(tmp_path / "gpu.json")]) == 1
+    assert "no GPU here" in capsys.readouterr().err

@@ -49,6 +49,8 @@ def measure(options: BenchOptions, say: Say = lambda text: None) -> dict[str, An
     say(plan.description)
     say("measuring what the device reaches")
     ceilings = measure_ceilings(plan.device, plan.dtype, plan.transformer_precision)
+    if plan.device.type == "cuda":
+        torch.cuda.empty_cache()  # it may be asked to use little memory
     with tempfile.TemporaryDirectory() as folder:
         say("making random weights")
         pipeline = make_pipeline(options, plan, Path(folder))
