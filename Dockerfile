@@ -1,23 +1,35 @@
 # The app image: requirements, then baked weights, then code, so that new code moves no weights.
 #   docker build -t multitalk:int8 .
 #   docker build -t multitalk:bf16 --build-arg PRECISION=bf16 --secret id=HF_TOKEN,env=HF_TOKEN .
-#   docker build -t multitalk:slim --build-arg WEIGHTS=no-weights --build-arg RUN_AS=root .
+#   docker build -t multitalk:slim --target slim .
+# New code on weights that are in a registry, without baking them again:
+#   docker build -t multitalk:int8 --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8 .
 # (docker-bake.hcl has them all; docs/IMAGE.md says more.)
 
 # Any base: Linux with bash, and `python` 3.11 or 3.12 with pip and torch on its PATH.
 ARG BASE_IMAGE=multitalk-base:cu124
-# Where the weights come from: a stage of this file, or a published image of the stage baked-weights.
-ARG WEIGHTS=baked-weights
 
 FROM ${BASE_IMAGE} AS runtime
 WORKDIR /app
 COPY requirements.txt requirements-runpod.txt ./
 RUN pip install --no-cache-dir -r requirements.txt \
     && pip install --no-cache-dir --no-deps -r requirements-runpod.txt
-# results and caches have a place of the user's; /opt is written to by a slim image alone, which runs as root
+# results have a place of the user's; /opt is written to by a slim container alone, which runs as root
 RUN useradd --create-home --uid 1000 multitalk \
     && mkdir -p /outputs /opt/multitalk \
     && chown multitalk:multitalk /outputs
+ENV MODE=ui \
+    GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860 \
+    OUTPUT_DIR=/outputs \
+    PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="MultiTalk" \
+    org.opencontainers.image.description="A picture and a voice in, a talking video out: a page, or a RunPod worker" \
+    org.opencontainers.image.licenses="Apache-2.0"
+EXPOSE 7860
+# the start period covers reading the weights from a slow disk
+HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.health"]
+ENTRYPOINT ["/app/entrypoint.sh"]
 
 # ---- what downloads: a hub client of its own --------------------------------------------------------------------
 FROM runtime AS fetch-environment
@@ -70,36 +82,31 @@ COPY --from=fetch /layers/14/ /opt/multitalk/weights/
 COPY --from=fetch /layers/15/ /opt/multitalk/weights/
 COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 
-# ---- no weights: found on a volume or in the model cache when a container starts, or downloaded then ---------------
-FROM runtime AS no-weights
-COPY --from=fetch-environment /opt/fetch /opt/fetch
-
-# ---- code -----------------------------------------------------------------------------------------------------------
-# hadolint ignore=DL3006
-FROM ${WEIGHTS} AS app
-WORKDIR /app
+# ---- code, with its bytecode: the user who runs it can't write any ------------------------------------------------
+FROM runtime AS code
 COPY LICENSE README.md app.py requirements-fetch.txt ./
 COPY --chmod=755 entrypoint.sh download_models.sh ./
 COPY examples/ examples/
 COPY multitalk/ multitalk/
-# bytecode now: the user who runs it can't write it
-RUN python -m compileall -q -j 0 app.py multitalk
-# A network volume belongs to root: with RUN_AS=root a container can write to it.
-ARG RUN_AS=multitalk
-USER ${RUN_AS}
-ENV MODE=ui \
-    GRADIO_SERVER_NAME=0.0.0.0 \
-    GRADIO_SERVER_PORT=7860 \
-    OUTPUT_DIR=/outputs \
-    PYTHONUNBUFFERED=1
+RUN python -m compileall -q --invalidation-mode unchecked-hash app.py multitalk
+
+# ---- no weights: found on a volume or in the model cache when a container starts, or downloaded then ---------------
+FROM runtime AS slim
+COPY --from=fetch-environment /opt/fetch /opt/fetch
+COPY --from=code /app /app
+# a network volume, which the weights are written to, belongs to root
+# hadolint ignore=DL3002
+USER 0
 ARG VERSION=0.1.0
 ARG REVISION=""
-LABEL org.opencontainers.image.title="MultiTalk" \
-    org.opencontainers.image.description="A picture and a voice in, a talking video out: a page, or a RunPod worker" \
-    org.opencontainers.image.licenses="Apache-2.0" \
-    org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}"
-EXPOSE 7860
-# the start period covers reading the weights from a slow disk
-HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.health"]
-ENTRYPOINT ["/app/entrypoint.sh"]
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
+
+# ---- the image ------------------------------------------------------------------------------------------------------
+FROM baked-weights AS app
+COPY --from=code /app /app
+# multitalk; RUN_AS=0, root: to keep results on a network volume that only root may write to
+ARG RUN_AS=1000
+USER ${RUN_AS}
+ARG VERSION=0.1.0
+ARG REVISION=""
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"

@@ -18,13 +18,14 @@ download_models.sh [options]
   --default-preset NAME      what jobs run with that name no preset
   --no-speech                without Kokoro's voices
   --layers DIR               cut the baked folder into image layers; --to is empty afterwards
+  --layer-gb N               largest layer (5)
   --flag FILE                write this file when all is done
   --lock                     pin what the hub has now in the lock, and fetch nothing
   --lock-file FILE           another lock
 TEXT
 }
 
-precision=bf16 target=weights raw='' keep_raw='' layers='' flag='' lock=''
+precision=bf16 target=weights raw='' keep_raw='' layers='' layer_gb=5 flag='' lock=''
 fetch_options=() bake_options=()
 while (($#)); do
   case $1 in
@@ -40,6 +41,7 @@ while (($#)); do
     --default-preset) bake_options+=("$1" "$2"); shift 2 ;;
     --no-speech) fetch_options+=("$1"); shift ;;
     --layers) layers=$2; shift 2 ;;
+    --layer-gb) layer_gb=$2; shift 2 ;;
     --flag) flag=$2; shift 2 ;;
     --lock) lock=1; shift ;;
     --lock-file) fetch_options+=("$1" "$2"); shift 2 ;;
@@ -94,7 +96,7 @@ if [[ -z $keep_raw ]]; then
   find "$raw" -mindepth 1 -delete
 fi
 if [[ -n $layers ]]; then
-  "$python" -m multitalk.weights.layers "$target" "$layers"
+  "$python" -m multitalk.weights.layers "$target" "$layers" "$layer_gb"
 fi
 if [[ -n $flag ]]; then
   # last of all: whoever finds it needs to check nothing

@@ -1,6 +1,6 @@
 """A baked folder cut into image layers: numbered folders of at most 5 GB, one COPY each.
 
-``python -m multitalk.weights.layers BAKED_DIR LAYERS_DIR``; needs none of the models' libraries.
+``python -m multitalk.weights.layers BAKED_DIR LAYERS_DIR [GIGABYTES]``; needs none of the models' libraries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER
         fitting = next((number for number in range(count) if size <= free[number]), None)
         if fitting is None:
             raise WeightsError(
-                f"{name} with {size / 1e9:.2f} GB fits none of {count} layers of {layer_bytes / 1e9:.0f} GB: "
+                f"{name} with {size / 1e9:.2f} GB fits none of {count} layers of {layer_bytes / 1e9:g} GB: "
                 "add layers to the Dockerfile and to multitalk/weights/layers.py."
             )
         layers[fitting].append(name)
@@ -44,7 +44,9 @@ def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER
     return layers
 
 
-def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> list[int]:
+def distribute(
+    folder: str | Path, target: str | Path, count: int = LAYERS, layer_bytes: int = LAYER_BYTES
+) -> list[int]:
     """Move a baked folder's files into numbered folders: ``target/00`` and so on.
 
     Returns:
@@ -59,7 +61,7 @@ def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> l
         for path in source.rglob("*")
         if path.is_file()
     }
-    packed = pack(sizes, count)
+    packed = pack(sizes, count, layer_bytes)
     for number, names in enumerate(packed):
         layer = layers / f"{number:02d}"
         layer.mkdir(parents=True)
@@ -77,8 +79,10 @@ def distribute(folder: str | Path, target: str | Path, count: int = LAYERS) -> l
 
 def main() -> int:
     """The command; returns the exit status."""
+    folder, target, *gigabytes = sys.argv[1:]
     try:
-        used = distribute(sys.argv[1], sys.argv[2])
+        layer_bytes = int(float(gigabytes[0]) * 1e9) if gigabytes else LAYER_BYTES
+        used = distribute(folder, target, layer_bytes=layer_bytes)
     except MultiTalkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

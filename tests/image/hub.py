@@ -1,7 +1,7 @@
 """A model hub on the loopback device: serves folders as repositories, and can be made to fail.
 
-``python -m tests.image.hub RAW_DIR PORT [LOG]`` serves a folder of published weights as the repositories that
-it came from.
+``python -m tests.image.hub RAW_DIR PORT [LOG TOKEN]`` serves a folder of published weights as the
+repositories that it came from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -212,7 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             return
-        self.wfile.write(part)
+        with suppress(ConnectionError):  # a client that wanted the headers alone
+            self.wfile.write(part)
 
 
 def _range(text: str, size: int) -> tuple[int, int]:
@@ -224,9 +226,9 @@ def _range(text: str, size: int) -> tuple[int, int]:
 
 def main() -> None:
     raw, port = Path(sys.argv[1]), int(sys.argv[2])
-    log = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    log, token = (Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 4 else (None, None)
     web = {path.name: path for path in raw.glob("*.whl")}
-    hub = Hub(published_repositories(raw), web, port, log=log)
+    hub = Hub(published_repositories(raw), web, port, token, log)
     print(hub.address, flush=True)
     hub.serve_forever()
 

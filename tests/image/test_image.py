@@ -1,0 +1,277 @@
+"""The real Dockerfile, built and run: weights from a hub on the loopback device, then no way out at all.
+
+Everything is made anew in a temporary folder; with MULTITALK_IMAGE_WORK it is kept there, for the next run.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from multitalk.weights.sources import catalogue
+
+from .base_image import make_root
+from .buildah import Buildah, Container
+from .hub import WEB_FOLDER
+from .network import LoopbackNetwork
+from .weights import make_published_weights
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOOLS = ("buildah", "debootstrap", "unshare", "nsenter")
+TOKEN = "hf_only_for_the_build"
+HUB_PORT, PAGE_PORT, API_PORT = 7788, 7860, 8000
+BASE, IMAGE, CHANGED, SLIM = (f"localhost/multitalk-{name}" for name in ("base", "app", "changed", "slim"))
+WEIGHTS = "/opt/multitalk/weights/"
+COMPLETED = "Setup has already been completed"
+
+missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="building an image needs root"),
+    pytest.mark.skipif(bool(missing), reason=f"building an image needs {', '.join(missing)}"),
+]
+
+
+@dataclass
+class Workshop:
+    """What the tests share.
+
+    Attributes:
+        buildah: With the built image.
+        network: Where builds and containers live.
+        context: The files the image is built from.
+        arguments: Of a build.
+        hub_log: A line for each request to the hub.
+        folder: For logs.
+    """
+
+    buildah: Buildah
+    network: LoopbackNetwork
+    context: Path
+    arguments: dict[str, str]
+    hub_log: Path
+    folder: Path
+
+    def build(self, name: str, *options: str) -> str:
+        secret = self.folder / "token"
+        secret.write_text(TOKEN)
+        return self.buildah.build(
+            self.context, name, self.arguments, "--secret", f"id=HF_TOKEN,src={secret}", *options
+        )
+
+    def container(self, image: str, environment: dict[str, str], *arguments: str) -> Container:
+        log = self.folder / f"{environment['MODE']}.log"
+        return Container(self.buildah, image, environment, list(arguments), log)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Iterator[Workshop]:
+    kept = os.environ.get("MULTITALK_IMAGE_WORK")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("image")
+    context = folder / "context"
+    shutil.rmtree(context, ignore_errors=True)
+    copy_tracked_files(context)
+    raw = folder / "published"
+    if not raw.exists():
+        make_published_weights(raw)
+    hub_log = folder / "hub.log"
+    hub_log.unlink(missing_ok=True)
+    address = f"http://127.0.0.1:{HUB_PORT}"
+    arguments = {
+        "BASE_IMAGE": BASE,
+        "PRECISION": "bf16",
+        "DOWNLOAD_OPTIONS": "--layer-gb 0.235",  # Kokoro fills one
+        "HF_ENDPOINT": address,
+        "SPACY_MODEL_URL": f"{address}/{WEB_FOLDER}/{catalogue.SPACY_MODEL.name}",
+    }
+    with LoopbackNetwork() as network:
+        buildah = Buildah(folder, network)
+        if not buildah("images", "--quiet", "--filter", f"reference={BASE}"):
+            buildah.import_root(make_root(folder / "root", REPOSITORY), BASE)
+        command = [sys.executable, "-m", "tests.image.hub", str(raw), str(HUB_PORT), str(hub_log), TOKEN]
+        hub = subprocess.Popen(network.command(command), cwd=REPOSITORY)
+        try:
+            workshop = Workshop(buildah, network, context, arguments, hub_log, folder)
+            (folder / "build.log").write_text(workshop.build(IMAGE))
+            yield workshop
+        finally:
+            hub.terminate()
+            hub.wait()
+            if not kept:
+                buildah.clean_up()
+
+
+def copy_tracked_files(target: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target / name)
+
+
+def wait_for(workshop: Workshop, container: Container, address: str, seconds: float = 240) -> bytes:
+    """What a server says when it is up."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert container.process.poll() is None, container.log()
+        try:
+            return workshop.network.run(lambda: urllib.request.urlopen(address, timeout=10).read())
+        except urllib.error.HTTPError as error:
+            return error.read()
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"nothing answers at {address}:\n{container.log()}")
+
+
+def post(workshop: Workshop, address: str, content: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        address, json.dumps(content).encode(), {"Content-Type": "application/json"}
+    )
+    ask: Callable[[], bytes] = lambda: urllib.request.urlopen(request, timeout=240).read()  # noqa: E731
+    return json.loads(workshop.network.run(ask))
+
+
+def smallest_job() -> dict[str, Any]:
+    sound = (REPOSITORY / "examples/one_person.wav").read_bytes()
+    picture = (REPOSITORY / "examples/one_person.png").read_bytes()
+    fields = {"size": [64, 64], "steps": 1, "max_seconds": 0.5, "frames_per_clip": 9, "motion_frames": 5}
+    image, audio = (base64.b64encode(content).decode() for content in (picture, sound))
+    return {"input": {"image": image, "audio": {"person1": audio}, **fields}}
+
+
+def test_weights_are_layers_below_the_code(workshop):
+    config = workshop.buildah.config(IMAGE)
+    history = [entry for entry in config["history"] if not entry.get("empty_layer")]
+    assert len(history) == len(config["rootfs"]["diff_ids"])
+    weights = [number for number, entry in enumerate(history) if WEIGHTS in entry["created_by"]]
+    (code,) = [number for number, entry in enumerate(history) if "in /app" in entry["created_by"]][-1:]
+    assert len(weights) == 16
+    assert max(weights) < code
+    layers = workshop.buildah.layers(IMAGE)
+    assert len({layers[number] for number in weights}) == 3  # Kokoro, the rest, and fourteen that are empty
+    assert len(history) < 60  # of 125 that registries take
+
+
+def test_image_is_configured(workshop):
+    config = workshop.buildah.config(IMAGE)["config"]
+    assert config["User"] == "1000"
+    assert config["Entrypoint"] == ["/app/entrypoint.sh"]
+    assert "7860/tcp" in config["ExposedPorts"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "multitalk.health"]
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.version"]
+    assert "MODE=ui" in config["Env"]
+
+
+def test_image_holds_what_it_needs_and_no_more(workshop):
+    container = workshop.buildah("from", IMAGE)
+    root = Path(workshop.buildah("mount", container))
+    try:
+        flag = root / "opt/all_installed.flag"
+        assert flag.read_text().strip() == "/opt/multitalk/weights"
+        folders = {path.name for path in (root / "opt/multitalk/weights").iterdir()}
+        assert {"transformer", "text_encoder", "vae", "kokoro", "loras", "manifest.json"} <= folders
+        assert not list((root / "var/cache").rglob("*.safetensors"))  # nothing of the published files
+        assert not (root / "opt/fetch").exists() or (root / "opt/fetch").stat().st_uid == 0
+        top = {path.name for path in (root / "app").iterdir()}
+        assert not top & {".git", ".venv", "tests", "benchmarks", "docs", "demo_training"}
+        assert list((root / "app/multitalk/__pycache__").glob("pipeline.*.pyc"))
+        found = subprocess.run(
+            ["grep", "-rlF", TOKEN, "opt/multitalk", "app", "root", "run", "tmp", "var", "etc", "home"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        assert found.stdout == ""
+    finally:
+        workshop.buildah("umount", container)
+        workshop.buildah("rm", container)
+    assert TOKEN not in json.dumps(workshop.buildah.config(IMAGE))
+
+
+def test_only_the_files_that_are_used_were_asked_for(workshop):
+    asked = workshop.hub_log.read_text()
+    assert "multitalk.safetensors" in asked
+    assert "kokoro-v1_0.pth" in asked
+    assert "int8" not in asked
+
+
+def test_page_answers_without_a_way_out(workshop):
+    with workshop.container(IMAGE, {"MODE": "ui"}) as container:
+        page = wait_for(workshop, container, f"http://127.0.0.1:{PAGE_PORT}/")
+        assert b"MultiTalk" in page
+        assert container.log().startswith(COMPLETED)
+
+
+def test_worker_makes_a_video_and_ends_when_told(workshop):
+    options = ("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(API_PORT))
+    environment = {"MODE": "serverless", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
+    environment |= {"RUNPOD_SKIP_GPU_CHECK": "true"}
+    with workshop.container(IMAGE, environment, *options) as container:
+        wait_for(workshop, container, f"http://127.0.0.1:{API_PORT}/")
+        answer = post(workshop, f"http://127.0.0.1:{API_PORT}/runsync", smallest_job())
+        assert answer["status"] == "COMPLETED", answer
+        output = answer["output"]
+        assert container.log().startswith(COMPLETED)
+        with av.open(io.BytesIO(base64.b64decode(output["video_base64"]))) as video:
+            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+            assert video.streams.audio
+        assert len(frames) == output["frames"] > 0
+        assert frames[0].shape == (64, 64, 3)
+        stop(container)
+
+
+def stop(container: Container) -> None:
+    """Send SIGTERM to what the entry point became, which ends by itself and not by being killed."""
+    os.kill(app_process(container.process.pid), signal.SIGTERM)
+    container.process.wait(60)
+
+
+def app_process(ancestor: int) -> int:
+    """The process that the entry point became."""
+    pending = [ancestor]
+    while pending:
+        process = pending.pop()
+        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        if command[:2] == [b"python", b"app.py"]:
+            return process
+        pending += [
+            int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        ]
+    raise AssertionError("python app.py doesn't run")
+
+
+def test_new_code_moves_no_weights(workshop):
+    page = workshop.context / "multitalk/ui/page.py"
+    page.write_text(page.read_text() + "\n# changed\n")
+    workshop.hub_log.write_text("")
+    workshop.build(CHANGED)
+    before, after = workshop.buildah.layers(IMAGE), workshop.buildah.layers(CHANGED)
+    assert len(before) == len(after)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True] * (len(before) - 1) + [
+        False
+    ]
+    assert workshop.hub_log.read_text() == ""
