@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: setup run test test-fast lint format bench demo-weights clean
+.PHONY: setup run test test-fast test-image lint format bench demo-weights clean
 
 setup: $(RUN_READY)
 
@@ -42,6 +42,10 @@ test: $(DEV_READY)
 
 test-fast: $(DEV_READY)
 	$(PYTEST) -m "not slow"
+
+# builds the image from small weights and runs it; needs root, buildah and debootstrap
+test-image: $(DEV_READY)
+	$(BIN)/python -m pytest tests/image
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ download_models.sh [options]
   --layers DIR               cut the baked folder into image layers; --to is empty afterwards
   --layer-gb N               largest layer (5)
   --flag FILE                write this file when all is done
+  --attempts N               at each file, where the connection is cut (5)
   --lock                     pin what the hub has now in the lock, and fetch nothing
   --lock-file FILE           another lock
 TEXT
@@ -44,7 +45,7 @@ while (($#)); do
     --layer-gb) layer_gb=$2; shift 2 ;;
     --flag) flag=$2; shift 2 ;;
     --lock) lock=1; shift ;;
-    --lock-file) fetch_options+=("$1" "$2"); shift 2 ;;
+    --lock-file | --attempts) fetch_options+=("$1" "$2"); shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) echo "error: unknown option $1 (--help lists them)." >&2; exit 2 ;;
   esac

@@ -8,14 +8,14 @@ app=${APP_FOLDER:-/app}
 cd "$app"
 
 download() {
-  # onto the volume where there is one, so that the next worker finds them
-  local folder=/opt/multitalk/weights volume
+  # where MULTITALK_WEIGHTS says, or onto the volume where there is one, so that the next worker finds them
+  local folder=${MULTITALK_WEIGHTS:-} volume
   for volume in /runpod-volume /workspace; do
-    if [[ -d $volume && -w $volume ]]; then
+    if [[ -z $folder && -d $volume && -w $volume ]]; then
       folder=$volume/multitalk/weights
-      break
     fi
   done
+  folder=${folder:-/opt/multitalk/weights}
   mkdir -p "$(dirname "$folder")"
   exec 9>"$folder.lock"
   flock 9 # another worker may be at it, and be done when this one gets here
@@ -35,6 +35,9 @@ if [[ -f $flag ]]; then
 elif weights=$(python -m multitalk.weights.locate); then
   echo "Weights found in $weights"
   set_flag "$weights"
+elif [[ -n ${MULTITALK_WEIGHTS:-} && -n $(ls -A "$MULTITALK_WEIGHTS" 2>/dev/null) ]]; then
+  echo "error: $MULTITALK_WEIGHTS holds no complete weights: python -m multitalk verify $MULTITALK_WEIGHTS says why." >&2
+  exit 1
 else
   echo "No weights are in the image, on a volume or in the model cache: downloading them"
   weights=$(download)

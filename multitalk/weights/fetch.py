@@ -30,6 +30,7 @@ def fetch(
     lock_file: Path = LOCK_FILE,
     workers: int = 8,
     caches: tuple[Path, ...] = (RUNPOD_CACHE,),
+    attempts: int = 5,
     pause: float = 2.0,
 ) -> list[RemoteFile]:
     """Bring the selected files into a folder of published weights; what is there already stays.
@@ -40,7 +41,8 @@ def fetch(
         lock_file: Commits and hashes.
         workers: Files at a time.
         caches: Hub caches whose files are linked instead of downloaded.
-        pause: Seconds before a second attempt at a file.
+        attempts: How often to try a file before giving up.
+        pause: Seconds before its second attempt.
 
     Returns:
         The files, with the sha256 they were found to have.
@@ -56,7 +58,7 @@ def fetch(
     pool = ThreadPoolExecutor(workers)
     # large files first: none is left to run alone at the end
     running = {
-        pool.submit(downloads.fetch_file, file, folder, caches, pause=pause): file
+        pool.submit(downloads.fetch_file, file, folder, caches, attempts, pause): file
         for file in sorted(files, key=lambda file: -(file.size or 0))
     }
     try:
@@ -171,6 +173,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock", action="store_true", help="pin what the hub has now, and fetch nothing")
     parser.add_argument("--lock-file", metavar="FILE", type=Path, default=LOCK_FILE)
     parser.add_argument("--workers", metavar="N", type=int, default=8, help="files at a time (8)")
+    parser.add_argument("--attempts", metavar="N", type=int, default=5, help="at each file (5)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -184,7 +187,7 @@ def run(args: argparse.Namespace) -> int:
         raise WeightsError("Name a folder for the published files with --to.")
     presets = catalogue.LORA_PRESETS if args.preset is None else tuple(set(args.preset) - {"none"})
     selection = catalogue.select(args.precision, args.transformer_source, presets, not args.no_speech)
-    files = fetch(selection, args.to, args.lock_file, args.workers)
+    files = fetch(selection, args.to, args.lock_file, args.workers, attempts=args.attempts)
     size = sum((Path(args.to) / file.path).stat().st_size for file in files)
     print(f"{args.to}: {len(files)} files, {size / 1e9:.2f} GB")
     return 0

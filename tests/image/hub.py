@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,11 +33,13 @@ class Faults:
         cut: How often the connection still ends half way.
         corrupt: Served with a byte changed.
         missing: Not there.
+        slow: Twenty megabytes a second.
     """
 
     cut: dict[str, int] = field(default_factory=dict)
     corrupt: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
 
 
 class Hub:
@@ -67,8 +70,7 @@ class Hub:
         class Handler(_Handler):
             server_hub = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Hub:
@@ -117,6 +119,14 @@ def published_repositories(raw: Path) -> dict[str, dict[str, Path]]:
                 path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
             }
     return repositories
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -214,7 +224,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         with suppress(ConnectionError):  # a client that wanted the headers alone
-            self.wfile.write(part)
+            for offset in range(0, len(part), 1_000_000):
+                self.wfile.write(part[offset : offset + 1_000_000])
+                if name in faults.slow:
+                    time.sleep(0.05)
 
 
 def _range(text: str, size: int) -> tuple[int, int]:

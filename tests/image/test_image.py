@@ -95,7 +95,7 @@ def workshop(tmp_path_factory) -> Iterator[Workshop]:
     address = f"http://127.0.0.1:{HUB_PORT}"
     arguments = {
         "BASE_IMAGE": BASE,
-        "PRECISION": "bf16",
+        "PRECISION": "int8",
         "DOWNLOAD_OPTIONS": "--layer-gb 0.235",  # Kokoro fills one
         "HF_ENDPOINT": address,
         "SPACY_MODEL_URL": f"{address}/{WEB_FOLDER}/{catalogue.SPACY_MODEL.name}",
@@ -214,9 +214,10 @@ def test_image_holds_what_it_needs_and_no_more(workshop):
 
 def test_only_the_files_that_are_used_were_asked_for(workshop):
     asked = workshop.hub_log.read_text()
-    assert "multitalk.safetensors" in asked
-    assert "kokoro-v1_0.pth" in asked
-    assert "int8" not in asked
+    for name in ("dit_model_int8.safetensors", "t5_int8.safetensors", "kokoro-v1_0.pth"):
+        assert name in asked
+    for name in ("diffusion_pytorch_model-", "models_t5", "multitalk.safetensors", "int8_FusionX"):
+        assert name not in asked
 
 
 def test_page_answers_without_a_way_out(workshop):
@@ -262,6 +263,29 @@ def app_process(ancestor: int) -> int:
             int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
         ]
     raise AssertionError("python app.py doesn't run")
+
+
+def test_slim_image_downloads_once(workshop):
+    workshop.build(SLIM, "--target", "slim")
+    container = workshop.buildah("from", SLIM)
+    root = Path(workshop.buildah("mount", container))
+    variables = {name: workshop.arguments[name] for name in ("HF_ENDPOINT", "SPACY_MODEL_URL")}
+    variables |= {"HF_TOKEN": TOKEN, "MULTITALK_PRECISION": "int8", "MODE": "nothing"}
+    given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    start = ["run", "--isolation", "chroot", *given, container, "--", "/app/entrypoint.sh"]
+    try:
+        assert not (root / "opt/multitalk/weights").exists()
+        first, again = (
+            subprocess.run(workshop.buildah.command(*start), capture_output=True, text=True) for _ in range(2)
+        )
+        assert first.stdout.startswith("No weights are in the image"), first.stdout + first.stderr
+        assert "files verified" in first.stderr
+        assert (root / "opt/all_installed.flag").read_text() == "/opt/multitalk/weights\n"
+        assert again.stdout == f"{COMPLETED}\n"
+        assert "MODE is 'nothing'" in again.stderr
+    finally:
+        workshop.buildah("umount", container)
+        workshop.buildah("rm", container)
 
 
 def test_new_code_moves_no_weights(workshop):

@@ -1,0 +1,139 @@
+# The images: stack (cu124, cu128) x precision (int8, bf16, fp8, slim). docs/IMAGE.md walks through it.
+#   REGISTRY=ghcr.io/you PUSH=true docker buildx bake base-cu124        once per stack
+#   REGISTRY=ghcr.io/you PUSH=true docker buildx bake weights-int8      once per precision
+#   REGISTRY=ghcr.io/you PUSH=true docker buildx bake int8              after every change of the code
+
+variable "REGISTRY" {
+  default = "localhost:5000"
+}
+variable "PUSH" {
+  default = "false"
+}
+variable "VERSION" {
+  default = "0.1.0"
+}
+variable "REVISION" {
+  default = ""
+}
+# more of download_models.sh's options, such as "--preset lightx2v --merge lightx2v"
+variable "DOWNLOAD_OPTIONS" {
+  default = ""
+}
+# a secret of the build, and only where it is set; it gets into no layer
+variable "HF_TOKEN" {
+  default = ""
+}
+
+group "default" {
+  targets = ["int8-cu124"]
+}
+group "int8" {
+  targets = ["int8-cu124"]
+}
+group "bf16" {
+  targets = ["bf16-cu124"]
+}
+group "fp8" {
+  targets = ["fp8-cu124"]
+}
+group "slim" {
+  targets = ["slim-cu124"]
+}
+group "weights-int8" {
+  targets = ["weights-int8-cu124"]
+}
+group "weights-bf16" {
+  targets = ["weights-bf16-cu124"]
+}
+group "weights-fp8" {
+  targets = ["weights-fp8-cu124"]
+}
+
+# CUDA, torch and kernels
+target "base" {
+  name = "base-${stack.name}"
+  matrix = {
+    stack = [
+      {
+        name          = "cu124"
+        cuda          = "12.4.1"
+        torch         = "2.5.1"
+        flash         = "2.7.4.post1"
+        flash_build   = "cu12torch2.5cxx11abiFALSE"
+        architectures = "7.0;7.5;8.0;8.6;8.9;9.0"
+      },
+      {
+        name          = "cu128"
+        cuda          = "12.8.1"
+        torch         = "2.8.0"
+        flash         = "2.8.3"
+        flash_build   = "cu12torch2.8cxx11abiTRUE"
+        architectures = "7.0;7.5;8.0;8.6;8.9;9.0;12.0"
+      },
+    ]
+  }
+  dockerfile = "base.Dockerfile"
+  args = {
+    CUDA               = stack.cuda
+    TORCH              = stack.torch
+    FLASH_ATTN         = stack.flash
+    FLASH_ATTN_BUILD   = stack.flash_build
+    CUDA_ARCHITECTURES = stack.architectures
+  }
+  tags   = ["${REGISTRY}/multitalk-base:${stack.name}"]
+  output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
+}
+
+# Baked weights, to build the code's image on. They don't compress, and an uncompressed layer is unpacked at the disk's speed.
+target "weights" {
+  name = "weights-${precision}-${stack}"
+  matrix = {
+    stack     = ["cu124", "cu128"]
+    precision = ["int8", "bf16", "fp8"]
+  }
+  target = "baked-weights"
+  args = {
+    BASE_IMAGE       = "${REGISTRY}/multitalk-base:${stack}"
+    PRECISION        = precision
+    DOWNLOAD_OPTIONS = DOWNLOAD_OPTIONS
+  }
+  secret = HF_TOKEN == "" ? [] : ["id=HF_TOKEN,env=HF_TOKEN"]
+  tags   = ["${REGISTRY}/multitalk:weights-${precision}-${stack}"]
+  output = ["type=image,push=${PUSH},compression=uncompressed,oci-mediatypes=true"]
+}
+
+# The image that runs: code on published weights, whose layers stay as they are
+target "app" {
+  name = "${precision}-${stack}"
+  matrix = {
+    stack     = ["cu124", "cu128"]
+    precision = ["int8", "bf16", "fp8"]
+  }
+  target = "app"
+  contexts = {
+    baked-weights = "docker-image://${REGISTRY}/multitalk:weights-${precision}-${stack}"
+  }
+  args = {
+    BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"
+    VERSION    = VERSION
+    REVISION   = REVISION
+  }
+  tags   = ["${REGISTRY}/multitalk:${precision}-${stack}", "${REGISTRY}/multitalk:${VERSION}-${precision}-${stack}"]
+  output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
+}
+
+# Without weights: a network volume or RunPod's model cache has them
+target "slim" {
+  name = "slim-${stack}"
+  matrix = {
+    stack = ["cu124", "cu128"]
+  }
+  target = "slim"
+  args = {
+    BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"
+    VERSION    = VERSION
+    REVISION   = REVISION
+  }
+  tags   = ["${REGISTRY}/multitalk:slim-${stack}", "${REGISTRY}/multitalk:${VERSION}-slim-${stack}"]
+  output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
+}

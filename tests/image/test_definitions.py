@@ -1,0 +1,269 @@
+"""What the Dockerfiles, the bake file and RunPod's files say about each other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import jsonschema
+import pytest
+
+from multitalk.hardware import Weights, plan_for
+from multitalk.hardware.gpus import GPUS
+from multitalk.hardware.report import usual_machine
+from multitalk.serverless.inputs import read_request
+from multitalk.serverless.settings import Settings
+from multitalk.weights.layers import LAYERS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+BASE_DOCKERFILE = (REPOSITORY / "base.Dockerfile").read_text()
+
+# RunPod's "Hub publishing guide" (docs.runpod.io/hub/publishing-guide, read in November 2026), as a schema.
+STRINGS = {"type": "array", "items": {"type": "string", "pattern": r"^\d+\.\d+$"}}
+INPUT = {
+    "type": "object",
+    "required": ["name", "type", "description"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string"},
+        "type": {"enum": ["string", "number", "boolean", "huggingface"]},
+        "description": {"type": "string"},
+        "default": {},
+        "advanced": {"type": "boolean"},
+        "min": {"type": "number"},
+        "max": {"type": "number"},
+        "options": {"type": "array", "items": {"type": "object", "required": ["label", "value"]}},
+        "trueValue": {"type": "string"},
+        "falseValue": {"type": "string"},
+    },
+}
+ENVIRONMENT = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["key"],
+        "additionalProperties": False,
+        "properties": {"key": {"type": "string"}, "value": {"type": "string"}, "input": INPUT},
+        "oneOf": [{"required": ["value"]}, {"required": ["input"]}],
+    },
+}
+HUB = {
+    "type": "object",
+    "required": ["title", "description", "type", "category", "config"],
+    "additionalProperties": False,
+    "properties": {
+        "title": {"type": "string"},
+        "description": {"type": "string"},
+        "type": {"const": "serverless"},
+        "category": {"enum": ["audio", "embedding", "language", "video", "image"]},
+        "iconUrl": {"type": "string", "format": "uri"},
+        "config": {
+            "type": "object",
+            "required": ["runsOn", "containerDiskInGb", "gpuCount", "gpuIds"],
+            "additionalProperties": False,
+            "properties": {
+                "runsOn": {"const": "GPU"},
+                "containerDiskInGb": {"type": "integer", "minimum": 1},
+                "gpuCount": {"type": "integer", "minimum": 1},
+                "gpuIds": {"type": "string"},
+                "allowedCudaVersions": STRINGS,
+                "env": ENVIRONMENT,
+                "presets": {"type": "array", "items": {"type": "object", "required": ["name", "defaults"]}},
+            },
+        },
+    },
+}
+TESTS = {
+    "type": "object",
+    "required": ["tests", "config"],
+    "additionalProperties": False,
+    "properties": {
+        "tests": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name", "input"],
+                "additionalProperties": False,
+                "properties": {
+                    "name": {"type": "string"},
+                    "input": {"type": "object"},
+                    "timeout": {"type": "integer"},
+                },
+            },
+        },
+        "config": {
+            "type": "object",
+            "required": ["gpuTypeId", "gpuCount"],
+            "additionalProperties": False,
+            "properties": {
+                "gpuTypeId": {"type": "string"},
+                "gpuCount": {"type": "integer"},
+                "allowedCudaVersions": STRINGS,
+                "env": {"type": "array", "items": {"type": "object", "required": ["key", "value"]}},
+            },
+        },
+    },
+}
+# RunPod's pools (docs.runpod.io/references/gpu-types), and GPUs of the plan's table that have their memory:
+# L40 and L40S aren't in it, and have that of an A6000
+POOLS = {
+    "ADA_32_PRO": ("RTX 5090",),
+    "AMPERE_48": ("A40", "RTX A6000"),
+    "ADA_48_PRO": ("RTX A6000",),
+    "AMPERE_80": ("A100 80 GB",),
+    "ADA_80_PRO": ("H100",),
+    "HOPPER_141": ("H200",),
+}
+
+
+def runpod_file(name: str) -> dict[str, Any]:
+    return json.loads((REPOSITORY / ".runpod" / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("name", "schema"), [("hub.json", HUB), ("tests.json", TESTS)])
+def test_runpod_takes_its_files(name, schema):
+    jsonschema.validate(runpod_file(name), schema)
+
+
+def test_hub_starts_the_worker():
+    for config in (runpod_file("hub.json")["config"], runpod_file("tests.json")["config"]):
+        assert {"key": "MODE", "value": "serverless"} in config["env"]
+    # versions of the driver that run the image's CUDA
+    versions = runpod_file("hub.json")["config"]["allowedCudaVersions"]
+    assert min(tuple(map(int, version.split("."))) for version in versions) == (12, 4)
+
+
+def test_variables_of_the_hub_are_the_workers():
+    documented = (REPOSITORY / "docs/SERVERLESS.md").read_text()
+    for variable in runpod_file("hub.json")["config"]["env"]:
+        assert f"`{variable['key']}" in documented or variable["key"] == "MODE", variable["key"]
+
+
+def test_hub_tests_are_jobs():
+    for test in runpod_file("tests.json")["tests"]:
+        request = asyncio.run(read_request(test["input"], Settings.from_environment()))
+        assert request.speech is not None
+        assert test["timeout"] >= 60_000  # milliseconds
+
+
+def documented_pools() -> dict[str, str]:
+    rows = re.findall(
+        r"^\| `(\w+)` .*\| `([A-Z0-9_,]+)` \|$", (REPOSITORY / "docs/IMAGE.md").read_text(), re.M
+    )
+    return dict(rows)
+
+
+def test_gpus_have_room_for_the_whole_model():
+    pools = documented_pools()
+    assert set(pools) == {"int8", "bf16", "fp8"}
+    assert pools["int8"] == runpod_file("hub.json")["config"]["gpuIds"]
+    specifications = {gpu.name: gpu for gpu in GPUS}
+    for precision, names in pools.items():
+        for pool in names.split(","):
+            for gpu in POOLS[pool]:
+                weights = Weights(transformer=precision, text_encoder=precision)
+                plan = plan_for(usual_machine(specifications[gpu]), weights=weights)
+                assert plan.streamed_blocks == 0, f"{precision} on {gpu} of {pool}"
+
+
+def stages(text: str) -> dict[str, str]:
+    """Text of each named stage of a Dockerfile."""
+    parts = re.split(r"^FROM (\S+)(?: AS (\S+))?$", text, flags=re.M)
+    return {
+        name or "final": body for _, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+    }
+
+
+def test_every_layer_of_the_bake_is_copied():
+    copied = re.findall(r"COPY --from=fetch /layers/(\d\d)/ ", stages(DOCKERFILE)["baked-weights"])
+    assert copied == [f"{number:02d}" for number in range(LAYERS)]
+
+
+def test_code_lies_on_weights():
+    assert re.search(r"^FROM baked-weights AS app$", DOCKERFILE, re.M)
+    assert "multitalk/" not in stages(DOCKERFILE)["baked-weights"].replace("/opt/multitalk/", "")
+    assert "pipeline" not in stages(DOCKERFILE)["fetch"]  # what the bake doesn't need doesn't redo it
+
+
+def test_secret_is_no_argument():
+    assert "--mount=type=secret,id=HF_TOKEN" in DOCKERFILE
+    assert not re.search(r"^(ARG|ENV) HF_TOKEN", DOCKERFILE, re.M)
+
+
+def unquoted(value: Any) -> Any:
+    """The parser leaves quotes on."""
+    if isinstance(value, dict):
+        return {key.strip('"'): unquoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unquoted(item) for item in value]
+    return value.strip('"') if isinstance(value, str) else value
+
+
+def bake_file() -> dict[str, dict[str, Any]]:
+    content = unquoted(hcl2.loads((REPOSITORY / "docker-bake.hcl").read_text()))
+    merged: dict[str, dict[str, Any]] = {"target": {}, "group": {}, "variable": {}}
+    for kind, blocks in merged.items():
+        for block in content[kind]:
+            blocks.update(block)
+    return merged
+
+
+def target_names(target: dict[str, Any]) -> list[str]:
+    stacks = [stack["name"] if isinstance(stack, dict) else stack for stack in target["matrix"]["stack"]]
+    return [
+        target["name"]
+        .replace("${stack.name}", stack)
+        .replace("${stack}", stack)
+        .replace("${precision}", precision)
+        for stack in stacks
+        for precision in target["matrix"].get("precision", [""])
+    ]
+
+
+def test_bake_targets_are_stages_with_their_arguments():
+    for name, target in bake_file()["target"].items():
+        text = BASE_DOCKERFILE if target.get("dockerfile") == "base.Dockerfile" else DOCKERFILE
+        for argument in target["args"]:
+            assert re.search(rf"^ARG {argument}\b", text, re.M), f"{name} sets {argument}"
+        for stage in (*target.get("contexts", {}), *([target["target"]] if "target" in target else [])):
+            assert stage in stages(text), f"{name} names the stage {stage}"
+
+
+def test_bake_has_a_target_for_each_stack_and_precision():
+    content = bake_file()
+    names = {name for target in content["target"].values() for name in target_names(target)}
+    for stack in ("cu124", "cu128"):
+        assert {f"base-{stack}", f"slim-{stack}"} <= names
+        for precision in ("int8", "bf16", "fp8"):
+            assert {f"{precision}-{stack}", f"weights-{precision}-{stack}"} <= names
+    for group in content["group"].values():
+        assert set(group["targets"]) <= names
+
+
+def test_weights_aren_t_compressed_and_code_is():
+    targets = bake_file()["target"]
+    assert "compression=uncompressed" in targets["weights"]["output"][0]
+    for name in ("app", "slim", "base"):
+        assert "compression=zstd" in targets[name]["output"][0]
+
+
+def test_stacks_have_their_architectures():
+    stacks = {stack["name"]: stack for stack in bake_file()["target"]["base"]["matrix"]["stack"]}
+    assert stacks["cu124"]["architectures"] == "7.0;7.5;8.0;8.6;8.9;9.0"
+    assert "12.0" in stacks["cu128"]["architectures"]
+    for argument, key in (("CUDA", "cuda"), ("TORCH", "torch"), ("FLASH_ATTN", "flash")):
+        default = re.search(rf'^ARG {argument}="?([^"\n]+)"?$', BASE_DOCKERFILE, re.M)
+        assert default is not None
+        assert default[1] == stacks["cu124"][key]
+
+
+def test_last_stage_of_the_base_has_no_cuda_compiler():
+    last = BASE_DOCKERFILE.rpartition("\nFROM ")[2]
+    assert last.startswith("nvidia/cuda:${CUDA}-base-")
+    assert "-devel" not in last

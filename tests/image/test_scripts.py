@@ -1,0 +1,209 @@
+"""The two scripts, run as they are: a flag only over weights that are right, and none of the work twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from multitalk.weights.sources import catalogue
+from multitalk.weights.sources.lock import Lock
+
+from .hub import WEB_FOLDER, Hub, published_repositories
+from .weights import make_published_weights
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+T5 = "models_t5_umt5-xxl-enc-bf16.pth"
+T5_PATH = f"Wan2.1-I2V-14B-480P/{T5}"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return make_published_weights(tmp_path_factory.mktemp("published"), speech=False)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    """Where the script makes its environment, once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def hub(weights) -> Iterator[Hub]:
+    with Hub(published_repositories(weights)) as server:
+        yield server
+
+
+class Script:
+    """download_models.sh on a hub, in a folder of its own."""
+
+    def __init__(self, hub: Hub, cache: Path, folder: Path) -> None:
+        self.target, self.flag, self.raw = folder / "weights", folder / "installed.flag", folder / "raw"
+        self.environment = os.environ | {
+            "HF_ENDPOINT": hub.address,
+            "SPACY_MODEL_URL": f"{hub.address}/{WEB_FOLDER}/none",
+            "XDG_CACHE_HOME": str(cache),
+            "PYTHON": sys.executable,
+            "HF_TOKEN": "",
+        }
+        self.arguments = ["--to", str(self.target), "--raw", str(self.raw), "--flag", str(self.flag)]
+        self.arguments += ["--no-speech"]
+
+    def command(self, *options: str) -> list[str]:
+        return [str(REPOSITORY / "download_models.sh"), *self.arguments, *options]
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*options), env=self.environment, capture_output=True, text=True, timeout=300
+        )
+
+
+@pytest.fixture
+def script(hub, cache, tmp_path) -> Script:
+    return Script(hub, cache, tmp_path)
+
+
+def test_published_files_become_verified_weights_and_a_flag(script, hub):
+    done = script.run("--precision", "float32", "--preset", "fusionx")
+    assert done.returncode == 0, done.stderr
+    assert script.flag.read_text().strip() == str(script.target)
+    assert "files verified" in done.stdout
+    assert (script.target / "manifest.json").is_file()
+    assert [path.name for path in (script.target / "loras").iterdir()] == [
+        "Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
+    ]
+    assert list(script.raw.iterdir()) == []  # the published files aren't needed any more
+    assert "int8" not in "".join(path for _, path, _ in hub.requests)
+
+
+def test_int8_comes_from_the_published_int8_files(script, hub):
+    done = script.run("--precision", "int8", "--keep-raw", "--layers", str(script.target) + "-layers")
+    assert done.returncode == 0, done.stderr
+    fetched = {path.name for path in script.raw.rglob("*.safetensors")}
+    assert {"dit_model_int8.safetensors", "t5_int8.safetensors"} <= fetched
+    assert not (script.raw / T5_PATH).exists()
+    layers = Path(f"{script.target}-layers")
+    assert len(list(layers.iterdir())) == 16
+    assert list(layers.glob("*/transformer/*.safetensors"))
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "missing", "cut"])
+def test_no_flag_over_bad_weights(script, hub, fault):
+    script.flag.write_text("from before")
+    if fault == "cut":
+        hub.faults.cut[T5] = 10**6
+    else:
+        getattr(hub.faults, fault).add(T5)
+    done = script.run("--attempts", "2")
+    assert done.returncode == 2
+    assert T5 in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not script.flag.exists()
+    assert not script.target.exists()
+
+
+@pytest.mark.parametrize("fast", ["0", "1"])
+def test_killed_download_goes_on(script, hub, weights, fast):
+    original = (weights / T5_PATH).read_bytes()
+    large = weights / "large.pth"
+    large.write_bytes(os.urandom(60_000_000))  # the client keeps pieces of 10 MB
+    hub.repositories[catalogue.WAN.name][T5] = large
+    hub.faults.cut[T5] = 1 if fast == "0" else 0
+    hub.faults.slow.add(T5)
+    script.environment["HF_HUB_ENABLE_HF_TRANSFER"] = fast
+    process = subprocess.Popen(
+        script.command(), env=script.environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        while largest_part(script.raw / ".downloads") < 20_000_000:
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not script.flag.exists()
+    hub.faults.slow.clear()
+    hub.faults.cut.clear()
+    hub.requests.clear()
+    fetch_python = Path(script.environment["XDG_CACHE_HOME"]) / "multitalk/fetch/bin/python"
+    done = subprocess.run(
+        [str(fetch_python), "-m", "multitalk.weights.fetch", "--to", str(script.raw), "--no-speech"],
+        env=script.environment | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (script.raw / T5_PATH).read_bytes() == large.read_bytes() != original
+    if fast == "0":
+        assert int(hub.downloads(T5)[0].removeprefix("bytes=").partition("-")[0]) >= 20_000_000
+
+
+def largest_part(folder: Path) -> int:
+    with suppress(FileNotFoundError):  # others are finished while one looks
+        return max((path.stat().st_size for path in folder.rglob("*.incomplete")), default=0)
+    return 0
+
+
+def test_lock_is_written(script, tmp_path, weights, hub):
+    hub.web["none"] = hub.repositories[catalogue.KOKORO.name]["config.json"] = weights / "small"
+    (weights / "small").write_text("{}")
+    voices = {"kokoro-v1_0.pth": weights / T5_PATH, "voices/af_heart.pt": weights / T5_PATH}
+    hub.repositories[catalogue.KOKORO.name] |= voices
+    path = tmp_path / "lock.json"
+    done = script.run("--lock", "--lock-file", str(path))
+    assert done.returncode == 0, done.stderr
+    assert len(Lock.read(path).repositories) == 6
+    assert not script.target.exists()
+
+
+def start(tmp_path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The container's start in this checkout; an unknown MODE ends the app at once."""
+    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MODE": "nothing"}
+    variables |= {
+        "APP_FOLDER": str(REPOSITORY),
+        "INSTALLED_FLAG": str(tmp_path / "flag"),
+        "HOME": str(tmp_path),
+    }
+    variables |= {"HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [str(REPOSITORY / "entrypoint.sh")],
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_flag_means_no_setup(tmp_path):
+    (tmp_path / "flag").write_text("/opt/multitalk/weights\n")
+    done = start(tmp_path, {})
+    assert done.stdout == "Setup has already been completed\n"
+    assert done.stderr == "MODE is 'nothing', but must be ui or serverless.\n"
+    assert done.returncode == 2  # app.py's own: nothing stands between it and who started it
+
+
+def test_weights_that_are_found_set_the_flag(tmp_path):
+    folder = REPOSITORY / "multitalk/demo/weights"
+    done = start(tmp_path, {"MULTITALK_WEIGHTS": str(folder)})
+    assert done.stdout == f"Weights found in {folder}\n"
+    assert (tmp_path / "flag").read_text() == f"{folder}\n"
+
+
+def test_incomplete_weights_set_no_flag(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(REPOSITORY / "multitalk/demo/weights", folder)
+    next(folder.rglob("*.safetensors")).write_bytes(b"half")
+    done = start(tmp_path, {"MULTITALK_WEIGHTS": str(folder)})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {folder} holds no complete weights")
+    assert not (tmp_path / "flag").exists()
