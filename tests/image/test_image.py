@@ -259,9 +259,8 @@ def app_process(ancestor: int) -> int:
         command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         if command[:2] == [b"python", b"app.py"]:
             return process
-        pending += [
-            int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        ]
+        for children in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+            pending += map(int, children.read_text().split())
     raise AssertionError("python app.py doesn't run")
 
 
