@@ -125,10 +125,11 @@ class Layout:
 
     @property
     def transformer_bytes(self) -> int:
-        """Device bytes of the transformer: what stays, and the slots that streamed blocks take turns in."""
+        """Device bytes of the transformer: what stays, a LoRA, the slots for streamed blocks."""
         slots = min(SLOTS, self.streamed_blocks)
         blocks = self.sizes.layers - self.streamed_blocks + slots
-        return self.sizes.outer_bytes(self.transformer) + blocks * self.block_bytes
+        outer = self.sizes.outer_bytes(self.transformer) + self.sizes.lora_bytes
+        return outer + blocks * self.block_bytes
 
     @property
     def host_bytes(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..weights.store import WeightsFolder
 
+LORA_RANK = 32
 # Bytes of an element of a large matrix.
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
 
@@ -99,6 +100,12 @@ class ModelSizes:
     def outer_bytes(self, precision: str) -> int:
         """Bytes of the transformer outside its blocks; 8-bit weights leave these in 16 bits."""
         return 4 * self.time_parameters + max(2, BYTES[precision]) * self.other_parameters
+
+    @property
+    def lora_bytes(self) -> int:
+        """Bytes of a LoRA beside the weights in 16 bits, of the rank of the published ones."""
+        widths = 10 * 2 * self.dim + 2 * (self.dim + self.ffn_dim)  # inputs and outputs of a block's layers
+        return self.layers * widths * LORA_RANK * 2
 
     def text_layer_bytes(self, precision: str) -> int:
         """Bytes of one of the text encoder's layers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +165,9 @@ def test_the_table_for_people() -> None:
     assert "an estimate" in text
     assert "Nothing of this table was measured" in text
     assert max(map(len, lines[:60])) < 130
+
+
+def test_the_page_has_the_table() -> None:
+    """docs/HARDWARE.md is what `doctor --plans` prints; after a change print it there again."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "HARDWARE.md"
+    assert plans_table().strip() in page.read_text(encoding="utf-8")
