@@ -111,13 +111,12 @@ class LoraFile:
             key: Published name, one of `changed`.
             device: Where the pieces go.
         """
-        pieces = {
-            role: self._source.get(name).to(device=device, dtype=torch.float32)
-            for role, name in self._pieces[key].items()
-        }
+        stored = {role: self._source.get(name) for role, name in self._pieces[key].items()}
         factor = self.scale
-        if "alpha" in pieces:
-            factor *= pieces["alpha"].item() / pieces["down"].shape[0]
+        if "alpha" in stored:  # read on the host: the device isn't waited for
+            factor *= stored.pop("alpha").item() / stored["down"].shape[0]
+        # widened on the device, so that half the bytes go there
+        pieces = {role: tensor.to(device).to(torch.float32) for role, tensor in stored.items()}
         whole = pieces["whole"] * self.scale if "whole" in pieces else None
         return Difference(pieces.get("down"), pieces.get("up"), factor, whole)
 
