@@ -15,6 +15,7 @@ from multitalk.hardware import HardwarePlan
 from multitalk.models.compiled import CACHE_VARIABLE, compile_blocks, use_compile_cache
 from multitalk.models.fused_projections import fuse_qkv
 from multitalk.models.quantized import quantize_linears
+from multitalk.models.streaming import BlockStreamer
 from multitalk.request_parts import CacheSpec
 from multitalk.sampling.cache import use_cache
 from tests.test_models import conditions, small_transformer
@@ -93,6 +94,23 @@ def test_a_cache_stays_around_what_is_compiled():
 
             with cache_context(transformer, "cond"):
                 assert torch.equal(call(transformer, 1), plain)
+
+
+def test_streamed_blocks_share_what_is_compiled():
+    graphs = 0
+
+    def counting(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
+        nonlocal graphs
+        graphs += 1
+        return graph
+
+    transformer = small_transformer(num_layers=4)
+    plain = call(transformer, 1)
+    compile_blocks(transformer, backend=counting)
+    transformer.block_streamer = BlockStreamer(list(transformer.blocks), torch.device("cpu"), 3)
+    for _ in range(2):
+        torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-5, atol=1e-5)
+    assert graphs <= 2, "resident blocks, and streamed ones at most"
 
 
 @pytest.mark.slow
