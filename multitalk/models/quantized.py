@@ -94,7 +94,7 @@ class QuantizedLinear(LowRankLayer):
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """The weights ``N K`` in a dtype, multiplied in float32 and rounded once."""
         # every 8-bit number is exact in all dtypes; in place, so that nothing wider lies in memory
-        return self.weight.to(dtype).mul_(self.scale)
+        return self.weight.to(dtype, copy=True).mul_(self.scale)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Project ``... in_features`` to ``... out_features``, in the input's dtype."""
