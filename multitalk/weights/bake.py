@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import torch
 from ..errors import InvalidInput, WeightsError
 from ..presets import PRESETS
 from . import published
-from .kokoro import find_kokoro
+from .kokoro import KokoroFiles, find_kokoro
 from .libraries import save_config, weights_name
 from .lora import LoraFile
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
 from .plan import PlannedPart, PlannedTensor, plan_parts
-from .precision import find_precision
+from .precision import Precision, find_precision
 from .published import PublishedWeights, TransformerSource
 from .quantize import planned_tensors
 from .target import check_space, check_target, new_folder
@@ -74,32 +75,74 @@ def bake(
     weights, target = PublishedWeights(source_dir), Path(target_dir)
     chosen = find_precision(precision)
     check_target(target, weights.root, overwrite)
-    kind = weights.transformer_source_kind(transformer_source)
-    text_kind = weights.text_encoder_source_kind(text_encoder_source)
-    files = [LoraFile(_find_lora(weights, lora), scale) for lora, scale in loras]
-    merged = _merged(files, kind)
-    parts = plan_parts(weights, chosen, kind, text_kind, files)
-    kokoro = find_kokoro(weights)
-    check_space(target, sum(part.nbytes for part in parts) + (kokoro.nbytes if kokoro else 0))
+    planned = _plan(weights, chosen, loras, transformer_source, text_encoder_source)
+    check_space(target, planned.nbytes)
     with new_folder(target) as working:
-        hashes = _write_parts(parts, working, int(max_shard_bytes), progress)
-        sources = {part.name: _describe_source(part.source, weights.root) for part in parts}
-        _copy_files(weights, working)
-        if kokoro is not None:
-            kokoro.copy(working)
-            sources |= kokoro.sources(weights.root)
         manifest = make_manifest(
             working,
             name=name or f"MultiTalk, {precision}",
-            default_preset=default_preset or _preset_of(merged),
-            precision={part.name: part.precision for part in parts},
-            loras=merged,
-            sources=sources,
-            hashes=hashes,
+            default_preset=default_preset or _preset_of(planned.merged),
+            precision={part.name: part.precision for part in planned.parts},
+            loras=planned.merged,
+            hashes=planned.write(working, int(max_shard_bytes), progress),
+            sources=planned.sources,
         )
     if progress is not None:
         progress("done", 1.0)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What a bake will do, known before anything is written.
+
+    Attributes:
+        weights: The published files.
+        parts: The model's parts.
+        merged: LoRAs in the transformer.
+        kokoro: Speech, where it is.
+    """
+
+    weights: PublishedWeights
+    parts: list[PlannedPart]
+    merged: tuple[MergedLora, ...]
+    kokoro: KokoroFiles | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what will be written."""
+        speech = self.kokoro.nbytes if self.kokoro is not None else 0
+        return sum(part.nbytes for part in self.parts) + speech
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """By part: the published files it is made from."""
+        root = self.weights.root
+        sources: dict[str, Any] = {part.name: _describe_source(part.source, root) for part in self.parts}
+        return sources | (self.kokoro.sources(root) if self.kokoro is not None else {})
+
+    def write(self, folder: Path, max_shard_bytes: int, progress: OnProgress | None) -> dict[str, str]:
+        """Write everything but the manifest; returns the sha256 of each weights file."""
+        hashes = _write_parts(self.parts, folder, max_shard_bytes, progress)
+        _copy_files(self.weights, folder)
+        if self.kokoro is not None:
+            self.kokoro.copy(folder)
+        return hashes
+
+
+def _plan(
+    weights: PublishedWeights,
+    precision: Precision,
+    loras: Sequence[tuple[str | Path, float]],
+    transformer_source: str | None,
+    text_encoder_source: str | None,
+) -> _Planned:
+    kind = weights.transformer_source_kind(transformer_source)
+    text_kind = weights.text_encoder_source_kind(text_encoder_source)
+    files = [LoraFile(_find_lora(weights, lora), scale) for lora, scale in loras]
+    merged = _merged(files, kind)
+    parts = plan_parts(weights, precision, kind, text_kind, files)
+    return _Planned(weights, parts, merged, find_kokoro(weights))
 
 
 def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
