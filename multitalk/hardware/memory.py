@@ -134,8 +134,16 @@ class Layout:
     @property
     def host_bytes(self) -> int:
         """Bytes in host memory: streamed blocks, and the parts that aren't resident."""
-        away = [part for part in _SMALL_PARTS if part not in self.resident]
-        return self.streamed_blocks * self.block_bytes + sum(map(self.part_bytes, away))
+        total = self.streamed_blocks * page_locked(self.block_bytes)
+        for part in _SMALL_PARTS:
+            if part in self.resident:
+                continue
+            if part == "text_encoder":
+                total += self.sizes.text_layers * page_locked(self.sizes.text_layer_bytes(self.text_encoder))
+                total += page_locked(self.sizes.text_outer_bytes(self.text_encoder))
+            else:
+                total += page_locked(self.part_bytes(part))
+        return total
 
     def stages(self, job: Job) -> dict[str, int]:
         """Peak device bytes of each stage of a job."""
@@ -191,6 +199,11 @@ class Layout:
 
 
 _SMALL_PARTS = ("text_encoder", "image_encoder", "audio_encoder", "vae")
+
+
+def page_locked(size: int) -> int:
+    """Bytes that torch takes for page-locked memory: the next power of two."""
+    return 1 << max(0, size - 1).bit_length()
 
 
 def usable(memory: int) -> int:

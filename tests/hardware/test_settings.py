@@ -182,3 +182,11 @@ def test_8_bit_products_can_be_left_out(products: bool | None, kernel: str | Non
     plan = PlanSettings(device="cpu", transformer_precision="int8", eight_bit_products=products)
     transformer = MultiTalkPipeline.from_pretrained(plan=plan).components.transformer
     assert {layer.matmul for layer in transformer.modules() if isinstance(layer, QuantizedLinear)} == {kernel}
+
+
+def test_every_setting_stands_on_the_page() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "HARDWARE.md").read_text(encoding="utf-8")
+    for field in fields(PlanSettings):
+        assert f"| `{field.name}` | `MULTITALK_{field.name.upper()}` |" in page, field.name
+    for name in BACKENDS:
+        assert f"| `{name}` |" in page, name
