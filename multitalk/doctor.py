@@ -98,12 +98,16 @@ def _check_torch() -> list[Finding]:
 
 
 def _check_gpus() -> list[Finding]:
+    from .hardware.machine import old_driver
+
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         driver = Path("/proc/driver/nvidia/version").exists()
         if driver and not torch.version.cuda:
             text = "an NVIDIA driver is here, but torch is a CPU build: run `make setup` for the CUDA build"
             return [Finding("note", "gpu", text)]
+        if (reason := old_driver()) is not None:
+            return [Finding("note", "gpu", reason)]
         text = "none that torch can use: small weights run on the CPU, the published ones need a GPU"
         return [Finding("note", "gpu", text)]
     findings = []

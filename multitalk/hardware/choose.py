@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import InvalidInput
-from .attention import BACKENDS, candidates, cross_attention_backend, refusal
+from .attention import candidates, cross_attention_backend, refusal
 from .gpus import GB
 from .machine import Gpu, Machine
-from .memory import SLOTS, Job, Layout, usable
+from .memory import HOST_RESERVE, SLOTS, Job, Layout, usable
 from .plan import PARTS, HardwarePlan
+from .sentences import describe, gb, host_too_small, no_kernels
 from .settings import PlanSettings
 from .sizes import PUBLISHED, ModelSizes
 from .work import clip_seconds
@@ -21,8 +22,6 @@ from .work import clip_seconds
 BFLOAT16_CAPABILITY = (8, 0)
 # Below so many tokens a call leaves a GPU partly idle, and branches are better run together.
 BATCHED_TOKENS = 8192
-# Host memory that the process, the system and the video's frames take beside the weights.
-HOST_RESERVE = 4 * GB
 EIGHT_BIT = ("int8", "fp8")
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _LABELS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "float32"}
@@ -75,8 +74,10 @@ def plan_for(
     dtype = _choose_dtype(machine, settings)
     if machine.gpu is None:
         return _on_cpu(machine, job, weights, settings, dtype)
+    if machine.old_driver is not None:
+        raise InvalidInput(machine.old_driver, "device")
     if not machine.runs_on_gpu:
-        raise InvalidInput(_no_kernels(machine), "device")
+        raise InvalidInput(no_kernels(machine), "device")
     attention, cross, notes = _choose_attention(machine, settings, dtype)
     memory = machine.gpu.memory if settings.memory_gb is None else int(settings.memory_gb * GB)
     start = _layout(weights, dtype, job, settings)
@@ -192,13 +193,13 @@ def _fit(
             too_large = too_large or layout
         smallest = layout if layout.peak(job) < smallest.peak(job) else smallest
     if too_large is not None:
-        raise InvalidInput(_host_too_small(too_large, machine), "device")
+        raise InvalidInput(host_too_small(too_large, machine), "device")
     stages = smallest.stages(job)
     worst = max(stages, key=stages.__getitem__)
     name = machine.gpu.name if machine.gpu is not None else "the device"
     sentence = (
-        f"A clip of {job.frames} frames at {job.width}x{job.height} needs {_gb(stages[worst])} of GPU memory "
-        f"to {worst}, and {name} has {_gb(budget)} to use: choose a smaller size or fewer frames_per_clip, "
+        f"A clip of {job.frames} frames at {job.width}x{job.height} needs {gb(stages[worst])} of GPU memory "
+        f"to {worst}, and {name} has {gb(budget)} to use: choose a smaller size or fewer frames_per_clip, "
         "weights of a smaller precision, or a larger GPU."
     )
     chosen = (settings.resident, settings.streamed_blocks, settings.vae_tiling, settings.memory_gb)
@@ -206,14 +207,6 @@ def _fit(
         notes.append(f"With the chosen settings it may not fit. {sentence}")
         return smallest
     raise InvalidInput(sentence, "size")
-
-
-def _host_too_small(layout: Layout, machine: Machine) -> str:
-    name = machine.gpu.name if machine.gpu is not None else "the device"
-    return (
-        f"{name} needs {_gb(layout.host_bytes + HOST_RESERVE)} of host memory for the weights it can't hold, "
-        f"and there are {_gb(machine.host_memory)}: use weights of a smaller precision or a larger GPU."
-    )
 
 
 def _eight_bit_products(precision: str, gpu: Gpu) -> bool:
@@ -234,7 +227,7 @@ def _on_cpu(
     needed = sum(map(layout.part_bytes, PARTS))
     if machine.host_memory and needed > machine.host_memory:
         raise InvalidInput(
-            f"These weights need {_gb(needed)} of memory on a CPU, and there are {_gb(machine.host_memory)}: "
+            f"These weights need {gb(needed)} of memory on a CPU, and there are {gb(machine.host_memory)}: "
             "use a GPU, or the embedded weights.",
             "device",
         )
@@ -270,41 +263,3 @@ def _make_plan(
         eight_bit_products=settings.eight_bit_products is not False,
     )
     return replace(plan, description=describe(plan, machine, job))
-
-
-def describe(plan: HardwarePlan, machine: Machine, job: Job) -> str:
-    """One line for people."""
-    where = machine.gpu.name if machine.gpu is not None else "CPU"
-    if machine.gpu_count > 1:
-        where = f"{machine.gpu_count} x {where}"
-    kernel = BACKENDS[plan.attention_backend].description
-    parts = [
-        f"{where}: computes in {str(plan.dtype).removeprefix('torch.')}",
-        f"weights in {plan.transformer_precision}",
-        f"attention by {plan.attention_backend} ({kernel})",
-    ]
-    away = [part for part in PARTS if part not in plan.resident]
-    parts.append(f"{', '.join(away)} on the device for its stage alone" if away else "all weights resident")
-    if plan.streamed_blocks:
-        parts.append(f"{plan.streamed_blocks} blocks streamed")
-    if plan.vae_tiling:
-        parts.append("VAE in tiles")
-    if plan.expected_peak_bytes:
-        parts.append(f"expected peak {_gb(plan.expected_peak_bytes)} at {job.width}x{job.height}")
-    if plan.expected_seconds is not None:
-        parts.append(f"estimated {plan.expected_seconds:.0f} s for a clip of {job.calls} model calls")
-    return ", ".join(parts)
-
-
-def _no_kernels(machine: Machine) -> str:
-    assert machine.gpu is not None
-    number = "".join(map(str, machine.gpu.capability))
-    cuda = ".".join(map(str, machine.cuda or ()))
-    return (
-        f"{machine.gpu.name} is of architecture sm_{number}, for which this torch (CUDA {cuda}, "
-        f"{', '.join(machine.architectures)}) has no code: use the cu128 image, or a torch built for it."
-    )
-
-
-def _gb(count: int) -> str:
-    return f"{count / GB:.1f} GB"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import metadata, util
+from pathlib import Path
 
 import torch
 
 from ..errors import InvalidInput
 from .gpus import GpuSpecification, find_specification
 
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
+# The first driver that runs each generation of CUDA, by NVIDIA's table of minor version compatibility.
+LEAST_DRIVERS = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
 # Attention packages: the name they are imported by, and the name they are installed by.
 ATTENTION_PACKAGES = {"flash_attn": "flash-attn", "sageattention": "sageattention"}
 
@@ -42,6 +47,7 @@ class Machine:
         host_memory: Bytes of memory; 0 where unknown.
         torch_version: Such as (2, 5).
         cuda: Version of CUDA that torch is built for; None in a CPU build.
+        driver: Version of the NVIDIA driver; None where there is none, or unknown.
         architectures: What torch has kernels for, such as "sm_80" and "compute_90" (which newer GPUs can
             compile); empty where unknown.
         packages: Attention packages by import name, with their versions.
@@ -53,6 +59,7 @@ class Machine:
     host_memory: int = 0
     torch_version: tuple[int, int] = (2, 5)
     cuda: tuple[int, int] | None = None
+    driver: tuple[int, int] | None = None
     architectures: tuple[str, ...] = ()
     packages: tuple[tuple[str, str], ...] = ()
     device: str = "cpu"
@@ -60,6 +67,19 @@ class Machine:
     def has(self, package: str) -> bool:
         """Whether an attention package is installed."""
         return any(name == package for name, _ in self.packages)
+
+    @property
+    def old_driver(self) -> str | None:
+        """Why the driver can't run this torch, as a sentence; None where it can or isn't known."""
+        if self.cuda is None or self.driver is None:
+            return None
+        least = LEAST_DRIVERS.get(self.cuda[0], (0, 0))
+        if self.driver >= least:
+            return None
+        return (
+            f"The NVIDIA driver {_dotted(self.driver)} is too old for this torch, made for CUDA "
+            f"{_dotted(self.cuda)}: it needs {_dotted(least)} or a later one."
+        )
 
     @property
     def runs_on_gpu(self) -> bool:
@@ -104,6 +124,7 @@ def detect_machine(device: str | torch.device | None = None) -> Machine:
         host_memory=host_memory(),
         torch_version=_version(torch.__version__) or (0, 0),
         cuda=_version(torch.version.cuda),
+        driver=driver_version(),
         architectures=tuple(torch.cuda.get_arch_list()) if gpu is not None else (),
         packages=_attention_packages(),
         device=str(chosen),
@@ -121,11 +142,30 @@ def _find_device(device: str | torch.device | None) -> torch.device:
         raise InvalidInput(f"device '{device}' is unknown: use cpu, cuda or cuda:N.", "device")
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
-            raise InvalidInput(f"device '{device}' needs an NVIDIA GPU, and torch finds none here.", "device")
+            sentence = f"device '{device}' needs an NVIDIA GPU, and torch finds none here."
+            raise InvalidInput(old_driver() or sentence, "device")
         count = torch.cuda.device_count()
         if (chosen.index or 0) >= count:
             raise InvalidInput(f"device '{device}' isn't there: this machine has {count} GPU(s).", "device")
     return chosen
+
+
+def driver_version(path: Path = DRIVER_FILE) -> tuple[int, int] | None:
+    """Version of the NVIDIA driver; None where there is none."""
+    try:
+        match = re.search(r"\b(\d{3,4})\.(\d+)", path.read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return None
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def old_driver() -> str | None:
+    """Why this machine's driver can't run this torch; None where it can, or there is none."""
+    return Machine(cuda=_version(torch.version.cuda), driver=driver_version()).old_driver
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def host_memory() -> int:

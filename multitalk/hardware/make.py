@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from .attention import NATIVE, candidates
-from .choose import Weights, describe, plan_for
+from .choose import Weights, plan_for
 from .machine import Machine, detect_machine
 from .memory import Job
 from .plan import HardwarePlan
+from .sentences import describe
 from .settings import PlanSettings
 from .sizes import ModelSizes
 

@@ -31,6 +31,8 @@ ENCODER_WORK = 300_000_000
 # The CUDA context, the libraries' workspaces, and what fragmentation costs.
 RESERVE = 1_000_000_000
 RESERVE_SHARE = 0.05
+# Host memory that the process, the system and the video's frames take beside the weights.
+HOST_RESERVE = 4_000_000_000
 # Blocks of device memory that streamed blocks take turns in: one computes while the other is filled.
 SLOTS = 2
 

@@ -11,9 +11,9 @@ import torch
 
 from multitalk.errors import InvalidInput
 from multitalk.hardware import PUBLISHED, Gpu, HardwarePlan, Job, Machine, Weights, plan_for
-from multitalk.hardware.choose import HOST_RESERVE
 from multitalk.hardware.gpus import GB, GPUS, find_specification
-from multitalk.hardware.memory import usable
+from multitalk.hardware.machine import driver_version
+from multitalk.hardware.memory import HOST_RESERVE, usable
 from multitalk.hardware.report import SIZES, plans_table, usual_machine
 
 BY_NAME = {gpu.name: gpu for gpu in GPUS}
@@ -171,3 +171,18 @@ def test_the_page_has_the_table() -> None:
     """docs/HARDWARE.md is what `doctor --plans` prints; after a change print it there again."""
     page = Path(__file__).resolve().parents[2] / "docs" / "HARDWARE.md"
     assert plans_table().strip() in page.read_text(encoding="utf-8")
+
+
+def test_a_driver_that_is_too_old_is_said(tmp_path: Path) -> None:
+    machine = replace(usual_machine(BY_NAME["H100"]), driver=(470, 82))
+    with pytest.raises(
+        InvalidInput, match=r"driver 470\.82 is too old for this torch \(CUDA 12\.4\): it needs 525"
+    ):
+        plan_for(machine)
+    assert plan_for(replace(machine, driver=(550, 54))).streamed_blocks == 0
+    file = tmp_path / "version"
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n")
+    assert driver_version(file) == (535, 183)
+    file.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build\n")
+    assert driver_version(file) == (570, 124)
+    assert driver_version(tmp_path / "absent") is None

@@ -11,8 +11,10 @@ from torch import nn
 
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.hardware import PARTS, HardwarePlan, PlanSettings
+from multitalk.models.compiled import compile_blocks
 from multitalk.models.quantized import quantize_linears
 from multitalk.models.streaming import BlockStreamer, StreamedStack, streamed_indices
+from multitalk.models.transformer import MultiTalkTransformer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LAYERS = 6  # of the embedded weights
@@ -184,3 +186,21 @@ def test_layers_streamed_by_hooks() -> None:
         assert torch.equal(expected, got)
     streamed.resident()
     assert torch.equal(nn.Sequential(*layers)(x), expected)
+
+
+def test_compiled_blocks_are_streamed_all_the_same() -> None:
+    torch.manual_seed(0)
+    transformer = MultiTalkTransformer(
+        num_attention_heads=2, attention_head_dim=24, text_dim=8, text_len=4, freq_dim=8, ffn_dim=16,
+        num_layers=5, image_dim=8, audio_layers=1, audio_channels=4, audio_hidden_dim=8, audio_tokens=2,
+        audio_dim=8,
+    ).requires_grad_(False)  # fmt: skip
+    given = (torch.randn(1, 36, 3, 4, 4), torch.tensor([500.0]), torch.randn(1, 4, 48), torch.randn(1, 5, 48))
+    audio = torch.randn(1, 3, 2, 8)
+    with torch.inference_mode():
+        expected = transformer(*given, audio)
+    compile_blocks(transformer, backend="eager")
+    transformer.block_streamer = BlockStreamer(list(transformer.blocks), CPU, 4)
+    for _ in range(2):
+        with torch.inference_mode():
+            assert torch.equal(transformer(*given, audio), expected)
