@@ -175,9 +175,7 @@ def test_the_page_has_the_table() -> None:
 
 def test_a_driver_that_is_too_old_is_said(tmp_path: Path) -> None:
     machine = replace(usual_machine(BY_NAME["H100"]), driver=(470, 82))
-    with pytest.raises(
-        InvalidInput, match=r"driver 470\.82 is too old for this torch \(CUDA 12\.4\): it needs 525"
-    ):
+    with pytest.raises(InvalidInput, match=r"driver 470\.82 is too old for .*: it needs 525\.60"):
         plan_for(machine)
     assert plan_for(replace(machine, driver=(550, 54))).streamed_blocks == 0
     file = tmp_path / "version"
