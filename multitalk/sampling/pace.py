@@ -20,7 +20,7 @@ def cuda_mark(device: torch.device) -> Mark | None:
     """A mark behind all that is queued so far; None where the device works at once."""
     if device.type != "cuda":
         return None
-    mark = torch.cuda.Event()
+    mark = torch.cuda.Event(blocking=True)  # whoever waits sleeps: the video encoder needs the core
     mark.record(torch.cuda.current_stream(device))
     return mark
 
