@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +132,9 @@ def test_the_cache_folder_is_only_used_where_it_can_be_written(tmp_path, monkeyp
     assert os.environ[CACHE_VARIABLE] == str(tmp_path)
     use_compile_cache(tmp_path / "other")
     assert os.environ[CACHE_VARIABLE] == str(tmp_path), "what a person has set stays"
-    monkeypatch.delenv(CACHE_VARIABLE)
+    monkeypatch.setenv(CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "torchinductor_somebody"))
+    use_compile_cache(tmp_path)
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path), "torch's own choice gives way"
 
 
 def test_an_unknown_mode_is_refused():

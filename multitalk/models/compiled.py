@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,10 @@ def use_compile_cache(folder: Path | None) -> None:
         folder: None leaves torch's own (``TORCHINDUCTOR_CACHE_DIR``, or a temporary folder). One that can't
             be written to is left alone: the compiler writes there even when it finds everything.
     """
-    if folder is None or os.environ.get(CACHE_VARIABLE) or not os.access(folder, os.W_OK):
+    # torch sets the variable itself, to its temporary folder, as soon as a part of it asks
+    own = str(Path(tempfile.gettempdir()) / "torchinductor_")
+    named = os.environ.get(CACHE_VARIABLE, own)
+    if folder is None or not named.startswith(own) or not os.access(folder, os.W_OK):
         return
     os.environ[CACHE_VARIABLE] = str(folder)
 
