@@ -32,7 +32,7 @@ def frames() -> torch.Tensor:
     """A picture that moves sideways."""
     with Image.open(EXAMPLES / "one_person.png") as image:
         wide = prepare_image(image.convert("RGB"), HEIGHT, WIDTH + 16)
-    return torch.stack([wide[:, :, shift : shift + WIDTH] for shift in range(0, 18, 2)], dim=1)
+    return torch.stack([wide[:, :, shift : shift + WIDTH] for shift in range(0, 10, 2)], dim=1)
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -51,42 +51,36 @@ def test_tiles_cover_an_axis_and_their_weights_add_up() -> None:
             torch.testing.assert_close(total, torch.ones(length))
 
 
-@torch.inference_mode()
-def test_tiled_frames_are_close_to_whole_ones(vae: AutoencoderKLWan, frames: torch.Tensor) -> None:
-    vae.use_tiling = False
-    latents = encode_condition(vae, frames, 17)
-    whole = torch.cat(list(decode_latents(vae, latents)), dim=1)
-    vae.use_tiling = True
-    tiled_latents = encode_condition(vae, frames, 17)
-    groups = list(decode_latents(vae, latents))
-    vae.use_tiling = False
-    assert [group.shape[1] for group in groups] == [1, 4, 4, 4, 4]
-    tiled = torch.cat(groups, dim=1)
+@pytest.fixture(scope="module")
+def videos(vae: AutoencoderKLWan, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decoded whole and in tiles, after their latents were compared."""
+    with torch.inference_mode():
+        vae.use_tiling = False
+        latents = encode_condition(vae, frames, 9)
+        whole = torch.cat(list(decode_latents(vae, latents)), dim=1)
+        vae.use_tiling = True
+        tiled_latents = encode_condition(vae, frames, 9)
+        groups = list(decode_latents(vae, latents))
+        vae.use_tiling = False
+    assert not torch.equal(tiled_latents, latents), "it was tiled"
+    assert (tiled_latents - latents).norm() < 0.001 * latents.norm()
+    assert [group.shape[1] for group in groups] == [1, 4, 4]
+    return whole, torch.cat(groups, dim=1)
+
+
+def test_tiled_frames_are_close_to_whole_ones(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
+    whole, tiled = videos
     assert tiled.shape == whole.shape
     assert not torch.equal(tiled, whole), "it was tiled"
-    print(
-        "psnr",
-        psnr(tiled, whole),
-        (tiled - whole).abs().max(),
-        (tiled_latents - latents).norm() / latents.norm(),
-        (tiled_latents - latents).abs().max(),
-    )
     assert psnr(tiled, whole) > 70
     assert (tiled - whole).abs().max() < 0.03
-    assert (tiled_latents - latents).norm() < 0.001 * latents.norm()
 
 
-@torch.inference_mode()
-def test_no_seam(vae: AutoencoderKLWan, frames: torch.Tensor) -> None:
+def test_no_seam(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Steps between neighbouring pixels are no larger at a tile's edge than they are in the whole."""
-    latents = encode_condition(vae, frames, 9)
-    whole = torch.cat(list(decode_latents(vae, latents)), dim=1)
-    vae.use_tiling = True
-    tiled = torch.cat(list(decode_latents(vae, latents)), dim=1)
-    vae.use_tiling = False
     edges = [start * 8 for start in tile_starts(WIDTH // 8) if start] + [TILE * 8]
     for edge in edges:
-        steps = [(video[..., edge] - video[..., edge - 1]).abs().mean() for video in (whole, tiled)]
+        steps = [(video[..., edge] - video[..., edge - 1]).abs().mean() for video in videos]
         assert abs(steps[1] - steps[0]) < 0.02 * steps[0] + 1e-4
 
 
@@ -124,14 +118,14 @@ def test_memory_is_a_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         vae = AutoencoderKLWan()
     vae.use_tiling = True
     layout = memory.Layout(memory.ModelSizes(), "fp16", "fp16", "fp16", "fp16", (), vae_tiling=True)
-    job = memory.Job(height=720, width=1280)
+    job = memory.Job(height=480, width=832, frames=17)
     frames = 64 * 3 * job.height * job.width * 4
     with torch.inference_mode(), LiveBytes() as live:
-        encode_condition(vae, torch.empty(3, 25, 720, 1280, device="meta"), 81)
+        encode_condition(vae, torch.empty(3, 9, 480, 832, device="meta"), 17)
     assert live.peak <= layout._vae_work(job, memory.ENCODE_UNITS) + frames
     monkeypatch.setattr(vae_tiling, "HOST", torch.device("meta"))
     with torch.inference_mode(), LiveBytes() as live:
-        for _ in decode_latents(vae, torch.empty(16, 21, 90, 160, device="meta")):
+        for _ in decode_latents(vae, torch.empty(16, 5, 60, 104, device="meta")):
             pass
-    host = 3 * 81 * job.height * job.width * 4  # what is put together there
+    host = 3 * 17 * job.height * job.width * 4  # what is put together there
     assert live.peak - host <= layout._vae_work(job, memory.DECODE_UNITS) + frames
