@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
+def empty_to_receive(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Memory for what other processes send, of a tensor's dtype and on its device."""
+    if like.is_cuda or torch.compiler.is_compiling():
+        return like.new_empty(shape)
+    # gloo writes from a thread of its own, which isn't in inference mode: torch 2.5 wouldn't let it
+    with torch.inference_mode(False):
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
 @dataclass(frozen=True)
 class TokenShard:
     """This process's stretch of a video's tokens.
@@ -79,7 +88,7 @@ class TokenShard:
         largest = max(self.sizes)
         padded = hidden_states.new_zeros(hidden_states.shape[0], largest, *hidden_states.shape[2:])
         padded[:, : self.size] = hidden_states
-        gathered = padded.new_empty(len(self.sizes), *padded.shape)
+        gathered = empty_to_receive((len(self.sizes), *padded.shape), padded)
         all_gather(gathered.flatten(0, 1), padded, group=self.group)
         return torch.cat([part[:, :size] for part, size in zip(gathered, self.sizes, strict=True)], dim=1)
 
@@ -99,7 +108,7 @@ class TokenShard:
         # B n 3 (ranks h) D -> (ranks n) B 3 h D: what goes to one process lies together
         sent = torch.stack((query, key, value), dim=2).unflatten(3, (ranks, heads))
         sent = sent.permute(3, 1, 0, 2, 4, 5).flatten(0, 1)
-        received = sent.new_empty(sum(self.sizes), *sent.shape[1:])
+        received = empty_to_receive((sum(self.sizes), *sent.shape[1:]), sent)
         self._exchange(received, sent, self.sizes, (self.size,) * ranks)
         query, key, value = received.transpose(0, 1).unbind(2)
         return query, key, value
@@ -108,7 +117,7 @@ class TokenShard:
         """Give heads back for tokens: ``B N H/ranks D`` becomes ``B n H D``."""
         ranks = len(self.sizes)
         sent = attended.transpose(0, 1)
-        received = sent.new_empty(ranks * self.size, *sent.shape[1:])
+        received = empty_to_receive((ranks * self.size, *sent.shape[1:]), sent)
         self._exchange(received, sent, (self.size,) * ranks, self.sizes)
         # (ranks n) B h D -> B n (ranks h) D
         return received.unflatten(0, (ranks, self.size)).permute(2, 1, 0, 3, 4).flatten(2, 3)
@@ -120,6 +129,6 @@ class TokenShard:
 
     def mean_over_heads(self, reference_map: torch.Tensor) -> torch.Tensor:
         """The mean of each process's mean over its own heads, ``B 3 N``, the same in every process."""
-        total = reference_map.contiguous()
+        total = empty_to_receive(tuple(reference_map.shape), reference_map).copy_(reference_map)
         dist.all_reduce(total, group=self.group)
         return total / len(self.sizes)

@@ -17,6 +17,7 @@ IDLE_TIMEOUT = timedelta(days=30)
 class Channel:
     """From process 0 to all others.
 
+    What is received is memory outside inference mode: torch 2.5 lets nobody else write to other memory.
     An object is pickled and goes through the hosts' memory; the tensors in it, wherever they are, go through
     the devices' own connection and arrive on the receiver's device. A tensor that occurs twice arrives once.
 
@@ -35,14 +36,16 @@ class Channel:
         tensors: list[torch.Tensor] = []
         buffer = io.BytesIO()
         _Pickler(buffer, tensors).dump(message)
-        dist.broadcast_object_list([buffer.getvalue()], src=0, group=self.control)
+        with torch.inference_mode(False):
+            dist.broadcast_object_list([buffer.getvalue()], src=0, group=self.control)
         for tensor in tensors:
             self._broadcast(tensor.contiguous().to(self.device))
 
     def receive(self) -> Any:
         """Wait for the next message; not process 0."""
         box: list[Any] = [None]
-        dist.broadcast_object_list(box, src=0, group=self.control)
+        with torch.inference_mode(False):
+            dist.broadcast_object_list(box, src=0, group=self.control)
         tensors: list[torch.Tensor] = []
         message = _Unpickler(io.BytesIO(box[0]), tensors, self.device).load()
         for tensor in tensors:
@@ -52,7 +55,8 @@ class Channel:
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, in every process."""
         values: list[Any] = [None] * self.control.size()
-        dist.all_gather_object(values, value, group=self.control)
+        with torch.inference_mode(False):
+            dist.all_gather_object(values, value, group=self.control)
         return values
 
     def _broadcast(self, tensor: torch.Tensor) -> None:
@@ -84,5 +88,6 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, reference: Any) -> torch.Tensor:
         index, shape, dtype = reference
         if index == len(self._tensors):
-            self._tensors.append(torch.empty(shape, dtype=dtype, device=self._device))
+            with torch.inference_mode(False):
+                self._tensors.append(torch.empty(shape, dtype=dtype, device=self._device))
         return self._tensors[index]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import InvalidInput
-from ..models.sequence import all_gather
+from ..models.sequence import all_gather, empty_to_receive
 from ..sampling.branches import plan_calls
 from ..sampling.cache import use_cache
 from ..sampling.denoise import VelocityModel
@@ -57,7 +57,7 @@ class SharedVelocityModel:
             return predictions
         sent = next(iter(predictions.values()), torch.zeros_like(latents)).contiguous()
         groups = self.place.layout.branch_groups
-        received = sent.new_empty(groups, *sent.shape)
+        received = empty_to_receive((groups, *sent.shape), sent)
         all_gather(received.flatten(0, 1), sent, group=self.place.branches)
         first = call * groups
         return dict(zip(self.branches[first : first + groups], received, strict=False))
