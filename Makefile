@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: setup run test test-fast test-image lint format bench demo-weights clean
+.PHONY: setup run test test-fast test-image test-image-stack lint format bench demo-weights clean
 
 setup: $(RUN_READY)
 
@@ -46,6 +46,10 @@ test-fast: $(DEV_READY)
 # builds the image from small weights and runs it; needs root, buildah and debootstrap
 test-image: $(DEV_READY)
 	$(BIN)/python -m pytest tests/image
+
+# the suite on the image's own versions: torch 2.5.1 (of the package index: the CUDA build, which runs without a GPU)
+test-image-stack:
+	$(MAKE) VENV=.venv-image TORCH=torch==2.5.1 test
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

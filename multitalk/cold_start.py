@@ -66,6 +66,7 @@ class ColdStart:
         self._origin = time.monotonic() - process_age()
         self._steps = [Step("interpreter", 0.0, self.elapsed)]
         self._lock = threading.Lock()
+        self._memory_before: int | None = None
         self._disk_before = bytes_from_disk()
         self.ready_after: float | None = None
         self.folder: Path | None = None
@@ -122,6 +123,7 @@ class ColdStart:
 
                 import_models()
         waking.join()
+        self._memory_before = peak_memory()
         return MultiTalkPipeline.from_pretrained(weights, start=self, **options)
 
     def ready(self) -> None:
@@ -161,8 +163,13 @@ class ColdStart:
             if step.bytes is not None:
                 told |= {"bytes": step.bytes, "gb_per_second": round(step.gigabytes_per_second or 0, 2)}
             steps.append(told)
-        ready = round(self.ready_after or self.elapsed, 3)
-        return {"ready_after": ready, "steps": steps, "table": self.table().splitlines()}
+        return {
+            "ready_after": round(self.ready_after or self.elapsed, 3),
+            "steps": steps,
+            "memory_before_weights": self._memory_before,
+            "peak_memory": peak_memory(),
+            "table": self.table().splitlines(),
+        }
 
     def _summary(self) -> str:
         text = f"ready after {self.ready_after or self.elapsed:.2f} s"
