@@ -21,12 +21,21 @@ def test_schedule(load_case):
 
 
 def test_adaptive_projected_guidance(load_case):
+    """Exact; but torch 2.5 sums the direction's norm in another order than the torch of the numbers."""
+    older = torch.__version__.startswith("2.5.")
     tensors = load_case("apg").tensors
     direction = ProjectedDifference()
     for step in range(3):
-        assert_exact(
-            direction.update(tensors[f"diff_{step}"], tensors[f"cond_{step}"]), tensors[f"update_{step}"]
+        update, expected = (
+            direction.update(tensors[f"diff_{step}"], tensors[f"cond_{step}"]),
+            tensors[f"update_{step}"],
         )
+        if not older:
+            assert_exact(update, expected)
+            continue
+        # the norm is one factor of all elements, so that rounding it otherwise moves them together
+        error = (update - expected).norm() / expected.norm()
+        assert error < 4 * torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
