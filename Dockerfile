@@ -14,10 +14,15 @@ WORKDIR /app
 COPY requirements.txt requirements-runpod.txt ./
 RUN pip install --no-cache-dir -r requirements.txt \
     && pip install --no-cache-dir --no-deps -r requirements-runpod.txt
-# results have a place of the user's; /opt is written to by a slim container alone, which runs as root
+# Results have a place of the user's; /opt is written to by a slim container alone, which runs as root.
+# librosa compiles its functions when it is first used, for 12 s of processor time: here, once, for every processor.
+# numba reads no cache that it couldn't write to.
+ENV NUMBA_CACHE_DIR=/opt/numba \
+    NUMBA_CPU_NAME=generic
 RUN useradd --create-home --uid 1000 multitalk \
-    && mkdir -p /outputs /opt/multitalk \
-    && chown multitalk:multitalk /outputs
+    && mkdir -p /outputs /opt/multitalk /opt/numba \
+    && python -c "import librosa, numpy; librosa.resample(numpy.zeros(999, 'f4'), orig_sr=22050, target_sr=16000)" \
+    && chown -R multitalk:multitalk /outputs /opt/numba
 ENV MODE=ui \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \

@@ -13,14 +13,16 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # headers, come from one archive that uv compares with the hash it carries, and don't depend on a PPA's upkeep.
 ARG PYTHON=3.11.18
 ARG UV=0.13.9
-ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1
+# Bytecode is made here: the user who runs the image can't write it, and would compile torch anew at every start.
+ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates python3-pip \
     && rm -rf /var/lib/apt/lists/* \
     && pip3 install --no-cache-dir "uv==${UV}" \
     && uv python install "${PYTHON}" \
-    && uv venv --seed --python "${PYTHON}" /opt/venv
+    && uv venv --seed --python "${PYTHON}" /opt/venv \
+    && /opt/venv/bin/python -m compileall -q -j 0 -x '/(tests?|lib2to3)/' /opt/python
 # The default build of torch 2.5.1 is the one for CUDA 12.4, that of 2.8.0 the one for 12.8; both bring CUDA's
 # libraries, so the image needs none of its own.
 ARG TORCH=2.5.1

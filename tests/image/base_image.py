@@ -55,13 +55,13 @@ def copy_distributions(distributions: list[metadata.Distribution], target: Path)
     for distribution in distributions:
         for name in distribution.files or []:
             path = Path(str(distribution.locate_file(name)))
-            if ".." in name.parts or path.suffix == ".pyc" or not path.is_file():
+            if ".." in name.parts or not path.is_file():
                 continue
             copy = target / path.relative_to(source)
             if copy.parent not in folders:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 folders.add(copy.parent)
-            shutil.copyfile(path, copy)
+            shutil.copy2(path, copy)  # with its time, by which bytecode is recognised
 
 
 def make_root(root: Path, repository: Path) -> Path:

@@ -243,6 +243,20 @@ def test_worker_makes_a_video_and_ends_when_told(workshop):
         assert len(frames) == output["frames"] > 0
         assert frames[0].shape == (64, 64, 3)
         stop(container)
+        # what librosa compiles was there, and nothing was compiled again
+        assert numba_files(workshop, container.name) == numba_files(workshop, IMAGE) != []
+
+
+def numba_files(workshop: Workshop, source: str) -> list[str]:
+    """Compiled functions in an image or a container, the user's own cache included."""
+    container = source if source != IMAGE else workshop.buildah("from", IMAGE)
+    root = Path(workshop.buildah("mount", container))
+    files = [path for folder in ("opt", "home") for path in (root / folder).rglob("*.nb?")]
+    names = sorted(path.relative_to(root).as_posix() for path in files)
+    workshop.buildah("umount", container)
+    if source == IMAGE:
+        workshop.buildah("rm", container)
+    return names
 
 
 def stop(container: Container) -> None:
