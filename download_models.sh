@@ -90,8 +90,8 @@ if [[ -n $lock ]]; then
 fi
 if [[ -n $flag ]]; then rm -f "$flag"; fi
 fetch --to "$raw" --precision "$precision"
-"$python" -m multitalk bake --from "$raw" --to "$target" --precision "$precision" --overwrite --quiet "${bake_options[@]}"
-"$python" -m multitalk verify "$target"
+"$python" -m multitalk.weights bake --from "$raw" --to "$target" --precision "$precision" --overwrite --quiet "${bake_options[@]}"
+"$python" -m multitalk.weights verify "$target"
 if [[ -z $keep_raw ]]; then
   # not the folder itself, which may be a mount
   find "$raw" -mindepth 1 -delete

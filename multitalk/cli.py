@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import signal
 import sys
@@ -18,14 +17,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .cli_fields import build_request, request_fields
-from .errors import Cancelled, InvalidInput, MultiTalkError, ProcessFailed
+from .errors import Cancelled, MultiTalkError, ProcessFailed
 from .parallel import ParallelSettings, connected, launched_processes, launched_rank
-
-PRECISIONS = ("float32", "bf16", "fp8", "int8")
+from .weights.commands import add_bake, add_verify
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,10 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_generate(commands.add_parser("generate", parents=[common], help="make a video", allow_abbrev=False))
     _add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
-    _add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
-    verify = commands.add_parser("verify", parents=[common], help="check a baked weights folder")
-    verify.add_argument("folder", metavar="BAKED_DIR")
-    verify.set_defaults(command=verify_command)
+    add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
+    add_verify(commands.add_parser("verify", parents=[common], help="check a baked weights folder"))
     doctor = commands.add_parser(
         "doctor", parents=[common], help="say what this machine has and what is missing"
     )
@@ -165,25 +160,6 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=fetch.run)
 
 
-def _add_bake(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="source", metavar="RAW_DIR", required=True, help="the published files")
-    parser.add_argument("--to", dest="target", metavar="BAKED_DIR", required=True, help="the folder to write")
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the weights (bf16)")
-    parser.add_argument(
-        "--lora",
-        metavar="NAME_OR_FILE[:SCALE]",
-        action="append",
-        default=[],
-        help="merge a preset's LoRA, or a file's, into the weights (repeatable)",
-    )
-    parser.add_argument("--transformer-source", choices=("published", "int8", "int8-fusionx"))
-    parser.add_argument("--text-encoder-source", choices=("published", "int8"))
-    parser.add_argument("--default-preset", metavar="NAME", help="what jobs run with that name no preset")
-    parser.add_argument("--overwrite", action="store_true", help="replace a baked folder that is there")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.set_defaults(command=bake_command)
-
-
 def generate_command(args: argparse.Namespace) -> int:
     """Makes a video and prints one line about it."""
     from .media.video import check_target
@@ -225,64 +201,6 @@ def generate_command(args: argparse.Namespace) -> int:
         print(
             f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}{spoken}"
         )
-    return 0
-
-
-def bake_command(args: argparse.Namespace) -> int:
-    """Converts the published files into a baked folder."""
-    from .presets import PRESETS
-    from .progress_display import ProgressDisplay
-    from .request_checks import check_choice
-
-    loras = [lora_option(text) for text in args.lora]
-    if args.default_preset is not None:
-        check_choice(args.default_preset, "--default-preset", PRESETS)
-
-    from .weights.bake import bake
-
-    with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
-        manifest = bake(
-            args.source,
-            args.target,
-            precision=args.precision,
-            loras=loras,
-            transformer_source=args.transformer_source,
-            text_encoder_source=args.text_encoder_source,
-            progress=display.show,
-            overwrite=args.overwrite,
-            default_preset=args.default_preset,
-        )
-    size = sum(record.size for record in manifest.files.values())
-    print(f"{args.target}: {len(manifest.files)} files, {size / 1e9:.2f} GB, {args.precision}")
-    return 0
-
-
-def lora_option(text: str) -> tuple[str, float]:
-    """``NAME_OR_FILE[:SCALE]`` as (name or file, scale).
-
-    Raises:
-        InvalidInput: The scale is no finite number.
-    """
-    name, colon, scale = text.rpartition(":")
-    try:
-        number = float(scale) if colon else 1.0
-    except ValueError:  # a colon of the file's own name
-        return text, 1.0
-    if not math.isfinite(number):
-        raise InvalidInput(f"--lora is {text[:80]!r}, but its scale must be a finite number.", "lora")
-    return name if colon else text, number
-
-
-def verify_command(args: argparse.Namespace) -> int:
-    """Checks a baked folder's files against its manifest, every byte of them."""
-    from .weights.manifest import Manifest
-    from .weights.verify import verify
-
-    problems = verify(args.folder)
-    if problems:
-        print("\n".join(problems), file=sys.stderr)
-        return 1
-    print(f"{len(Manifest.read(Path(args.folder)).files)} files verified")
     return 0
 
 

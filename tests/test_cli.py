@@ -15,10 +15,11 @@ import pytest
 import soundfile
 from PIL import Image
 
-from multitalk.cli import build_parser, lora_option, main, request_fields
+from multitalk.cli import build_parser, main, request_fields
 from multitalk.errors import InvalidInput
 from multitalk.progress import Progress
 from multitalk.progress_display import ProgressDisplay, format_seconds
+from multitalk.weights.commands import lora_option
 
 
 @pytest.fixture

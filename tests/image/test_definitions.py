@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +192,28 @@ def test_code_lies_on_weights():
     assert re.search(r"^FROM baked-weights AS app$", DOCKERFILE, re.M)
     assert "multitalk/" not in stages(DOCKERFILE)["baked-weights"].replace("/opt/multitalk/", "")
     assert "pipeline" not in stages(DOCKERFILE)["fetch"]  # what the bake doesn't need doesn't redo it
+
+
+@pytest.mark.slow
+def test_bake_runs_on_what_the_fetch_stage_copies(tmp_path):
+    """Its imports, at least; the image's own test bakes for real."""
+    copied = re.findall(r"^COPY (multitalk/[^\n]+) multitalk/", joined(stages(DOCKERFILE)["fetch"]), re.M)
+    for name in " ".join(copied).split():
+        source, target = REPOSITORY / name, tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    modules = ("__main__", "bake", "commands", "fetch", "layers", "locate", "verify")
+    code = f"import {', '.join(f'multitalk.weights.{name}' for name in modules)}; print(multitalk.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith(str(tmp_path)), done.stderr
+
+
+def joined(text: str) -> str:
+    """Instructions on one line each."""
+    return re.sub(r"\\\n\s*", "", text)
 
 
 def test_secret_is_no_argument():
