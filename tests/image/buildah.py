@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ class Buildah:
         self._options = ["--storage-driver", "overlay", "--root", str(folder / "storage")]
         self._options += ["--runroot", str(folder / "runroot")]
         self.network = network
+        # the builds' own cache goes there, too
+        self._environment = os.environ | {"TMPDIR": str(folder)}
 
     def command(self, *arguments: str) -> list[str]:
         return self.network.command(["buildah", *self._options, *arguments])
 
     def __call__(self, *arguments: str) -> str:
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True)
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, env=self._environment)
         if done.returncode:
             raise RuntimeError(
                 f"buildah {' '.join(arguments[:3])} failed:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"

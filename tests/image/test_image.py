@@ -214,6 +214,8 @@ def test_image_holds_what_it_needs_and_no_more(workshop):
 
 def test_only_the_files_that_are_used_were_asked_for(workshop):
     asked = workshop.hub_log.read_text()
+    if "/resolve/" not in asked and os.environ.get("MULTITALK_IMAGE_WORK"):
+        pytest.skip("the kept folder has the weights' layers already")
     for name in ("dit_model_int8.safetensors", "t5_int8.safetensors", "kokoro-v1_0.pth"):
         assert name in asked
     for name in ("diffusion_pytorch_model-", "models_t5", "multitalk.safetensors", "int8_FusionX"):
