@@ -47,8 +47,16 @@ def compile_blocks(
     """
     if mode not in MODES:
         raise InvalidInput(f"compile mode {mode[:80]!r} is unknown: use {' or '.join(MODES)}.", "compile")
-    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-    setattr(torch._dynamo.config, limit, max(VARIANTS, getattr(torch._dynamo.config, limit)))
+    # torch 2.5 compiles every block for itself (its cache on disk then finds the same kernels)
+    kinds = VARIANTS * len(transformer.blocks)
+    for limit in (
+        "recompile_limit",
+        "cache_size_limit",
+        "accumulated_recompile_limit",
+        "accumulated_cache_size_limit",
+    ):
+        if hasattr(torch._dynamo.config, limit):
+            setattr(torch._dynamo.config, limit, max(kinds, getattr(torch._dynamo.config, limit)))
     wanted = None if backend != "inductor" or mode == "default" else mode
     for block in transformer.blocks:
         block.forward = torch.compile(block.forward, fullgraph=True, backend=backend, mode=wanted)
