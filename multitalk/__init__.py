@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .pipeline import Clip, GenerationResult, MultiTalkPipeline
+    from .pipeline import MultiTalkPipeline
     from .progress import Progress
     from .request import GenerationRequest
+    from .results import Clip, GenerationResult
 
 __version__ = "0.1.0"
 __all__ = ["Clip", "GenerationRequest", "GenerationResult", "MultiTalkPipeline", "Progress"]
 
 _HOMES = {
-    "Clip": "pipeline",
+    "Clip": "results",
     "GenerationRequest": "request",
-    "GenerationResult": "pipeline",
+    "GenerationResult": "results",
     "MultiTalkPipeline": "pipeline",
     "Progress": "progress",
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,24 +22,24 @@ from .errors import Cancelled
 from .hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
 from .media.background import BackgroundWriter
 from .media.mix import between
-from .media.sound import Sound
 from .media.video import VideoWriter
 from .models.video_vae import latent_frames
 from .parallel import ParallelSettings, connected_processes
 from .planning import JobPlanner
-from .presets import PRESETS, Preset, SamplingSettings
+from .presets import PRESETS, Preset
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .request import GenerationRequest
-from .request_parts import CacheSpec
+from .results import Clip, GenerationResult
 from .sampling.branches import BranchConditions, plan_calls
 from .sampling.cache import use_cache
 from .sampling.color import ColorCorrection
 from .sampling.denoise import Predictor, VelocityModel, denoise
 from .sampling.guidance import Branch, make_guidance
 from .sampling.motion import MotionFrames
+from .sampling.sampler import Sampler
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
-from .speech import SpeechReport, choose_engine
+from .speech import choose_engine
 from .weights.folders import all_part_files, find_weights
 from .weights.lora_switch import LoraSwitcher
 from .weights.read_ahead import ReadAhead
@@ -48,69 +47,6 @@ from .weights.store import WeightsFolder
 
 if TYPE_CHECKING:
     from .cold_start import ColdStart
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A finished piece of the video.
-
-    Attributes:
-        index: Its number, from 0.
-        frames: The frames the clip before hasn't shown, ``T H W 3`` uint8 on the CPU.
-        latents: The clip's final latents, ``C T h w`` float32, motion frames included.
-        seed: What the job's random numbers began from.
-        start: Number of its first new frame in the video.
-        total_frames: Frames of the whole video.
-        sound: The user's own sound under its new frames.
-    """
-
-    index: int
-    frames: torch.Tensor
-    latents: torch.Tensor
-    seed: int
-    start: int
-    total_frames: int
-    sound: Sound
-
-
-@dataclass(frozen=True)
-class GenerationResult:
-    """A finished video.
-
-    Attributes:
-        path: The mp4 file.
-        frames: Its frames, 25 a second.
-        seconds: Its length.
-        seed: What the job's random numbers began from.
-        timings: Seconds spent per stage.
-        width, height: Its size in pixels.
-        complete: False where the job was cancelled and what was done before is kept.
-        speech: Which engine spoke, and who says which words when; None where all is the user's own sound.
-    """
-
-    path: Path
-    frames: int
-    seconds: float
-    seed: int
-    timings: dict[str, float]
-    width: int
-    height: int
-    speech: SpeechReport | None = None
-    complete: bool = True
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """What every clip of a job is sampled with."""
-
-    settings: SamplingSettings
-    timesteps: torch.Tensor
-    computed: list[bool] | None
-    generator: torch.Generator
-    color: ColorCorrection
-    apg: bool
-    cache: CacheSpec | None
-    resolution: str
 
 
 class MultiTalkPipeline:
@@ -321,14 +257,14 @@ class MultiTalkPipeline:
             del frames, latents  # not kept while the next clip is made
         monitor.finished()
 
-    def _make_sampler(self, request: GenerationRequest, job: JobConditions) -> _Sampler:
+    def _make_sampler(self, request: GenerationRequest, job: JobConditions) -> Sampler:
         device = self.plan.device
         timesteps = make_timesteps(job.settings.steps, job.settings.shift).to(device)
         computed = None
         if request.teacache is not None:
             modulations = self.components.transformer.time_embedding(timesteps[:-1])[1]
             computed = computed_steps(modulations, request.teacache, job.resolution)
-        return _Sampler(
+        return Sampler(
             settings=job.settings,
             timesteps=timesteps,
             computed=computed,
@@ -365,7 +301,7 @@ class MultiTalkPipeline:
 
     def _denoise(
         self,
-        sampler: _Sampler,
+        sampler: Sampler,
         branches: dict[Branch, BranchConditions],
         condition: torch.Tensor,
         plan: ClipPlan,
@@ -389,7 +325,7 @@ class MultiTalkPipeline:
 
     @contextmanager
     def _velocity_model(
-        self, sampler: _Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
+        self, sampler: Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
     ) -> Iterator[Predictor]:
         """What predicts the velocity of one clip."""
         transformer = self.components.transformer

@@ -13,8 +13,9 @@ import torch
 
 from ..errors import WeightsError
 from ..hardware import HardwarePlan, Planner
-from ..pipeline import Clip, GenerationResult, MultiTalkPipeline
+from ..pipeline import MultiTalkPipeline
 from ..placement import Placement
+from ..results import Clip, GenerationResult
 from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import WeightsFolder
 from .failures import attempt, sentence_of
@@ -27,10 +28,10 @@ from .weights import SharedBlocks
 if TYPE_CHECKING:
     from ..components import Components
     from ..models.transformer import MultiTalkTransformer
-    from ..pipeline import _Sampler
     from ..sampling.branches import BranchConditions
     from ..sampling.denoise import Predictor
     from ..sampling.guidance import Branch
+    from ..sampling.sampler import Sampler
 
 
 class LeadingPipeline(MultiTalkPipeline):
@@ -91,7 +92,7 @@ class LeadingPipeline(MultiTalkPipeline):
 
     @contextmanager
     def _velocity_model(
-        self, sampler: _Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
+        self, sampler: Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
     ) -> Iterator[Predictor]:
         transformer = self.components.transformer
         layout = choose_layout(

@@ -10,7 +10,7 @@ from ..errors import Cancelled, InvalidInput, MultiTalkError
 from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from ..pipeline import GenerationResult
+    from ..results import GenerationResult
 
 # An absolute path of two parts or more; what follows a word, a colon or a slash belongs to a URL.
 _PATH = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/,;:()]+/)+([^\s'\"/,;:()]*)")
