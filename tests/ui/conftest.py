@@ -1,4 +1,4 @@
-"""One app and one browser for all tests of the page; every test has browser contexts of its own."""
+"""One app for all tests of the page, a browser for each file; every test has browser contexts of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
         app.stop()
 
 
-@pytest.fixture(scope="session")
+# playwright's event loop would be in the way of tests that run one of their own after these
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
