@@ -43,7 +43,7 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    backend: str | AttentionBackendName | None = None,
+    backend: str | None = None,
     parallel_config: Any = None,
 ) -> torch.Tensor:
     """Attention by a backend.
@@ -58,7 +58,7 @@ def attend(
     Returns:
         ``B N H D``.
     """
-    kernel = OWN_KERNELS.get(backend) if isinstance(backend, str) else None
+    kernel = None if backend is None else OWN_KERNELS.get(backend)
     if kernel is None:
         return dispatch_attention_fn(query, key, value, backend=backend, parallel_config=parallel_config)
     if parallel_config is None:
@@ -89,10 +89,11 @@ def set_attention_backends(transformer: Any, self_attention: str, cross_attentio
     """
     for name in (self_attention, cross_attention):
         _require(name)
+    # plain strings: what torch 2.5 compiles makes no member of an enumeration from another one
     for block in transformer.blocks:
-        block.attn1.processor._attention_backend = _resolve(self_attention)
-        block.attn2.processor._attention_backend = _resolve(cross_attention)
-        block.audio_attn.processor._attention_backend = _resolve(cross_attention)
+        block.attn1.processor._attention_backend = self_attention
+        block.attn2.processor._attention_backend = cross_attention
+        block.audio_attn.processor._attention_backend = cross_attention
 
 
 def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype, notes: list[str]) -> str:
@@ -125,17 +126,13 @@ def probe(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     try:
         _require(name)
         query, key, value = (part.to(device, dtype) for part in (query, key, value))
-        result = attend(query, key, value, _resolve(name)).float().cpu()
+        result = attend(query, key, value, name).float().cpu()
     except Exception as error:  # a kernel fails in whatever way its author thought of
         return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")
     difference = ((result - exact).norm() / exact.norm()).item()
     if not difference <= _PROBE_TOLERANCE:
         return f"its result is off by {difference:.2f} of its size"
     return None
-
-
-def _resolve(name: str) -> str | AttentionBackendName:
-    return name if name in OWN_KERNELS else AttentionBackendName(name)
 
 
 def _require(name: str) -> None:

@@ -142,7 +142,8 @@ def test_cancel_keeps_what_is_done(open_page, app):
     assert "Stopped early" in page.inner_text(".job-note")
     frames = facts(app.outputs / page.get_attribute(".job", "data-result"))["frames"]
     assert frames < 5 * 25
-    assert (frames - 21) % 16 == 0, "whole clips"
+    assert frames >= 21, "the first clip was done"
+    assert frames % 4 == 1, "what the decoder gave since"
 
 
 def test_reload_during_a_run(open_page):
