@@ -19,7 +19,8 @@ from torch import nn
 from multitalk import MultiTalkPipeline
 from multitalk.models.quantized import QUANTIZED_LINEARS, QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.weights.store import EMBEDDED_FOLDER, WeightsFolder, load_part
+from multitalk.weights.folders import EMBEDDED_FOLDER
+from multitalk.weights.store import WeightsFolder, load_part
 
 from .recorded_calls import Call, Recording, record
 

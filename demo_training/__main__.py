@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from multitalk.weights.store import EMBEDDED_FOLDER
+from multitalk.weights.folders import EMBEDDED_FOLDER
 
 from . import audio_encoder, clips, decoder, examples, transformer, vae
 from .export import export

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.libraries import save_config, tied_names, weights_name
 from multitalk.weights.manifest import LORA_FOLDER, PARTS, TOKENIZER_FOLDER, make_manifest
-from multitalk.weights.store import EMBEDDED_FOLDER
 
 from . import progress
 from .audio_encoder import make_audio_encoder, make_feature_extractor

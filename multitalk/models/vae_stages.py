@@ -94,34 +94,28 @@ def _same(before: torch.Tensor | str | None, after: torch.Tensor | str | None) -
 
 def encoder_stages(encoder: WanEncoder3d) -> list[Stage]:
     """diffusers' encoder forward, cut where its layers meet."""
-
-    def conv_in(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
-        return _cached_convolution(encoder.conv_in, x, cache, position)
-
-    def head(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
-        x = encoder.nonlinearity(encoder.norm_out(x))
-        return _cached_convolution(encoder.conv_out, x, cache, position)
-
-    def layer_stage(layer: nn.Module) -> Stage:
-        return lambda x, cache, position: layer(x, feat_cache=cache, feat_idx=position)
-
-    return [conv_in, *map(layer_stage, [*encoder.down_blocks, encoder.mid_block]), head]
+    return _stages(encoder, [*encoder.down_blocks, encoder.mid_block])
 
 
 def decoder_stages(decoder: WanDecoder3d) -> list[Stage]:
     """diffusers' decoder forward, cut where its layers meet."""
+    return _stages(decoder, [decoder.mid_block, *decoder.up_blocks])
+
+
+def _stages(network: WanEncoder3d | WanDecoder3d, layers: list[nn.Module]) -> list[Stage]:
+    """The first convolution, the layers, and the norm with the last convolution."""
 
     def conv_in(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
-        return _cached_convolution(decoder.conv_in, x, cache, position)
+        return _cached_convolution(network.conv_in, x, cache, position)
 
     def head(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
-        x = decoder.nonlinearity(decoder.norm_out(x))
-        return _cached_convolution(decoder.conv_out, x, cache, position)
+        x = network.nonlinearity(network.norm_out(x))
+        return _cached_convolution(network.conv_out, x, cache, position)
 
     def layer_stage(layer: nn.Module) -> Stage:
         return lambda x, cache, position: layer(x, feat_cache=cache, feat_idx=position)
 
-    return [conv_in, *map(layer_stage, [decoder.mid_block, *decoder.up_blocks]), head]
+    return [conv_in, *map(layer_stage, layers), head]
 
 
 def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) -> torch.Tensor:

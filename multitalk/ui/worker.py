@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..cold_start import ColdStart
 from ..errors import MultiTalkError
 from ..media.fragments import write_clip
-from ..presets import PRESETS, settings_for
+from ..presets import PRESETS
 from .estimates import Estimator, Work
 from .gallery import Gallery
 from .jobs import Job
@@ -166,27 +166,15 @@ class ModelWorker:
     def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
         if self.pipeline is None:
             return None
-        from ..conditioning.size import choose_size, resolution_of
         from ..conditioning.timeline import count_frames, plan_clips
-        from ..sampling.guidance import needed_branches
+        from ..planning import describe_for_plan
 
-        preset = self.pipeline.preset_of(request)
-        height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
-        settings = settings_for(
-            preset,
-            resolution_of(height, width),
-            request.steps,
-            request.shift,
-            request.text_guidance,
-            request.audio_guidance,
-        )
+        job = describe_for_plan(request, self.pipeline.preset_of(request), seconds)
         features = max(1, int(seconds * self.pipeline.fps))
         frames = count_frames(seconds, features, request.max_seconds)
         clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
-        branches = needed_branches(settings.text_guidance, settings.audio_guidance)
-        calls = settings.steps * len(branches)
         size = self.estimator.size
-        return None if size is None else size.work(height, width, request.frames_per_clip, len(clips), calls)
+        return None if size is None else size.work(job.height, job.width, job.frames, len(clips), job.calls)
 
 
 def _gpu_name(device: object) -> str:

@@ -11,7 +11,6 @@ import torch
 
 from ..errors import InvalidInput, WeightsError
 from ..models.cpu_convolution import use_onednn
-from .folders import EMBEDDED_FOLDER as EMBEDDED_FOLDER
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
 from .quantize import quantized_tensors, quantized_weights, with_quantization

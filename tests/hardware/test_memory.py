@@ -19,8 +19,9 @@ from multitalk.hardware.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_o
 from multitalk.models import attention, audio_attention, vae_stages, video_vae
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.libraries import kept_in_float32
-from multitalk.weights.store import EMBEDDED_FOLDER, WeightsFolder
+from multitalk.weights.store import WeightsFolder
 
 from .live_bytes import LiveBytes
 

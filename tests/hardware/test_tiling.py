@@ -14,7 +14,8 @@ from multitalk.hardware import memory
 from multitalk.models import vae_stages, vae_tiling
 from multitalk.models.vae_tiling import STRIDE, TILE, tile_starts, tile_weights
 from multitalk.models.video_vae import decode_latents, encode_condition
-from multitalk.weights.store import EMBEDDED_FOLDER, WeightsFolder, load_vae
+from multitalk.weights.folders import EMBEDDED_FOLDER
+from multitalk.weights.store import WeightsFolder, load_vae
 
 from .live_bytes import LiveBytes
 
