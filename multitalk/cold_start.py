@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import WeightsError
+from .lean_imports import OPTIONAL_PACKAGES, quick_imports, release_memory
 from .weights.folders import all_part_files, find_weights
 from .weights.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from .pipeline import MultiTalkPipeline
-
-# Packages that diffusers and transformers import wherever they are installed, for what no video uses. They
-# are here for librosa and scikit-image, which import them when they are first needed.
-OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas")
 
 
 @dataclass(frozen=True)
@@ -105,8 +101,8 @@ class ColdStart:
 
         Args:
             weights: A baked weights folder; None searches. What is read already is used.
-            lean: Leave out :data:`OPTIONAL_PACKAGES`. No other thread can import them meanwhile, so a page
-                that is open already doesn't.
+            lean: Leave out ``lean_imports.OPTIONAL_PACKAGES``. No other thread can import them meanwhile, so
+                a page that is open already doesn't.
             options: More arguments of ``MultiTalkPipeline.from_pretrained``.
 
         Raises:
@@ -122,6 +118,8 @@ class ColdStart:
                 from .weights.libraries import import_models
 
                 import_models()
+            with self.step("release memory"):  # before collections are on again, or there'd be two
+                release_memory()
         waking.join()
         self._memory_before = peak_memory()
         return MultiTalkPipeline.from_pretrained(weights, start=self, **options)
@@ -185,30 +183,6 @@ class ColdStart:
             with self.step("GPU context"):
                 matrix = torch.ones(16, 16, device=device or "cuda")
                 (matrix @ matrix).sum().item()
-
-
-@contextmanager
-def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
-    """Import inside, without garbage collections, and as if some packages weren't installed.
-
-    A library that asks whether such a package is there is told no, and keeps to that; who imports it
-    afterwards gets it.
-
-    Args:
-        without: Names of packages.
-    """
-    hidden = [name for name in without if name not in sys.modules]
-    collecting = gc.isenabled()
-    gc.disable()
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
-        if collecting:
-            gc.enable()
 
 
 def process_age() -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from multitalk.cold_start import ColdStart, process_age, quick_imports
+from multitalk.cold_start import ColdStart, process_age
 from multitalk.weights.folders import EMBEDDED_FOLDER, PARTS, all_part_files
 
 ROOT = Path(__file__).parents[1]
@@ -118,32 +118,3 @@ def test_a_step_that_fails_is_told_too():
     with pytest.raises(KeyError), start.step("broken"):
         raise KeyError
     assert "broken" in start.table()
-
-
-def test_a_hidden_package_is_back_afterwards():
-    script = """
-import importlib.util, sys
-from multitalk.cold_start import quick_imports
-import json as loaded
-with quick_imports(["scipy", "json"]):
-    assert importlib.util.find_spec("scipy") is None
-    import json
-    assert json is loaded  # what is imported already stays
-    try:
-        import scipy
-    except ImportError:
-        print("hidden")
-import scipy
-print(scipy.__name__)
-"""
-    assert run(script).split() == ["hidden", "scipy"]
-
-
-def test_quick_imports_leaves_everything_as_it_was_after_an_error():
-    import gc
-
-    before = gc.isenabled()
-    with pytest.raises(ValueError, match="x"), quick_imports(["a_package_that_is_not_there"]):
-        raise ValueError("x")
-    assert gc.isenabled() == before
-    assert "a_package_that_is_not_there" not in sys.modules

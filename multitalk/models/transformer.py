@@ -113,7 +113,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             eps=eps,
             image_dim=image_dim,
             added_kv_proj_dim=dim,
-            rope_max_seq_len=rope_max_seq_len,
+            rope_max_seq_len=1,
         )
         self._internal_dict = own_config  # the parent has registered its own arguments over ours
         self.rope = VideoRotaryEmbedding(attention_head_dim, patch_size, rope_max_seq_len)

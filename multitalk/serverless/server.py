@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cold_start import ColdStart
 from ..errors import InvalidInput, MultiTalkError
+from ..lean_imports import RUNPOD_COMMAND_LINE, hollow_packages
 from .log import log_event, set_up_logging
 from .settings import Settings
 
@@ -35,7 +36,7 @@ def serve(start: ColdStart | None = None) -> int:
     quieten()
     with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
         loading = loader.submit(load_pipeline, settings, start)
-        with start.step("import runpod"):
+        with start.step("import runpod"), hollow_packages(RUNPOD_COMMAND_LINE):
             import runpod
 
         pipeline, failure = loading.result()

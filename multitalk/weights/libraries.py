@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .folders import PARTS
 
@@ -70,12 +73,30 @@ def empty_model(part: str, config: Any) -> Any:
         part: Its name.
         config: A mapping of arguments for diffusers' parts, a configuration object for transformers'.
     """
-    from accelerate import init_empty_weights
-
-    with init_empty_weights(include_buffers=False):
+    with _parameters_on_meta():
         if part in _DIFFUSERS_PARTS:
             return model_class(part).from_config(config)
         return model_class(part, quantized=getattr(config, "quantization", None) is not None)(config)
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Modules built inside, in this thread, have their parameters on the meta device.
+
+    torch's own ``torch.device("meta")`` would take the buffers there, too, and no file brings their values.
+    """
+    thread = threading.get_ident()
+
+    def move(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or threading.get_ident() != thread:
+            return parameter
+        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # torch says it returns None
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def read_config(part: str, folder: Path) -> Any:
