@@ -87,23 +87,17 @@ def train(steps: int, tracks: int, peak: float) -> None:
     heads = nn.Linear(CHANNELS, LAYERS * (2 + BANDS))
     model = nn.ModuleList([encoder, heads])
     optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.01)
-    done = 0
-    if state := progress.load("audio_encoder"):
-        encoder.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["step"]
-    if done >= steps:
+    run = progress.Run("audio_encoder", steps, model=encoder, heads=heads, optimizer=optimizer)
+    if run.done >= steps:
         return
     voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
-    log = progress.Log("audio_encoder")
 
     def predict(track: Track) -> torch.Tensor:
         features = encode_audio(encoder, extractor, track.samples)  # F L C
         values = heads(features).unflatten(-1, (LAYERS, -1))
         return torch.stack([values[:, layer, layer] for layer in range(LAYERS)])  # L F targets
 
-    for step in range(done, steps):
+    for step in run:
         random = np.random.default_rng([5, step])
         loss = torch.zeros(())
         for _ in range(4):
@@ -115,10 +109,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
             group["lr"] = progress.learning_rate(step / steps, peak)
         optimizer.step()
         optimizer.zero_grad()
-        log.add(step + 1, loss=loss.item())
-        if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
-            state = {"model": encoder.state_dict(), "heads": heads.state_dict(), "step": step + 1}
-            progress.save("audio_encoder", {**state, "optimizer": optimizer.state_dict()})
+        run.log.add(step + 1, loss=loss.item())
     report(predict)
 
 

@@ -60,13 +60,8 @@ def train(steps: int, peak: float) -> None:
         part.requires_grad_(False)
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
-    done = 0
-    if state := progress.load("decoder"):
-        vae.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        done = state["step"]
-    log = progress.Log("decoder")
-    for step in range(done, steps):
+    run = progress.Run("decoder", steps, model=vae, optimizers=optimizers)
+    for step in run:
         torch.manual_seed(step)
         truth = training_crop(step)
         with torch.autocast("cpu", torch.bfloat16):
@@ -78,12 +73,8 @@ def train(steps: int, peak: float) -> None:
         (reconstruction_loss(result, truth) + TINT_WEIGHT * tint).backward()
         optimizers.step(progress.learning_rate(step / steps, peak))
         mse = float(((result.detach().clamp(-1, 1) - truth) / 2).square().mean())
-        log.add(step + 1, tint=tint.item(), psnr=-10 * np.log10(mse), share=step / steps)
-        if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
-            progress.save(
-                "decoder",
-                {"model": vae.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1},
-            )
+        run.log.add(step + 1, tint=tint.item(), psnr=-10 * np.log10(mse), share=step / steps)
+        if run.has_checkpoint(step):
             print("held-out", held_out_psnr(fast, frames=81), flush=True)
 
 

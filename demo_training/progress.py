@@ -1,4 +1,4 @@
-"""Checkpoints and loss logs: a run that is stopped goes on where it was."""
+"""Runs with checkpoints and loss logs: one that is stopped goes on where it was."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -33,6 +34,56 @@ def load(name: str) -> dict[str, Any] | None:
     """The last checkpoint of that name, or None."""
     path = WORK / f"{name}.pt"
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
+
+
+class Part(Protocol):
+    """What a checkpoint keeps: a module, an optimizer."""
+
+    def state_dict(self) -> Any:
+        """What it is now."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Become that again."""
+        ...
+
+
+class Run:
+    """The steps of a training that are left, with a checkpoint every so many of them and after the last.
+
+    Args:
+        name: Of its checkpoint and its log.
+        steps: Of the whole training.
+        parts: What a checkpoint keeps, each by its name there; what the last one has is loaded now.
+
+    Attributes:
+        done: Steps that the last checkpoint had.
+    """
+
+    def __init__(self, name: str, steps: int, **parts: Part) -> None:
+        self.name = name
+        self.steps = steps
+        self.parts = parts
+        self.log = Log(name)
+        self.done = 0
+        if state := load(name):
+            for key, part in parts.items():
+                part.load_state_dict(state[key])
+            self.done = state["step"]
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield each step, from 0; its checkpoint is written when the next one is asked for."""
+        for step in range(self.done, self.steps):
+            yield step
+            if self.has_checkpoint(step):
+                save(
+                    self.name,
+                    {key: part.state_dict() for key, part in self.parts.items()} | {"step": step + 1},
+                )
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Whether a checkpoint follows this step."""
+        return (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == self.steps
 
 
 class Log:

@@ -108,13 +108,8 @@ def train(steps: int, image_share: float, peak: float) -> None:
         block.attentions[0].requires_grad_(False)
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
-    done = 0
-    if state := progress.load("vae"):
-        vae.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        done = state["step"]
-    log = progress.Log("vae")
-    for step in range(done, steps):
+    run = progress.Run("vae", steps, model=vae, optimizers=optimizers)
+    for step in run:
         share = step / steps
         torch.manual_seed(step)
         truth = training_crops(step, share, image_share)
@@ -128,18 +123,14 @@ def train(steps: int, image_share: float, peak: float) -> None:
         optimizers.step(progress.learning_rate(share, peak))
         with torch.no_grad():
             mse = float(((result.clamp(-1, 1) - truth) / 2).square().mean())
-        log.add(
+        run.log.add(
             step + 1,
             loss=loss.item(),
             psnr=-10 * np.log10(mse),
             std=float(latents.detach().std()),
             share=share,
         )
-        if (step + 1) % progress.CHECKPOINT_EVERY == 0 or step + 1 == steps:
-            progress.save(
-                "vae",
-                {"model": vae.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1},
-            )
+        if run.has_checkpoint(step):
             print("held-out", held_out_psnr(fast), flush=True)
 
 
