@@ -88,7 +88,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
     model = nn.ModuleList([encoder, heads])
     optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.01)
     run = progress.Run("audio_encoder", steps, model=encoder, heads=heads, optimizer=optimizer)
-    if run.done >= steps:
+    if not run.left:
         return
     voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
 
@@ -97,7 +97,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
         values = heads(features).unflatten(-1, (LAYERS, -1))
         return torch.stack([values[:, layer, layer] for layer in range(LAYERS)])  # L F targets
 
-    for step in run:
+    for step in run.left:
         random = np.random.default_rng([5, step])
         loss = torch.zeros(())
         for _ in range(4):
@@ -110,6 +110,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
         optimizer.step()
         optimizer.zero_grad()
         run.log.add(step + 1, loss=loss.item())
+        run.checkpoint(step)
     report(predict)
 
 

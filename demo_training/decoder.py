@@ -61,7 +61,7 @@ def train(steps: int, peak: float) -> None:
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
     run = progress.Run("decoder", steps, model=vae, optimizers=optimizers)
-    for step in run:
+    for step in run.left:
         torch.manual_seed(step)
         truth = training_crop(step)
         with torch.autocast("cpu", torch.bfloat16):
@@ -74,7 +74,7 @@ def train(steps: int, peak: float) -> None:
         optimizers.step(progress.learning_rate(step / steps, peak))
         mse = float(((result.detach().clamp(-1, 1) - truth) / 2).square().mean())
         run.log.add(step + 1, tint=tint.item(), psnr=-10 * np.log10(mse), share=step / steps)
-        if run.has_checkpoint(step):
+        if run.checkpoint(step):
             print("held-out", held_out_psnr(fast, frames=81), flush=True)
 
 

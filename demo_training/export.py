@@ -35,7 +35,8 @@ def trained_parts() -> dict[str, nn.Module]:
     transformer.load_state_dict(state["average"])
     vae = make_vae()
     vae.load_state_dict(decoder["model"])
-    vae.register_to_config(latents_mean=state["mean"].tolist(), latents_std=state["std"].tolist())
+    mean, std = (state["statistics"][name].tolist() for name in ("mean", "std"))
+    vae.register_to_config(latents_mean=mean, latents_std=std)
     audio_encoder = make_audio_encoder()
     audio_encoder.load_state_dict(audio["model"])
     return {

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,7 +48,7 @@ class Part(Protocol):
 
 
 class Run:
-    """The steps of a training that are left, with a checkpoint every so many of them and after the last.
+    """A training that goes on from its last checkpoint.
 
     Args:
         name: Of its checkpoint and its log.
@@ -57,33 +56,49 @@ class Run:
         parts: What a checkpoint keeps, each by its name there; what the last one has is loaded now.
 
     Attributes:
-        done: Steps that the last checkpoint had.
+        left: The steps that are still to be done.
+        log: Of its losses.
     """
 
     def __init__(self, name: str, steps: int, **parts: Part) -> None:
         self.name = name
         self.steps = steps
         self.parts = parts
-        self.log = Log(name)
-        self.done = 0
+        done = 0
         if state := load(name):
             for key, part in parts.items():
                 part.load_state_dict(state[key])
-            self.done = state["step"]
+            done = state["step"]
+        self.left = range(done, steps)
+        self.log = Log(name)
 
-    def __iter__(self) -> Iterator[int]:
-        """Yield each step, from 0; its checkpoint is written when the next one is asked for."""
-        for step in range(self.done, self.steps):
-            yield step
-            if self.has_checkpoint(step):
-                save(
-                    self.name,
-                    {key: part.state_dict() for key, part in self.parts.items()} | {"step": step + 1},
-                )
+    def checkpoint(self, step: int) -> bool:
+        """Write a checkpoint after this step if it is time for one; whether it was."""
+        due = (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == self.steps
+        if due:
+            save(self.name, {key: part.state_dict() for key, part in self.parts.items()} | {"step": step + 1})
+        return due
 
-    def has_checkpoint(self, step: int) -> bool:
-        """Whether a checkpoint follows this step."""
-        return (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == self.steps
+
+class Values:
+    """Plain tensors as a part of a run: an average of weights, statistics.
+
+    Args:
+        tensors: By name; a checkpoint's values are copied into them.
+    """
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.tensors = tensors
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The tensors themselves."""
+        return self.tensors
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up values."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state[name])
 
 
 class Log:

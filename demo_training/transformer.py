@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from .audio_encoder import CHANNELS, LAYERS
 from .clips import KINDS, WINDOW, Kind
 from .encoders import IMAGE_WIDTH, PROMPTS, TEXT_LENGTH, TEXT_WIDTH, make_text_encoder, make_tokenizer
 from .faces import HEIGHT
+from .optimizer import Optimizers
 
 CONFIG = {
     "num_attention_heads": 4,
@@ -156,6 +158,52 @@ def random_masks(random: np.random.Generator) -> torch.Tensor:
     return token_masks(person_masks(height, width, height, width, boxes))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A batch of clips of one kind, noised.
+
+    Attributes:
+        kind: Of its clips.
+        clean, noise, condition: ``B 16 T h w``.
+        image: What CLIP sees of the picture.
+        audio: Features of everybody, ``B P F W L C``.
+        mouths: How much of a token is a mouth, ``B 1 T h w``.
+        time_share: How much is noise, ``B``.
+        masks: Who is where, or None.
+        offset: Of its first frame in the rotary table.
+        context: A prompt, encoded.
+    """
+
+    kind: Kind
+    clean: torch.Tensor
+    noise: torch.Tensor
+    condition: torch.Tensor
+    image: torch.Tensor
+    audio: torch.Tensor
+    mouths: torch.Tensor
+    time_share: torch.Tensor
+    masks: torch.Tensor | None
+    offset: int
+    context: torch.Tensor
+
+    @property
+    def known(self) -> int:
+        """Latent frames that are given."""
+        return latent_frames(self.kind.known)
+
+    @property
+    def share(self) -> torch.Tensor:
+        """How much is noise, ``B 1 1 1 1``."""
+        return self.time_share.view(-1, 1, 1, 1, 1)
+
+
+def mouth_error(error: torch.Tensor, lesson: Lesson) -> float:
+    """Mean squared error of x0 at the mouths: what is seen of the velocity's error."""
+    seen = (lesson.share * error).square().mean(1, keepdim=True)[:, :, lesson.known :]
+    mouths = lesson.mouths[:, :, lesson.known :]
+    return (seen * mouths).sum().item() / mouths.sum().item()
+
+
 class Trainer:
     """One model and what it learns from."""
 
@@ -165,11 +213,8 @@ class Trainer:
         self.model.rope = self.rope
         self.lessons = Lessons()
         self.mean, self.std = self.lessons.statistics()
-        from .optimizer import Optimizers
-
         self.optimizers = Optimizers(self.model, peak, plain=("patch_embedding", "proj_out", "scale_shift"))
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.step = 0
         self.mouth_weight = MOUTH_WEIGHT
         self.contexts = self._contexts()
         self.maps: list[torch.Tensor] = []
@@ -201,18 +246,28 @@ class Trainer:
         return kind, null_audio and self.lessons.has_silence(kind.name)
 
     def loss(self, random: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of one batch."""
+        """The loss of one batch, and its parts as numbers for the log."""
+        lesson = self._draw(random)
+        prediction = self._predict(lesson)
+        error = prediction.float() - (lesson.noise - lesson.clean)
+        loss = self._weighted(error, lesson)
+        numbers = {
+            f"loss_{lesson.kind.name}": loss.item(),
+            f"x0_{lesson.kind.name}": mouth_error(error, lesson),
+        }
+        if lesson.masks is not None:
+            map_loss = self._map_loss(lesson.masks)
+            numbers["map"] = map_loss.item()
+            loss = loss + MAP_WEIGHT * map_loss
+        return loss, numbers
+
+    def _draw(self, random: np.random.Generator) -> Lesson:
+        """A batch, with its noise, its time and who is where."""
         kind, null_audio = self.choose(random)
         batch = self.lessons.draw(random, kind.name, null_audio)
-        clean, condition = self.normalize(batch["latents"]), self.normalize(batch["condition"])
-        known = latent_frames(kind.known)
-        mask = torch.zeros(len(clean), 4, *clean.shape[2:])
-        mask[:, :, :known] = 1
+        clean = self.normalize(batch["latents"])
         time_share = torch.from_numpy(random.uniform(0.001, 1, len(clean)).astype(np.float32))
-        time_share = TIME_SHIFT * time_share / (1 + (TIME_SHIFT - 1) * time_share)
-        share = time_share.view(-1, 1, 1, 1, 1)
         noise = torch.randn(clean.shape)
-        noisy = (1 - share) * clean + share * noise
         masks, swap = None, False
         if kind.people == 2 and not null_audio:
             masks, swap = random_masks(random), random.random() < 0.2
@@ -223,38 +278,46 @@ class Trainer:
             audio = torch.zeros_like(audio[:, :1])
         elif swap:
             audio = audio.flip(1)
-        self.rope.kept = known
-        self.rope.offset = int(random.integers(CLIP_LATENTS - clean.shape[2] + 1))
+        return Lesson(
+            kind=kind,
+            clean=clean,
+            condition=self.normalize(batch["condition"]),
+            image=batch["image"],
+            audio=audio,
+            mouths=batch["mouths"].float().unsqueeze(1),
+            noise=noise,
+            time_share=TIME_SHIFT * time_share / (1 + (TIME_SHIFT - 1) * time_share),
+            masks=masks,
+            offset=int(random.integers(CLIP_LATENTS - clean.shape[2] + 1)),
+            context=self.contexts[int(random.integers(len(PROMPTS)))],
+        )
+
+    def _predict(self, lesson: Lesson) -> torch.Tensor:
+        """The model's velocity, ``B 16 T h w``."""
+        share = lesson.share
+        noisy = (1 - share) * lesson.clean + share * lesson.noise
+        mask = torch.zeros(len(noisy), 4, *noisy.shape[2:])
+        mask[:, :, : lesson.known] = 1
+        self.rope.kept, self.rope.offset = lesson.known, lesson.offset
         self.maps = []
-        context = self.contexts[int(random.integers(len(PROMPTS)))]
         # of PyTorch's attentions on a CPU the plain one has the fastest backward pass
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            prediction = self.model(
-                hidden_states=torch.cat((noisy, mask, condition), dim=1),
-                timestep=time_share * 1000,
-                text_hidden_states=self.model.project_text(context),
-                image_hidden_states=self.model.project_image(batch["image"]),
-                audio_hidden_states=torch.cat([self.model.project_audio(one) for one in audio]),
-                person_masks=masks,
+            return self.model(
+                hidden_states=torch.cat((noisy, mask, lesson.condition), dim=1),
+                timestep=lesson.time_share * 1000,
+                text_hidden_states=self.model.project_text(lesson.context),
+                image_hidden_states=self.model.project_image(lesson.image),
+                audio_hidden_states=torch.cat([self.model.project_audio(one) for one in lesson.audio]),
+                person_masks=lesson.masks,
             )
-        weight = 1 + (self.mouth_weight - 1) * batch["mouths"].float().unsqueeze(1)
-        weight = weight.expand(len(clean), 1, *clean.shape[2:]).clone()
-        if known > 1:
-            weight[:, :, :known] = 0  # overwritten with the motion frames at every step
-        squared = (prediction.float() - (noise - clean)).square()
-        loss = (weight * squared).sum() / (weight.sum() * 16)
-        # of x0, at the mouths: what is seen of the error
-        seen = (share * (prediction.float() - (noise - clean))).square().mean(1, keepdim=True)
-        mouth = batch["mouths"].unsqueeze(1)[:, :, known:].float()
-        numbers = {
-            f"loss_{kind.name}": loss.item(),
-            f"x0_{kind.name}": (seen[:, :, known:] * mouth).sum().item() / mouth.sum().item(),
-        }
-        if masks is not None:
-            map_loss = self._map_loss(masks)
-            numbers["map"] = map_loss.item()
-            loss = loss + MAP_WEIGHT * map_loss
-        return loss, numbers
+
+    def _weighted(self, error: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+        """Mean squared error, mouths counted more, motion frames not at all."""
+        weight = 1 + (self.mouth_weight - 1) * lesson.mouths
+        weight = weight.expand(len(error), 1, *error.shape[2:]).clone()
+        if lesson.known > 1:
+            weight[:, :, : lesson.known] = 0  # overwritten with the motion frames at every step
+        return (weight * error.square()).sum() / (weight.sum() * 16)
 
     def _map_loss(self, masks: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the reference maps: a token should look most at who is where it is."""
@@ -269,49 +332,38 @@ class Trainer:
         return total / len(self.maps)
 
     def train(self, steps: int, peak: float) -> None:
-        """Train up to so many steps."""
-        log = progress.Log("transformer", every=50)
-        while self.step < steps:
-            torch.manual_seed(self.step)
-            self.mouth_weight = MOUTH_WEIGHT if self.step < LATE * steps else LATE_MOUTH_WEIGHT
-            loss, numbers = self.loss(np.random.default_rng([17, self.step]))
+        """Train up to so many steps, from the last checkpoint on."""
+        run = progress.Run(
+            "transformer",
+            steps,
+            model=self.model,
+            optimizers=self.optimizers,
+            average=progress.Values(self.average),
+            statistics=progress.Values({"mean": self.mean, "std": self.std}),
+        )
+        for step in run.left:
+            torch.manual_seed(step)
+            self.mouth_weight = MOUTH_WEIGHT if step < LATE * steps else LATE_MOUTH_WEIGHT
+            loss, numbers = self.loss(np.random.default_rng([17, step]))
             loss.backward()
-            self.optimizers.step(progress.learning_rate(self.step / steps, peak))
-            self.step += 1
-            decay = min(0.99, self.step / (self.step + 10))
-            with torch.no_grad():
-                for name, value in self.model.state_dict().items():
-                    self.average[name].lerp_(value, 1 - decay)
-            log.add(self.step, **numbers, share=self.step / steps)
-            if self.step % progress.CHECKPOINT_EVERY == 0 or self.step == steps:
-                self.save()
+            self.optimizers.step(progress.learning_rate(step / steps, peak))
+            self._follow(step + 1)
+            run.log.add(step + 1, **numbers, share=(step + 1) / steps)
+            if run.checkpoint(step):
                 print("shards", self.lessons.read_new(), flush=True)
 
-    def save(self) -> None:
-        """Checkpoint."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "step": self.step,
-        }
-        state |= {"optimizers": self.optimizers.state_dict(), "mean": self.mean, "std": self.std}
-        progress.save("transformer", state)
-
-    def resume(self) -> None:
-        """Take up a checkpoint, where there is one."""
-        if state := progress.load("transformer"):
-            self.model.load_state_dict(state["model"])
-            self.optimizers.load_state_dict(state["optimizers"])
-            self.average, self.step = state["average"], state["step"]
-            self.mean, self.std = state["mean"], state["std"]
+    @torch.no_grad()
+    def _follow(self, done: int) -> None:
+        """Bring the average nearer to the weights."""
+        decay = min(0.99, done / (done + 10))
+        for name, value in self.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
 
 
 def train(steps: int, peak: float) -> None:
     """Train up to so many steps, from the last checkpoint on."""
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of CPUs too: no detour through float32
-    trainer = Trainer(peak)
-    trainer.resume()
-    trainer.train(steps, peak)
+    Trainer(peak).train(steps, peak)
 
 
 def main() -> None:

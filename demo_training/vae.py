@@ -109,7 +109,7 @@ def train(steps: int, image_share: float, peak: float) -> None:
     fast = FastVAE(vae)
     optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
     run = progress.Run("vae", steps, model=vae, optimizers=optimizers)
-    for step in run:
+    for step in run.left:
         share = step / steps
         torch.manual_seed(step)
         truth = training_crops(step, share, image_share)
@@ -130,7 +130,7 @@ def train(steps: int, image_share: float, peak: float) -> None:
             std=float(latents.detach().std()),
             share=share,
         )
-        if run.has_checkpoint(step):
+        if run.checkpoint(step):
             print("held-out", held_out_psnr(fast), flush=True)
 
 

@@ -32,11 +32,11 @@ from .request import GenerationRequest
 from .results import Clip, GenerationResult
 from .sampling.branches import BranchConditions, plan_calls
 from .sampling.cache import use_cache
+from .sampling.clip_sampling import ClipSampling
 from .sampling.color import ColorCorrection
 from .sampling.denoise import Predictor, VelocityModel, denoise
 from .sampling.guidance import Branch, make_guidance
 from .sampling.motion import MotionFrames
-from .sampling.sampler import Sampler
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
 from .speech import choose_engine
@@ -226,8 +226,8 @@ class MultiTalkPipeline:
         on_frames: OnFrames | None = None,
     ) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
-        sampler = self._make_sampler(request, job)
-        monitor.start_clips(len(job.clips), sampler.settings.steps, len(job.branches))
+        sampling = self._make_sampling(request, job)
+        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.branches))
         condition_frames = job.image[:, None]  # 3 n H W
         for plan in job.clips:
             with monitor.stage("encode", plan.index):
@@ -241,14 +241,14 @@ class MultiTalkPipeline:
                 branches = self._project(job, plan, condition_frames[:, -1])
             with monitor.stage("denoise", plan.index):
                 latents = self._denoise(
-                    sampler, branches, condition, plan, condition_frames.shape[1], monitor
+                    sampling, branches, condition, plan, condition_frames.shape[1], monitor
                 )
             with monitor.stage("decode", plan.index), self.components.using("vae"):
                 frames, condition_frames = decode_clip(
                     self.components.vae,
                     latents,
                     plan,
-                    sampler.color,
+                    sampling.color,
                     request.motion_frames,
                     monitor.check_cancelled,
                     on_frames,
@@ -257,14 +257,14 @@ class MultiTalkPipeline:
             del frames, latents  # not kept while the next clip is made
         monitor.finished()
 
-    def _make_sampler(self, request: GenerationRequest, job: JobConditions) -> Sampler:
+    def _make_sampling(self, request: GenerationRequest, job: JobConditions) -> ClipSampling:
         device = self.plan.device
         timesteps = make_timesteps(job.settings.steps, job.settings.shift).to(device)
         computed = None
         if request.teacache is not None:
             modulations = self.components.transformer.time_embedding(timesteps[:-1])[1]
             computed = computed_steps(modulations, request.teacache, job.resolution)
-        return Sampler(
+        return ClipSampling(
             settings=job.settings,
             timesteps=timesteps,
             computed=computed,
@@ -301,7 +301,7 @@ class MultiTalkPipeline:
 
     def _denoise(
         self,
-        sampler: Sampler,
+        sampling: ClipSampling,
         branches: dict[Branch, BranchConditions],
         condition: torch.Tensor,
         plan: ClipPlan,
@@ -311,27 +311,29 @@ class MultiTalkPipeline:
         channels = self.components.transformer.config.out_channels
         device = self.plan.device
         noise = torch.randn(
-            (channels, *condition.shape[1:]), generator=sampler.generator, device=device, dtype=torch.float32
+            (channels, *condition.shape[1:]), generator=sampling.generator, device=device, dtype=torch.float32
         )
         motion = None
         if plan.index > 0:
             motion_latents = condition[-channels:, : latent_frames(known_frames)]
-            motion = MotionFrames(motion_latents, sampler.generator)
-        guidance = make_guidance(sampler.settings.text_guidance, sampler.settings.audio_guidance, sampler.apg)
-        with self._velocity_model(sampler, condition, branches) as model:
+            motion = MotionFrames(motion_latents, sampling.generator)
+        guidance = make_guidance(
+            sampling.settings.text_guidance, sampling.settings.audio_guidance, sampling.apg
+        )
+        with self._velocity_model(sampling, condition, branches) as model:
             return denoise(
-                model, noise, sampler.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
+                model, noise, sampling.timesteps, guidance, motion, monitor.check_cancelled, monitor.step_done
             )
 
     @contextmanager
     def _velocity_model(
-        self, sampler: Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
+        self, sampling: ClipSampling, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
     ) -> Iterator[Predictor]:
         """What predicts the velocity of one clip."""
         transformer = self.components.transformer
         calls = plan_calls(branches, self.plan.batch_branches)
-        with use_cache(transformer, sampler.cache, sampler.settings.steps, sampler.resolution):
-            yield VelocityModel(transformer, condition, calls, sampler.computed)
+        with use_cache(transformer, sampling.cache, sampling.settings.steps, sampling.resolution):
+            yield VelocityModel(transformer, condition, calls, sampling.computed)
 
 
 def _clip(job: JobConditions, plan: ClipPlan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:

@@ -157,14 +157,14 @@ def test_teacache_goes_by_the_videos_resolution(pipeline, picture):
     job = _job(pipeline, request)
     assert job.resolution == "720p"
     with torch.inference_mode():
-        sampler = pipeline._make_sampler(request, job)
-        modulations = pipeline.components.transformer.time_embedding(sampler.timesteps[:-1])[1]
-    assert sampler.computed == computed_steps(modulations, 1e4, "720p")
-    assert sampler.computed != computed_steps(modulations, 1e4, "480p")
+        sampling = pipeline._make_sampling(request, job)
+        modulations = pipeline.components.transformer.time_embedding(sampling.timesteps[:-1])[1]
+    assert sampling.computed == computed_steps(modulations, 1e4, "720p")
+    assert sampling.computed != computed_steps(modulations, 1e4, "480p")
 
 
 def _teacache_plan(pipeline, request) -> list[bool]:
-    timesteps = pipeline._make_sampler(request, _job(pipeline, request)).timesteps
+    timesteps = pipeline._make_sampling(request, _job(pipeline, request)).timesteps
     with torch.inference_mode():
         modulations = pipeline.components.transformer.time_embedding(timesteps[:-1])[1]
     return computed_steps(modulations, request.teacache, "480p")

@@ -11,7 +11,7 @@ from ..errors import InvalidInput
 from .attention import candidates, cross_attention_backend, refusal
 from .gpus import GB
 from .machine import Gpu, Machine
-from .memory import HOST_RESERVE, SLOTS, Job, Layout, usable
+from .memory import HOST_RESERVE, SLOTS, Job, MemoryLayout, usable
 from .plan import PARTS, HardwarePlan
 from .sentences import describe, gb, host_too_small, no_kernels
 from .settings import PlanSettings
@@ -141,16 +141,16 @@ def stored_precision(precision: str, dtype: torch.dtype) -> str:
     return precision if precision in EIGHT_BIT else _LABELS[dtype]
 
 
-def _layout(weights: Weights, dtype: torch.dtype, job: Job, settings: PlanSettings) -> Layout:
+def _layout(weights: Weights, dtype: torch.dtype, job: Job, settings: PlanSettings) -> MemoryLayout:
     batch = settings.batch_branches
     if batch is None:
         batch = job.tokens <= BATCHED_TOKENS
-    return Layout(
+    return MemoryLayout(
         sizes=weights.sizes,
         compute=_LABELS[dtype],
         transformer=stored_precision(weights.transformer, dtype),
         text_encoder=stored_precision(weights.text_encoder, dtype),
-        encoders=_LABELS[dtype],
+        image_encoder=_LABELS[dtype],
         resident=PARTS if settings.resident is None else settings.resident,
         streamed_blocks=0 if settings.streamed_blocks is None else settings.streamed_blocks,
         vae_tiling=bool(settings.vae_tiling),
@@ -158,7 +158,7 @@ def _layout(weights: Weights, dtype: torch.dtype, job: Job, settings: PlanSettin
     )
 
 
-def _options(start: Layout, settings: PlanSettings) -> Iterator[Layout]:
+def _options(start: MemoryLayout, settings: PlanSettings) -> Iterator[MemoryLayout]:
     """Layouts from the fastest to the one that needs the least memory."""
     yield start
     layout = start
@@ -175,8 +175,8 @@ def _options(start: Layout, settings: PlanSettings) -> Iterator[Layout]:
 
 
 def _fit(
-    start: Layout, job: Job, memory: int, settings: PlanSettings, notes: list[str], machine: Machine
-) -> Layout:
+    start: MemoryLayout, job: Job, memory: int, settings: PlanSettings, notes: list[str], machine: Machine
+) -> MemoryLayout:
     """The first layout that fits."""
     if start.streamed_blocks > start.sizes.layers:
         raise InvalidInput(
@@ -202,8 +202,8 @@ def _fit(
         f"to {worst}, and {name} has {gb(budget)} to use: choose a smaller size or fewer frames_per_clip, "
         "weights of a smaller precision, or a larger GPU."
     )
-    chosen = (settings.resident, settings.streamed_blocks, settings.vae_tiling, settings.memory_gb)
-    if any(setting is not None for setting in chosen) and settings.memory_gb is None:
+    chosen = (settings.resident, settings.streamed_blocks, settings.vae_tiling)
+    if settings.memory_gb is None and any(setting is not None for setting in chosen):
         notes.append(f"With the chosen settings it may not fit. {sentence}")
         return smallest
     raise InvalidInput(sentence, "size")
@@ -237,7 +237,7 @@ def _on_cpu(
 def _make_plan(
     machine: Machine,
     job: Job,
-    layout: Layout,
+    layout: MemoryLayout,
     dtype: torch.dtype,
     attention: str,
     cross: str,

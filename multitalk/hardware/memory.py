@@ -77,7 +77,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemoryLayout:
     """What lies on the device, and in which form: all that the memory of a stage depends on, beside the job.
 
     Attributes:
@@ -85,7 +85,7 @@ class Layout:
         compute: "bf16", "fp16" or "float32": of the activations.
         transformer: Precision of the transformer's matrices.
         text_encoder: Precision of the text encoder's.
-        encoders: Precision of the image encoder.
+        image_encoder: Precision of the image encoder.
         resident: Parts that stay on the device.
         streamed_blocks: Blocks that wait in host memory.
         vae_tiling: Whether the VAE works in tiles.
@@ -97,7 +97,7 @@ class Layout:
     compute: str
     transformer: str
     text_encoder: str
-    encoders: str
+    image_encoder: str
     resident: tuple[str, ...]
     streamed_blocks: int = 0
     vae_tiling: bool = False
@@ -113,7 +113,7 @@ class Layout:
             case "text_encoder":
                 return sizes.text_bytes(self.text_encoder)
             case "image_encoder":
-                return sizes.image_parameters * BYTES[self.encoders]
+                return sizes.image_parameters * BYTES[self.image_encoder]
             case "audio_encoder":
                 return sizes.audio_parameters * 4
             case "vae":

@@ -18,9 +18,10 @@ class HardwarePlan:
 
     Attributes:
         device: Where it computes.
-        dtype: Of the activations of the transformer, the text encoder and the image encoder; VAE and audio
-            encoder stay float32.
-        attention_backend: Name in diffusers' attention dispatcher, for self-attention over a clip's tokens.
+        dtype: Of the activations of the transformer, the text encoder, the image encoder and, in bfloat16,
+            the VAE's decoder; its encoder and the audio encoder stay float32.
+        attention_backend: A name in diffusers' attention dispatcher or one of our own
+            (`models/attention_backends.py`), for self-attention over a clip's tokens.
         transformer_precision: How the transformer's large matrices lie in memory: "float32", "bf16", "fp16",
             "int8" or "fp8".
         text_encoder_precision: The same of the text encoder.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .attention import BACKENDS
 from .gpus import GB
 from .machine import Machine
-from .memory import HOST_RESERVE, Job, Layout
+from .memory import HOST_RESERVE, Job, MemoryLayout
 from .plan import PARTS, HardwarePlan
 
 
@@ -44,7 +44,7 @@ def no_kernels(machine: Machine) -> str:
     )
 
 
-def host_too_small(layout: Layout, machine: Machine) -> str:
+def host_too_small(layout: MemoryLayout, machine: Machine) -> str:
     """For a machine whose own memory can't take what its GPU can't."""
     name = machine.gpu.name if machine.gpu is not None else "the device"
     return (

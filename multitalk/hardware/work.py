@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from .gpus import GpuSpecification
-from .memory import Job, Layout
+from .memory import TILE, TILE_STRIDE, Job, MemoryLayout
 from .sizes import ModelSizes
 
 # Share of a data sheet's dense throughput that a clip is expected to reach. Not measured.
 UTILISATION = 0.5
 IMAGE_TOKENS = 257
 # Floating-point operations of the autoencoder per pixel of a video frame, for 96 channels at full resolution:
-# decoding it, and encoding it. Counted by tests/hardware/test_work.py.
+# decoding it, and encoding it. Counted by tests/hardware/test_memory.py.
 DECODE_OPERATIONS = 8_520_000
 ENCODE_OPERATIONS = 5_070_000
 
@@ -53,7 +53,7 @@ def throughput(gpu: GpuSpecification, precision: str) -> float:
     return eight
 
 
-def call_seconds(gpu: GpuSpecification, layout: Layout, job: Job) -> float:
+def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float:
     """Seconds of one model call: the larger of its computing and of copying its streamed blocks."""
     operations = call_operations(layout.sizes, job)
     attention = 4 * job.tokens**2 * layout.sizes.dim * layout.sizes.layers
@@ -66,10 +66,10 @@ def call_seconds(gpu: GpuSpecification, layout: Layout, job: Job) -> float:
     return max(seconds / UTILISATION, copied)
 
 
-def clip_seconds(gpu: GpuSpecification, layout: Layout, job: Job) -> float:
+def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float:
     """Seconds of a clip: its model calls and its autoencoder."""
     # convolutions in float32 run on tensor cores at half their 16-bit rate where there is TF32
     rate = gpu.half / 2 if gpu.capability >= (8, 0) else gpu.single
     autoencoder = autoencoder_operations(layout.sizes, job) / rate / UTILISATION
-    tiles = (256 / 192) ** 2 if layout.vae_tiling else 1.0
+    tiles = (TILE / TILE_STRIDE) ** 2 if layout.vae_tiling else 1.0
     return job.calls * call_seconds(gpu, layout, job) + autoencoder * tiles

@@ -233,11 +233,6 @@ class MultiTalkTransformer(WanTransformer3DModel):
             raise InvalidInput(f"{group.size()} processes can't share {heads} attention heads evenly.")
         self._token_group = group
 
-    @property
-    def shares_tokens(self) -> bool:
-        """Whether other processes have some of every video's tokens."""
-        return self._token_group is not None
-
     def _shard(self, shape: torch.Size) -> TokenShard | None:
         """This process's tokens of latents of this shape; None where it has them all."""
         if self._token_group is None:

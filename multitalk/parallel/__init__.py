@@ -6,11 +6,11 @@ tokens (:mod:`multitalk.models.sequence`), and groups of them each take a guidan
 """
 
 from .launch import connected, connected_processes, launched_processes, launched_rank
-from .layout import Layout, ParallelSettings, choose_layout
+from .layout import ParallelSettings, RankLayout, choose_layout
 
 __all__ = [
-    "Layout",
     "ParallelSettings",
+    "RankLayout",
     "choose_layout",
     "connected",
     "connected_processes",

@@ -21,7 +21,7 @@ class ParallelSettings:
 
 
 @dataclass(frozen=True)
-class Layout:
+class RankLayout:
     """Processes in rows: a row shares one guidance branch's tokens, the rows take different branches.
 
     Attributes:
@@ -53,7 +53,7 @@ class Layout:
 
 def choose_layout(
     processes: int, heads: int, branches: int, branch_groups: int | None = None, even: bool = False
-) -> Layout:
+) -> RankLayout:
     """The fastest way to share a job's model calls.
 
     A step takes as long as its rounds, each shortened by the processes that share its tokens. Of two layouts
@@ -89,9 +89,9 @@ def choose_layout(
     )
 
 
-def _fitting(processes: int, heads: int, branches: int, even: bool) -> list[Layout]:
+def _fitting(processes: int, heads: int, branches: int, even: bool) -> list[RankLayout]:
     layouts = [
-        Layout(groups, processes // groups)
+        RankLayout(groups, processes // groups)
         for groups in range(1, min(branches, processes) + 1)
         if not processes % groups and not (even and branches % groups)
     ]

@@ -11,7 +11,7 @@ import torch
 
 from ..sampling.branches import BranchConditions
 from ..sampling.guidance import Branch
-from .layout import Layout
+from .layout import RankLayout
 
 if TYPE_CHECKING:
     from ..request_parts import CacheSpec
@@ -45,7 +45,7 @@ class ClipStart:
         resolution: "480p" or "720p".
     """
 
-    layout: Layout
+    layout: RankLayout
     condition: torch.Tensor
     branches: Mapping[Branch, BranchConditions]
     computed: list[bool] | None

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ..components import Components
     from ..models.transformer import MultiTalkTransformer
     from ..sampling.branches import BranchConditions
+    from ..sampling.clip_sampling import ClipSampling
     from ..sampling.denoise import Predictor
     from ..sampling.guidance import Branch
-    from ..sampling.sampler import Sampler
 
 
 class LeadingPipeline(MultiTalkPipeline):
@@ -92,7 +92,7 @@ class LeadingPipeline(MultiTalkPipeline):
 
     @contextmanager
     def _velocity_model(
-        self, sampler: Sampler, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
+        self, sampling: ClipSampling, condition: torch.Tensor, branches: dict[Branch, BranchConditions]
     ) -> Iterator[Predictor]:
         transformer = self.components.transformer
         layout = choose_layout(
@@ -106,11 +106,11 @@ class LeadingPipeline(MultiTalkPipeline):
             layout=layout,
             condition=condition,
             branches=branches,
-            computed=sampler.computed,
+            computed=sampling.computed,
             batched=self.plan.batch_branches,
-            cache=sampler.cache,
-            steps=sampler.settings.steps,
-            resolution=sampler.resolution,
+            cache=sampling.cache,
+            steps=sampling.settings.steps,
+            resolution=sampling.resolution,
         )
         with leading_clip(self.team, transformer, clip) as model:
             yield model

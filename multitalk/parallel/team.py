@@ -15,7 +15,7 @@ from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from .channel import Channel
 from .failures import FailureWatch, first_error, sentence_of
 from .launch import CALL_TIMEOUT
-from .layout import Layout
+from .layout import RankLayout
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Place:
             one of them or there is one group.
     """
 
-    layout: Layout
+    layout: RankLayout
     row: int
     tokens: dist.ProcessGroup | None
     branches: dist.ProcessGroup | None
@@ -61,7 +61,7 @@ class Team:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._backend = "nccl" if device.type == "cuda" else "gloo"
         self._groups: list[dist.ProcessGroup] = []
-        self._places: dict[Layout, Place] = {}
+        self._places: dict[RankLayout, Place] = {}
         self.channel = Channel(device, self.new_group(list(range(self.size))))
         self.watch = FailureWatch(self.rank, _get_default_store(), self._groups, device)
         self.broken = False
@@ -71,7 +71,7 @@ class Team:
         """Whether this is process 0."""
         return self.rank == 0
 
-    def place(self, layout: Layout) -> Place:
+    def place(self, layout: RankLayout) -> Place:
         """Connect as a layout says; all processes must do so at the same time."""
         if layout not in self._places:
             row, column = layout.place(self.rank)

@@ -52,12 +52,6 @@ def use_cache(
         return
     if len(transformer.blocks) < 2:
         raise InvalidInput("cache needs a transformer of two blocks or more.", "cache")
-    if spec.name == "first_block" and transformer.shares_tokens:
-        raise InvalidInput(
-            "cache first_block looks at what one GPU has of the video, and several would disagree: "
-            "use magcache or teacache.",
-            "cache",
-        )
     transformer.enable_cache(_config(spec, steps, resolution))
     try:
         yield

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from multitalk.hardware import PUBLISHED, Job, ModelSizes
 from multitalk.hardware.choose import Weights, _layout
-from multitalk.hardware.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, Layout
+from multitalk.hardware.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, MemoryLayout
 from multitalk.hardware.settings import PlanSettings
 from multitalk.hardware.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
 from multitalk.models import attention, audio_attention, vae_stages, video_vae
@@ -65,7 +65,7 @@ def attention_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
 
 
-def layout_of(precision: str) -> Layout:
+def layout_of(precision: str) -> MemoryLayout:
     return _layout(Weights(PUBLISHED, precision, precision), DTYPES[precision], Job(), PlanSettings())
 
 

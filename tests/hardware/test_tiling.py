@@ -118,7 +118,7 @@ def test_memory_is_a_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     vae.use_tiling = True
-    layout = memory.Layout(memory.ModelSizes(), "fp16", "fp16", "fp16", "fp16", (), vae_tiling=True)
+    layout = memory.MemoryLayout(memory.ModelSizes(), "fp16", "fp16", "fp16", "fp16", (), vae_tiling=True)
     job = memory.Job(height=480, width=832, frames=17)
     frames = 64 * 3 * job.height * job.width * 4
     with torch.inference_mode(), LiveBytes() as live:
