@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import _ctypes
+import atexit
 import ctypes
+import shutil
+import tempfile
 import threading
 from functools import cache
 from pathlib import Path
@@ -69,9 +72,7 @@ class EspeakLibrary:
     """
 
     def __init__(self) -> None:
-        import espeakng_loader
-
-        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.library = ctypes.CDLL(str(_own_file()))
         self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
         path = str(data_folder().parent).encode()
         if self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0) != RATE:
@@ -128,6 +129,20 @@ class EspeakLibrary:
         self.library.espeak_Synchronize()
         samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
         return samples, self._words
+
+
+@cache
+def _own_file() -> Path:
+    """A copy of the library's file that nobody else loads.
+
+    While anyone in the process holds the packaged file, as phonemizer does once Kokoro has read French, what
+    is loaded from it is the copy that is there already, with its state.
+    """
+    import espeakng_loader
+
+    folder = tempfile.mkdtemp(prefix="multitalk-espeak-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(shutil.copy(espeakng_loader.get_library_path(), folder))
 
 
 def data_folder() -> Path:
