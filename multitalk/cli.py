@@ -22,6 +22,7 @@ from typing import Any
 from .cli_fields import build_request, request_fields
 from .errors import Cancelled, MultiTalkError, ProcessFailed
 from .parallel import ParallelSettings, connected, launched_processes, launched_rank
+from .process_memory import SMALLER, is_out_of_memory
 from .weights.commands import add_bake, add_verify
 
 
@@ -50,16 +51,18 @@ def main(argv: list[str] | None = None) -> int:
     except MultiTalkError as error:
         return _fail(str(error), args.debug, 2)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            sentence = (
-                "out of GPU memory: choose a smaller size or fewer frames_per_clip, or leave more of the "
-                "model in host memory (--plan streamed_blocks=20, --plan vae_tiling=on)."
-            )
-            return _fail(sentence, args.debug, 1)
-        if isinstance(error, MemoryError):
-            return _fail("out of memory: choose a smaller size or fewer frames_per_clip.", args.debug, 1)
-        reason = " ".join(str(error).split())[:300]
-        return _fail(f"{type(error).__name__}: {reason} (--debug shows where).", args.debug, 1)
+        return _fail(_unexpected(error), args.debug, 1)
+
+
+def _unexpected(error: Exception) -> str:
+    """A sentence for an error that no one raised on purpose."""
+    if type(error).__name__ == "OutOfMemoryError":
+        streamed = "leave more of the model in host memory (--plan streamed_blocks=20, --plan vae_tiling=on)"
+        return f"out of GPU memory: {SMALLER}, or {streamed}."
+    if is_out_of_memory(error):
+        return f"out of memory: {SMALLER}."
+    reason = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {reason} (--debug shows where)."
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import WeightsError
 from .lean_imports import OPTIONAL_PACKAGES, quick_imports, release_memory
+from .process_memory import peak_memory
 from .weights.folders import all_part_files, find_weights
 from .weights.read_ahead import ReadAhead
 
@@ -199,12 +200,6 @@ def process_age() -> float:
 def bytes_from_disk() -> int | None:
     """Bytes that this process made the disk read, rather than found in memory; None where nobody counts."""
     return _number(Path("/proc/self/io"), "read_bytes:")
-
-
-def peak_memory() -> int | None:
-    """Most bytes of memory that this process held, mapped files included; None where nobody counts."""
-    kilobytes = _number(Path("/proc/self/status"), "VmHWM:")
-    return None if kilobytes is None else kilobytes * 1024
 
 
 def _number(file: Path, name: str) -> int | None:

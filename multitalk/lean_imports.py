@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+
+from .process_memory import trim
 
 # Packages that other libraries import wherever they are installed, for what no video uses: the first three
 # are here for librosa and scikit-image, which import them when they are first needed; accelerate is for
@@ -80,11 +81,7 @@ def _hollow(name: str) -> ModuleType | None:
 
 
 def release_memory() -> None:
-    """Collect what imports left behind, keep the rest out of later collections, and give the system its part.
-
-    The C library keeps what is freed for itself; glibc is asked for it, others need no asking.
-    """
+    """Collect what imports left behind, keep the rest out of later collections, give back what is free."""
     gc.collect()
     gc.freeze()
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ProcessFailed
+from ..process_memory import SMALLER, is_out_of_memory
 
 Result = TypeVar("Result")
 
@@ -117,8 +118,8 @@ class FailureWatch:
 
 def sentence_of(error: BaseException) -> str:
     """An error in one sentence."""
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return "out of memory: choose a smaller size or fewer frames_per_clip."
+    if is_out_of_memory(error):
+        return f"out of memory: {SMALLER}."
     text = " ".join(str(error).split())[:300]
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
-from .memory import is_out_of_memory
+from ..process_memory import SMALLER, is_out_of_memory
 
 if TYPE_CHECKING:
     from ..results import GenerationResult
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 # An absolute path of two parts or more; what follows a word, a colon or a slash belongs to a URL.
 _PATH = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/,;:()]+/)+([^\s'\"/,;:()]*)")
 OUT_OF_MEMORY = (
-    "The worker's memory is too small for this job: choose a smaller size or fewer frames_per_clip, or an "
-    "endpoint whose GPUs have more memory."
+    f"The worker's memory is too small for this job: {SMALLER}, or an endpoint whose GPUs have more memory."
 )
 
 

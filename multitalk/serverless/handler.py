@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MultiTalkError
+from ..process_memory import is_out_of_memory
 from .aliases import uses_aliases
 from .answers import encoded_size, failure
 from .bucket import Bucket
 from .delivery import Emit, JobDelivery, safe_name
 from .inputs import input_urls, read_request
 from .log import log_event
-from .memory import check_device, is_out_of_memory, peaks, release, reset_peaks
+from .memory import check_device, peaks, release, reset_peaks
 from .progress import ProgressReporter
 from .settings import Settings
 

@@ -1,18 +1,18 @@
-"""Memory between jobs: what a job used, giving it back, and telling when there was too little of it."""
+"""Memory between jobs: what a job used, giving it back, and whether the device still computes."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..process_memory import peak_memory, trim
+
 if TYPE_CHECKING:
     import torch
 
-_STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 
 
@@ -29,10 +29,8 @@ def reset_peaks() -> None:
 def peaks() -> dict[str, Any]:
     """Peak memory in bytes since ``reset_peaks``: of the process, and of the GPU where there is one."""
     found: dict[str, Any] = {}
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = _STATUS.read_text().splitlines()
-        line = next(line for line in lines if line.startswith("VmHWM:"))
-        found["peak_memory"] = int(line.split()[1]) * 1024
+    if (peak := peak_memory()) is not None:
+        found["peak_memory"] = peak
     cuda = _cuda()
     if cuda is not None:
         with contextlib.suppress(RuntimeError):
@@ -47,20 +45,7 @@ def release() -> None:
     if cuda is not None:
         with contextlib.suppress(RuntimeError):
             cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the GPU or of the machine."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    # torch's CPU allocator raises a plain RuntimeError
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
-    )
+    trim()
 
 
 def check_device(device: torch.device) -> None:

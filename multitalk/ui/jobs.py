@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
+from ..process_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -166,6 +167,6 @@ class JobQueue:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "There isn't enough memory for this video: choose a smaller size or fewer frames per clip."
     return "Something went wrong while the video was made; the server's log says what. Try it once more."
