@@ -227,7 +227,8 @@ def _check_packages() -> list[Finding]:
                 Finding("note", requirement.name, f"{version}, tested with {requirement.specifier}")
             )
     fine = count - len(findings)
-    return [Finding("ok", "packages", f"{fine} of {count} as required"), *findings]
+    summary = Finding("note" if findings else "ok", "packages", f"{fine} of {count} as required")
+    return [summary, *findings]
 
 
 def _one_line(error: BaseException) -> str:

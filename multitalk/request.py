@@ -25,6 +25,7 @@ from .presets import PRESETS, Preset
 from .request_checks import (
     PEOPLE,
     Range,
+    UnknownName,
     check_boxes,
     check_choice,
     check_flag,
@@ -281,9 +282,11 @@ def describe_error(error: ValidationError) -> InvalidInput:
     """The first problem of a request as one sentence, with the field it is about."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InvalidInput):
-        return cause
     field = ".".join(str(part) for part in first["loc"]) or None
+    if isinstance(cause, InvalidInput):
+        if isinstance(cause, UnknownName) and field:  # in a part, which doesn't know what it is a part of
+            return InvalidInput(str(cause), f"{field}.{cause.field}")
+        return cause
     if first["type"] == "missing":
         return InvalidInput(f"{field} is missing.", field)
     return InvalidInput(f"{field} is {shown(first['input'])}, but {first['msg'].lower()}.", field)

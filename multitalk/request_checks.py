@@ -121,6 +121,10 @@ def check_choice(value: Any, field: str, allowed: Iterable[str]) -> str:
     return value
 
 
+class UnknownName(InvalidInput):
+    """A field or a key that doesn't exist; ``field`` is the name itself."""
+
+
 def check_names(given: Iterable[Any], allowed: Iterable[str], what: str) -> None:
     """Refuses the first unknown name, with the nearest one that exists.
 
@@ -135,7 +139,7 @@ def check_names(given: Iterable[Any], allowed: Iterable[str], what: str) -> None
             near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
             hint = f" (the nearest is {near[0]})" if near else ""
             message = f"{shown(name)} is not a {what}{hint}: there are {', '.join(names)}."
-            raise InvalidInput(message, str(name)[:80])
+            raise UnknownName(message, str(name)[:80])
 
 
 def check_size(value: Any) -> str | tuple[int, int]:

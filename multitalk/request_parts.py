@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -28,13 +28,15 @@ CACHES = {"first_block": 0.05, "magcache": 0.06}
 class Strict(BaseModel):
     """A frozen model that names the nearest field where one is unknown."""
 
+    called: ClassVar[str] = "a request"  # what sentences call it
+
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     @model_validator(mode="before")
     @classmethod
     def _check_field_names(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            check_names(data, cls.model_fields, f"field of {cls.__name__}")
+            check_names(data, cls.model_fields, f"field of {cls.called}")
         return data
 
 
@@ -46,6 +48,7 @@ class LoraSpec(Strict):
         scale: Its strength.
     """
 
+    called: ClassVar[str] = "a lora"
     path: Path
     scale: float = 1.0
 
@@ -72,6 +75,7 @@ class CacheSpec(Strict):
             the job's steps. None: those of Wan2.1.
     """
 
+    called: ClassVar[str] = "cache"
     name: str
     threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
     max_skip_steps: int = 3
@@ -114,6 +118,7 @@ class Speech(Strict):
         pause: Seconds of silence between two turns.
     """
 
+    called: ClassVar[str] = "speech"
     text: str
     voices: dict[str, str] = {}
     language: str | dict[str, str] = DEFAULT_LANGUAGE

@@ -32,6 +32,24 @@ def test_what_is_here_is_found() -> None:
     assert "libx264" in found["ffmpeg"].text
 
 
+def test_packages_that_differ_are_told(tmp_path, monkeypatch) -> None:
+    required = tmp_path / "requirements.txt"
+    required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")
+    monkeypatch.setattr(doctor, "REQUIREMENTS", required)
+    found = by_name(examine())
+    assert found["packages"].state == "note"
+    assert found["packages"].text == "1 of 3 as required"
+    assert found["numpy"].state == "note"
+    assert "tested with ==0.1" in found["numpy"].text
+    assert found["multitalk-of-nowhere"].state == "missing"
+
+
+def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--plans"]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in ("T4", "A100", "H200", "RTX 5090", "480p", "720p"))
+
+
 def test_lines_are_aligned_and_end_with_the_verdict() -> None:
     findings = [Finding("ok", "python", "3.11"), Finding("note", "gpu", "none")]
     assert format_findings(findings).splitlines() == [
