@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..hardware.memory import Job
+    from ..hardware.sizes import ModelSizes
     from ..pipeline import MultiTalkPipeline
 
 logger = logging.getLogger(__name__)
 
-FPS = 25
 # Of what a plain matrix product reaches, a whole network gets about this much.
 EFFICIENCY = 0.5
-# Multiplications and additions of encoding and decoding, per pixel, frame and parameter of the autoencoder:
-# its layers work at resolutions from the full to an eighth.
-VAE_WORK = 0.01
+# How work is counted; runs that were counted in another way aren't compared.
+COUNTING = 2
 KEPT_RUNS = 60
 USED_RUNS = 8
 COMPARABLE = 8.0  # times
@@ -43,33 +43,14 @@ class Work:
     coding: float
 
 
-@dataclass(frozen=True)
-class ModelSize:
-    """What of the networks their work depends on."""
+def count_work(sizes: ModelSizes, job: Job, clips: int) -> Work:
+    """The work of a video of so many clips."""
+    from ..hardware.work import autoencoder_operations, call_operations  # brings torch
 
-    parameters: int
-    layers: int
-    width: int
-    vae_parameters: int
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Mapping[str, Any]]) -> ModelSize:
-        """Read it from a manifest's tensors."""
-        transformer = tensors["transformer"]
-        blocks = {name.split(".")[1] for name in transformer if name.startswith("blocks.")}
-        return cls(
-            parameters=sum(math.prod(info.shape) for info in transformer.values()),
-            layers=len(blocks),
-            width=transformer["patch_embedding.weight"].shape[0],
-            vae_parameters=sum(math.prod(info.shape) for info in tensors["vae"].values()),
-        )
-
-    def work(self, height: int, width: int, frames_per_clip: int, clips: int, model_calls: int) -> Work:
-        """The work of a video: a transformer call reads every token, and each token looks at all others."""
-        tokens = (frames_per_clip + 3) / 4 * (height / 16) * (width / 16)
-        call = 2 * self.parameters * tokens + 4 * self.layers * tokens**2 * self.width
-        coded = VAE_WORK * self.vae_parameters * height * width * frames_per_clip
-        return Work(sampling=clips * model_calls * call, coding=clips * coded)
+    return Work(
+        sampling=clips * job.calls * call_operations(sizes, job),
+        coding=clips * autoencoder_operations(sizes, job),
+    )
 
 
 class Estimator:
@@ -82,16 +63,18 @@ class Estimator:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._machine, self._speed, self._size = "", 0.0, None
+        self._machine, self._speed = "", 0.0
+        self._sizes: ModelSizes | None = None
         self._runs: list[dict[str, Any]] = _read_runs(file)
-
-    _size: ModelSize | None
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
         """Get to know this machine and these weights."""
-        plan, manifest = pipeline.plan, pipeline.folder.manifest
-        self._size = ModelSize.of(manifest.tensors)
-        self._machine = f"{manifest.name} · {plan.description} · {self._size.parameters}"
+        from ..hardware.sizes import ModelSizes
+
+        plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
+        name = pipeline.folder.manifest.name
+        self._sizes = sizes
+        self._machine = f"{name} · {plan.description} · {sizes.transformer_parameters} · {COUNTING}"
         self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
 
     def seconds(self, work: Work) -> tuple[float, int] | None:
@@ -105,9 +88,9 @@ class Estimator:
         return sampling + coding + other, len(runs)
 
     @property
-    def size(self) -> ModelSize | None:
+    def sizes(self) -> ModelSizes | None:
         """Of the loaded model; None before `measure`."""
-        return self._size
+        return self._sizes
 
     def learn(self, work: Work, timings: Mapping[str, float]) -> None:
         """Remember a finished run."""

@@ -13,7 +13,7 @@ from ..cold_start import ColdStart
 from ..errors import MultiTalkError
 from ..media.fragments import write_clip
 from ..presets import PRESETS
-from .estimates import Estimator, Work
+from .estimates import Estimator, Work, count_work
 from .gallery import Gallery
 from .jobs import Job
 
@@ -90,11 +90,6 @@ class ModelWorker:
         name = "this computer's processor" if device.type == "cpu" else _gpu_name(device)
         return "ready", f"Ready, on {name}"
 
-    @property
-    def is_demo(self) -> bool:
-        """Whether these are the small embedded weights."""
-        return self.pipeline is not None and self.pipeline.folder.manifest.default_preset == "demo"
-
     def presets(self) -> list[Preset]:
         """The presets that these weights can run, what they are best at first; empty while they load."""
         if self.pipeline is None:
@@ -164,7 +159,7 @@ class ModelWorker:
         return Planned(*told) if told else Planned(None, 0)
 
     def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
-        if self.pipeline is None:
+        if self.pipeline is None or self.estimator.sizes is None:
             return None
         from ..conditioning.timeline import count_frames, plan_clips
         from ..planning import describe_for_plan
@@ -173,8 +168,7 @@ class ModelWorker:
         features = max(1, int(seconds * self.pipeline.fps))
         frames = count_frames(seconds, features, request.max_seconds)
         clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
-        size = self.estimator.size
-        return None if size is None else size.work(job.height, job.width, job.frames, len(clips), job.calls)
+        return count_work(self.estimator.sizes, job, len(clips))
 
 
 def _gpu_name(device: object) -> str:

@@ -13,13 +13,15 @@ from PIL import Image
 
 from multitalk.conditioning.describe import describe_job
 from multitalk.errors import InvalidInput
+from multitalk.hardware.memory import Job as HardwareJob
+from multitalk.hardware.sizes import ModelSizes
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.presets import PRESETS, settings_for
 from multitalk.request import GenerationRequest, Speech
 from multitalk.ui import fields
 from multitalk.ui.backend import parse_settings
-from multitalk.ui.estimates import Estimator, ModelSize, describe_seconds
+from multitalk.ui.estimates import Estimator, count_work, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
 from multitalk.ui.jobs import Job, JobQueue
@@ -68,8 +70,8 @@ def test_a_file_is_called_by_its_words():
 
 def test_an_estimate_learns_from_runs(tmp_path):
     estimator = Estimator(tmp_path / "runs.json")
-    size = ModelSize(parameters=10**6, layers=4, width=64, vae_parameters=10**5)
-    work = size.work(160, 160, 81, clips=2, model_calls=12)
+    job = HardwareJob(height=160, width=160, frames=81, calls=12)
+    work = count_work(ModelSizes(), job, clips=2)
     assert estimator.seconds(work) is None, "nothing is known of the machine"
     estimator._machine, estimator._speed = "here", 1e9
     guess, runs = estimator.seconds(work)
@@ -79,7 +81,7 @@ def test_an_estimate_learns_from_runs(tmp_path):
     again = Estimator(tmp_path / "runs.json")
     again._machine, again._speed = "here", 1e9
     assert again.seconds(work) == (pytest.approx(53.0), 1)
-    twice = size.work(160, 160, 81, clips=4, model_calls=12)
+    twice = count_work(ModelSizes(), job, clips=4)
     assert again.seconds(twice)[0] == pytest.approx(103.0)
     again._machine = "elsewhere"
     assert again.seconds(work)[1] == 0
