@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 COOKIE = "multitalk_browser"
@@ -32,6 +32,29 @@ FILE = re.compile(r"/(?:gradio_api/)?file(?:=|/)(.*)", re.DOTALL)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def close_fetching() -> None:
+    """Keep Gradio from fetching addresses that are given as files.
+
+    Any file input takes {"path": "https://..."}, and Gradio then reads all that the address sends, unpacked,
+    without a limit: a small file can fill this server's memory and disk. Gradio has no setting against it,
+    but looks both functions up by these names at every call. For the whole process; called when the page is
+    built.
+    """
+    import gradio as gr
+    from gradio import processing_utils
+
+    sentence = "Addresses aren't fetched here: upload the file."
+
+    async def refuse_async(url: str, cache_dir: str) -> NoReturn:
+        raise gr.Error(sentence, print_exception=False)
+
+    def refuse(url: str, cache_dir: str) -> NoReturn:
+        raise gr.Error(sentence, print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refuse_async
+    processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = refuse
 
 
 class FileOwners:

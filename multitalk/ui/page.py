@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from . import parts
+from .access import close_fetching
 from .api import Api
 from .backend import Backend
 from .events import Events
@@ -23,6 +24,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     Args:
         backend: What does the work.
     """
+    close_fetching()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False, delete_cache=(3600, KEPT_SECONDS))
     with page:
         layout = build_layout(example_cards())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio
 import httpx
 import pytest
+from gradio import processing_utils
 
+from multitalk.ui.access import close_fetching
 from tests.ui.app import EXAMPLES, App
 
 pytestmark = pytest.mark.slow
@@ -138,3 +143,63 @@ def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
     )
     app.stop()
     assert "without a login" in app.log.read_text()
+
+
+class Counting(http.server.BaseHTTPRequestHandler):
+    """Counts who asks, and gives everybody a picture."""
+
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write((EXAMPLES / "one_person.png").read_bytes())
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Counting.asked.clear()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def call(client: httpx.Client, name: str, *data: object) -> str:
+    """What a function of the API answers."""
+    event = client.post(f"/gradio_api/call/{name}", json={"data": data}).json()["event_id"]
+    return client.get(f"/gradio_api/call/{name}/{event}", timeout=60).text
+
+
+# the last two would be fetched by Gradio, which refuses only private addresses
+@pytest.mark.parametrize(
+    "address", ["{host}/face.png", "https://example.com/big.gz", "https://huggingface.co/face.png"]
+)
+def test_no_address_is_fetched(app, host, address):
+    file = {"path": address.format(host=host), "meta": {"_type": "gradio.FileData"}}
+    with httpx.Client(base_url=app.url) as client:
+        client.get("/")
+        answers = [call(client, "detect_people", file), call(client, "generate", file, *[None] * 11)]
+    for answer in answers:
+        assert "event: error" in answer
+        assert "upload the file" in answer
+    assert Counting.asked == []
+
+
+def test_gradios_other_function_fetches_nothing_either(host):
+    close_fetching()
+    for fetch in (processing_utils.save_url_to_cache, processing_utils.ssrf_protected_download):
+        with pytest.raises(gradio.Error, match="upload the file"):
+            fetch(f"{host}/face.png", "/nowhere")
+    assert Counting.asked == []
+
+
+def test_a_client_that_keeps_no_cookie_cannot_use_what_it_brought(app):
+    """So every job has an owner, and the limit for each owner counts."""
+    with (EXAMPLES / "one_person.png").open("rb") as picture:
+        path = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    with httpx.Client(base_url=app.url) as client:
+        assert "event: error" in call(client, "detect_people", file)
