@@ -11,6 +11,7 @@ from ..presets import Preset, SamplingSettings
 if TYPE_CHECKING:
     from ..request import GenerationRequest
 
+TITLE = "MultiTalk"  # of every file: how the page knows them
 SETTINGS = ("turns", "teacache", "apg", "color_correction", "frames_per_clip", "motion_frames", "max_seconds")
 
 
@@ -43,4 +44,4 @@ def describe_job(
         told |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
         if request.speech is not None:
             told["speech"] = request.speech.model_dump()
-    return {"title": "MultiTalk", "comment": json.dumps(told)}
+    return {"title": TITLE, "comment": json.dumps(told)}

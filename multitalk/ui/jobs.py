@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..process_memory import is_out_of_memory
+from .gallery import NotKept
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -42,6 +43,7 @@ class Job:
         result: Name of the finished video in the gallery.
         error: A sentence for the person, where it failed.
         error_field: The request's field that it is about, or None.
+        left: The finished video where the gallery didn't take it: its folder stays while the server runs.
         seconds_taken: How long it ran.
     """
 
@@ -56,6 +58,7 @@ class Job:
     result: str | None = None
     error: str | None = None
     error_field: str | None = None
+    left: Path | None = None
     started: float | None = None
     seconds_taken: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -135,7 +138,8 @@ class JobQueue:
         over = [job for job in self._jobs.values() if job.is_over]
         for job in over[:-KEPT]:
             del self._jobs[job.id]
-            shutil.rmtree(job.folder, ignore_errors=True)
+            if job.left is None:
+                shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
         self._prepare()
@@ -156,6 +160,9 @@ class JobQueue:
             status = "cancelled"
         except InvalidInput as error:
             job.error, job.error_field = str(error), error.field
+        except NotKept as error:
+            logger.error("%s", error)
+            job.error, job.left = str(error), error.path
         except MultiTalkError as error:
             job.error = str(error)
         except Exception as error:  # the thread goes on with the next job, whatever happens to this one

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from ..progress import Progress
 from .access import browser_of
 from .estimates import describe_seconds
-from .gallery import Gallery, Result
+from .gallery import Gallery, Result, plain_text
 from .jobs import Job, JobQueue
 from .worker import ModelWorker
 
@@ -27,6 +27,7 @@ STAGES = {
     "video": "Writing the video",
     "done": "Finishing",
 }
+MAX_FACT = 40  # letters
 NOT_HERE = "There is nothing here."
 
 
@@ -122,8 +123,8 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     made = result.settings
     facts = [("Length", f"{result.seconds:.1f} s"), ("Size", f"{result.width} × {result.height}")]
     for name, label in (("seed", "Seed"), ("preset", "Preset"), ("steps", "Steps")):
-        if name in made:
-            facts.append((label, str(made[name])))
+        if isinstance(made.get(name), (int, float, str)):
+            facts.append((label, plain_text(made[name], MAX_FACT)))
     if seconds_taken is not None:
         facts.append(("Made in", f"{seconds_taken:.0f} s"))
     return {

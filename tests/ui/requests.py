@@ -1,0 +1,14 @@
+"""Requests that are quick to make."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from multitalk.request import GenerationRequest
+
+
+def small_request(seconds: float = 0.5, rate: int = 16_000) -> GenerationRequest:
+    """A grey picture and a tone."""
+    tone = 0.3 * np.sin(np.arange(round(seconds * rate)) / 20).astype(np.float32)
+    return GenerationRequest(image=Image.new("RGB", (64, 64), "gray"), audio=(tone, rate))

@@ -1,0 +1,170 @@
+"""The folder of results: what is taken in, shown, kept and removed, and what files may say."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.responses import JSONResponse
+
+from multitalk.conditioning.describe import TITLE
+from multitalk.media.sound import Sound
+from multitalk.media.video import VideoWriter
+from multitalk.ui.gallery import Gallery, NotKept, read_result, slug
+from multitalk.ui.jobs import KEPT, Job, JobQueue
+from multitalk.ui.routes import describe_result
+from tests.ui.requests import small_request
+
+
+def write_video(path: Path, frames: int = 5, title: str = TITLE, **settings: Any) -> Path:
+    with VideoWriter(path, 64, 64, metadata={"title": title, "comment": json.dumps(settings)}) as writer:
+        writer.write(np.random.default_rng(0).integers(0, 255, (frames, 64, 64, 3), dtype=np.uint8))
+    return path
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than the temporary one."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm isn't another file system here")
+    folder = Path(tempfile.mkdtemp(dir=shared))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp_path):
+    first = Gallery(tmp_path / "results", limit=10**9)
+    names = [first.adopt(write_video(tmp_path / "v.mp4", seed=n), "Hello you!", n) for n in (1, 2, 2)]
+    assert names == ["hello-you-seed1.mp4", "hello-you-seed2.mp4", "hello-you-seed2-2.mp4"]
+    again = Gallery(tmp_path / "results", limit=10**9)
+    assert [result.name for result in again.results()] == names[::-1]
+    assert again.result(names[0]).settings == {"seed": 1}
+    assert again.poster(names[0]).read_bytes()[:2] == b"\xff\xd8"
+    size = (tmp_path / "results" / names[0]).stat().st_size
+    small = Gallery(tmp_path / "results", limit=int(2.5 * size))
+    newest = small.adopt(write_video(tmp_path / "v.mp4"), "Four", 4)
+    assert [result.name for result in small.results()] == [newest, names[2]]
+    assert sorted(path.name for path in (tmp_path / "results" / ".posters").iterdir()) == [
+        f"{newest}.jpg",
+        f"{names[2]}.jpg",
+    ]
+
+
+def test_a_file_is_called_by_its_words():
+    assert slug("(s1) Ça va? (S2) Très bien!") == "ca-va-tres-bien"
+    assert slug("../../etc/passwd") == "etc-passwd"
+    assert slug("你好") == "video"
+
+
+def test_a_stopped_video_ends_its_sound_with_its_frames(tmp_path):
+    sound = Sound(np.full((80_000, 1), 0.1, np.float32), 16_000)
+    with VideoWriter(tmp_path / "v.mp4", 64, 64, sound=sound) as writer:
+        writer.write(np.zeros((25, 64, 64, 3), np.uint8))
+        writer.end_here()
+    assert read_result(tmp_path / "v.mp4").seconds == pytest.approx(1.0, abs=0.08)
+
+
+def test_a_video_moves_to_another_file_system(tmp_path, elsewhere):
+    made = write_video(tmp_path / "v.mp4", seed=3)
+    content = made.read_bytes()
+    name = Gallery(elsewhere, 10**9).adopt(made, "Far away", 3)
+    assert (elsewhere / name).read_bytes() == content
+    assert not made.exists()
+    assert sorted(path.name for path in elsewhere.iterdir()) == [".posters", name]
+
+
+def test_a_copy_that_fails_leaves_the_video_where_it_was(tmp_path, elsewhere):
+    made = write_video(tmp_path / "v.mp4")
+    content = made.read_bytes()
+    gallery = Gallery(elsewhere, 10**9)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))  # as a disk that gets full
+    try:
+        with pytest.raises(NotKept, match="File too large") as error:
+            gallery.adopt(made, "Too much", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert made.read_bytes() == content
+    assert str(made) in str(error.value)
+    assert str(elsewhere) in str(error.value)
+    assert [path.name for path in elsewhere.iterdir()] == [".posters"], "no half of a file is left"
+    assert gallery.adopt(made, "Too much", 1) == "too-much-seed1.mp4"
+
+
+def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
+    gallery = Gallery(tmp_path / "results", 10**9)
+
+    def run(job: Job) -> bool:
+        if job.title == "lost":
+            video = write_video(job.folder / "video.mp4")
+            shutil.rmtree(tmp_path / "results")  # a volume that is gone
+            gallery.adopt(video, job.title, 1)
+        return True
+
+    queue = JobQueue(tmp_path / "jobs", lambda: None, run)
+    queue.start()
+    jobs = []
+    for number in range(KEPT + 3):  # enough for the first to be forgotten
+        jobs.append(queue.submit(small_request(), "lost" if number == 0 else "later", "anna"))
+        while not jobs[-1].is_over:
+            pass
+    assert (jobs[0].status, jobs[-1].status) == ("failed", "done")
+    assert queue.job(jobs[0].id) is None
+    video = jobs[0].folder / "video.mp4"
+    assert str(video) in jobs[0].error
+    assert "No such file" in jobs[0].error
+    assert read_result(video).made_here
+    assert not jobs[1].folder.exists(), "the others' folders go"
+
+
+def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
+    holiday = write_video(tmp_path / "holiday.mp4", frames=50, title="Our holiday")
+    untitled = shutil.copy(holiday, tmp_path / "untitled.mp4")
+    with VideoWriter(untitled, 64, 64) as writer:
+        writer.write(np.zeros((5, 64, 64, 3), np.uint8))
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    gallery = Gallery(tmp_path, limit=1)
+    work = tmp_path / ".work"
+    work.mkdir()
+    names = [gallery.adopt(write_video(work / "v.mp4"), title, 1) for title in ("One", "Two")]
+    assert [result.name for result in gallery.results()] == names[1:], "only the newest fits"
+    there = {path.name for path in tmp_path.glob("*.mp4")}
+    assert there == {"holiday.mp4", "untitled.mp4", "broken.mp4", names[1]}
+    for name in ("holiday.mp4", "untitled.mp4", "broken.mp4"):
+        assert (gallery.path(name), gallery.poster(name), gallery.result(name)) == (None, None, None)
+    os.symlink(holiday, tmp_path / "link.mp4")
+    assert gallery.path("link.mp4") is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"speech": "hi"},
+        {"speech": ["hi"]},
+        {"speech": {"text": ["hi"]}},
+        {"speech": {"text": "\ud800 hi"}},
+        {"said": {"person1": "hi", "person2": {"text": 3}}},
+        {"seed": [[]], "preset": {"a": "\udfff"}, "steps": "\udfff"},
+        {"speech": {"text": "word " * 100_000}},
+    ],
+)
+def test_a_file_may_say_anything(tmp_path, settings):
+    write_video(tmp_path / "v.mp4", **settings)
+    (result,) = Gallery(tmp_path, 10**9).results()
+    told = json.loads(JSONResponse(describe_result(result)).body)
+    assert 0 < len(told["title"]) <= 80
+    assert max(len(value) for _, value in told["facts"]) <= 40
+
+
+def test_a_title_has_the_words_of_two_who_speak_at_once(tmp_path):
+    write_video(tmp_path / "v.mp4", said={"person1": {"text": "Hello"}, "person2": {"text": "Hi there"}})
+    assert Gallery(tmp_path, 10**9).result("v.mp4").title == "Hello Hi there"
