@@ -139,8 +139,13 @@ class AccessControl:
 
 
 def browser_of(request: Any) -> str:
-    """The browser a request comes from: Gradio's request or Starlette's."""
-    return str(request.cookies.get(COOKIE, ""))
+    """The browser a request comes from: Gradio's request or Starlette's.
+
+    Behind `AccessControl` every request has a cookie. Where one hasn't, its address stands for it.
+    """
+    if cookie := request.cookies.get(COOKIE):
+        return str(cookie)
+    return f"address {request.client.host}" if request.client else ""
 
 
 def read_cookies(scope: Scope) -> dict[str, str]:

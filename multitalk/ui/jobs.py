@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 50
+MAX_OWN = 3  # of one browser's
+MAX_BYTES = 4 * 2**30  # of decoded pictures and sounds, which a job holds from when it is asked for
 KEPT = 30  # finished jobs whose state can still be asked for
 
 
@@ -77,10 +79,17 @@ class JobQueue:
         prepare: Called once on the thread before the first job: loads the models.
         run: Makes a job's video on the thread, sets the job's clips and result, and returns whether it is
             whole.
+        max_bytes: What the pictures and sounds of all jobs may take in memory.
     """
 
-    def __init__(self, folder: Path, prepare: Callable[[], None], run: Callable[[Job], bool]) -> None:
-        self._folder, self._prepare, self._run = folder, prepare, run
+    def __init__(
+        self,
+        folder: Path,
+        prepare: Callable[[], None],
+        run: Callable[[Job], bool],
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._folder, self._prepare, self._run, self._max_bytes = folder, prepare, run, max_bytes
         self._waiting: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
@@ -97,8 +106,7 @@ class JobQueue:
             MultiTalkError: Too many wait already.
         """
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
-                raise MultiTalkError(f"{MAX_WAITING} videos are waiting already: try again a little later.")
+            self._check_room(request, owner)
             job = Job(request, title, owner, self._folder)
             job.folder = self._folder / job.id
             self._jobs[job.id] = job
@@ -106,6 +114,20 @@ class JobQueue:
             self._forget_old()
             self._changed.notify()
         return job
+
+    def _check_room(self, request: GenerationRequest, owner: str) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            raise MultiTalkError(f"{MAX_WAITING} videos are waiting already: try again a little later.")
+        if sum(job.owner == owner for job in self._waiting) >= MAX_OWN:
+            raise MultiTalkError(
+                f"{MAX_OWN} of your videos are waiting already: ask for another when one of them has begun."
+            )
+        held = sum(_bytes_of(job.request) for job in self._jobs.values() if job.request is not None)
+        if held + _bytes_of(request) > self._max_bytes:
+            raise MultiTalkError(
+                "The pictures and sounds of the videos that wait fill the memory for them: try again when "
+                "some of them are made, or give a shorter sound."
+            )
 
     def job(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -171,6 +193,12 @@ class JobQueue:
         job.seconds_taken = time.monotonic() - (job.started or 0)
         job.request = None  # pictures and sounds of finished jobs don't stay in memory
         job.status = status
+
+
+def _bytes_of(request: GenerationRequest) -> int:
+    """What a request holds in memory, near enough."""
+    sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
+    return sounds + request.image.width * request.image.height * len(request.image.getbands())
 
 
 def _sentence(error: Exception) -> str:

@@ -1,0 +1,91 @@
+"""The queue: jobs in order, and how many there may be."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from starlette.requests import Request
+
+from multitalk.errors import InvalidInput, MultiTalkError
+from multitalk.ui.access import browser_of
+from multitalk.ui.jobs import MAX_OWN, MAX_WAITING, Job, JobQueue
+from tests.ui.requests import small_request
+
+
+def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
+    gate, made = threading.Event(), []
+
+    def run(job: Job) -> bool:
+        gate.wait(10)
+        made.append(job.title)
+        if job.title == "bad":
+            raise InvalidInput("boxes is empty.", "boxes")
+        if job.title == "worse":
+            raise RuntimeError("/secret/path")
+        return True
+
+    queue = JobQueue(tmp_path, lambda: None, run)
+    wanted = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
+    jobs = [queue.submit(small_request(), title, owner) for title, owner in wanted.items()]
+    queue.start()
+    while jobs[0].status == "waiting":
+        pass
+    assert [queue.place(job) for job in jobs] == [0, 1, 2, 3, 4]
+    queue.cancel(jobs[3])
+    assert queue.place(jobs[4]) == 3
+    assert queue.latest("anna") is jobs[0]
+    assert queue.latest("carl") is None
+    gate.set()
+    while not jobs[-1].is_over:
+        pass
+    assert made == ["a", "bad", "worse", "b"]
+    assert [job.status for job in jobs] == ["done", "failed", "failed", "cancelled", "done"]
+    assert (jobs[1].error, jobs[1].error_field) == ("boxes is empty.", "boxes")
+    assert "secret" not in jobs[2].error
+    assert queue.latest("anna") is jobs[-1]
+
+
+def waiting_queue(tmp_path, **options) -> JobQueue:
+    """A queue that hasn't begun to work."""
+    return JobQueue(tmp_path, lambda: None, lambda job: True, **options)
+
+
+def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
+    queue = waiting_queue(tmp_path)
+    jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_OWN)]
+    with pytest.raises(MultiTalkError, match=f"{MAX_OWN} of your videos are waiting"):
+        queue.submit(small_request(), "one more", "anna")
+    queue.submit(small_request(), "another's", "bert")
+    queue.cancel(jobs[0])
+    queue.submit(small_request(), "instead", "anna")
+    with pytest.raises(MultiTalkError, match="of your videos"):
+        queue.submit(small_request(), "one more", "anna")
+
+
+def test_all_browsers_together_have_so_many_places(tmp_path):
+    queue = waiting_queue(tmp_path)
+    for number in range(MAX_WAITING):
+        queue.submit(small_request(), "one", f"browser {number}")
+    with pytest.raises(MultiTalkError, match=f"{MAX_WAITING} videos are waiting"):
+        queue.submit(small_request(), "one", "anna")
+
+
+def test_what_waits_holds_so_much_memory_at_most(tmp_path):
+    request = small_request()
+    size = request.audio["person1"].samples.nbytes + 64 * 64 * 3
+    queue = waiting_queue(tmp_path, max_bytes=2 * size)
+    jobs = [queue.submit(request, "one", name) for name in ("anna", "bert")]
+    with pytest.raises(MultiTalkError, match="fill the memory"):
+        queue.submit(request, "one", "carl")
+    queue.cancel(jobs[0])
+    queue.submit(request, "one", "carl")
+
+
+def test_a_request_without_a_cookie_is_known_by_its_address():
+    def owner(headers=(), client=("10.0.0.7", 1234)):
+        return browser_of(Request({"type": "http", "headers": list(headers), "client": client}))
+
+    assert owner([(b"cookie", b"multitalk_browser=abc")]) == "abc"
+    assert owner() == owner(client=("10.0.0.7", 99)) != owner(client=("10.0.0.8", 1234))
+    assert owner(client=None) == "", "those without either share one place"
