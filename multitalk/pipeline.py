@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from .parallel import ParallelSettings, connected_processes
 from .planning import JobPlanner
 from .presets import PRESETS, Preset
 from .progress import CancelSignal, JobMonitor, OnProgress
-from .request import GenerationRequest
+from .request import GenerationRequest, Speech
 from .results import Clip, GenerationResult
 from .sampling.branches import BranchConditions, plan_calls
 from .sampling.cache import use_cache
@@ -128,6 +128,7 @@ class MultiTalkPipeline:
         keep_partial: bool = False,
         words_in_file: bool = False,
         monitor: JobMonitor | None = None,
+        said: Mapping[str, Speech] | None = None,
     ) -> GenerationResult:
         """Make a video file.
 
@@ -140,6 +141,7 @@ class MultiTalkPipeline:
             keep_partial: When the job is cancelled after its first clip, finish the file with what is done.
             words_in_file: Write prompts and words into the file's metadata, too, beside the other settings.
             monitor: Times the stages instead of one that is made from `on_progress` and `cancel`.
+            said: With `words_in_file`: what was spoken to make the request's sounds, by person, for the file.
 
         Raises:
             InvalidInput: The request doesn't fit these weights, or the file can't be written.
@@ -150,7 +152,9 @@ class MultiTalkPipeline:
         complete = True
         with torch.inference_mode():
             job = self._prepare(request, monitor)
-            metadata = describe_job(request, self.preset_of(request), job.settings, job.seed, words_in_file)
+            metadata = describe_job(
+                request, self.preset_of(request), job.settings, job.seed, words_in_file, said
+            )
             with (
                 VideoWriter(
                     path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
@@ -76,10 +75,11 @@ class Backend:
         """A sound as a WAV file of the browser's own."""
         import soundfile
 
-        target = self.folder / "sounds" / browser_of(request)[:16]
-        target.mkdir(parents=True, exist_ok=True)
-        soundfile.write(target / name, sound.samples, sound.rate, subtype="PCM_16")
-        return self.share(target / name, request)
+        # a folder of its own, as a browser may ask for several at once
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            path = Path(folder) / name
+            soundfile.write(path, sound.samples, sound.rate, subtype="PCM_16")
+            return self.share(path, request)
 
     def times(
         self, form: fields.Form, size: tuple[int, int], seconds: dict[str, float | None]
@@ -139,44 +139,3 @@ def length_of(path: str | None) -> float | None:
         InvalidInput: It can't be read.
     """
     return _read_length(path) if path else None
-
-
-def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a file says about its settings, as far as the page's fields can show it.
-
-    A file can come from anywhere: only values that a request would take are used.
-    """
-    from ..presets import PRESETS
-    from ..request import NUMBERS, TURNS
-    from ..request_checks import NAMED_SIZES, check_size, check_text
-    from ..request_parts import CACHES
-
-    found: dict[str, Any] = {}
-    for name, numbers in NUMBERS.items():
-        if name in settings:
-            try:
-                found[name] = numbers.check(settings[name], name)
-            except InvalidInput:
-                continue
-    for name in ("prompt", "negative_prompt"):
-        if isinstance(settings.get(name), str):
-            found[name] = check_text(settings[name][:5000], name)
-    if settings.get("preset") in PRESETS:
-        found["preset"] = settings["preset"]
-    if settings.get("turns") in TURNS:
-        found["turns"] = TURNS[settings["turns"]]
-    if settings.get("people") in (1, 2):
-        found["people"] = settings["people"]
-    if isinstance(settings.get("apg"), bool):
-        found["apg"] = settings["apg"]
-    if "cache" in settings:
-        cache = settings["cache"]
-        found["cache"] = cache.get("name") if isinstance(cache, dict) and cache.get("name") in CACHES else ""
-    if isinstance(settings.get("size"), str) and settings["size"] in NAMED_SIZES:
-        found["size"] = settings["size"]
-    elif isinstance(settings.get("size"), list):
-        with contextlib.suppress(InvalidInput):
-            found["size"] = check_size(settings["size"])
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        found["speech"] = Speech(**settings["speech"])
-    return found

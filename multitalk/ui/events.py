@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import InvalidInput, MultiTalkError
+from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound import read_sound
 from . import fields, options, parts
@@ -151,7 +152,8 @@ class Events:
             if self.backend.worker.failure is not None:
                 raise MultiTalkError(self.backend.worker.status[1])
             job_request = fields.build_request(form, self.backend.say)
-            job = self.backend.queue.submit(job_request, fields.title_of(form), browser_of(request))
+            title, said = fields.title_of(form), fields.said_apart(form)
+            job = self.backend.queue.submit(job_request, title, browser_of(request), said)
         except MultiTalkError as error:
             return [gr.skip(), *self._say_errors(error, form)]
         return [{"job": job.id}, *self._say_errors(None, form)]
@@ -164,8 +166,6 @@ class Events:
             spoken = self.backend.say(fields.speech_for(form, text, who))
         except MultiTalkError as error:
             return [gr.update(value=None, visible="hidden"), *self._say_errors(error, form)]
-        from ..media.mix import soundtrack
-
         path = self.backend.save_sound(soundtrack(list(spoken.tracks.values())), "words.wav", request)
         return [gr.update(value=path, visible=True), *self._say_errors(None, form)]
 
@@ -247,14 +247,8 @@ class Events:
         voices = gr.update(choices=options.voice_choices(engine))
         languages = gr.update(choices=options.language_choices(engine))
         preset = gr.update(choices=options.preset_choices(presets, {}), value=best)
-        return [
-            preset,
-            *self.show_preset_values(best, size, picture_size),
-            voices,
-            languages,
-            voices,
-            languages,
-        ]
+        values = self.show_preset_values(best, size, picture_size)
+        return [preset, *values, voices, languages, voices, languages]
 
     def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
         """The time each preset takes for what is filled in, and the voices' names at the boxes."""

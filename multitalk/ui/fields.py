@@ -125,6 +125,16 @@ def words_of(form: Form) -> tuple[str, tuple[str, ...]]:
     return "".join(texts.values()), who
 
 
+def said_apart(form: Form) -> dict[str, Speech]:
+    """What each of two people says at the same time as the other; empty where they don't.
+
+    A script gives people turns, so these are spoken one by one, and the request has them as sounds.
+    """
+    if form["mode"] != TOGETHER or len(speakers(form)) < 2:
+        return {}
+    return {person: speech_for(form, form[f"{person}_text"], (person,)) for person in PEOPLE}
+
+
 def _voices(form: Form, say: Say) -> dict[str, Any]:
     """The request's audio and speech."""
     audio: dict[str, str | Sound] = {}
@@ -138,12 +148,10 @@ def _voices(form: Form, say: Say) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if who:
         text, who = words_of(form)
-        if form["mode"] == TOGETHER and len(who) == 2:
-            # a script gives people turns, so each is spoken alone where both speak at the same time
-            for person in who:
-                spoken = say(speech_for(form, form[f"{person}_text"], (person,)))
-                audio[person] = next(iter(spoken.tracks.values()))
-        else:
+        apart = said_apart(form)
+        for person, speech in apart.items():
+            audio[person] = next(iter(say(speech).tracks.values()))
+        if not apart:
             fields["speech"] = speech_for(form, text, who)
     return fields | ({"audio": audio} if audio else {})
 

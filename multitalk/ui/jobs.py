@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from .gallery import NotKept
 
 if TYPE_CHECKING:
     from ..progress import Progress
-    from ..request import GenerationRequest
+    from ..request import GenerationRequest, Speech
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Job:
         title: What its file will be called after.
         owner: The browser that wants it.
         folder: Its own, for clips while it runs.
+        said: What was spoken to make the request's sounds, by person; for the file.
         status: "waiting", "running", "done", "stopped" (cancelled; what was done is kept), "cancelled" or
             "failed".
         progress: Where it stands.
@@ -53,6 +54,7 @@ class Job:
     title: str
     owner: str
     folder: Path
+    said: Mapping[str, Speech] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid4().hex)
     status: str = "waiting"
     progress: Progress | None = None
@@ -99,15 +101,21 @@ class JobQueue:
         """Begin to load, then to work."""
         self._thread.start()
 
-    def submit(self, request: GenerationRequest, title: str, owner: str) -> Job:
-        """Put a job at the end of the queue.
+    def submit(
+        self,
+        request: GenerationRequest,
+        title: str,
+        owner: str,
+        said: Mapping[str, Speech] | None = None,
+    ) -> Job:
+        """Put a job at the end of the queue; see `Job` for the arguments.
 
         Raises:
             MultiTalkError: Too many wait already.
         """
         with self._changed:
             self._check_room(request, owner)
-            job = Job(request, title, owner, self._folder)
+            job = Job(request, title, owner, self._folder, said or {})
             job.folder = self._folder / job.id
             self._jobs[job.id] = job
             self._waiting.append(job)

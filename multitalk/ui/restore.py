@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
+from ..request import Speech
+from ..speech.script import PEOPLE, read_script, tagged_people
 from . import options, parts
-from .backend import parse_settings
+from .file_settings import parse_settings
 from .worker import ModelWorker
 
 RESTORED = (
@@ -42,18 +44,44 @@ def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> lis
 
 
 def _voices(found: dict[str, Any]) -> dict[str, Any]:
-    two = found.get("people") == 2
-    turns = options.IN_TURNS if found.get("turns") == "in_order" else options.TOGETHER
-    values: dict[str, Any] = {"mode": turns if two else options.ONE}
-    speech = found.get("speech")
+    """Who speaks, and with what: the fields that make the same job again."""
+    in_order = found.get("turns") == "in_order"
+    two = options.IN_TURNS if in_order else options.TOGETHER
+    values: dict[str, Any] = {"mode": two if found.get("people") == 2 else options.ONE}
+    values |= {f"{person}_source": options.SOUND for person in PEOPLE}
+    speech, spoken = found.get("speech"), found.get("spoken", ())
     if speech is None:
-        return values | {"person1_source": options.SOUND}
-    values |= {"speed": speech.speed, "pause": speech.pause}
-    for person in ("person1", "person2"):
-        values[f"{person}_voice"] = speech.voices.get(person, options.AUTOMATIC)
-        values[f"{person}_language"] = speech.language_of(person)
-    if two:
-        values |= {"mode": options.SCRIPT, "script": speech.text}
-    else:
-        values |= {"person1_source": options.TEXT, "person1_text": speech.text}
+        # a file may tell who had words without telling them
+        values |= {f"{person}_source": options.TEXT for person in spoken}
+        for person, own in found.get("said", {}).items():
+            values |= {f"{person}_source": options.TEXT, f"{person}_text": own.text, **_voice(person, own)}
+        return values
+    for person in PEOPLE:
+        values |= _voice(person, speech)
+    texts = _texts(speech.text, spoken, in_order)
+    if texts is None:
+        return values | {"mode": options.SCRIPT, "script": speech.text}
+    for person, text in texts.items():
+        values |= {f"{person}_source": options.TEXT, f"{person}_text": text}
     return values
+
+
+def _texts(text: str, spoken: tuple[str, ...], in_order: bool) -> dict[str, str] | None:
+    """Each person's words as the page's fields for them take them; None where that takes a dialogue."""
+    tagged = tagged_people(text)
+    if len(tagged) < 2:
+        return {(*spoken, *tagged, PEOPLE[0])[0]: text}
+    turns = read_script(text)
+    # two texts in turns were made into a script of one turn each
+    if in_order and tuple(turn.person for turn in turns) == PEOPLE:
+        return {turn.person: turn.text for turn in turns}
+    return None
+
+
+def _voice(person: str, speech: Speech) -> dict[str, Any]:
+    return {
+        f"{person}_voice": speech.voices.get(person, options.AUTOMATIC),
+        f"{person}_language": speech.language_of(person),
+        "speed": speech.speed,
+        "pause": speech.pause,
+    }

@@ -146,6 +146,7 @@ class ModelWorker:
             on_clip,
             keep_partial=True,
             words_in_file=True,
+            said=job.said,
         )
         job.result = self.gallery.adopt(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:

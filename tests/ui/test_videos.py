@@ -205,6 +205,32 @@ def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
     assert page.locator("#person1-text textarea").input_value() == "Hello! I was only a drawing."
 
 
+def test_words_of_two_who_speak_at_once_come_back(open_page, app):
+    page = open_page()
+    page.locator("#picture input[type=file]").set_input_files("examples/two_people.png")
+    choose(page, "Two, together")
+    choose(page, "Words to say")
+    page.locator("#person1-text textarea").fill("Hello there.")
+    page.get_by_role("tab", name="Person 2").click()
+    choose(page, "Words to say")
+    page.locator("#person2-text textarea").fill("Good morning.")
+    be_quick(page)
+    name = make(page)
+    said = facts(app.outputs / name)["settings"]["said"]
+    assert [said[person]["text"] for person in ("person1", "person2")] == ["Hello there.", "Good morning."]
+    assert "Hello there. Good morning." in page.inner_text(".job-title")
+    choose(page, "A dialogue")
+    page.locator("#script").wait_for()
+    page.locator(".job-again").click()
+    page.get_by_text("The settings are back").wait_for()
+    page.locator("#script").wait_for(state="hidden")
+    assert page.locator("#mode input:checked").get_attribute("value") == "together"
+    assert page.locator("#person2-text textarea").input_value() == "Good morning."
+    page.get_by_role("tab", name="Person 1").click()
+    assert page.locator("#person1-text textarea").input_value() == "Hello there."
+    page.screenshot(path=ARTIFACTS / "page-restored.png", full_page=True)
+
+
 def test_pictures_of_the_page_in_dark_and_on_a_phone(open_page):
     ARTIFACTS.mkdir(exist_ok=True)
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}

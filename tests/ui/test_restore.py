@@ -1,0 +1,157 @@
+"""From a finished video back to the page's fields: the same job is made again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multitalk.conditioning.describe import describe_job
+from multitalk.presets import PRESETS, settings_for
+from multitalk.request import GenerationRequest, Speech
+from multitalk.speech import speak
+from multitalk.ui import fields
+from multitalk.ui.estimates import Estimator
+from multitalk.ui.file_settings import parse_settings
+from multitalk.ui.gallery import Gallery
+from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
+from multitalk.ui.worker import ModelWorker
+from tests.ui.app import EXAMPLES
+
+EMPTY: dict[str, Any] = {
+    **{"picture": str(EXAMPLES / "two_people.png"), "mode": "one", "script": "", "boxes": {}},
+    **{f"person{n}_{name}": None for n in (1, 2) for name in ("text", "voice", "language")},
+    **{"person1_source": "sound", "person2_source": "sound", "speed": 1.0, "pause": 0.3},
+    **{"person1_sound": str(EXAMPLES / "left.wav"), "person2_sound": str(EXAMPLES / "right.wav")},
+}
+HELLO = {"person1_source": "text", "person1_text": "Hello there", "person1_language": "b"}
+HI = {"person2_source": "text", "person2_text": "Hi", "person2_language": "de"}
+
+
+@pytest.fixture
+def worker(tmp_path) -> ModelWorker:
+    """Without models."""
+    return ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
+
+
+def told(request: GenerationRequest, words: bool = True, **more: Any) -> dict[str, Any]:
+    """What a video's file says."""
+    settings = settings_for(PRESETS["demo"], "480p")
+    return json.loads(describe_job(request, PRESETS["demo"], settings, 42, words, **more)["comment"])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        HELLO,
+        {"mode": "together"},
+        {"mode": "together"} | HELLO,
+        {"mode": "together"} | HI,
+        {"mode": "together", "speed": 1.5} | HELLO | HI,
+        {"mode": "in_order"},
+        {"mode": "in_order"} | HELLO,
+        {"mode": "in_order"} | HI,
+        {"mode": "in_order", "pause": 1.0} | HELLO | HI,
+        {"mode": "script", "script": "(s1) Hello.\n(s2) Hi! (s1) Well?"},
+        {"mode": "script", "script": "(s2) Hi! (s1) Hello."},
+    ],
+)
+def test_the_fields_make_the_same_job_again(worker, form):
+    form = EMPTY | form
+    first = fields.build_request(form, speak)
+    values = restored_values(told(first, said=fields.said_apart(form)), worker)
+    skipped = {
+        name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
+    }
+    again = EMPTY | skipped
+    assert again["mode"] == form["mode"]
+    for name in ("person1_source", "person2_source", "person1_text", "person2_text"):
+        speaks = form["mode"] != "script" and (form["mode"] != "one" or "person1" in name)
+        if speaks and (form[f"{name[:7]}_source"] == "text" or "source" in name):
+            assert again[name] == form[name]
+    second = fields.build_request(again, speak)
+    assert (second.spoken, second.people, second.turns) == (first.spoken, first.people, first.turns)
+    assert (second.speech is None) == (first.speech is None)
+    if first.speech is not None:
+        assert (second.speech.text, second.speech.speed) == (first.speech.text, first.speech.speed)
+        for person in first.spoken:
+            assert second.speech.language_of(person) == first.speech.language_of(person)
+    assert (second.audio or {}).keys() == (first.audio or {}).keys()
+    for person, sound in (first.audio or {}).items():
+        assert np.array_equal(second.audio[person].samples, sound.samples), "heard as it was"
+
+
+def test_a_file_without_words_tells_who_had_them(worker):
+    request = fields.build_request(EMPTY | {"mode": "in_order"} | HI, speak)
+    values = dict(zip(RESTORED, restored_values(told(request, words=False), worker), strict=False))
+    chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
+    assert chosen == ["in_order", "sound", "text"]
+
+
+def test_words_are_in_the_file_only_where_they_are_asked_for():
+    request = GenerationRequest(
+        image=Image.new("RGB", (64, 64)), speech=Speech(text="A secret"), prompt="A spy"
+    )
+    said = {"person1": Speech(text="A whisper")}
+    for words in (False, True):
+        comment = told(request, words, said=said)
+        texts = [part in json.dumps(comment) for part in ("secret", "spy", "whisper")]
+        assert texts == [words] * 3
+        assert {
+            "seed": 42,
+            "steps": 6,
+            "people": 1,
+            "size": "160p",
+            "spoken": ["person1"],
+        }.items() <= comment.items()
+
+
+def test_settings_of_a_file_from_anywhere_are_checked():
+    settings = {"seed": 5, "steps": "many", "shift": 1e9, "preset": "evil", "size": [64, 96], "people": 2}
+    settings |= {
+        "speech": {"text": "", "voices": 3},
+        "apg": "yes",
+        "prompt": "Hi",
+        "turns": "in_order",
+        "x": 1,
+    }
+    assert parse_settings(settings) == {
+        **{"seed": 5, "size": (64, 96), "people": 2, "prompt": "Hi", "turns": "in_order"},
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        [[]],
+        {"name": []},
+        {"text": []},
+        "\ud800",
+        "x" * 20_000,
+        10**400,
+        -1,
+        1e308,
+        True,
+        None,
+        ["person2"],
+    ],
+)
+def test_any_field_of_a_file_may_be_anything(worker, value):
+    names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
+    for given in (dict.fromkeys(names, value), *({name: value} for name in names)):
+        parse_settings(given)
+        *_, sentence = restored_values(given | {"seed": 3}, worker)
+        assert "back in their fields" in sentence
+    for person in ("person1", "person2", "person3"):
+        parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
+
+
+def test_a_file_without_settings_says_so(worker):
+    assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-1]
+    assert NOT_FOUND in restored_values(None, worker)[-1]
