@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..request import GenerationRequest, Speech, describe_error
+from ..request import Speech, describe_error
 from . import fields
 from .access import browser_of
+from .api_request import build_request
 from .backend import Backend
 from .faces import find_people
 from .jobs import Job
@@ -69,7 +70,7 @@ class Api:
         prompt: str = "",
         preset: str = "",
         size: str = "",
-        seed: float = 42,
+        seed: int | None = 42,
         settings: Any = None,
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
         """Make a video.
@@ -86,18 +87,20 @@ class Api:
             preset: A preset's name; empty: what the weights are best at.
             size: "480p", "720p", ...; empty: the preset's.
             seed: -1 draws one.
-            settings: Any other fields of a request, by name.
+            settings: Any other fields of a request, by name; without files, but with the names of LoRAs that
+                lie beside the weights.
 
         Yields:
             A finished clip's file, then the whole video's; and where the job stands. A call that is
             cancelled stops its job.
         """
         given = {"turns": turns, "boxes": boxes, "prompt": prompt, "preset": preset, "size": size}
-        given |= {"speech": speech, "seed": int(seed), **(settings or {})}
+        given |= {"speech": speech, "seed": seed}
         sounds = {person: path for person, path in zip(PEOPLE, (audio1, audio2), strict=True) if path}
         try:
             self.backend.own([image, *sounds.values()], request)
-            job_request = await asyncio.to_thread(_request, image, sounds, given)
+            find_lora = self.backend.worker.lora_file
+            job_request = await asyncio.to_thread(build_request, image, sounds, given, settings, find_lora)
             title = job_request.speech.text if job_request.speech is not None else "video"
             job = self.backend.queue.submit(job_request, title, browser_of(request))
         except MultiTalkError as error:
@@ -195,19 +198,6 @@ class Api:
             raise gr.Error(_readable(error, [image]), print_exception=False) from None
         found = find_people(picture)
         return {"boxes": found.boxes, "faces": found.faces, "width": picture.width, "height": picture.height}
-
-
-def _request(image: str | None, sounds: dict[str, str], given: dict[str, Any]) -> GenerationRequest:
-    """A request of what was given; what was left empty is left to its defaults."""
-    kept = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
-    if sounds:
-        kept["audio"] = sounds
-    if image is None:
-        raise InvalidInput("image is missing.", "image")
-    try:
-        return GenerationRequest.model_validate({**kept, "image": image})
-    except ValidationError as error:
-        raise describe_error(error) from None
 
 
 def _readable(error: MultiTalkError, paths: list[str | None]) -> str:

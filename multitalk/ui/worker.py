@@ -7,12 +7,13 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cold_start import ColdStart
-from ..errors import MultiTalkError
+from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
 from ..presets import PRESETS
+from ..request_checks import check_choice
 from .estimates import Estimator, Work, count_work
 from .gallery import Gallery
 from .jobs import Job
@@ -118,6 +119,24 @@ class ModelWorker:
         if self.pipeline is None:
             raise MultiTalkError(str(self.failure))
         return self.pipeline.speech_engine
+
+    def lora_file(self, name: Any) -> Path:
+        """A LoRA that lies in the weights' ``loras/``, by its file's name; waits for the models.
+
+        Raises:
+            MultiTalkError: The models can't be loaded.
+            InvalidInput: There is no such file, with the list of those that are there.
+        """
+        self.loaded.wait()
+        if self.pipeline is None:
+            raise MultiTalkError(str(self.failure))
+        names = self.pipeline.folder.lora_names()
+        if not names:
+            raise InvalidInput(
+                "lora can't be given here: these weights have no loras/ to choose from.", "lora"
+            )
+        # looked for in the list, so that no name leads out of the folder
+        return self.pipeline.folder.lora_file(check_choice(name, "lora", names))
 
     def make(self, job: Job) -> bool:
         """Make a job's video; returns whether it is whole, or what was done when it was stopped.

@@ -106,6 +106,10 @@ class WeightsFolder:
             raise WeightsError(f"LoRA file {path} is missing: put it there, or choose another preset.")
         return path
 
+    def lora_names(self) -> list[str]:
+        """The LoRA files that lie beside the weights."""
+        return sorted(path.name for path in (self.path / LORA_FOLDER).glob("*.safetensors"))
+
     def loras_for(self, preset: Preset, extra: Sequence[LoraRequest] = ()) -> list[tuple[Path, float]]:
         """The LoRAs a job runs with, beyond those merged into these weights.
 
