@@ -51,7 +51,8 @@ def choose(page: Page, name: str) -> None:
 
 def example(page: Page, name: str) -> None:
     page.locator(f".example[data-name='{name}']").click()
-    page.wait_for_selector("#picture img[src*='file='], .people-picture[src]")
+    # of two people, the boxes' picture soon takes the place of the other
+    page.locator("#picture img[src*='file=']:visible, .people-picture[src]:visible").first.wait_for()
 
 
 def wait_ready(page: Page) -> None:
