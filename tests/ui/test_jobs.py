@@ -11,13 +11,15 @@ from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.ui.access import browser_of
 from multitalk.ui.jobs import MAX_OWN, MAX_WAITING, Job, JobQueue
 from tests.ui.requests import small_request
+from tests.waiting import wait_until
 
 
 def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
-    gate, made = threading.Event(), []
+    began, gate, made = threading.Event(), threading.Event(), []
 
     def run(job: Job) -> bool:
-        gate.wait(10)
+        began.set()
+        assert gate.wait(60)
         made.append(job.title)
         if job.title == "bad":
             raise InvalidInput("boxes is empty.", "boxes")
@@ -29,16 +31,14 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
     wanted = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
     jobs = [queue.submit(small_request(), title, owner) for title, owner in wanted.items()]
     queue.start()
-    while jobs[0].status == "waiting":
-        pass
+    assert began.wait(60)
     assert [queue.place(job) for job in jobs] == [0, 1, 2, 3, 4]
     queue.cancel(jobs[3])
     assert queue.place(jobs[4]) == 3
     assert queue.latest("anna") is jobs[0]
     assert queue.latest("carl") is None
     gate.set()
-    while not jobs[-1].is_over:
-        pass
+    wait_until(lambda: jobs[-1].is_over)
     assert made == ["a", "bad", "worse", "b"]
     assert [job.status for job in jobs] == ["done", "failed", "failed", "cancelled", "done"]
     assert (jobs[1].error, jobs[1].error_field) == ("boxes is empty.", "boxes")

@@ -19,15 +19,13 @@ from tests.ui.steps import choose, error_at, example
 pytestmark = pytest.mark.slow
 
 
-def test_the_first_paint_comes_early_and_the_page_works_while_models_load(browser, weights, tmp_path):
+def test_the_page_works_while_models_load(browser, weights, tmp_path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open()
     try:
         page = browser.new_page()
         page.goto(app.url)
         page.wait_for_selector("#make")
         assert "still loading" in page.inner_text(".status")
-        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        assert paint < 3000
         example(page, "Words to say")
         page.locator("#make").click()
         page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
