@@ -79,11 +79,6 @@ def build_request(fields: dict[str, Any]) -> GenerationRequest:
     Raises:
         InvalidInput: One sentence about the first field that can't be used.
     """
-    from pydantic import ValidationError
+    from .request import GenerationRequest
 
-    from .request import GenerationRequest, describe_error
-
-    try:
-        return GenerationRequest(**fields)
-    except ValidationError as error:
-        raise describe_error(error) from error
+    return GenerationRequest.checked(fields)

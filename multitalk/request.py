@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image
 from pydantic import (
     InstanceOf,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,7 +24,6 @@ from .presets import PRESETS, Preset
 from .request_checks import (
     PEOPLE,
     Range,
-    UnknownName,
     check_boxes,
     check_choice,
     check_flag,
@@ -96,7 +94,7 @@ class GenerationRequest(Strict):
         lora: LoRAs on top of the preset's.
 
     Raises:
-        pydantic.ValidationError: See ``describe_error`` for one sentence about it.
+        pydantic.ValidationError: ``checked`` raises one sentence about it instead.
     """
 
     image: InstanceOf[Image.Image]
@@ -276,20 +274,6 @@ class GenerationRequest(Strict):
             pydantic.ValidationError: Its content can't be used.
         """
         return cls.model_validate(read_json_fields(path))
-
-
-def describe_error(error: ValidationError) -> InvalidInput:
-    """The first problem of a request as one sentence, with the field it is about."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    field = ".".join(str(part) for part in first["loc"]) or None
-    if isinstance(cause, InvalidInput):
-        if isinstance(cause, UnknownName) and field:  # in a part, which doesn't know what it is a part of
-            return InvalidInput(str(cause), f"{field}.{cause.field}")
-        return cause
-    if first["type"] == "missing":
-        return InvalidInput(f"{field} is missing.", field)
-    return InvalidInput(f"{field} is {shown(first['input'])}, but {first['msg'].lower()}.", field)
 
 
 def _long_enough(sound: Sound, field: str) -> Sound:

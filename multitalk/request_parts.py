@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InvalidInput
 from .request_checks import (
     Range,
+    UnknownName,
     check_choice,
     check_language,
     check_lora_file,
@@ -38,6 +39,32 @@ class Strict(BaseModel):
         if isinstance(data, Mapping):
             check_names(data, cls.model_fields, f"field of {cls.called}")
         return data
+
+    @classmethod
+    def checked(cls, fields: Mapping[str, Any]) -> Self:
+        """One of these, made of plain values.
+
+        Raises:
+            InvalidInput: One sentence about the first field that can't be used.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise describe_error(error) from None
+
+
+def describe_error(error: ValidationError) -> InvalidInput:
+    """The first problem of a request as one sentence, with the field it is about."""
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    field = ".".join(str(part) for part in first["loc"]) or None
+    if isinstance(cause, InvalidInput):
+        if isinstance(cause, UnknownName) and field:  # in a part, which doesn't know what it is a part of
+            return InvalidInput(str(cause), f"{field}.{cause.field}")
+        return cause
+    if first["type"] == "missing":
+        return InvalidInput(f"{field} is missing.", field)
+    return InvalidInput(f"{field} is {shown(first['input'])}, but {first['msg'].lower()}.", field)
 
 
 class LoraSpec(Strict):

@@ -15,7 +15,8 @@ import soundfile
 from PIL import Image
 from pydantic import ValidationError
 
-from multitalk.request import GenerationRequest, LoraSpec, Speech, describe_error
+from multitalk.errors import InvalidInput
+from multitalk.request import GenerationRequest, LoraSpec, Speech
 from multitalk.request_checks import shown
 
 VOICE = (np.sin(np.arange(16000) / 16000 * 2000).astype(np.float32) * 0.5, 16000)
@@ -26,9 +27,9 @@ BASE: dict[str, Any] = {"image": PICTURE, "audio": VOICE}
 
 def problem(**fields: Any) -> tuple[str | None, str]:
     """(field, sentence) of a request that is refused."""
-    with pytest.raises(ValidationError) as caught:
-        GenerationRequest(**fields)
-    error = describe_error(caught.value)
+    with pytest.raises(InvalidInput) as caught:
+        GenerationRequest.checked(fields)
+    error = caught.value
     sentence = str(error)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -217,9 +218,9 @@ def test_refusals(fields: dict[str, Any], field: str, words: str) -> None:
 
 
 def test_missing_image() -> None:
-    with pytest.raises(ValidationError) as caught:
-        GenerationRequest(audio=VOICE)
-    error = describe_error(caught.value)
+    with pytest.raises(InvalidInput) as caught:
+        GenerationRequest.checked({"audio": VOICE})
+    error = caught.value
     assert (error.field, str(error)) == ("image", "image is missing.")
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import ValidationError
 
 from ..errors import InvalidInput
-from ..request import GenerationRequest, describe_error
+from ..request import GenerationRequest
 from ..request_checks import PEOPLE, check_names, shown
 from .aliases import translate
 from .paths import read_path, resolve_path
@@ -91,7 +90,7 @@ def _check_the_rest(fields: dict[str, Any], settings: Settings) -> None:
         stand_in["audio"] = {person: _SOUND for person, value in audio.items() if value is not None}
     elif audio is not None:
         stand_in["audio"] = _SOUND
-    _validated(stand_in)
+    GenerationRequest.checked(stand_in)
 
 
 def _allowed_loras(value: Any, settings: Settings) -> list[Any]:
@@ -127,11 +126,4 @@ def _build(fields: dict[str, Any], files: Mapping[str, bytes]) -> GenerationRequ
         complete["audio"] = {
             field.removeprefix("audio."): data for field, data in files.items() if field.startswith("audio.")
         }
-    return _validated(complete)
-
-
-def _validated(fields: Mapping[str, Any]) -> GenerationRequest:
-    try:
-        return GenerationRequest(**fields)
-    except ValidationError as error:
-        raise describe_error(error) from None
+    return GenerationRequest.checked(complete)

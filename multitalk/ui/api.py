@@ -8,12 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
-from pydantic import ValidationError
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..request import Speech, describe_error
+from ..request import Speech
 from . import fields
 from .access import browser_of
 from .api_request import build_request
@@ -173,9 +172,8 @@ class Api:
         """
         voices = {person: voice for person, voice in zip(PEOPLE, (voice1, voice2), strict=True) if voice}
         try:
-            spoken = self.backend.say(Speech(text=text, voices=voices, language=language, speed=speed))
-        except ValidationError as error:
-            raise gr.Error(str(describe_error(error)), print_exception=False) from None
+            speech = Speech.checked({"text": text, "voices": voices, "language": language, "speed": speed})
+            spoken = self.backend.say(speech)
         except MultiTalkError as error:
             raise gr.Error(str(error), print_exception=False) from None
         sound = soundtrack(list(spoken.tracks.values()))

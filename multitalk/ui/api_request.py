@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import InvalidInput
-from ..request import GenerationRequest, describe_error
+from ..request import GenerationRequest
 from ..request_checks import shown
 
 # A path in the settings would be read with the server's rights, whosever file it is.
@@ -45,10 +43,7 @@ def build_request(
         kept["lora"] = _known_loras(kept["lora"], find_lora)
     if sounds:
         kept["audio"] = sounds
-    try:
-        return GenerationRequest.model_validate({**kept, "image": image})
-    except ValidationError as error:
-        raise describe_error(error) from None
+    return GenerationRequest.checked({**kept, "image": image})
 
 
 def _checked(settings: Any) -> dict[str, Any]:

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
-from ..request import DEFAULT_PROMPT, GenerationRequest, Speech, describe_error
+from ..request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..speech import SpokenScript
 from .options import AUTOMATIC, IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
 
@@ -62,9 +60,9 @@ def build_request(form: Form, say: Say) -> GenerationRequest:
         fields["boxes"] = form["boxes"]
     fields |= settings(form)
     try:
-        return GenerationRequest(**fields)
-    except ValidationError as error:
-        raise readable(describe_error(error), form) from None
+        return GenerationRequest.checked(fields)
+    except InvalidInput as error:
+        raise readable(error, form) from None
 
 
 def settings(form: Form) -> dict[str, Any]:
@@ -97,10 +95,7 @@ def speech_for(form: Form, text: str, people: tuple[str, ...]) -> Speech:
     for name in ("speed", "pause"):
         if form.get(name) is not None:
             speech[name] = form[name]
-    try:
-        return Speech(**{key: value for key, value in speech.items() if value != {}})
-    except ValidationError as error:
-        raise describe_error(error) from None
+    return Speech.checked({key: value for key, value in speech.items() if value != {}})
 
 
 def words_of(form: Form) -> tuple[str, tuple[str, ...]]:

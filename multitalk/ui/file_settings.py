@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Container
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import InvalidInput
 from ..presets import PRESETS
 from ..request import NUMBERS, TURNS, Speech
@@ -82,6 +80,6 @@ def _speech(value: Any) -> Speech | None:
     if not isinstance(value, dict):
         return None
     try:
-        return Speech.model_validate(value)
-    except ValidationError:
+        return Speech.checked(value)
+    except InvalidInput:
         return None
