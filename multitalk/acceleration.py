@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
+from .weights.folders import COMPILED_FOLDER
 
 if TYPE_CHECKING:
     from .hardware import HardwarePlan
     from .models.transformer import MultiTalkTransformer
 
 logger = logging.getLogger(__name__)
-
-CACHE_FOLDER = "compiled"  # in a weights folder
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,6 @@ def accelerate(
         if (reason := why_not_compiled(plan.device)) is not None:
             logger.warning("blocks aren't compiled: %s.", reason)
             return
-        own = None if weights is None else weights / CACHE_FOLDER
+        own = None if weights is None else weights / COMPILED_FOLDER
         use_compile_cache(settings.compile_cache or (own if own is not None and own.is_dir() else None))
         compile_blocks(transformer, mode=settings.compile_mode)

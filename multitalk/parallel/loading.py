@@ -99,7 +99,7 @@ def _load(
 def _check_same(team: Team, folder: WeightsFolder, plan: HardwarePlan, settings: ParallelSettings) -> bool:
     """Make sure that all processes run the same model, and decide whether they share its weights."""
     files = sorted((name, record.sha256) for name, record in folder.manifest.files.items())
-    own = (str(plan.dtype), plan.transformer_precision, hash_of(files))
+    own = (str(plan.dtype), plan.transformer_precision, fingerprint(files))
     answers = team.channel.gather((own, plan.streamed_blocks, settings.share_weights))
     for rank, (other, _, _) in enumerate(answers):
         if other != own:
@@ -111,6 +111,6 @@ def _check_same(team: Team, folder: WeightsFolder, plan: HardwarePlan, settings:
     return any(streamed for _, streamed, _ in answers) if wanted is None else wanted
 
 
-def hash_of(value: Any) -> str:
+def fingerprint(value: Any) -> str:
     """A short fingerprint."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]

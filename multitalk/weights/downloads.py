@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
+from .files import hash_file
 from .sources.catalogue import FileSet, Repository, WebFile
 from .sources.lock import Lock
 
@@ -154,15 +155,6 @@ def reason_of(error: BaseException) -> str:
     return f"{text} ({cause!s:.200})." if cause is not None and str(cause) else f"{text}."
 
 
-def hash_of(path: Path) -> str:
-    """Sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _link_from_cache(file: RemoteFile, target: Path, caches: tuple[Path, ...]) -> None:
     if not isinstance(file.origin, Repository):
         return
@@ -250,7 +242,7 @@ def _from_web(file: RemoteFile, staging: Path) -> Path:
 
 def _check(file: RemoteFile, target: Path) -> str:
     size = target.stat().st_size
-    sha256 = hash_of(target) if file.size is None or size == file.size else ""
+    sha256 = hash_file(target) if file.size is None or size == file.size else ""
     if sha256 and (file.sha256 is None or sha256 == file.sha256):
         return sha256
     target.unlink()

@@ -17,9 +17,10 @@ from pathlib import Path
 from ..errors import MultiTalkError, WeightsError
 from . import downloads
 from .downloads import Listing, RemoteFile
+from .files import FileRecord
 from .sources import catalogue
 from .sources.catalogue import FileSet, Repository, Selection, WebFile
-from .sources.lock import LOCK_FILE, Lock, LockedFile, LockedRepository
+from .sources.lock import LOCK_FILE, Lock, LockedRepository
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
 
@@ -103,7 +104,7 @@ def update_lock(lock_file: Path = LOCK_FILE) -> Lock:
     file_sets, web_files = catalogue.everything()
     files = plan(file_sets, web_files, Lock())
     repositories: dict[str, LockedRepository] = {}
-    others: dict[str, LockedFile] = {}
+    others: dict[str, FileRecord] = {}
     with tempfile.TemporaryDirectory(prefix="multitalk-lock-") as name, ThreadPoolExecutor(8) as pool:
         pending = [
             pool.submit(_pin, replace(file, path=f"{number}/{file.path}"), Path(name))
@@ -122,12 +123,12 @@ def update_lock(lock_file: Path = LOCK_FILE) -> Lock:
     return lock
 
 
-def _pin(file: RemoteFile, folder: Path) -> LockedFile:
+def _pin(file: RemoteFile, folder: Path) -> FileRecord:
     if file.sha256 is not None and file.size is not None:
-        return LockedFile(file.size, file.sha256)
+        return FileRecord(file.size, file.sha256)
     sha256 = downloads.fetch_file(file, folder)
     path = folder / file.path
-    return LockedFile(path.stat().st_size, sha256)
+    return FileRecord(path.stat().st_size, sha256)
 
 
 def _list_all(repositories: set[Repository], lock: Lock) -> dict[Repository, Listing]:

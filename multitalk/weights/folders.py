@@ -14,6 +14,8 @@ PARTS = ("transformer", "text_encoder", "image_encoder", "vae", "audio_encoder")
 ENVIRONMENT_VARIABLE = "MULTITALK_WEIGHTS"
 IMAGE_FOLDER = Path("/opt/multitalk/weights")
 LOCAL_FOLDER = Path("weights")
+# Kernels in a weights folder, compiled for one GPU: they come after the bake, so no manifest names them.
+COMPILED_FOLDER = "compiled"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
 
 

@@ -10,22 +10,15 @@ from typing import Any
 
 from .. import __version__
 from ..errors import WeightsError
+from .files import FileRecord, hash_file
 from .folders import MANIFEST, PARTS
-from .tensor_files import TensorInfo, hash_file, read_header
+from .tensor_files import TensorInfo, read_header
 
 FORMAT_VERSION = 1
 
 # Beside the parts lie the tokenizer, the LoRA files and maybe Kokoro's.
 TOKENIZER_FOLDER = "tokenizer"
 LORA_FOLDER = "loras"
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """A file of the folder: its size in bytes and its sha256."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)

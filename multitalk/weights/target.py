@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InvalidInput
-from .manifest import MANIFEST
+from .folders import MANIFEST
 
 
 def check_target(target: Path, source: Path, overwrite: bool) -> None:

@@ -33,7 +33,6 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 # The format's own limit; a longer header is damage.
 _MAX_HEADER_BYTES = 100_000_000
-_HASH_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -237,13 +236,4 @@ def write_safetensors(
             raise ValueError(f"{path.name} is not complete")
         file.flush()
         os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
     return digest.hexdigest()

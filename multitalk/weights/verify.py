@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..speech.kokoro_files import missing_files
+from .files import hash_file
+from .folders import COMPILED_FOLDER
 from .manifest import LORA_FOLDER, PARTS, Manifest, folder_files
-from .tensor_files import TensorInfo, hash_file, read_header
+from .tensor_files import TensorInfo, read_header
 
 
 def check_complete(path: str | Path) -> Manifest:
@@ -72,10 +74,10 @@ def _speech_problems(manifest: Manifest) -> list[str]:
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Files that the manifest doesn't name, but for what may come later: LoRAs, and kernels of the GPU."""
+    allowed = (f"{LORA_FOLDER}/", f"{COMPILED_FOLDER}/")
     return [
-        name
-        for name in folder_files(folder)
-        if name not in manifest.files and not name.startswith(f"{LORA_FOLDER}/")
+        name for name in folder_files(folder) if name not in manifest.files and not name.startswith(allowed)
     ]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights import fetch as fetching
-from multitalk.weights.downloads import hash_of
 from multitalk.weights.fetch import fetch, update_lock
+from multitalk.weights.files import hash_file
 from multitalk.weights.sources import catalogue
 from multitalk.weights.sources.catalogue import Selection, select
 from multitalk.weights.sources.lock import Lock
@@ -184,7 +184,7 @@ def test_model_cache_is_used(hub, published, lock_file, tmp_path):
     fetch(SMALL, tmp_path / "raw", lock_file, caches=(tmp_path / "cache",))
     assert (tmp_path / "raw" / T5_PATH).is_symlink()
     assert hub.downloads(T5) == []
-    assert hash_of(tmp_path / "raw" / T5_PATH) == hash_of(published / T5_PATH)
+    assert hash_file(tmp_path / "raw" / T5_PATH) == hash_file(published / T5_PATH)
 
 
 def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):

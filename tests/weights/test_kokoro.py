@@ -14,11 +14,11 @@ from multitalk import doctor
 from multitalk.errors import WeightsError
 from multitalk.speech import choose_engine
 from multitalk.weights.bake import bake
+from multitalk.weights.files import FileRecord, hash_file
 from multitalk.weights.kokoro import find_kokoro
-from multitalk.weights.manifest import FileRecord, Manifest
+from multitalk.weights.manifest import Manifest
 from multitalk.weights.published import KOKORO, SPACY_MODEL, PublishedWeights
 from multitalk.weights.store import WeightsFolder
-from multitalk.weights.tensor_files import hash_file
 from multitalk.weights.verify import verify
 from tests.small_kokoro import VOICES, make_small_kokoro
 

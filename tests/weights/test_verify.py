@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multitalk.errors import WeightsError
-from multitalk.weights.manifest import MANIFEST
+from multitalk.weights.folders import COMPILED_FOLDER, MANIFEST
 from multitalk.weights.store import WeightsFolder
 from multitalk.weights.verify import check_complete, verify
 
@@ -115,3 +115,13 @@ def test_loras_may_be_added(baked, copy_of):
     folder = copy_of(baked)
     save_file({"x.lora_down.weight": torch.ones(1)}, folder / "loras" / "own.safetensors")
     assert verify(folder) == []
+
+
+def test_compiled_kernels_may_lie_there(baked, copy_of):
+    folder = copy_of(baked)
+    kernel = folder / COMPILED_FOLDER / "inductor" / "ab" / "kernel.py"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text("pass")
+    assert verify(folder) == []
+    (folder / "compiled.txt").write_text("something else")
+    assert verify(folder) == ["compiled.txt is not part of this folder."]

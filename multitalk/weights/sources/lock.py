@@ -12,16 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import WeightsError
+from ..files import FileRecord
 
 LOCK_FILE = Path(__file__).with_name("lock.json")
-
-
-@dataclass(frozen=True)
-class LockedFile:
-    """Size in bytes and sha256 of a file."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class LockedRepository:
     """A repository's commit, and its files by their paths in it."""
 
     commit: str
-    files: Mapping[str, LockedFile] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Lock:
     """What is locked: repositories by name, and files that lie on no hub."""
 
     repositories: Mapping[str, LockedRepository] = field(default_factory=dict)
-    files: Mapping[str, LockedFile] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path = LOCK_FILE) -> Lock:
@@ -69,13 +62,13 @@ class Lock:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _files(entries: Mapping[str, Mapping[str, object]]) -> dict[str, LockedFile]:
+def _files(entries: Mapping[str, Mapping[str, object]]) -> dict[str, FileRecord]:
     files = {}
     for name, entry in entries.items():
         size, sha256 = entry["size"], entry["sha256"]
         if not isinstance(size, int) or not re.fullmatch("[0-9a-f]{64}", str(sha256)):
             raise ValueError(f"{name} has no size or no sha256")
-        files[name] = LockedFile(size, str(sha256))
+        files[name] = FileRecord(size, str(sha256))
     return files
 
 
@@ -85,5 +78,5 @@ def _commit(text: object) -> str:
     return str(text)
 
 
-def _describe(files: Mapping[str, LockedFile]) -> dict[str, dict[str, object]]:
+def _describe(files: Mapping[str, FileRecord]) -> dict[str, dict[str, object]]:
     return {name: {"size": file.size, "sha256": file.sha256} for name, file in sorted(files.items())}
