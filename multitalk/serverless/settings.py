@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
+from .log import log_event
 
 VOLUME = "/runpod-volume"
 # RunPod drops larger results without a word; /runsync's job ids begin with "sync-".
@@ -179,6 +181,15 @@ def _read_output_root(environment: Mapping[str, str]) -> Path | None:
         return root
     if text:
         raise InvalidInput(f"OUTPUT_ROOT is {text[:80]!r}, but must be a folder that can be written to.")
+    if root.is_dir():
+        # RunPod's volumes belong to root, and the image runs as a user of its own
+        log_event(
+            "volume_not_writable",
+            level=logging.WARNING,
+            folder=str(root),
+            user=os.geteuid(),
+            advice=f"No video can be kept on {root}: set a bucket, or build the image with RUN_AS=0.",
+        )
     return None
 
 

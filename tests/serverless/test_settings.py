@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from multitalk.errors import InvalidInput
+from multitalk.serverless import settings as settings_module
 from multitalk.serverless.aliases import translate
 from multitalk.serverless.answers import without_paths
 from multitalk.serverless.settings import Settings, read_bucket
@@ -59,6 +60,19 @@ def test_everything_set(tmp_path):
 def test_a_wrong_setting_is_named(name, value):
     with pytest.raises(InvalidInput, match=name.split("_")[0]):
         Settings.from_environment({name: value})
+
+
+def test_a_volume_that_belongs_to_root_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(settings_module, "VOLUME", str(tmp_path))
+    assert Settings.from_environment({}).output_root == tmp_path
+    assert not caplog.records
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: False
+    )  # tests may run as root, who may write anywhere
+    assert Settings.from_environment({}).output_root is None
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "volume_not_writable")
+    assert "RUN_AS=0" in record.fields["advice"]
 
 
 @pytest.mark.parametrize(
