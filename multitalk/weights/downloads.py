@@ -1,7 +1,8 @@
 """One file from a hub or the web to its place: resumed where that is possible, and never there half.
 
 Needs huggingface_hub alone and none of the models' libraries, so that it also runs in a small environment of
-its own: 0.36 has hf_transfer and keeps half a file for the next run; 1.x begins such a file anew.
+its own, whose 0.36 has hf_transfer. What is fast, hf_transfer and the hub's own storage Xet, begins a cut file
+anew; so after the first cut of a run the plain client takes over, which continues where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .sources.catalogue import FileSet, Repository, WebFile
 from .sources.lock import Lock
 
 _CHUNK = 1 << 22
-_FAST_MARK = "with-hf-transfer"  # such a half file has holes, so it can't be continued
+_FAST_MARK = "fast"  # such a half file may have holes, so it can't be continued
 _REFUSED = (401, 403, 404)  # asking again won't help
 
 
@@ -181,7 +182,7 @@ def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts:
             if attempt == attempts or status in _REFUSED:
                 raise WeightsError(f"{file.path} can't be downloaded: {reason_of(error)}") from error
             print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
-            _no_hf_transfer()
+            _use_plain_client()
             time.sleep(pause * attempt)
     os.replace(downloaded, target)
     shutil.rmtree(staging, ignore_errors=True)
@@ -192,7 +193,7 @@ def _from_hub(file: RemoteFile, staging: Path) -> Path:
 
     assert isinstance(file.origin, Repository)
     mark = staging / _FAST_MARK
-    fast = bool(getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False))
+    fast = getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False) or not constants.HF_HUB_DISABLE_XET
     if mark.exists():
         shutil.rmtree(staging)
     staging.mkdir(parents=True, exist_ok=True)
@@ -209,12 +210,12 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _no_hf_transfer() -> None:
-    """After a first interruption: hf_transfer begins a file anew, the plain client continues it."""
+def _use_plain_client() -> None:
+    """After a first interruption: what is fast begins a file anew, the plain client continues it."""
     from huggingface_hub import constants
 
-    if getattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", False):
-        vars(constants)["HF_HUB_ENABLE_HF_TRANSFER"] = False  # read at each call; 1.x doesn't have it
+    # both are read at each call; 1.x has no hf_transfer
+    vars(constants).update(HF_HUB_ENABLE_HF_TRANSFER=False, HF_HUB_DISABLE_XET=True)
 
 
 def _from_web(file: RemoteFile, staging: Path) -> Path:

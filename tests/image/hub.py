@@ -34,12 +34,14 @@ class Faults:
         corrupt: Served with a byte changed.
         missing: Not there.
         slow: Twenty megabytes a second.
+        xet: Said to lie in the hub's own storage as well; none is there.
     """
 
     cut: dict[str, int] = field(default_factory=dict)
     corrupt: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
+    xet: set[str] = field(default_factory=set)
 
 
 class Hub:
@@ -214,6 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
             if large:
                 self.send_header("X-Linked-Size", str(size))
                 self.send_header("X-Linked-Etag", f'"{sha256}"')
+            if name in faults.xet:
+                self.send_header("X-Xet-Hash", sha256)
+                self.send_header("X-Xet-Refresh-Route", f"{self.server_hub.address}/nowhere")
         self.end_headers()
         if not body:
             return

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights import fetch as fetching
@@ -26,6 +27,8 @@ SMALL = Selection(loras=(), speech=False)
 def _small_pieces(monkeypatch) -> None:
     # the client keeps what arrived in whole pieces, of 10 MB: more than these files have
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 4096)
+    # the hub of these tests has no storage of that kind, and what was fetched with it isn't continued
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
 
 
 @pytest.fixture
@@ -162,6 +165,28 @@ def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
     assert (tmp_path / "raw" / T5_PATH).stat().st_size == 60_000
 
 
+def test_a_cut_xet_download_begins_anew_with_the_plain_client(
+    hub, published, lock_file, tmp_path, monkeypatch
+):
+    asked = []
+
+    def cut(incomplete_path: Path, **arguments: object) -> None:
+        asked.append(incomplete_path)
+        incomplete_path.write_bytes(bytes(50_000))  # its pieces come in any order: this is a hole
+        raise OSError("the connection was cut")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.is_xet_available", lambda: not constants.HF_HUB_DISABLE_XET
+    )
+    monkeypatch.setattr("huggingface_hub.file_download.xet_get", cut)
+    hub.faults.xet.add(T5)
+    fetch_into(tmp_path / "raw", lock_file)
+    assert len(asked) == 1
+    assert hub.downloads(T5) == [""]
+    assert (tmp_path / "raw" / T5_PATH).read_bytes() == (published / T5_PATH).read_bytes()
+
+
 def test_what_is_there_stays_and_what_changed_comes_again(hub, lock_file, tmp_path):
     root = tmp_path / "raw"
     fetch_into(root, lock_file)
@@ -201,6 +226,22 @@ def test_full_disk_is_said_before_anything_is_fetched(hub, lock_file, tmp_path, 
     with pytest.raises(WeightsError, match="GB free; the download takes"):
         fetch_into(tmp_path / "raw", lock_file)
     assert hub.downloads(T5) == []
+
+
+def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
+    hub, published, lock_file, tmp_path, monkeypatch
+):
+    def fetch_with(free: int) -> None:
+        monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
+        fetch(
+            select("bf16", speech=False), tmp_path / "raw", lock_file, caches=(), bake_to=tmp_path / "baked"
+        )
+
+    with pytest.raises(WeightsError, match=r"the download takes .* GB, the baked weights take"):
+        fetch_with(800_000)  # 550 kB to be fetched, and 60 % of it
+    assert hub.downloads(T5) == []
+    fetch_with(1_200_000)
+    assert hub.downloads(T5) == [""]
 
 
 @pytest.mark.parametrize(
