@@ -63,7 +63,7 @@ ARG SPACY_MODEL_URL=""
 RUN --mount=type=secret,id=HF_TOKEN \
     --mount=type=cache,id=multitalk-published,target=/var/cache/multitalk,sharing=locked \
     FLAG_CONTENT=/opt/multitalk/weights PYTHON=python ./download_models.sh --precision "${PRECISION}" \
-    --raw /var/cache/multitalk --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
+    --raw "/var/cache/multitalk/${PRECISION}" --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
     && touch -d 2024-01-01 /opt/all_installed.flag
 
 # ---- weights: one layer a shard of at most 5 GB; those not needed are empty ---------------------------------------

@@ -10,9 +10,9 @@ usage() {
 download_models.sh [options]
   --precision P              int8, bf16 (the default), fp8 or float32
   --to DIR                   baked folder to write (weights)
-  --raw DIR                  published files, deleted at the end (DIR of --to, with .published behind it)
+  --raw DIR                  published files, deleted at the end (DIR.published/PRECISION, of --to's DIR)
   --keep-raw                 leave the published files there
-  --preset NAME              fetch the LoRA of this preset: fusionx, lightx2v or none (repeatable; both when left out)
+  --preset NAME              take the LoRA of this preset: fusionx, lightx2v or none (repeatable; both when left out)
   --merge NAME[:SCALE]       merge a preset's LoRA into the weights instead of keeping it beside them (repeatable)
   --transformer-source FORM  published, int8 or int8-fusionx (what fits the precision)
   --default-preset NAME      what jobs run with that name no preset
@@ -27,20 +27,18 @@ TEXT
 }
 
 precision=bf16 target=weights raw='' keep_raw='' layers='' layer_gb=5 flag='' lock=''
-fetch_options=() bake_options=()
+# what is fetched is what is baked, whatever a stopped run with other options left in the folder
+selection=() fetch_options=() bake_options=()
 while (($#)); do
   case $1 in
     --precision) precision=$2; shift 2 ;;
     --to) target=$2; shift 2 ;;
     --raw) raw=$2; shift 2 ;;
     --keep-raw) keep_raw=1; shift ;;
-    --preset) fetch_options+=(--preset "$2"); shift 2 ;;
+    --preset | --transformer-source) selection+=("$1" "$2"); shift 2 ;;
     --merge) bake_options+=(--lora "$2"); shift 2 ;;
-    --transformer-source)
-      fetch_options+=("$1" "$2") bake_options+=("$1" "$2")
-      shift 2 ;;
     --default-preset) bake_options+=("$1" "$2"); shift 2 ;;
-    --no-speech) fetch_options+=("$1"); shift ;;
+    --no-speech) selection+=("$1"); shift ;;
     --layers) layers=$2; shift 2 ;;
     --layer-gb) layer_gb=$2; shift 2 ;;
     --flag) flag=$2; shift 2 ;;
@@ -50,7 +48,8 @@ while (($#)); do
     *) echo "error: unknown option $1 (--help lists them)." >&2; exit 2 ;;
   esac
 done
-raw=${raw:-$target.published}
+selection+=(--precision "$precision")
+raw=${raw:-$target.published/$precision}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
@@ -89,12 +88,15 @@ if [[ -n $lock ]]; then
   exit
 fi
 if [[ -n $flag ]]; then rm -f "$flag"; fi
-fetch --to "$raw" --precision "$precision"
-"$python" -m multitalk.weights bake --from "$raw" --to "$target" --precision "$precision" --overwrite --quiet "${bake_options[@]}"
-"$python" -m multitalk.weights verify "$target"
+fetch --to "$raw" --bake-to "$target" "${selection[@]}"
+"$python" -m multitalk.weights bake --from "$raw" --to "$target" --overwrite --check --quiet \
+  --as-fetched "${selection[@]}" "${bake_options[@]}"
 if [[ -z $keep_raw ]]; then
-  # not the folder itself, which may be a mount
+  # not the folder itself, which may be a mount; the script's own name for it goes, too
   find "$raw" -mindepth 1 -delete
+  if [[ $raw == "$target.published/$precision" ]]; then
+    rmdir "$raw" && rmdir --ignore-fail-on-non-empty "$target.published"
+  fi
 fi
 if [[ -n $layers ]]; then
   "$python" -m multitalk.weights.layers "$target" "$layers" "$layer_gb"

@@ -20,9 +20,19 @@ download() {
   exec 9>"$folder.lock"
   flock 9 # another worker may be at it, and be done when this one gets here
   if ! MULTITALK_WEIGHTS=$folder python -m multitalk.weights.locate >/dev/null; then
-    PYTHON=python ./download_models.sh --to "$folder" --precision "${MULTITALK_PRECISION:-int8}" >&2 || exit
+    local precision=${MULTITALK_PRECISION:-int8}
+    PYTHON=python ./download_models.sh --precision "$precision" \
+      --raw "$folder.downloading/$precision" --to "$folder" >&2 || exit
   fi
+  rm -rf "$folder.downloading"
   echo "$folder"
+}
+
+clean_up() {
+  # of a worker that was stopped between its bake and its cleaning up; the lock says whether one is still at it
+  if [[ -d $1.downloading && -w $1.downloading ]]; then
+    (flock --nonblock 9 && rm -rf "$1.downloading") 9>"$1.lock" || true
+  fi
 }
 
 set_flag() {
@@ -34,6 +44,7 @@ if [[ -f $flag ]]; then
   weights=${MULTITALK_WEIGHTS:-$(<"$flag")}
 elif weights=$(python -m multitalk.weights.locate); then
   echo "Weights found in $weights"
+  clean_up "$weights"
   set_flag "$weights"
 elif [[ -n ${MULTITALK_WEIGHTS:-} && -n $(ls -A "$MULTITALK_WEIGHTS" 2>/dev/null) ]]; then
   echo "error: $MULTITALK_WEIGHTS holds no complete weights: python -m multitalk verify $MULTITALK_WEIGHTS says why." >&2

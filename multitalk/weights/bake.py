@@ -19,16 +19,19 @@ import torch
 from ..errors import InvalidInput, WeightsError
 from ..presets import PRESETS
 from . import published
+from .choices import TransformerSource
 from .kokoro import KokoroFiles, find_kokoro
 from .libraries import save_config, weights_name
 from .lora import LoraFile
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
 from .plan import PlannedPart, PlannedTensor, plan_parts
 from .precision import Precision, find_precision
-from .published import PublishedWeights, TransformerSource
+from .published import PublishedWeights
 from .quantize import planned_tensors
+from .sources.catalogue import Selection
 from .target import check_space, check_target, new_folder
 from .tensor_files import TensorSource, write_safetensors
+from .verify import verify
 
 MAX_SHARD_BYTES = int(5e9)  # what a container registry takes as one layer without trouble
 
@@ -49,6 +52,8 @@ def bake(
     overwrite: bool = False,
     default_preset: str | None = None,
     name: str | None = None,
+    selection: Selection | None = None,
+    check: bool = False,
 ) -> Manifest:
     """Convert published weights into a baked folder; Kokoro and spaCy's model go along where they are.
 
@@ -67,12 +72,14 @@ def bake(
         overwrite: Replace a baked folder that is there.
         default_preset: What a request without a preset runs with; None: that of the merged LoRA, or quality.
         name: Of these weights, for people.
+        selection: The published files to read; None takes what is there.
+        check: Read everything back and compare it, before the folder gets its name.
 
     Raises:
         InvalidInput: An argument can't be used.
-        WeightsError: A published file is missing, damaged or doesn't fit.
+        WeightsError: A published file is missing, damaged or doesn't fit; or what is read back differs.
     """
-    weights, target = PublishedWeights(source_dir), Path(target_dir)
+    weights, target = PublishedWeights(source_dir, selection), Path(target_dir)
     chosen = find_precision(precision)
     check_target(target, weights.root, overwrite)
     planned = _plan(weights, chosen, loras, transformer_source, text_encoder_source)
@@ -87,6 +94,8 @@ def bake(
             hashes=planned.write(working, int(max_shard_bytes), progress),
             sources=planned.sources,
         )
+        if check and (problems := verify(working)):
+            raise WeightsError(f"The baked weights aren't what was written: {problems[0]}")
     if progress is not None:
         progress("done", 1.0)
     return manifest

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 from ..errors import InvalidInput
-
-PRECISIONS = ("float32", "bf16", "fp8", "int8")
+from .choices import TEXT_ENCODER_SOURCES
+from .sources.options import add_selection, selection_of
 
 
 def add_bake(parser: argparse.ArgumentParser) -> None:
     """Options of ``bake``."""
     parser.add_argument("--from", dest="source", metavar="RAW_DIR", required=True, help="the published files")
     parser.add_argument("--to", dest="target", metavar="BAKED_DIR", required=True, help="the folder to write")
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the weights (bf16)")
+    add_selection(parser)
     parser.add_argument(
         "--lora",
         metavar="NAME_OR_FILE[:SCALE]",
@@ -24,8 +24,17 @@ def add_bake(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="merge a preset's LoRA, or a file's, into the weights (repeatable)",
     )
-    parser.add_argument("--transformer-source", choices=("published", "int8", "int8-fusionx"))
-    parser.add_argument("--text-encoder-source", choices=("published", "int8"))
+    parser.add_argument(
+        "--text-encoder-source", choices=TEXT_ENCODER_SOURCES, help="form of the text encoder to read"
+    )
+    parser.add_argument(
+        "--as-fetched",
+        action="store_true",
+        help="read what fetch brings with the same options, whatever else lies in RAW_DIR",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="read back what was written before it gets its name"
+    )
     parser.add_argument("--default-preset", metavar="NAME", help="what jobs run with that name no preset")
     parser.add_argument("--overwrite", action="store_true", help="replace a baked folder that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -47,6 +56,10 @@ def bake_command(args: argparse.Namespace) -> int:
     loras = [lora_option(text) for text in args.lora]
     if args.default_preset is not None:
         check_choice(args.default_preset, "--default-preset", PRESETS)
+    if not args.as_fetched and (args.preset or args.no_speech):
+        raise InvalidInput(
+            "--preset and --no-speech choose among what fetch brings: add --as-fetched.", "preset"
+        )
 
     from .bake import bake
 
@@ -61,9 +74,12 @@ def bake_command(args: argparse.Namespace) -> int:
             progress=display.show,
             overwrite=args.overwrite,
             default_preset=args.default_preset,
+            selection=selection_of(args) if args.as_fetched else None,
+            check=args.check,
         )
     size = sum(record.size for record in manifest.files.values())
-    print(f"{args.target}: {len(manifest.files)} files, {size / 1e9:.2f} GB, {args.precision}")
+    checked = ", verified" if args.check else ""
+    print(f"{args.target}: {len(manifest.files)} files, {size / 1e9:.2f} GB, {args.precision}{checked}")
     return 0
 
 

@@ -21,6 +21,8 @@ from .files import FileRecord
 from .sources import catalogue
 from .sources.catalogue import FileSet, Repository, Selection, WebFile
 from .sources.lock import LOCK_FILE, Lock, LockedRepository
+from .sources.options import add_selection, selection_of
+from .target import check_target, existing_parent
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
 
@@ -33,6 +35,7 @@ def fetch(
     caches: tuple[Path, ...] = (RUNPOD_CACHE,),
     attempts: int = 5,
     pause: float = 2.0,
+    bake_to: Path | None = None,
 ) -> list[RemoteFile]:
     """Bring the selected files into a folder of published weights; what is there already stays.
 
@@ -44,17 +47,21 @@ def fetch(
         caches: Hub caches whose files are linked instead of downloaded.
         attempts: How often to try a file before giving up.
         pause: Seconds before its second attempt.
+        bake_to: What is baked from them afterwards: that it may be written, and has room, is checked first.
 
     Returns:
         The files, with the sha256 they were found to have.
 
     Raises:
+        InvalidInput: `bake_to` can't be written.
         WeightsError: A file is missing, isn't the locked one, or can't be had; the message names it.
     """
     folder = Path(root)
+    if bake_to is not None:
+        check_target(bake_to, folder, overwrite=True)
     folder.mkdir(parents=True, exist_ok=True)
     files = plan(selection.file_sets, selection.web_files, Lock.read(lock_file))
-    _check_space(files, folder)
+    _check_space(files, folder, selection, bake_to)
     done: list[RemoteFile] = []
     pool = ThreadPoolExecutor(workers)
     # large files first: none is left to run alone at the end
@@ -142,13 +149,23 @@ def _list_all(repositories: set[Repository], lock: Lock) -> dict[Repository, Lis
         return dict(zip(ordered, listings, strict=True))
 
 
-def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
-    needed = sum(file.size or 0 for file in files if not (folder / file.path).exists())
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise WeightsError(
-            f"The disk of {folder} has {free / 1e9:.1f} GB free; the download takes {needed / 1e9:.1f} GB."
-        )
+def _check_space(
+    files: Sequence[RemoteFile], folder: Path, selection: Selection, bake_to: Path | None
+) -> None:
+    """Room for what is fetched and, on the same disk or another, for what is baked from it."""
+    missing = sum(file.size or 0 for file in files if not (folder / file.path).exists())
+    needs = [(folder, missing, f"the download takes {missing / 1e9:.1f} GB")]
+    if bake_to is not None:
+        baked = selection.baked_bytes(sum(file.size or 0 for file in files))
+        beside, text = existing_parent(bake_to), f"the baked weights take {baked / 1e9:.1f} GB"
+        if beside.stat().st_dev == folder.stat().st_dev:
+            needs = [(folder, missing + baked, f"{needs[0][2]}, {text}")]
+        else:
+            needs.append((beside, baked, text))
+    for place, needed, text in needs:
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise WeightsError(f"The disk of {place} has {free / 1e9:.1f} GB free; {text}.")
 
 
 def _line(file: RemoteFile, folder: Path, number: int, count: int) -> str:
@@ -161,16 +178,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--to", metavar="RAW_DIR", help="folder of published files")
     parser.add_argument(
-        "--precision", choices=catalogue.PRECISIONS, default="bf16", help="of the bake they are for (bf16)"
+        "--bake-to",
+        metavar="BAKED_DIR",
+        type=Path,
+        help="folder that is baked from them afterwards: whether it can be is checked before the download",
     )
-    parser.add_argument("--transformer-source", choices=catalogue.TRANSFORMER_SOURCES)
-    parser.add_argument(
-        "--preset",
-        action="append",
-        choices=(*catalogue.LORA_PRESETS, "none"),
-        help="fetch the LoRA of this preset (repeatable; both when left out)",
-    )
-    parser.add_argument("--no-speech", action="store_true", help="without Kokoro and spaCy's model")
+    add_selection(parser)
     parser.add_argument("--lock", action="store_true", help="pin what the hub has now, and fetch nothing")
     parser.add_argument("--lock-file", metavar="FILE", type=Path, default=LOCK_FILE)
     parser.add_argument("--workers", metavar="N", type=int, default=8, help="files at a time (8)")
@@ -186,9 +199,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.to:
         raise WeightsError("Name a folder for the published files with --to.")
-    presets = catalogue.LORA_PRESETS if args.preset is None else tuple(set(args.preset) - {"none"})
-    selection = catalogue.select(args.precision, args.transformer_source, presets, not args.no_speech)
-    files = fetch(selection, args.to, args.lock_file, args.workers, attempts=args.attempts)
+    files = fetch(
+        selection_of(args),
+        args.to,
+        args.lock_file,
+        args.workers,
+        attempts=args.attempts,
+        bake_to=args.bake_to,
+    )
     size = sum((Path(args.to) / file.path).stat().st_size for file in files)
     print(f"{args.to}: {len(files)} files, {size / 1e9:.2f} GB")
     return 0

@@ -66,14 +66,14 @@ class KokoroFiles:
 
 
 def find_kokoro(weights: PublishedWeights) -> KokoroFiles | None:
-    """Kokoro's files in a published folder, each of them read and checked; None where there is no Kokoro.
+    """Kokoro's files in a published folder, each of them read and checked; None where none is taken.
 
     Raises:
         WeightsError: A file is missing, damaged or doesn't fit.
     """
-    folder = weights.root / KOKORO
-    if not folder.is_dir():
+    if not weights.has_speech:
         return None
+    folder = weights.root / KOKORO
     config = weights.config(f"{KOKORO}/{names.CONFIG}")
     _check_network(config, weights.path(f"{KOKORO}/{names.WEIGHTS}"))
     voices = tuple(sorted((folder / names.VOICES).glob("*.pt")))

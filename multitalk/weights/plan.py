@@ -10,6 +10,7 @@ import torch
 
 from ..errors import WeightsError
 from . import configs, convert, published
+from .choices import TextEncoderSource, TransformerSource
 from .convert import Convert
 from .libraries import empty_model, kept_in_float32, tied_names
 from .lora import LoraFile, check_loras
@@ -83,8 +84,8 @@ class PlannedPart:
 def plan_parts(
     weights: PublishedWeights,
     precision: Precision,
-    kind: published.TransformerSource,
-    text_kind: published.TextEncoderSource,
+    kind: TransformerSource,
+    text_kind: TextEncoderSource,
     loras: list[LoraFile],
 ) -> list[PlannedPart]:
     """Plan every part.

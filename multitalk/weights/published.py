@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 
 from ..errors import InvalidInput, WeightsError
+from .choices import TEXT_ENCODER_SOURCES, TRANSFORMER_SOURCES, TextEncoderSource, TransformerSource
+from .sources.catalogue import Selection
 from .tensor_files import SafetensorsSource, TensorInfo, TensorSource, read_header
-
-TransformerSource = Literal["published", "int8", "int8-fusionx"]
-TextEncoderSource = Literal["published", "int8"]
 
 WAN = "Wan2.1-I2V-14B-480P"
 MULTITALK = "MeiGen-MultiTalk"
@@ -124,13 +123,16 @@ class PublishedWeights:
     Args:
         root: Holds the folders ``Wan2.1-I2V-14B-480P``, ``MeiGen-MultiTalk``, ``chinese-wav2vec2-base``, for
             speech ``Kokoro-82M`` and ``en_core_web_sm``, and beside them the LoRA files.
+        selection: Read these alone; None takes what is there. Other files may lie there, such as those of
+            another precision's fetch that was stopped.
 
     Raises:
         WeightsError: The folder is missing.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, selection: Selection | None = None) -> None:
         self.root = Path(root)
+        self.selection = selection
         if not self.root.is_dir():
             raise WeightsError(f"The folder of published weights {self.root} is missing.")
 
@@ -160,22 +162,17 @@ class PublishedWeights:
         """Which of the transformer's published forms to read.
 
         Args:
-            wanted: None takes the float32 shards where one is there, else an int8 file.
+            wanted: None takes the selected form; without a selection the float32 shards where one is there,
+                else an int8 file.
 
         Raises:
             InvalidInput: `wanted` is no form.
             WeightsError: There is none.
         """
-        match wanted:
-            case "published" | "int8" | "int8-fusionx":
-                return wanted
-            case None:
-                pass
-            case _:
-                raise InvalidInput(
-                    f"transformer_source '{wanted}' is unknown: use published, int8 or int8-fusionx.",
-                    "transformer_source",
-                )
+        if wanted is not None:
+            return cast(TransformerSource, _known(wanted, "transformer_source", TRANSFORMER_SOURCES))
+        if self.selection is not None:
+            return self.selection.transformer
         has_shards = any((self.root / WAN).glob("diffusion_pytorch_model*.safetensors"))
         if has_shards or not (self.root / QUANTISED).is_dir():
             return "published"
@@ -202,17 +199,12 @@ class PublishedWeights:
 
     def text_encoder_source_kind(self, wanted: str | None = None) -> TextEncoderSource:
         """Which of the text encoder's published forms to read; see :meth:`transformer_source_kind`."""
-        match wanted:
-            case "published" | "int8":
-                return wanted
-            case None:
-                has_int8 = (self.root / TEXT_ENCODER_INT8).is_file()
-                return "int8" if has_int8 and not (self.root / TEXT_ENCODER).is_file() else "published"
-            case _:
-                raise InvalidInput(
-                    f"text_encoder_source '{wanted}' is unknown: use published or int8.",
-                    "text_encoder_source",
-                )
+        if wanted is not None:
+            return cast(TextEncoderSource, _known(wanted, "text_encoder_source", TEXT_ENCODER_SOURCES))
+        if self.selection is not None:
+            return self.selection.text_encoder
+        has_int8 = (self.root / TEXT_ENCODER_INT8).is_file()
+        return "int8" if has_int8 and not (self.root / TEXT_ENCODER).is_file() else "published"
 
     def text_encoder(self, kind: TextEncoderSource) -> TensorSource:
         """UMT5's encoder."""
@@ -237,8 +229,21 @@ class PublishedWeights:
         return [
             path
             for path in sorted(self.root.glob("*.safetensors"))
-            if any(".lora_" in key for key in read_header(path))
+            if (self.selection is None or path.name in self.selection.lora_names)
+            and any(".lora_" in key for key in read_header(path))
         ]
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether Kokoro is there, and wanted."""
+        return (self.root / KOKORO).is_dir() and (self.selection is None or self.selection.speech)
+
+
+def _known(name: str, field: str, known: tuple[str, ...]) -> str:
+    if name not in known:
+        *others, last = known
+        raise InvalidInput(f"{field} '{name}' is unknown: use {', '.join(others)} or {last}.", field)
+    return name
 
 
 def _first_line(error: Exception) -> str:

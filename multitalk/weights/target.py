@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
     """
     if not target.exists():
         return
+    if os.path.ismount(target):
+        raise InvalidInput(
+            f"{target} is a mount, which a finished folder can't replace: name a folder in it, such as "
+            f"{target / 'weights'}.",
+            "target_dir",
+        )
     if not target.is_dir():
         raise InvalidInput(f"{target} is a file: name a folder to bake into.", "target_dir")
     if not any(target.iterdir()):
@@ -46,13 +53,18 @@ def check_space(target: Path, needed: int) -> None:
     Raises:
         InvalidInput: It has less than `needed` bytes free.
     """
-    existing = next(folder for folder in target.absolute().parents if folder.exists())
+    existing = existing_parent(target)
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise InvalidInput(
             f"The disk of {existing} has {free / 1e9:.1f} GB free; the weights take {needed / 1e9:.1f} GB.",
             "target_dir",
         )
+
+
+def existing_parent(target: Path) -> Path:
+    """The nearest folder above that is there: on its disk the target will lie."""
+    return next(folder for folder in target.absolute().parents if folder.exists())
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from multitalk.weights import published
 from multitalk.weights.sources import catalogue
 from multitalk.weights.sources.lock import Lock
 
@@ -77,7 +80,7 @@ def test_published_files_become_verified_weights_and_a_flag(script, hub):
     done = script.run("--precision", "float32", "--preset", "fusionx")
     assert done.returncode == 0, done.stderr
     assert script.flag.read_text().strip() == str(script.target)
-    assert "files verified" in done.stdout
+    assert ", float32, verified" in done.stdout
     assert (script.target / "manifest.json").is_file()
     assert [path.name for path in (script.target / "loras").iterdir()] == [
         "Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
@@ -95,6 +98,51 @@ def test_int8_comes_from_the_published_int8_files(script, hub):
     layers = Path(f"{script.target}-layers")
     assert len(list(layers.iterdir())) == 16
     assert list(layers.glob("*/transformer/*.safetensors"))
+
+
+def test_left_overs_of_other_options_are_not_baked(script, hub, weights):
+    """A run in full precision with both LoRAs was stopped; its shards would be taken before the int8 file."""
+    for path in weights.rglob("*"):
+        if path.is_file() and "quant_models" not in path.parts:
+            copy = script.raw / path.relative_to(weights)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    done = script.run("--precision", "int8", "--preset", "none")
+    assert done.returncode == 0, done.stderr
+    sources = json.loads((script.target / "manifest.json").read_text())["sources"]
+    assert [entry["file"] for entry in sources["transformer"]] == [published.TRANSFORMER_INT8]
+    assert [entry["file"] for entry in sources["text_encoder"]] == [published.TEXT_ENCODER_INT8]
+    assert list((script.target / "loras").iterdir()) == []
+
+
+def test_each_precision_has_its_own_folder_of_published_files(script, hub):
+    script.arguments = ["--to", str(script.target), "--no-speech"]
+    hub.faults.missing.add(T5)  # ends the run in full precision
+    assert script.run("--precision", "bf16").returncode == 2
+    done = script.run("--precision", "int8", "--keep-raw")
+    assert done.returncode == 0, done.stderr
+    beside = script.target.with_name("weights.published")
+    assert not list((beside / "int8").rglob("diffusion_pytorch_model-*"))
+    done = script.run("--precision", "int8")
+    assert done.returncode == 0, done.stderr
+    assert not (beside / "int8").exists()  # it is the script's own
+
+
+def test_a_mount_is_refused_before_the_download(script, hub):
+    """Its name can't be taken by another folder; a tmpfs stands in for a volume."""
+    script.target.mkdir()
+    command = f"mount -t tmpfs none '{script.target}' && exec \"$@\""
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", command, "-", *script.command()],
+        env=script.environment,
+        capture_output=True,
+        text=True,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("mounting needs root")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {script.target} is a mount")
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "missing", "cut"])
@@ -121,6 +169,7 @@ def test_killed_download_goes_on(script, hub, weights, fast):
     hub.faults.cut[T5] = 1 if fast == "0" else 0
     hub.faults.slow.add(T5)
     script.environment["HF_HUB_ENABLE_HF_TRANSFER"] = fast
+    script.environment["HF_HUB_DISABLE_XET"] = str(1 - int(fast))
     process = subprocess.Popen(
         script.command(), env=script.environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -197,6 +246,19 @@ def test_weights_that_are_found_set_the_flag(tmp_path):
     done = start(tmp_path, {"MULTITALK_WEIGHTS": str(folder)})
     assert done.stdout == f"Weights found in {folder}\n"
     assert (tmp_path / "flag").read_text() == f"{folder}\n"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_a_stopped_download_left_is_removed(tmp_path, busy):
+    folder, left_over = tmp_path / "weights", tmp_path / "weights.downloading"
+    shutil.copytree(REPOSITORY / "multitalk/demo/weights", folder)
+    (left_over / "int8").mkdir(parents=True)
+    with (tmp_path / "weights.lock").open("w") as lock:
+        if busy:  # another worker holds the lock
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        done = start(tmp_path, {"MULTITALK_WEIGHTS": str(folder)})
+    assert done.stdout == f"Weights found in {folder}\n"
+    assert left_over.exists() == busy
 
 
 def test_incomplete_weights_set_no_flag(tmp_path):

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from multitalk.errors import InvalidInput, WeightsError
+from multitalk.weights import choices
 from multitalk.weights import published as layout
 from multitalk.weights.bake import bake
 from multitalk.weights.manifest import PARTS, Manifest
+from multitalk.weights.precision import PRECISIONS
 from multitalk.weights.published import PublishedWeights, QuantisedSource
+from multitalk.weights.sources import catalogue
+from multitalk.weights.sources.catalogue import select
 from multitalk.weights.store import WeightsFolder, load_part
+from multitalk.weights.tensor_files import write_safetensors
 from multitalk.weights.verify import verify
 from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes, make_small_checkpoint
 
@@ -184,6 +191,44 @@ def test_a_full_disk_is_told_before_anything_is_written(published, tmp_path, mon
     with pytest.raises(InvalidInput, match="GB free"):
         bake(published, tmp_path / "new" / "target", precision="float32")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mount_is_refused(published, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
+    with pytest.raises(InvalidInput, match=f"{tmp_path} is a mount.*{tmp_path / 'weights'}"):
+        bake(published, tmp_path, precision="float32", overwrite=True)
+
+
+def test_what_was_written_wrongly_never_gets_its_name(published, tmp_path, monkeypatch):
+    def write(path: Path, *arguments: Any) -> str:
+        sha256 = write_safetensors(path, *arguments)
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        return sha256
+
+    monkeypatch.setattr("multitalk.weights.bake.write_safetensors", write)
+    with pytest.raises(WeightsError, match="is damaged"):
+        bake(published, tmp_path / "target", precision="float32", check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_selection_is_read_whatever_else_is_there(published, tmp_path):
+    manifest = bake(
+        published, tmp_path / "target", precision="int8", selection=select("int8", loras=["fusionx"])
+    )
+    assert manifest.sources["transformer"][0]["file"] == layout.TRANSFORMER_INT8
+    assert manifest.sources["text_encoder"][0]["file"] == layout.TEXT_ENCODER_INT8
+    assert [name for name in manifest.files if name.startswith("loras/")] == [f"loras/{FUSIONX}"]
+
+
+def test_choices_are_the_tables():
+    # one has torch's dtypes, the other is read without torch
+    assert tuple(PRECISIONS) == choices.PRECISIONS
+    assert set(catalogue._TRANSFORMER) == set(choices.TRANSFORMER_SOURCES)
+    assert set(catalogue._TEXT_ENCODER) == set(choices.TEXT_ENCODER_SOURCES)
+    for written in catalogue._WRITTEN.values():
+        assert set(written) == set(PRECISIONS)
 
 
 def test_damaged_files_are_named(published, copy_of, tmp_path):

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ...errors import InvalidInput
 from ...presets import PRESETS
-
-PRECISIONS = ("int8", "fp8", "bf16", "float32")
-TRANSFORMER_SOURCES = ("published", "int8", "int8-fusionx")
+from ..choices import PRECISIONS, TRANSFORMER_SOURCES, TextEncoderSource, TransformerSource
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ _COMMON = (
     ),
     FileSet(WAV2VEC2, ("config.json", "preprocessor_config.json", "model.safetensors")),
 )
-_TRANSFORMER = {
+_TRANSFORMER: dict[TransformerSource, tuple[FileSet, ...]] = {
     "published": (
         FileSet(WAN, ("diffusion_pytorch_model-*.safetensors",)),
         FileSet(MULTITALK, ("diffusion_pytorch_model.safetensors.index.json", "multitalk.safetensors")),
@@ -97,7 +96,7 @@ _TRANSFORMER = {
     "int8": (FileSet(MULTITALK, ("quant_models/dit_model_int8.safetensors",)),),
     "int8-fusionx": (FileSet(MULTITALK, ("quant_models/quant_model_int8_FusionX.safetensors",)),),
 }
-_TEXT_ENCODER = {
+_TEXT_ENCODER: dict[TextEncoderSource, FileSet] = {
     "published": FileSet(WAN, ("models_t5_umt5-xxl-enc-bf16.pth",)),
     "int8": FileSet(MULTITALK, ("quant_models/t5_int8.safetensors",)),
 }
@@ -107,6 +106,12 @@ _LORAS = {
     "lightx2v": FileSet(LIGHTX2V, (f"{PRESETS['lightx2v'].lora}",), flat=True),
 }
 LORA_PRESETS = tuple(_LORAS)
+# What a bake writes for each byte that it reads, rounded up: the transformer's values take 4 bytes in the
+# published form and 1 in the int8 forms (docs/IMAGE.md has the sums).
+_WRITTEN = {
+    "published": {"float32": 1.15, "bf16": 0.6, "fp8": 0.35, "int8": 0.35},
+    "int8": {"float32": 2.9, "bf16": 1.5, "fp8": 0.8, "int8": 0.9},
+}
 # spaCy's small English model, by which Kokoro reads English; its version fits requirements.txt's spaCy
 SPACY_MODEL = WebFile(
     "en_core_web_sm-3.8.0-py3-none-any.whl",
@@ -118,17 +123,19 @@ SPACY_MODEL = WebFile(
 
 @dataclass(frozen=True)
 class Selection:
-    """What to fetch.
+    """Which of the published files are used.
 
     Attributes:
+        precision: Of the bake.
         transformer: The form the transformer is read from.
         text_encoder: The form the text encoder is read from.
         loras: Presets whose LoRA files are wanted.
         speech: Whether Kokoro and spaCy's model are.
     """
 
-    transformer: str = "published"
-    text_encoder: str = "published"
+    precision: str = "bf16"
+    transformer: TransformerSource = "published"
+    text_encoder: TextEncoderSource = "published"
     loras: tuple[str, ...] = LORA_PRESETS
     speech: bool = True
 
@@ -140,6 +147,17 @@ class Selection:
         return (*sets, _SPEECH) if self.speech else tuple(sets)
 
     @property
+    def lora_names(self) -> tuple[str, ...]:
+        """The LoRA files' names."""
+        patterns = (pattern for name in self.loras for pattern in _LORAS[name].patterns)
+        return tuple(PurePosixPath(pattern).name for pattern in patterns)
+
+    def baked_bytes(self, fetched: int) -> int:
+        """About how much a bake of so many bytes writes; rather too much than too little."""
+        form = "published" if self.transformer == "published" else "int8"
+        return int(fetched * _WRITTEN[form][self.precision])
+
+    @property
     def web_files(self) -> tuple[WebFile, ...]:
         """Files that lie on no hub."""
         return (SPACY_MODEL,) if self.speech else ()
@@ -147,7 +165,7 @@ class Selection:
 
 def select(
     precision: str,
-    transformer: str | None = None,
+    transformer: TransformerSource | None = None,
     loras: Sequence[str] = LORA_PRESETS,
     speech: bool = True,
 ) -> Selection:
@@ -169,10 +187,10 @@ def select(
     ):
         if value not in known:
             raise InvalidInput(f"{field} '{value}' is unknown; use {', '.join(known)}.", field)
-    default = "int8" if precision == "int8" else "published"
+    default: TransformerSource = "int8" if precision == "int8" else "published"
     chosen = transformer or default
-    text_encoder = "int8" if precision == "int8" and chosen != "published" else "published"
-    return Selection(chosen, text_encoder, tuple(dict.fromkeys(loras)), speech)
+    text_encoder: TextEncoderSource = "int8" if precision == "int8" and chosen != "published" else "published"
+    return Selection(precision, chosen, text_encoder, tuple(dict.fromkeys(loras)), speech)
 
 
 def everything() -> tuple[tuple[FileSet, ...], tuple[WebFile, ...]]:
