@@ -9,6 +9,10 @@
 # Any base: Linux with bash, and `python` 3.11 or 3.12 with pip and torch on its PATH.
 ARG BASE_IMAGE=multitalk-base:cu124
 
+# What the code needs, to be compared with what the weights image has.
+FROM scratch AS requirements
+COPY requirements.txt requirements-runpod.txt /
+
 FROM ${BASE_IMAGE} AS runtime
 WORKDIR /app
 COPY requirements.txt requirements-runpod.txt ./
@@ -87,7 +91,9 @@ COPY --from=fetch /layers/15/ /opt/multitalk/weights/
 COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 
 # ---- code, with its bytecode: the user who runs it can't write any ------------------------------------------------
-FROM runtime AS code
+# (on the base, since bytecode needs Python alone: a weights image from a registry is then all that new code is built on)
+FROM ${BASE_IMAGE} AS code
+WORKDIR /app
 COPY LICENSE README.md app.py requirements-fetch.txt ./
 COPY --chmod=755 entrypoint.sh download_models.sh ./
 COPY examples/ examples/
@@ -107,6 +113,12 @@ LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.rev
 
 # ---- the image ------------------------------------------------------------------------------------------------------
 FROM baked-weights AS app
+# The weights image has what its own requirements named when it was baked; new code may name others.
+RUN --mount=type=bind,from=requirements,target=/mnt \
+    for file in requirements.txt requirements-runpod.txt; do \
+        cmp "/mnt/$file" "/app/$file" \
+        || { echo "error: $file has changed since the weights image was baked: bake weights-PRECISION-STACK first." >&2; exit 1; }; \
+    done
 COPY --from=code /app /app
 # multitalk; RUN_AS=0, root: to keep results on a network volume that only root may write to
 ARG RUN_AS=1000

@@ -50,10 +50,13 @@ ENV PATH=/opt/venv/bin:$PATH
 ARG CUDA_ARCHITECTURES="7.0;7.5;8.0;8.6;8.9;9.0"
 # v2.2.0: the package index stops at 1.0.6
 ARG SAGE_ATTENTION=v2.2.0
-ARG MAX_JOBS=4
+# EXT_PARALLEL extensions at a time, of each MAX_JOBS files, of each a compiler for every architecture: what is
+# multiplied here is memory.
+ARG EXT_PARALLEL=1
+ARG MAX_JOBS=2
 RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 \
     && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
-    && TORCH_CUDA_ARCH_LIST="${CUDA_ARCHITECTURES}" EXT_PARALLEL="${MAX_JOBS}" \
+    && TORCH_CUDA_ARCH_LIST="${CUDA_ARCHITECTURES}" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
     pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
 
 # ---- the base -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # The images: stack (cu124, cu128) x precision (int8, bf16, fp8, slim). docs/IMAGE.md walks through it.
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake base-cu124        once per stack
-#   REGISTRY=ghcr.io/you PUSH=true docker buildx bake weights-int8      once per precision
+#   REGISTRY=ghcr.io/you PUSH=true docker buildx bake weights-int8      once per precision; after a change of requirements
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake int8              after every change of the code
 
 variable "REGISTRY" {
@@ -18,6 +18,24 @@ variable "REVISION" {
 # more of download_models.sh's options, such as "--preset lightx2v --merge lightx2v"
 variable "DOWNLOAD_OPTIONS" {
   default = ""
+}
+# who the container runs as: 0, root, to keep results on a RunPod volume
+variable "RUN_AS" {
+  default = "1000"
+}
+# another hub, and another place of spaCy's small model, than the published ones
+variable "HF_ENDPOINT" {
+  default = ""
+}
+variable "SPACY_MODEL_URL" {
+  default = ""
+}
+# SageAttention's build: files that are compiled at a time, of one of its extensions after the other
+variable "MAX_JOBS" {
+  default = "2"
+}
+variable "EXT_PARALLEL" {
+  default = "1"
 }
 # a secret of the build, and only where it is set; it gets into no layer
 variable "HF_TOKEN" {
@@ -79,6 +97,8 @@ target "base" {
     FLASH_ATTN         = stack.flash
     FLASH_ATTN_BUILD   = stack.flash_build
     CUDA_ARCHITECTURES = stack.architectures
+    MAX_JOBS           = MAX_JOBS
+    EXT_PARALLEL       = EXT_PARALLEL
   }
   tags   = ["${REGISTRY}/multitalk-base:${stack.name}"]
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
@@ -96,6 +116,8 @@ target "weights" {
     BASE_IMAGE       = "${REGISTRY}/multitalk-base:${stack}"
     PRECISION        = precision
     DOWNLOAD_OPTIONS = DOWNLOAD_OPTIONS
+    HF_ENDPOINT      = HF_ENDPOINT
+    SPACY_MODEL_URL  = SPACY_MODEL_URL
   }
   secret = HF_TOKEN == "" ? [] : ["id=HF_TOKEN,env=HF_TOKEN"]
   tags   = ["${REGISTRY}/multitalk:weights-${precision}-${stack}"]
@@ -115,6 +137,7 @@ target "app" {
   }
   args = {
     BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"
+    RUN_AS     = RUN_AS
     VERSION    = VERSION
     REVISION   = REVISION
   }

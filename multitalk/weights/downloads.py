@@ -1,8 +1,8 @@
 """One file from a hub or the web to its place: resumed where that is possible, and never there half.
 
 Needs huggingface_hub alone and none of the models' libraries, so that it also runs in a small environment of
-its own, whose 0.36 has hf_transfer. What is fast, hf_transfer and the hub's own storage Xet, begins a cut file
-anew; so after the first cut of a run the plain client takes over, which continues where it was.
+its own, whose 0.36 has hf_transfer. What is fast, hf_transfer and the hub's own storage Xet, begins a cut
+file anew; so after the first cut of a run the plain client takes over, which continues where it was.
 """
 
 from __future__ import annotations

@@ -118,11 +118,13 @@ TESTS = {
 POOLS = {
     "ADA_32_PRO": ("RTX 5090",),
     "AMPERE_48": ("A40", "RTX A6000"),
-    "ADA_48_PRO": ("RTX A6000",),
+    "ADA_48_PRO": ("RTX A6000", "RTX PRO 6000 MIG"),
     "AMPERE_80": ("A100 80 GB",),
     "ADA_80_PRO": ("H100",),
     "HOPPER_141": ("H200",),
 }
+# What gpuIds takes out of a pool again, by RunPod's name, and that in POOLS. It has compute capability 12.0.
+NEGATIONS = {"-NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 2g.48gb": "RTX PRO 6000 MIG"}
 
 
 def runpod_file(name: str) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def test_hub_tests_are_jobs():
 
 def documented_pools() -> dict[str, str]:
     rows = re.findall(
-        r"^\| `(\w+)` .*\| `([A-Z0-9_,]+)` \|$", (REPOSITORY / "docs/IMAGE.md").read_text(), re.M
+        r"^\| `(\w+)` .*\| `([A-Z0-9_,]+(?:,-[^`]+)?)` \|$", (REPOSITORY / "docs/IMAGE.md").read_text(), re.M
     )
     return dict(rows)
 
@@ -168,11 +170,14 @@ def test_gpus_have_room_for_the_whole_model():
     assert pools["int8"] == runpod_file("hub.json")["config"]["gpuIds"]
     specifications = {gpu.name: gpu for gpu in GPUS}
     for precision, names in pools.items():
-        for pool in names.split(","):
-            for gpu in POOLS[pool]:
+        excluded = {NEGATIONS[name] for name in names.split(",") if name.startswith("-")}
+        for pool in (name for name in names.split(",") if not name.startswith("-")):
+            for gpu in set(POOLS[pool]) - excluded:
                 weights = Weights(transformer=precision, text_encoder=precision)
                 plan = plan_for(usual_machine(specifications[gpu]), weights=weights)
                 assert plan.streamed_blocks == 0, f"{precision} on {gpu} of {pool}"
+                # cu124 has code up to this
+                assert specifications[gpu].capability <= (9, 0), f"{gpu} of {pool} can't run it"
 
 
 def stages(text: str) -> dict[str, str]:
@@ -258,6 +263,25 @@ def test_bake_targets_are_stages_with_their_arguments():
             assert re.search(rf"^ARG {argument}\b", text, re.M), f"{name} sets {argument}"
         for stage in (*target.get("contexts", {}), *([target["target"]] if "target" in target else [])):
             assert stage in stages(text), f"{name} names the stage {stage}"
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("base", {"MAX_JOBS", "EXT_PARALLEL"}),
+        ("weights", {"DOWNLOAD_OPTIONS", "HF_ENDPOINT", "SPACY_MODEL_URL"}),
+        ("app", {"RUN_AS"}),
+    ],
+)
+def test_what_a_builder_sets_reaches_the_build(target, names):
+    content = bake_file()
+    for name in names:
+        assert content["target"][target]["args"][name] in (name, f"${{{name}}}")
+        default = re.search(
+            rf'^ARG {name}="?([^"\n]*)"?$', BASE_DOCKERFILE if target == "base" else DOCKERFILE, re.M
+        )
+        assert default is not None
+        assert content["variable"][name]["default"] == default[1]
 
 
 def test_bake_has_a_target_for_each_stack_and_precision():

@@ -303,6 +303,18 @@ def test_slim_image_downloads_once(workshop):
         workshop.buildah("rm", container)
 
 
+def test_weights_of_other_requirements_are_refused(workshop):
+    """As `docker buildx bake int8` builds: on weights that were baked before."""
+    requirements = workshop.context / "requirements.txt"
+    before = requirements.read_text()
+    requirements.write_text(before + "# something new\n")
+    try:
+        with pytest.raises(RuntimeError, match=r"error: requirements\.txt has changed since the weights"):
+            workshop.build(CHANGED, "--build-context", f"baked-weights=container-image://{IMAGE}")
+    finally:
+        requirements.write_text(before)
+
+
 def test_new_code_moves_no_weights(workshop):
     page = workshop.context / "multitalk/ui/page.py"
     page.write_text(page.read_text() + "\n# changed\n")
