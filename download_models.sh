@@ -2,7 +2,7 @@
 # Published weights in, a baked folder out: fetch what is used, compare it with the lock, convert, verify.
 #   ./download_models.sh --precision int8|bf16|fp8|float32 [--to weights]
 #   ./download_models.sh --lock        pin revisions and hashes to what the hub has now
-# Stopped half way, it goes on where it was. HF_TOKEN, HF_ENDPOINT and SPACY_MODEL_URL are honoured.
+# Run again after a stop, it goes on with the files that are there. HF_TOKEN, HF_ENDPOINT and SPACY_MODEL_URL are honoured.
 set -euo pipefail
 
 usage() {

@@ -14,7 +14,7 @@ from ..errors import MultiTalkError, WeightsError
 
 LAYERS = 16  # as many as the Dockerfile copies; bf16 takes 13
 LAYER_BYTES = int(5e9)  # registries take 10 GB and ten minutes for one
-# Files with the same content make the same layer, whenever they were baked.
+# Files with the same content have the same time, whenever they were baked.
 TIMESTAMP = 1_704_067_200  # 2024-01-01
 
 
