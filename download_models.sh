@@ -49,6 +49,7 @@ while (($#)); do
   esac
 done
 selection+=(--precision "$precision")
+target=${target%/} # names beside it are made of it
 raw=${raw:-$target.published/$precision}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

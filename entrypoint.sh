@@ -16,6 +16,7 @@ download() {
     fi
   done
   folder=${folder:-/opt/multitalk/weights}
+  folder=${folder%/}
   mkdir -p "$(dirname "$folder")"
   exec 9>"$folder.lock"
   flock 9 # another worker may be at it, and be done when this one gets here
