@@ -40,21 +40,21 @@ class Placement:
         self.carry_out(plan)
 
     def carry_out(self, plan: HardwarePlan) -> None:
-        """Change what lies where; a plan like the last one costs nothing."""
+        """Change what lies where; a plan like the last one costs nothing.
+
+        First goes what leaves, so that at no moment more is on the device than before or afterwards. A change
+        that fails is made up for by the next one.
+        """
+        for part, module in self._encoders.items():
+            if part not in plan.resident and part not in self._visitors:
+                self._visitors[part] = self._make_visitor(part, module)
         self._stream(plan.streamed_blocks)
+        for part, module in self._encoders.items():
+            if part in plan.resident:
+                self._stay(part, module)
         vae: Any = self._encoders.get("vae")
         if vae is not None:
             vae.use_tiling = plan.vae_tiling
-        for part, module in self._encoders.items():
-            away = part not in plan.resident
-            if away and part not in self._visitors:
-                self._visitors[part] = self._make_visitor(part, module)
-            elif not away:
-                visitor = self._visitors.pop(part, None)
-                if visitor is not None:
-                    visitor.stay()
-                else:
-                    module.to(self._device)
 
     @contextmanager
     def on_device(self, part: str) -> Iterator[None]:
@@ -73,12 +73,22 @@ class Placement:
         transformer = self._transformer
         if transformer is None or count == self._streamed:
             return
+        self._streamed = None  # until it is done: a plan like this one must try again if it fails
+        if self._streamer is None:
+            # with none to stream it still brings those to the device that aren't there
+            self._streamer = BlockStreamer(list(transformer.blocks), self._device, count)
+        else:
+            self._streamer.change(count)
+        transformer.block_streamer = self._streamer if count else None
         self._streamed = count
-        if self._streamer is not None:
-            self._streamer.resident()
-        # with none to stream it still brings those to the device that aren't there
-        streamer = BlockStreamer(list(transformer.blocks), self._device, count)
-        self._streamer = transformer.block_streamer = streamer if count else None
+
+    def _stay(self, part: str, module: nn.Module) -> None:
+        visitor = self._visitors.get(part)
+        if visitor is None:
+            module.to(self._device)
+            return
+        visitor.stay()
+        del self._visitors[part]  # once it is there: else it goes on visiting
 
     def _make_visitor(self, part: str, module: nn.Module) -> _Visitor:
         if part == "audio_encoder":
@@ -126,6 +136,10 @@ class _LayersVisitor(_Visitor):
         layers = module.encoder.block
         super().__init__(_Outer(module, layers), device)
         self._layers = StreamedStack(list(layers), device)
+
+    def go(self) -> None:
+        super().go()
+        self._layers.release()
 
     def stay(self) -> None:
         super().stay()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -38,47 +38,78 @@ class BlockStreamer:
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device, count: int) -> None:
-        if not 0 <= count <= len(blocks):
-            raise ValueError(f"{count} of {len(blocks)} blocks can't be streamed")
         self.blocks = blocks
         self.device = device
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._order = streamed_indices(len(blocks), count) if count else []
-        self._copies = {index: HostCopy(blocks[index], device.type == "cuda") for index in self._order}
+        self._copies: dict[int, HostCopy] = {}
+        self._slots: list[torch.Tensor] = []
+        self._views: dict[int, list[torch.Tensor]] = {}
+        self._copied: dict[int, Any] = {}  # turns whose copy has begun: an event that marks its end
+        self._placed: int | None = None
+        self._run = 0  # number of the run that the blocks are at
+        self._order = streamed_indices(len(blocks), self._checked(count))
+        for index in self._order:
+            self._copies[index] = self._copy_to_host(index)
         for index, block in enumerate(blocks):
             if index not in self._copies:
                 block.to(device)
-        largest = max((copy.size for copy in self._copies.values()), default=0)
-        self._slots = [allocate(largest, device) for _ in range(min(SLOTS, count))]
-        # made once: views made in inference mode couldn't be written to outside it
-        self._views = {
-            index: copy.views(self._slots[turn % SLOTS])
-            for turn, (index, copy) in enumerate(self._copies.items())
-        }
-        self._copied: dict[int, Any] = {}  # turns whose copy has begun: an event that marks its end
-        self._placed: int | None = None
 
     @property
     def streamed(self) -> tuple[int, ...]:
         """Indices of the streamed blocks."""
         return tuple(self._order)
 
-    def run(self) -> Iterator[nn.Module]:
-        """The blocks in their order, each ready to compute until the next is asked for."""
-        self.begin()
+    @torch.no_grad()
+    def change(self, count: int) -> None:
+        """Stream another number of blocks.
+
+        At no moment is more on the device than before or afterwards, whichever is more: first goes what
+        leaves, then comes what stays, block by block. Where memory ends in the middle of it, every block is
+        on one side or the other, so that the stack still runs, and the next change goes on from there.
+
+        Args:
+            count: How many blocks are streamed from now on.
+        """
+        wanted = streamed_indices(len(self.blocks), self._checked(count))
+        self.end()
+        self.release()
+        try:
+            for index in wanted:
+                if index not in self._copies:
+                    self._copies[index] = self._copy_to_host(index)
+            for index in self._order:
+                if index not in wanted:
+                    self._bring(index)
+        finally:
+            self._order = sorted(self._copies)
+
+    def release(self) -> None:
+        """Give back the device memory that streamed blocks take turns in; the next run takes it anew."""
+        self._slots, self._views = [], {}
+
+    def run(self) -> Generator[nn.Module, None, None]:
+        """The blocks in their order, each ready to compute until the next is asked for.
+
+        Close it when a block fails: it may be kept alive by the error's traceback.
+        """
+        number = self.begin()
         try:
             for index, block in enumerate(self.blocks):
                 self.ready(index)
                 yield block
                 self.done(index)
         finally:
-            self.end()
+            if number == self._run:  # one that was forgotten mustn't end the run that has come after it
+                self.end()
 
-    def begin(self) -> None:
-        """Start the first copies; what an interrupted run has left is cleared."""
+    def begin(self) -> int:
+        """Start the first copies; what an interrupted run has left is cleared. Returns the run's number."""
         self.end()
-        for turn in range(min(SLOTS, len(self._order))):
+        self._take_slots()
+        for turn in range(len(self._slots)):
             self._start_copy(turn)
+        self._run += 1
+        return self._run
 
     def ready(self, index: int) -> None:
         """Let the device wait for a block's weights before what it is given next."""
@@ -110,18 +141,35 @@ class BlockStreamer:
             self._copy_stream.synchronize()
         self._copied.clear()
 
-    @torch.no_grad()
-    def resident(self) -> None:
-        """Bring every streamed block to the device for good; the streamer isn't used afterwards."""
-        self.end()
-        for index, copy in self._copies.items():
-            memory = allocate(copy.size, self.device)
-            copy.fill(memory)
-            copy.place(copy.views(memory))
-            del self._views[index]
+    def _checked(self, count: int) -> int:
+        if not 0 <= count <= len(self.blocks):
+            raise ValueError(f"{count} of {len(self.blocks)} blocks can't be streamed")
+        return count
+
+    def _copy_to_host(self, index: int) -> HostCopy:
+        return HostCopy(self.blocks[index], self.device.type == "cuda")
+
+    def _bring(self, index: int) -> None:
+        """Bring a block to the device for good."""
+        copy = self._copies[index]
+        memory = allocate(copy.size, self.device)
+        copy.fill(memory)
+        copy.place(copy.views(memory))
         if self._copy_stream is not None:
             torch.cuda.synchronize(self.device)  # host memory is given back next
-        self._copies, self._order, self._slots = {}, [], []
+        del self._copies[index]
+
+    def _take_slots(self) -> None:
+        """Have the memory that streamed blocks take turns in."""
+        if self._slots:
+            return
+        largest = max((copy.size for copy in self._copies.values()), default=0)
+        slots = [allocate(largest, self.device) for _ in range(min(SLOTS, len(self._order)))]
+        # made once: views made in inference mode couldn't be written to outside it
+        self._views = {
+            index: self._copies[index].views(slots[turn % SLOTS]) for turn, index in enumerate(self._order)
+        }
+        self._slots = slots
 
     def _start_copy(self, turn: int) -> None:
         index = self._order[turn]
@@ -168,8 +216,13 @@ class StreamedStack:
 
         return hook
 
+    def release(self) -> None:
+        """Give back the device memory that the layers take turns in, until they run again."""
+        self._streamer.end()
+        self._streamer.release()
+
     def resident(self) -> None:
         """Bring the layers to the device for good."""
+        self._streamer.change(0)
         for hook in self._hooks:
             hook.remove()
-        self._streamer.resident()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -36,7 +37,7 @@ def timestep_features(timestep: torch.Tensor, dim: int) -> torch.Tensor:
 class BlockRunner(Protocol):
     """Runs through blocks whose weights aren't on the device all the time."""
 
-    def run(self) -> Iterator[nn.Module]:
+    def run(self) -> Generator[nn.Module, None, None]:
         """The blocks in their order, each ready to compute until the next is asked for."""
         ...
 
@@ -213,11 +214,15 @@ class MultiTalkTransformer(WanTransformer3DModel):
                 modulation,
                 rotary_emb,
             )
-            blocks = self.blocks if self.block_streamer is None else self.block_streamer.run()
-            for block in blocks:
-                output = self._run_block(block, output, conditions, person_masks, shard)
+            with self._ready_blocks() as blocks:
+                for block in blocks:
+                    output = self._run_block(block, output, conditions, person_masks, shard)
         sample = self._project_out(output, embedding, shape, shard)
         return sample if start is None else (sample, output - start)
+
+    def _ready_blocks(self) -> AbstractContextManager[Iterable[nn.Module]]:
+        """The blocks, each ready when it comes; a streamer is done with them at an error, too."""
+        return nullcontext(self.blocks) if self.block_streamer is None else closing(self.block_streamer.run())
 
     def share_tokens(self, group: torch.distributed.ProcessGroup | None) -> None:
         """Let a group of processes share every video's tokens: all of them make the same calls.

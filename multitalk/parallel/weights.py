@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ class SharedBlocks:
         transformer.block_streamer = self
         transformer.to(device)  # what isn't shared
 
-    def run(self) -> Iterator[nn.Module]:
+    def run(self) -> Generator[nn.Module, None, None]:
         """The blocks in their order, each whole until the next is asked for."""
         for index, block in enumerate(self.blocks):
             self._fetch(index)

@@ -16,6 +16,8 @@ from multitalk.models.quantized import quantize_linears
 from multitalk.models.streaming import BlockStreamer, StreamedStack, streamed_indices
 from multitalk.models.transformer import MultiTalkTransformer
 
+from .small_device import DEVICE, SmallDevice
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LAYERS = 6  # of the embedded weights
 CPU = torch.device("cpu")
@@ -160,7 +162,7 @@ def test_an_interrupted_run_leaves_the_blocks_usable() -> None:
         got = block(got)
     assert torch.equal(expected, got)
     # back on the device for good
-    streamer.resident()
+    streamer.change(0)
     got = x
     for block in blocks:
         got = block(got)
@@ -169,10 +171,12 @@ def test_an_interrupted_run_leaves_the_blocks_usable() -> None:
 
 def test_a_block_that_isnt_there_yet_holds_no_device_memory() -> None:
     """Only the slots do: two, as large as the largest block."""
-    streamer = BlockStreamer(stack(None), CPU, 5)
-    assert len(streamer._slots) == 2
-    sizes = {copy.size for copy in streamer._copies.values()}
-    assert {slot.nbytes for slot in streamer._slots} == {max(sizes)}
+    blocks = stack(None)
+    with SmallDevice() as device:
+        streamer = BlockStreamer(blocks, DEVICE, 5)
+        assert device.live == 0
+        for _ in streamer.run():
+            assert device.live == 2 * max(copy.size for copy in streamer._copies.values())
 
 
 def test_layers_streamed_by_hooks() -> None:
@@ -184,6 +188,7 @@ def test_layers_streamed_by_hooks() -> None:
         for layer in layers:
             got = layer(got)
         assert torch.equal(expected, got)
+        streamed.release()
     streamed.resident()
     assert torch.equal(nn.Sequential(*layers)(x), expected)
 
