@@ -13,6 +13,7 @@ import torch
 from multitalk.acceleration import Acceleration, accelerate
 from multitalk.errors import InvalidInput
 from multitalk.hardware import HardwarePlan
+from multitalk.models.attention_backends import set_attention_backends
 from multitalk.models.compiled import CACHE_VARIABLE, compile_blocks, use_compile_cache
 from multitalk.models.fused_projections import fuse_qkv
 from multitalk.models.quantized import quantize_linears
@@ -51,6 +52,19 @@ def call(transformer, people: int, shape: Shape = (3, 4, 8), batch: int = 1) -> 
             audio.expand(batch, -1, -1, -1),
             person_masks=masks,
         )
+
+
+@pytest.mark.parametrize("backend", ["native", "_native_math"])
+@pytest.mark.parametrize("people", [1, 2])
+def test_any_backend_compiles_without_a_break(people, backend):
+    """As the kernels of GPUs do, `_native_math` enters a context that torch 2.5 can't trace."""
+    transformer = small_transformer()
+    set_attention_backends(transformer, backend, backend)
+    shapes = ((3, 4, 8), (3, 8, 8), (3, 8, 12))
+    plain = [call(transformer, people, shape, batch=2) for shape in shapes]
+    compile_blocks(transformer, backend="eager")
+    for shape, expected in zip(shapes, plain, strict=True):
+        torch.testing.assert_close(call(transformer, people, shape, batch=2), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("people", [1, 2])
@@ -120,9 +134,11 @@ def test_streamed_blocks_share_what_is_compiled():
 
 
 @pytest.mark.slow
-def test_the_compilers_own_kernels_give_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize("backend", ["native", "_native_math"])
+def test_the_compilers_own_kernels_give_the_same(tmp_path, monkeypatch, backend):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     transformer = small_transformer()
+    set_attention_backends(transformer, backend, backend)
     plain = call(transformer, 1)
     compile_blocks(transformer)
     torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-4, atol=1e-5)

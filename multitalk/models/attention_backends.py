@@ -38,6 +38,29 @@ def _sage_fp16_fp32(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor)
 # can't be added to). Each takes and returns B N H D.
 OWN_KERNELS: dict[str, Kernel] = {"sage_fp8_fp32": _sage_fp8_fp32, "sage_fp16_fp32": _sage_fp16_fp32}
 
+# torch's own choice of kernel, which the compiler knows
+_NATIVE = AttentionBackendName.NATIVE.value
+
+
+# With a schema in words: torch 2.5 reads none from annotations that are strings.
+@torch.library.custom_op(
+    "multitalk::attend",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, str backend) -> Tensor",
+)
+def _opaque_attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, backend: str) -> torch.Tensor:
+    """Attention by a backend, as one operation that the compiler doesn't look into.
+
+    Kernels can't be traced: diffusers chooses torch's own by a context manager, SageAttention's keep the
+    compiler out. For a block, which may have no break in it, they would be one.
+    """
+    return attend(query, key, value, backend).contiguous()
+
+
+@_opaque_attend.register_fake
+def _attend_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, backend: str) -> torch.Tensor:
+    return query.new_empty(*query.shape[:3], value.shape[3])
+
 
 def attend(
     query: torch.Tensor,
@@ -58,6 +81,8 @@ def attend(
     Returns:
         ``B N H D``.
     """
+    if backend not in (None, _NATIVE) and parallel_config is None and torch.compiler.is_compiling():
+        return torch.ops.multitalk.attend(query, key, value, backend)
     kernel = None if backend is None else OWN_KERNELS.get(backend)
     if kernel is None:
         return dispatch_attention_fn(query, key, value, backend=backend, parallel_config=parallel_config)
