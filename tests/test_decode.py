@@ -1,4 +1,4 @@
-"""Decoding in groups, the encoder behind the caller's back, and keeping step with a device."""
+"""Decoding in groups, and the encoder behind the caller's back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from multitalk.media.background import MOST_WAITING, BackgroundWriter
 from multitalk.media.video import VideoWriter
 from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
 from multitalk.sampling.color import ColorCorrection
-from multitalk.sampling.pace import StepPace
 
 
 def small_vae() -> AutoencoderKLWan:
@@ -123,36 +122,3 @@ def test_an_error_of_the_caller_ends_the_thread_and_leaves_no_file(tmp_path: Pat
         write_all(tmp_path / "out.mp4", failing())
     assert threading.active_count() == before
     assert list(tmp_path.iterdir()) == []
-
-
-class Place:
-    """A place in a queue that nothing has come to yet."""
-
-    def __init__(self, events: list[str], step: int) -> None:
-        self.events, self.step = events, step
-
-    def synchronize(self) -> None:
-        self.events.append(f"wait for {self.step}")
-
-
-def test_a_step_is_reported_when_it_is_done_and_the_next_is_queued():
-    events: list[str] = []
-    step = 0
-    pace = StepPace(lambda done: events.append(f"{done} done"), lambda: Place(events, step))
-    for step in (1, 2, 3):
-        events.append(f"queue {step}")
-        pace.queued(step)
-    pace.finish()
-    assert events == [
-        *("queue 1", "queue 2", "wait for 1", "1 done", "queue 3", "wait for 2", "2 done"),
-        *("wait for 3", "3 done"),
-    ]
-
-
-def test_where_the_device_works_at_once_a_step_is_done_when_it_is_queued():
-    done: list[int] = []
-    pace = StepPace(done.append, lambda: None)
-    pace.queued(1)
-    assert done == [1]
-    pace.finish()
-    assert done == [1]

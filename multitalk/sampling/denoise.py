@@ -13,7 +13,7 @@ from .branches import ModelCall
 from .cache import cache_context
 from .guidance import Branch, Guidance
 from .motion import MotionFrames
-from .pace import StepPace, cuda_mark
+from .pace import CallPace, Mark, cuda_mark
 from .schedule import euler_step
 
 
@@ -90,6 +90,7 @@ def denoise(
     motion: MotionFrames | None,
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
+    mark: Callable[[torch.device], Mark | None] = cuda_mark,
 ) -> torch.Tensor:
     """Sample the latents of one clip.
 
@@ -100,23 +101,24 @@ def denoise(
         guidance: Combines the branches; fresh for this clip.
         motion: The end of the clip before, or None for the first clip.
         before_call: Called before every model call; may raise to stop.
-        after_step: Called with the number of steps done.
+        after_step: Called with the number of steps whose model calls are done.
+        mark: Marks the end of what is queued on the device; None where it works at once.
 
     Returns:
         ``C T h w`` float32.
     """
-    pace = StepPace(after_step, lambda: cuda_mark(noise.device))
+    pace = CallPace(after_step, lambda: mark(noise.device))
     latents = noise
     if motion is not None:
         latents = motion.apply(latents, timesteps[0])
     for step, (timestep, next_timestep) in enumerate(pairwise(timesteps)):
         predictions: dict[Branch, torch.Tensor] = {}
-        for call in model.calls:
+        for number, call in enumerate(model.calls, 1):
             before_call()
             predictions |= model.predict(latents, timestep, step, call)
+            pace.queued(step + 1 if number == len(model.calls) else None)
         latents = euler_step(latents, guidance.combine(predictions), timestep, next_timestep)
         if motion is not None:
             latents = motion.apply(latents, next_timestep)
-        pace.queued(step + 1)
     pace.finish()
     return latents

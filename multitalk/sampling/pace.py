@@ -25,11 +25,11 @@ def cuda_mark(device: torch.device) -> Mark | None:
     return mark
 
 
-class StepPace:
-    """Lets the host queue one step ahead of the device, and no more.
+class CallPace:
+    """Lets the host queue one model call ahead of the device, and no more.
 
     Without it the host would queue as much as fits: progress would tell of steps that haven't begun, and a
-    cancelled job would go on. While it waits for a step, the next one is queued already, so the device never
+    cancelled job would go on. While it waits for a call, the next one is queued already, so the device never
     waits for the host.
 
     Args:
@@ -40,21 +40,29 @@ class StepPace:
     def __init__(self, after_step: Callable[[int], None], mark: Callable[[], Mark | None]) -> None:
         self._after_step = after_step
         self._mark = mark
-        self._pending: tuple[int, Mark] | None = None
+        self._pending: tuple[Mark, int | None] | None = None
 
-    def queued(self, step: int) -> None:
-        """Step number `step`, from 1, has been queued."""
+    def queued(self, ended_step: int | None) -> None:
+        """A call has been queued: wait for the one before it.
+
+        Args:
+            ended_step: Number of the step, from 1, whose last call it is; None for any other.
+        """
         mark = self._mark()
         if mark is None:
-            self._after_step(step)
+            self._passed(ended_step)
             return
         self.finish()
-        self._pending = (step, mark)
+        self._pending = (mark, ended_step)
 
     def finish(self) -> None:
-        """Wait for the step that was queued last."""
+        """Wait for the call that was queued last."""
         if self._pending is not None:
-            step, mark = self._pending
+            mark, ended_step = self._pending
             self._pending = None
             mark.synchronize()
-            self._after_step(step)
+            self._passed(ended_step)
+
+    def _passed(self, ended_step: int | None) -> None:
+        if ended_step is not None:
+            self._after_step(ended_step)
