@@ -67,6 +67,10 @@ def test_damaged_camera_data_does_not_matter() -> None:
     assert read.size == (60, 40)
 
 
+def test_the_longest_shape_that_is_accepted() -> None:
+    assert read_picture(Image.new("RGB", (16, 320))).size == (16, 320)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
 def test_modes_become_rgb(mode: str) -> None:
     assert read_picture(Image.fromarray(PIXELS).convert(mode)).mode == "RGB"
@@ -90,6 +94,9 @@ def test_sixteen_bit_grey_is_scaled() -> None:
         (png(12000, 12000), "64 megapixels"),
         (png(100000, 100000), "64 megapixels"),
         (saved(Image.new("RGB", (1, 400)), "PNG"), "1x400"),
+        (png(20_000, 16), "20000x16 pixels, but the longer side may be at most 20 times"),
+        (png(16, 4_000_000), "16x4000000 pixels, but the longer side"),
+        (Image.new("1", (336, 16)), "336x16"),
         (None, "must be a path"),
         (Image.new("1", (9000, 9000)), "64 megapixels"),
     ],

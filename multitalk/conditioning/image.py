@@ -14,6 +14,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel
 
+# Pixels of the resized whole up to which the target is cut out of it: 4 times the largest video's, 64 MB.
+MOST_COVERED = 4 * 2048 * 2048
 CLIP_SIDE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -59,9 +61,25 @@ def prepare_image(image: Image.Image, height: int, width: int) -> torch.Tensor:
         ``3 H W`` float32 in [-1, 1].
     """
     crop = CoverCrop.of(image.height, image.width, height, width)
-    resized = image.resize((crop.resized_width, crop.resized_height), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(resized.crop(crop.box))).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(_cover(image, crop))).permute(2, 0, 1)
     return (pixels.float() / 255 - 0.5) * 2
+
+
+def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:
+    """The target's part of the picture, resized to cover the target.
+
+    The reference resizes the whole picture and cuts then. Resizing the part alone is not the same to the
+    last bit, since PIL rounds its corners to float32 (one level of 255 in up to a few hundredths of the
+    values). So it is done only where the whole would be very large: for a long picture whose video is of
+    quite another shape.
+    """
+    if crop.resized_height * crop.resized_width <= MOST_COVERED:
+        whole = image.resize((crop.resized_width, crop.resized_height), Image.Resampling.BILINEAR)
+        return whole.crop(crop.box)
+    across, down = image.width / crop.resized_width, image.height / crop.resized_height
+    left, top, right, bottom = crop.box
+    part = (left * across, top * down, right * across, bottom * down)
+    return image.resize((crop.width, crop.height), Image.Resampling.BILINEAR, box=part)
 
 
 def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.Tensor:

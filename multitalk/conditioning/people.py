@@ -35,17 +35,33 @@ def person_masks(
         ``3 H/8 W/8`` float32 of 0 and 1: person 1, person 2, and what belongs to neither.
     """
     boxes = {**half_boxes(image_height, image_width), **(boxes or {})}
-    masks = torch.zeros(3, image_height, image_width)
+    crop = CoverCrop.of(image_height, image_width, height, width)
+    rows = _shown_lines(image_height, crop.resized_height, crop.top, height)
+    columns = _shown_lines(image_width, crop.resized_width, crop.left, width)
+    masks = torch.zeros(3, len(rows), len(columns))
     for index, person in enumerate(("person1", "person2")):
         left, top, right, bottom = (int(value) for value in boxes[person])
-        masks[index, top:bottom, left:right] = 1.0
+        inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
+        masks[index] = inside.float()
     masks[2] = (masks[0] + masks[1] == 0).float()
-    crop = CoverCrop.of(image_height, image_width, height, width)
-    resized = F.interpolate(masks[None], size=(crop.resized_height, crop.resized_width), mode="nearest")
-    left, top, right, bottom = crop.box
-    return F.interpolate(
-        resized[:, :, top:bottom, left:right], size=(height // 8, width // 8), mode="nearest"
-    )[0]
+    return masks
+
+
+def _shown_lines(lines: int, resized: int, start: int, length: int) -> torch.Tensor:
+    """The picture's row that each latent row of the video shows, or the same for columns.
+
+    A mask is resized with the picture, cut, and resized to latents, each time to the nearest. These are its
+    line numbers on the same way, which takes next to no memory however large the picture becomes.
+
+    Args:
+        lines: Of the picture.
+        resized: Of the picture resized to cover the video.
+        start: First one that is cut out.
+        length: How many are cut out, a multiple of 8.
+    """
+    numbers = torch.arange(lines, dtype=torch.float32)[None, None]
+    covering = F.interpolate(numbers, size=resized, mode="nearest")[:, :, start : start + length]
+    return F.interpolate(covering, size=length // 8, mode="nearest")[0, 0]
 
 
 def token_masks(masks: torch.Tensor) -> torch.Tensor:

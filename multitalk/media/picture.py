@@ -15,6 +15,9 @@ from .files import open_file
 
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
+MAX_ASPECT_RATIO = (
+    20  # of the longer side to the shorter one: a video shows next to nothing of a longer picture
+)
 # Formats that are pictures all the way through: PIL would hand EPS and PDF to another program, for example.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 
@@ -30,8 +33,8 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
         An RGB picture of its own (never the caller's object); the first one of an animation.
 
     Raises:
-        InvalidInput: It can't be read, has a side below 16 pixels, or more than 64 megapixels (found out from
-            its header, before it is decoded).
+        InvalidInput: It can't be read, has a side below 16 pixels, more than 64 megapixels, or one side more
+            than 20 times the other (found out from its header, before it is decoded).
     """
     if isinstance(source, Image.Image):
         return _decode(source, "the picture", field)
@@ -71,6 +74,12 @@ def _decode(picture: Image.Image, name: str, field: str) -> Image.Image:
     if min(width, height) < MIN_SIDE:
         raise InvalidInput(
             f"{field} ({name}) is {width}x{height} pixels, but each side must have {MIN_SIDE} or more.",
+            field,
+        )
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise InvalidInput(
+            f"{field} ({name}) is {width}x{height} pixels, but the longer side may be at most "
+            f"{MAX_ASPECT_RATIO} times the shorter one: cut the picture.",
             field,
         )
     try:
