@@ -220,6 +220,43 @@ def test_an_unknown_voice_is_refused_before_any_model_runs(pipeline, picture, co
     assert set(stages) == {"speech"}
 
 
+EDGES = {"person1": (0, 100, 300, 400), "person2": (2700, 100, 3000, 400)}
+MIDDLE = (1400, 100, 1600, 400)
+
+
+@pytest.mark.parametrize(
+    ("size", "boxes", "sentence"),
+    [
+        ("480p", EDGES, "person1 isn't to be seen in the picture as it is cut to 1264x320: choose"),
+        ((480, 480), {"person1": MIDDLE, "person2": EDGES["person2"]}, "person2 isn't .* 480x480: choose"),
+        ("480p", {"person1": MIDDLE, "person2": (2001, 201, 2006, 206)}, "person2 isn't .* a larger box"),
+        ((64, 2048), {"person1": (0, 0, 3000, 100), "person2": MIDDLE}, "person1 isn't .* 2048x64"),
+    ],
+)
+def test_a_person_who_is_not_in_the_video_is_noticed_before_any_model_runs(size, boxes, sentence, pipeline):
+    """Nobody would speak with their voice, and the video would be paid for all the same."""
+    voices = {"person1": voice(0.5), "person2": voice(0.5, seed=1)}
+    request = GenerationRequest(image=Image.new("RGB", (3000, 500)), audio=voices, boxes=boxes, size=size)
+
+    def begun(progress: Progress) -> None:
+        raise AssertionError(f"{progress.stage} has begun")
+
+    with pytest.raises(InvalidInput, match=sentence) as refused:
+        next(pipeline.stream(request, on_progress=begun))
+    assert refused.value.field == "boxes"
+
+
+def test_people_of_whom_a_part_is_left_are_taken(pipeline):
+    voices = {"person1": voice(0.2), "person2": voice(0.2, seed=1)}
+    boxes = {"person1": (0, 0, 1300, 500), "person2": (1600, 0, 3000, 500)}
+    request = GenerationRequest(
+        image=Image.new("RGB", (3000, 500)), audio=voices, boxes=boxes, **{**FAST, "size": (64, 64)}
+    )
+    masks = _job(pipeline, request).person_masks
+    assert masks.shape == (3, 16)
+    assert masks.any(dim=1).all()
+
+
 def test_a_preset_brings_its_lora_and_leaves_no_trace(pipeline, picture):
     short = {"image": picture, "audio": voice(0.4), **FAST}
     plain = next(pipeline.stream(GenerationRequest(preset="quality", **short))).latents

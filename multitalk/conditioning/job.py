@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..errors import InvalidInput
 from ..media.mix import in_order, soundtrack, together, trim
 from ..media.sound import Sound
 from ..presets import Preset, SamplingSettings, settings_for
 from ..sampling.guidance import Branch, needed_branches
+from ..speech.script import PEOPLE
 from .audio import FPS, encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
@@ -37,7 +39,6 @@ class JobConditions:
     Attributes:
         width, height: Of the video in pixels.
         resolution: "480p" or "720p".
-        frames: Of the whole video.
         clips: How it is cut.
         seed: Of the random numbers, drawn if the request left it open.
         settings: Sampling settings, complete.
@@ -53,7 +54,6 @@ class JobConditions:
     width: int
     height: int
     resolution: str
-    frames: int
     clips: list[ClipPlan]
     seed: int
     settings: SamplingSettings
@@ -64,6 +64,11 @@ class JobConditions:
     timeline: AudioTimeline
     soundtrack: Sound
     speech: SpeechReport | None
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole video."""
+        return sum(clip.new_frames for clip in self.clips)
 
 
 def prepare_job(
@@ -83,44 +88,35 @@ def prepare_job(
         engine: Speaks the request's words; None: the embedded engine.
 
     Raises:
-        InvalidInput: A speech engine can't say what is asked.
+        InvalidInput: Before any model runs: a person isn't in the picture as it is cut, or a speech engine
+            can't say what is asked.
         Cancelled: The job was cancelled.
     """
     transformer = components.transformer
     height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
+    masks = _mask_people(request, height, width)
     resolution = resolution_of(height, width)
-    settings = settings_for(
-        preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
-    )
+    settings = _complete_settings(request, preset, resolution)
     branches = needed_branches(settings.text_guidance, settings.audio_guidance)
-
-    with monitor.stage("speech"):  # first: what an engine can't say is refused before any model runs
+    with monitor.stage("speech"):
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    with monitor.stage("text"):
-        text = {
-            wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
-            for wanted in sorted({branch.text for branch in branches}, reverse=True)
-        }
-    with monitor.stage("audio"):
-        embeddings = _encode_voices(voices, turns, components, monitor)
+    text = _encode_prompts(request, branches, components, monitor)
+    embeddings = _encode_voices(voices, turns, components, monitor)
     sound = file_sound(voices, turns)
     frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
     clips = plan_clips(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
         image = prepare_image(request.image, height, width).to(transformer.device)
-        masks = _mask_people(request, height, width).to(transformer.device) if len(voices) > 1 else None
-    seed = secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed
     return JobConditions(
         width=width,
         height=height,
         resolution=resolution,
-        frames=sum(clip.new_frames for clip in clips),
         clips=clips,
-        seed=seed,
+        seed=secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed,
         settings=settings,
         branches=branches,
         image=image,
-        person_masks=masks,
+        person_masks=None if masks is None else masks.to(transformer.device),
         text=text,
         timeline=AudioTimeline(embeddings, request.frames_per_clip, transformer.config.audio_window),
         soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
@@ -189,6 +185,43 @@ def file_sound(voices: list[Sound], turns: str) -> Sound:
     return soundtrack(list(arrange(*voices)))
 
 
+def _complete_settings(request: GenerationRequest, preset: Preset, resolution: str) -> SamplingSettings:
+    return settings_for(
+        preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
+    )
+
+
+def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
+    """Where two people are, ``3 S``; None for one, who may be anywhere.
+
+    Raises:
+        InvalidInput: One of them has no token, so that their voice would belong to nobody.
+    """
+    if request.people == 1:
+        return None
+    image = request.image
+    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes))
+    for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background's
+        if not mask.any():
+            raise InvalidInput(
+                f"{person} isn't to be seen in the picture as it is cut to {width}x{height}: "
+                "choose a size of the picture's shape, or a larger box.",
+                "boxes",
+            )
+    return masks
+
+
+def _encode_prompts(
+    request: GenerationRequest, branches: tuple[Branch, ...], components: Components, monitor: JobMonitor
+) -> dict[bool, torch.Tensor]:
+    """Projected contexts that the branches need: True is the prompt's, False the negative prompt's."""
+    with monitor.stage("text"):
+        return {
+            wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
+            for wanted in sorted({branch.text for branch in branches}, reverse=True)
+        }
+
+
 def _project_prompt(prompt: str, components: Components) -> torch.Tensor:
     transformer = components.transformer
     with components.using("text_encoder"):
@@ -203,14 +236,9 @@ def _encode_voices(
 ) -> torch.Tensor:
     """Audio features of everybody, ``P F L C``."""
     embeddings = []
-    for track in arrange_model_tracks(voices, turns):
-        monitor.check_cancelled()
-        with components.using("audio_encoder"):
-            embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
+    with monitor.stage("audio"):
+        for track in arrange_model_tracks(voices, turns):
+            monitor.check_cancelled()
+            with components.using("audio_encoder"):
+                embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
     return torch.stack(embeddings)
-
-
-def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor:
-    """Where two people are, ``3 S``."""
-    masks = person_masks(request.image.height, request.image.width, height, width, request.boxes)
-    return token_masks(masks)
