@@ -148,13 +148,15 @@ class JobDelivery:
     def _check_expected_size(self, clip: Clip) -> None:
         if not clip.start:
             return
+        # This clip's frames were encoded while they were decoded, all but those that x264 looks ahead at.
+        encoded = clip.start + len(clip.frames)
         written = sum(path.stat().st_size for path in self._folder.glob(".*.part"))
-        expected = written * clip.total_frames / clip.start * BASE64
+        expected = written * clip.total_frames / encoded * BASE64
         if expected > (self._limit - self._sent) * CLEAR_EXCESS:
             reason = f" {self._problem}" if self._problem else ""
             raise Undelivered(
                 f"The video would have about {expected / BASE64 / 1e6:.1f} MB, more than an answer can "
-                f"carry, so the job was stopped after {clip.start} of {clip.total_frames} frames: "
+                f"carry, so the job was stopped after {encoded} of {clip.total_frames} frames: "
                 f"{ELSEWHERE}, or ask for a smaller size or max_seconds.{reason}"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def test_without_a_volume_a_job_stops_as_soon_as_its_video_is_clearly_too_large(
     delivery.clip(clip(0, 0, 20, 1000))
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
-        with pytest.raises(Undelivered, match="stopped after 20 of 1000 frames"):
-            delivery.clip(clip(1, 20, 20, 1000))
+        with pytest.raises(Undelivered, match="stopped after 120 of 1000 frames"):
+            delivery.clip(clip(1, 100, 20, 1000))
 
 
 def test_a_video_that_will_fit_is_not_stopped(result):
@@ -96,6 +97,21 @@ def test_a_video_that_will_fit_is_not_stopped(result):
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
         delivery.clip(clip(1, 120, 20, 140))
+
+
+def test_the_frames_of_the_clip_itself_count_when_the_size_is_told(result):
+    """The encoder has most of a clip when the clip comes: with clips of 201 frames, as many as all before."""
+    frames, starts, side = noise(377, 64), (0, 201), 64
+    whole = result.path.with_name("whole.mp4")
+    with VideoWriter(whole, side, side) as writer:
+        writer.write(frames)
+    delivery = deliver(result, Settings(inline_limit=round(whole.stat().st_size * 4 / 3) + 2000))
+    with VideoWriter(result.path.with_name("out.mp4"), side, side) as writer:
+        for index, part in enumerate(frames.tensor_split([201])):
+            writer.write(part)
+            delivery.clip(clip(index, starts[index], len(part), len(frames), side))
+    answer = delivery.finish(replace(result, path=whole, frames=len(frames)), "a.mp4")
+    assert frame_count(decoded(answer)) == len(frames)
 
 
 def test_with_a_volume_it_goes_on(result, tmp_path):
