@@ -13,7 +13,7 @@ from ..media.sound import Sound, max_audio_seconds
 from .engine import SpeechEngine, Utterance, Word
 from .espeak import EspeakEngine
 from .kokoro import KokoroEngine
-from .script import PEOPLE, read_script
+from .script import PEOPLE, Turn, read_script
 from .tracks import SpokenTurn, arrange_turns, join_lines
 
 if TYPE_CHECKING:
@@ -118,12 +118,13 @@ def speak(
     """
     engine = engine or choose_engine()
     turns = read_script(speech.text, untagged)
+    seconds = _pauses(turns, speech.pause)
+    check_length(seconds)  # before anything is spoken: they alone may be hours
     languages = {person: speech.language_of(person) for person in PEOPLE}
     speakers = sorted({turn.person for turn in turns})
     asked = {**engine.default_voices(_known(engine, languages, speakers)), **speech.voices}
     voices = {person: engine.resolve_voice(asked[person]) for person in speakers}
     utterances: list[tuple[str, str, Utterance]] = []
-    seconds = 0.0
     for turn in turns:
         lines = []
         for line in turn.lines():
@@ -134,9 +135,14 @@ def speak(
             check_length(seconds)
         utterances.append((turn.person, turn.text, join_lines(lines, LINE_PAUSE)))
     tracks, spoken = arrange_turns(utterances, speech.pause)
-    check_length(next(iter(tracks.values())).seconds)
     logger.info("%s spoke %.1f seconds with %s.", engine.name, seconds, ", ".join(voices.values()))
     return SpokenScript(tracks, tuple(spoken), engine.name, voices)
+
+
+def _pauses(turns: list[Turn], pause: float) -> float:
+    """Seconds of silence between turns, and between the lines of a turn."""
+    lines = sum(len(turn.lines()) for turn in turns)
+    return pause * (len(turns) - 1) + LINE_PAUSE * (lines - len(turns))
 
 
 def _known(engine: SpeechEngine, languages: dict[str, str], speakers: list[str]) -> dict[str, str]:

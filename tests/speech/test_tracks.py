@@ -89,6 +89,29 @@ def test_unknown_languages_and_speech_that_is_too_long_are_refused(monkeypatch: 
         speak(Speech(text="(s1) Hello. (s2) Hi!", pause=1.4))
 
 
+@pytest.mark.parametrize("speech", [Speech(text="(s1)a(s2)b" * 1000, pause=10), Speech(text="a\n" * 4000)])
+def test_pauses_that_are_too_long_are_refused_before_a_word_is_spoken(speech: Speech) -> None:
+    """Silence takes memory as sound does: the first script's two tracks would have 3.8 GB."""
+
+    def before_line() -> None:
+        raise AssertionError("a line is spoken")
+
+    with pytest.raises(InvalidInput, match="speech is longer than 600 seconds"):
+        speak(speech, before_line=before_line)
+
+
+def test_all_pauses_count_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script is refused at the line with which it becomes too long, those between lines included."""
+    script = Speech(text="(s1) Hello.\nHello. (s2) Hello.", pause=0.5)
+    spoken = speak(script)
+    seconds = spoken.tracks["person1"].seconds
+    monkeypatch.setenv("MAX_AUDIO_SECONDS", f"{seconds + 0.01:.3f}")
+    speak(script)
+    monkeypatch.setenv("MAX_AUDIO_SECONDS", f"{seconds - 0.01:.3f}")
+    with pytest.raises(InvalidInput, match="speech is longer"):
+        speak(script)
+
+
 def test_a_caller_can_stop_between_lines() -> None:
     class StopError(Exception):
         pass
