@@ -89,6 +89,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
+    _add_request_fields(parser)
+    parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the video to write")
+    _add_machine_options(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(command=generate_command)
+
+
+def _add_request_fields(parser: argparse.ArgumentParser) -> None:
+    """What the video is to be: see ``request_fields``."""
     parser.add_argument("--image", metavar="FILE", help="the picture")
     parser.add_argument(
         "--audio", metavar="FILE", help="person 1's sound: a sound file, or a video with sound"
@@ -120,7 +130,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--request", metavar="JOB.json", help="a request's fields as JSON; other options go first"
     )
-    parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the video to write")
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """What makes it."""
     parser.add_argument("--weights", metavar="DIR", help="baked weights folder")
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda or cuda:N; left out: the first GPU, else the CPU"
@@ -144,9 +157,6 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         help="of torchrun's processes: each keeps only its part of the transformer's weights "
         "(left out: where a GPU is too small for all of them)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(command=generate_command)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

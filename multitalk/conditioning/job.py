@@ -88,8 +88,7 @@ def prepare_job(
         engine: Speaks the request's words; None: the embedded engine.
 
     Raises:
-        InvalidInput: Before any model runs: a person isn't in the picture as it is cut, or a speech engine
-            can't say what is asked.
+        InvalidInput: A person is cut out of the picture, or the engine can't speak; no model has run yet.
         Cancelled: The job was cancelled.
     """
     transformer = components.transformer
