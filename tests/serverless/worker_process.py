@@ -73,9 +73,13 @@ class WorkerProcess:
         return psutil.Process(self.process.pid).memory_info().rss
 
     def files(self) -> list[str]:
-        """What lies in its temporary folder, but for a folder that torch 2.5 makes for itself."""
-        torch_folders = {path.parent for path in self.temporary.glob("*/_remote_module_non_scriptable.py")}
-        paths = [path for path in self.temporary.rglob("*") if not {path, path.parent} & torch_folders]
+        """What lies in its temporary folder, but for what the process keeps until it ends.
+
+        That is a folder that torch 2.5 makes for itself, and espeak-ng's library since words were spoken.
+        """
+        kept = {path.parent for path in self.temporary.glob("*/_remote_module_non_scriptable.py")}
+        kept |= set(self.temporary.glob("multitalk-espeak-*"))
+        paths = [path for path in self.temporary.rglob("*") if not {path, path.parent} & kept]
         return sorted(path.name for path in paths)
 
     def stop(self) -> None:
