@@ -47,7 +47,6 @@ def find_people(picture: Image.Image) -> FoundPeople:
     width, height = picture.size
     faces = sorted(find_faces(picture)[:2])
     boxes = [_person(face, width, height) for face in faces]
-    halves = _halves(width, height)
     if len(boxes) == 2:
         middle = (faces[0][2] + faces[1][0]) // 2
         middle = min(max(middle, faces[0][0] + 2), faces[1][2] - 2)
@@ -56,9 +55,10 @@ def find_people(picture: Image.Image) -> FoundPeople:
         boxes = [(left[0], left[1], min(left[2], middle), left[3]), (max(right[0], middle), *right[1:])]
     elif len(boxes) == 1:
         is_left = faces[0][0] + faces[0][2] <= width
-        boxes = [boxes[0], halves[1]] if is_left else [halves[0], boxes[0]]
+        left, right = _halves(width, height)
+        boxes = [boxes[0], right] if is_left else [left, boxes[0]]
     else:
-        boxes = list(halves)
+        boxes = _halves(width, height)
     return FoundPeople({"person1": boxes[0], "person2": boxes[1]}, len(faces))
 
 
@@ -120,6 +120,8 @@ def _person(face: Box, width: int, height: int) -> Box:
     )
 
 
-def _halves(width: int, height: int) -> tuple[Box, Box]:
-    half, x, y = width // 2, width // 40, height // 20
-    return (x, y, half - x, height - y), (half + x, y, width - x, height - y)
+def _halves(width: int, height: int) -> list[Box]:
+    """What the model takes for people that have no box."""
+    from ..conditioning.people import half_boxes  # brings torch
+
+    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in half_boxes(height, width).values()]
