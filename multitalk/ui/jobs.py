@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 50
-MAX_OWN = 3  # of one browser's
+MAX_OWN = 10  # of one browser: others find room, and one person can leave an evening of them
 MAX_BYTES = 4 * 2**30  # of decoded pictures and sounds, which a job holds from when it is asked for
 KEPT = 30  # finished jobs whose state can still be asked for
 
