@@ -47,6 +47,7 @@ def plan_for(
     job: Job | None = None,
     weights: Weights | None = None,
     settings: PlanSettings | None = None,
+    shared_by: int = 1,
 ) -> HardwarePlan:
     """Choose how a job runs on a machine.
 
@@ -59,6 +60,7 @@ def plan_for(
         job: What; None is a 480p clip of two people.
         weights: With which; None is the published model in bf16.
         settings: What a person chose.
+        shared_by: Processes that share the transformer's matrices, of which none is streamed then.
 
     Raises:
         InvalidInput: It doesn't fit, or a setting can't be used here.
@@ -79,13 +81,16 @@ def plan_for(
     if not machine.runs_on_gpu:
         raise InvalidInput(no_kernels(machine), "device")
     attention, cross, notes = _choose_attention(machine, settings, dtype)
-    memory = machine.gpu.memory if settings.memory_gb is None else int(settings.memory_gb * GB)
-    start = _layout(weights, dtype, job, settings)
+    if shared_by > 1:
+        settings = replace(settings, streamed_blocks=0)
+        notes.append(f"the transformer's weights are shared by {shared_by} processes.")
     products = settings.eight_bit_products is not False
     start = replace(
-        start, eight_bit_products=products and _eight_bit_products(weights.transformer, machine.gpu)
+        _layout(weights, dtype, job, settings),
+        eight_bit_products=products and _eight_bit_products(weights.transformer, machine.gpu),
+        shared_by=shared_by,
     )
-    layout = _fit(start, job, memory, settings, notes, machine)
+    layout = _fit(start, job, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
         notes.append("float16: the residual stream and what is added to it are kept in float32.")
     return _make_plan(machine, job, layout, dtype, attention, cross, settings, notes)
@@ -174,8 +179,14 @@ def _options(start: MemoryLayout, settings: PlanSettings) -> Iterator[MemoryLayo
             yield replace(layout, vae_tiling=tiling, streamed_blocks=count)
 
 
+def budget_of(machine: Machine, settings: PlanSettings) -> int:
+    """Bytes of the GPU's memory that a plan may count on; of a person's smaller one where that is set."""
+    memory = machine.gpu.memory if machine.gpu is not None else 0
+    return usable(memory if settings.memory_gb is None else int(settings.memory_gb * GB))
+
+
 def _fit(
-    start: MemoryLayout, job: Job, memory: int, settings: PlanSettings, notes: list[str], machine: Machine
+    start: MemoryLayout, job: Job, budget: int, settings: PlanSettings, notes: list[str], machine: Machine
 ) -> MemoryLayout:
     """The first layout that fits."""
     if start.streamed_blocks > start.sizes.layers:
@@ -183,7 +194,6 @@ def _fit(
             f"streamed_blocks is {start.streamed_blocks}, but the transformer has {start.sizes.layers}.",
             "plan",
         )
-    budget = usable(memory)
     smallest = start
     too_large = None
     for layout in _options(start, settings):
@@ -202,7 +212,8 @@ def _fit(
         f"to {worst}, and {name} has {gb(budget)} to use: choose a smaller size or fewer frames_per_clip, "
         "weights of a smaller precision, or a larger GPU."
     )
-    chosen = (settings.resident, settings.streamed_blocks, settings.vae_tiling)
+    streamed = None if start.shared_by > 1 else settings.streamed_blocks
+    chosen = (settings.resident, streamed, settings.vae_tiling)
     if settings.memory_gb is None and any(setting is not None for setting in chosen):
         notes.append(f"With the chosen settings it may not fit. {sentence}")
         return smallest

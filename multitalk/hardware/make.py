@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import InvalidInput
 from .attention import NATIVE, candidates
-from .choose import Weights, plan_for
+from .choose import Weights, budget_of, plan_for
 from .machine import Machine, detect_machine
 from .memory import Job
 from .plan import HardwarePlan
@@ -42,6 +44,7 @@ class Planner:
         self.weights = weights
         machine = detect_machine(self.settings.device)
         self.machine = machine if weights is not None else replace(machine, host_memory=0)
+        self.shared_by = 1
         self._working: tuple[str, str] | None = None
         self._notes: tuple[str, ...] = ()
 
@@ -51,7 +54,7 @@ class Planner:
         Raises:
             InvalidInput: It doesn't fit.
         """
-        plan = plan_for(self.machine, job, self.weights, self.settings)
+        plan = plan_for(self.machine, job, self.weights, self.settings, self.shared_by)
         if plan.device.type != "cuda":
             return plan
         if self._working is None:
@@ -64,6 +67,20 @@ class Planner:
             notes=(*plan.notes, *self._notes),
         )
         return replace(plan, description=describe(plan, self.machine, job or Job()))
+
+    def sharing(self, processes: int) -> Planner:
+        """A planner of the same where so many processes share the transformer's matrices."""
+        planner = copy(self)
+        planner.shared_by = processes
+        return planner
+
+    def fits(self, job: Job | None = None) -> bool:
+        """Whether a job fits, also where a person's settings would let it run all the same."""
+        try:
+            plan = plan_for(self.machine, job, self.weights, self.settings, self.shared_by)
+        except InvalidInput:
+            return False
+        return self.machine.gpu is None or plan.expected_peak_bytes <= budget_of(self.machine, self.settings)
 
 
 def make_plan(

@@ -33,7 +33,7 @@ RESERVE = 1_000_000_000
 RESERVE_SHARE = 0.05
 # Host memory that the process, the system and the video's frames take beside the weights.
 HOST_RESERVE = 4_000_000_000
-# Blocks of device memory that streamed blocks take turns in: one computes while the other is filled.
+# Blocks of device memory that streamed or shared ones take turns in: one computes while the next is filled.
 SLOTS = 2
 
 
@@ -91,6 +91,8 @@ class MemoryLayout:
         vae_tiling: Whether the VAE works in tiles.
         batch: Guidance branches in one model call.
         eight_bit_products: Whether 8-bit weights are multiplied as they are.
+        shared_by: Processes that share the transformer's matrices (`multitalk/parallel/weights.py`): each
+            keeps its part of every block, and none is streamed.
     """
 
     sizes: ModelSizes
@@ -103,6 +105,7 @@ class MemoryLayout:
     vae_tiling: bool = False
     batch: int = 1
     eight_bit_products: bool = False
+    shared_by: int = 1
 
     def part_bytes(self, part: str) -> int:
         """Bytes of a part's weights, all of them."""
@@ -127,10 +130,13 @@ class MemoryLayout:
 
     @property
     def transformer_bytes(self) -> int:
-        """Device bytes of the transformer: what stays, a LoRA, the slots for streamed blocks."""
-        slots = min(SLOTS, self.streamed_blocks)
-        blocks = self.sizes.layers - self.streamed_blocks + slots
+        """Device bytes of the transformer: what stays, a LoRA, the blocks that others take turns in."""
+        layers = self.sizes.layers
         outer = self.sizes.outer_bytes(self.transformer) + self.sizes.lora_bytes
+        if self.shared_by > 1:
+            outer += layers * 4 * self.sizes.block_vectors  # what isn't a matrix is in every process
+            return outer + layers * self.block_bytes // self.shared_by + min(SLOTS, layers) * self.block_bytes
+        blocks = layers - self.streamed_blocks + min(SLOTS, self.streamed_blocks)
         return outer + blocks * self.block_bytes
 
     @property

@@ -50,7 +50,7 @@ def load_in_team(
     team.agree(error)
     assert found is not None
     folder, own_plan, planner = found
-    shared = _check_same(team, folder, own_plan, settings)
+    shared = _check_same(team, folder, own_plan, planner, settings)
     pipeline, error = attempt(lambda: _load(team, folder, own_plan, planner, settings, shared))
     team.agree(error)
     assert pipeline is not None
@@ -83,12 +83,16 @@ def _load(
 ) -> LeadingPipeline | FollowingPipeline:
     """Load process 0's or another one's part; with `shared`, parts of the transformer's matrices alone."""
     blocks = None
+    if shared and planner is not None:  # this job's memory and every later one's is counted so
+        planner = planner.sharing(team.size)
+        plan = planner.plan()
+    elif shared:
+        plan = replace(plan, streamed_blocks=0)
     transformer = load_transformer_to_run(folder, plan, on_host=shared or plan.streamed_blocks > 0)
     fit_transformer(transformer, plan, folder.path)
     if shared:
         # from host memory, where a file's tensors are mapped: the device never has them whole
         blocks = SharedBlocks(transformer, team.new_group(list(range(team.size))), plan.device)
-        plan = replace(plan, streamed_blocks=0)
     placement = None if shared else Placement(transformer, {}, plan)
     if not team.leads:
         return FollowingPipeline(transformer, folder, plan, team, placement, blocks)
@@ -96,19 +100,32 @@ def _load(
     return LeadingPipeline(components, folder, plan, planner, team, settings, placement, blocks)
 
 
-def _check_same(team: Team, folder: WeightsFolder, plan: HardwarePlan, settings: ParallelSettings) -> bool:
-    """Make sure that all processes run the same model, and decide whether they share its weights."""
+def _check_same(
+    team: Team,
+    folder: WeightsFolder,
+    plan: HardwarePlan,
+    planner: Planner | None,
+    settings: ParallelSettings,
+) -> bool:
+    """Make sure that all processes run the same model, and decide whether they share its weights.
+
+    They do where one of them would have to stream and every one has room for its share and two whole blocks:
+    few processes have less room for that than for as many resident blocks as fit.
+    """
     files = sorted((name, record.sha256) for name, record in folder.manifest.files.items())
     own = (str(plan.dtype), plan.transformer_precision, fingerprint(files))
-    answers = team.channel.gather((own, plan.streamed_blocks, settings.share_weights))
-    for rank, (other, _, _) in enumerate(answers):
+    fits = planner is not None and planner.sharing(team.size).fits()
+    answers = team.channel.gather((own, plan.streamed_blocks, fits, settings.share_weights))
+    for rank, (other, *_) in enumerate(answers):
         if other != own:
             raise WeightsError(
                 f"Process {rank} runs other weights or in another precision than process {team.rank}: "
                 "all need the same GPU model and the same weights folder."
             )
-    wanted = answers[0][2]  # process 0 decides
-    return any(streamed for _, streamed, _ in answers) if wanted is None else wanted
+    wanted = answers[0][3]  # process 0 decides
+    if wanted is not None:
+        return wanted
+    return any(answer[1] for answer in answers) and all(answer[2] for answer in answers)
 
 
 def fingerprint(value: Any) -> str:
