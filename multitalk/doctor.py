@@ -120,6 +120,7 @@ def _check_gpus() -> list[Finding]:
 
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from .hardware import Planner, weights_of
+    from .planning import loading_job
     from .weights.folders import find_weights
     from .weights.store import WeightsFolder
 
@@ -128,7 +129,7 @@ def _check_plan(weights: str | Path | None) -> list[Finding]:
     except (MultiTalkError, KeyError):
         planned = None  # what is wrong with the weights is another finding
     try:
-        plan = Planner(weights=planned).plan()
+        plan = Planner(weights=planned).plan(loading_job())
     except MultiTalkError as error:
         return [Finding("missing", "plan", str(error))]
     return [Finding("ok", "plan", plan.description), *(Finding("note", "plan", note) for note in plan.notes)]

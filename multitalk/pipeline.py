@@ -25,7 +25,7 @@ from .media.mix import between
 from .media.video import VideoWriter
 from .models.video_vae import latent_frames
 from .parallel import ParallelSettings, connected_processes
-from .planning import JobPlanner
+from .planning import JobPlanner, loading_job
 from .presets import PRESETS, Preset
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .request import GenerationRequest, Speech
@@ -115,7 +115,7 @@ class MultiTalkPipeline:
         if isinstance(plan, HardwarePlan):
             return cls(load_components(folder, plan), folder, plan)
         planner = Planner(with_arguments(plan, device, dtype), weights_of(folder))
-        loaded = planner.plan()
+        loaded = planner.plan(loading_job())
         return cls(load_components(folder, loaded), folder, loaded, planner)
 
     def generate(

@@ -7,11 +7,30 @@ from typing import TYPE_CHECKING
 
 from .conditioning.size import choose_size, resolution_of
 from .hardware import HardwarePlan, Job, Planner
+from .media.sound import max_audio_seconds
 from .presets import Preset, settings_for
 from .sampling.guidance import needed_branches
 
 if TYPE_CHECKING:
     from .request import GenerationRequest
+
+
+# For a limit that is none: ten days of sound fit on no device, however large.
+_ANY_LENGTH = 1e6
+
+
+def longest_sound() -> float:
+    """Seconds of sound that any job may have: ``MAX_AUDIO_SECONDS``, and what a plan counts on at least.
+
+    Raises:
+        InvalidInput: The variable isn't a number of seconds above 0.
+    """
+    return max(Job.sound_seconds, min(max_audio_seconds(), _ANY_LENGTH))
+
+
+def loading_job() -> Job:
+    """What the plan is for that weights are loaded by: a 480p clip of two people, and any sound."""
+    return Job(sound_seconds=longest_sound())
 
 
 def describe_for_plan(request: GenerationRequest, preset: Preset, sound_seconds: float) -> Job:
@@ -66,7 +85,7 @@ class JobPlanner:
         """
         if self._planner is None or self._loaded.device.type != "cuda":
             return self._loaded
-        job = describe_for_plan(request, preset, Job.sound_seconds)
+        job = describe_for_plan(request, preset, longest_sound())
         if job not in self._known:
             plan = self._planner.plan(job)
             # what was decided when the weights were loaded stays

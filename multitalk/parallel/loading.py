@@ -13,6 +13,7 @@ from ..components import fit_transformer, load_components, load_transformer_to_r
 from ..errors import WeightsError
 from ..hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
 from ..placement import Placement
+from ..planning import loading_job
 from ..weights.folders import find_weights
 from ..weights.store import WeightsFolder
 from .failures import attempt
@@ -70,7 +71,7 @@ def _open(
     # the machine's other processes have their share of its memory
     machine = planner.machine
     planner.machine = replace(machine, host_memory=machine.host_memory // processes_here())
-    return folder, planner.plan(), planner
+    return folder, planner.plan(loading_job()), planner
 
 
 def _load(
@@ -85,7 +86,7 @@ def _load(
     blocks = None
     if shared and planner is not None:  # this job's memory and every later one's is counted so
         planner = planner.sharing(team.size)
-        plan = planner.plan()
+        plan = planner.plan(loading_job())
     elif shared:
         plan = replace(plan, streamed_blocks=0)
     transformer = load_transformer_to_run(folder, plan, on_host=shared or plan.streamed_blocks > 0)
@@ -114,7 +115,7 @@ def _check_same(
     """
     files = sorted((name, record.sha256) for name, record in folder.manifest.files.items())
     own = (str(plan.dtype), plan.transformer_precision, fingerprint(files))
-    fits = planner is not None and planner.sharing(team.size).fits()
+    fits = planner is not None and planner.sharing(team.size).fits(loading_job())
     answers = team.channel.gather((own, plan.streamed_blocks, fits, settings.share_weights))
     for rank, (other, *_) in enumerate(answers):
         if other != own:

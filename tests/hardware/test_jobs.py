@@ -9,10 +9,10 @@ import pytest
 
 from multitalk import GenerationRequest
 from multitalk.errors import InvalidInput
-from multitalk.hardware import Planner, PlanSettings, Weights
+from multitalk.hardware import Job, Planner, PlanSettings, Weights
 from multitalk.hardware.gpus import GPUS
 from multitalk.hardware.report import usual_machine
-from multitalk.planning import JobPlanner, describe_for_plan
+from multitalk.planning import JobPlanner, describe_for_plan, loading_job
 from multitalk.presets import PRESETS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -58,6 +58,19 @@ def test_as_few_blocks_as_the_job_needs() -> None:
     ]
     assert counts == sorted(set(counts))
     assert counts[0] > 0, "37 GB of bf16 blocks never fit"
+
+
+def test_longer_sounds_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour's first layer alone makes 70 GB, so such an encoder computes on the host."""
+    jobs = planner_for("H100")
+    assert "audio_encoder" in jobs.plan(request(size=(480, 832)), LIGHTX2V).resident
+    for limit in ("3600", "inf"):
+        monkeypatch.setenv("MAX_AUDIO_SECONDS", limit)
+        assert "audio_encoder" not in jobs.plan(request(size=(480, 832)), LIGHTX2V).resident
+        assert jobs._planner is not None
+        assert "audio_encoder" not in jobs._planner.plan(loading_job()).resident
+    monkeypatch.setenv("MAX_AUDIO_SECONDS", "60")
+    assert loading_job() == Job()
 
 
 def test_a_job_that_fits_nowhere_is_refused_before_it_runs() -> None:
