@@ -40,6 +40,7 @@ from .sampling.motion import MotionFrames
 from .sampling.schedule import make_timesteps
 from .sampling.teacache import computed_steps
 from .speech import choose_engine
+from .speech.kokoro import KokoroEngine
 from .weights.folders import all_part_files, find_weights
 from .weights.lora_switch import LoraSwitcher
 from .weights.read_ahead import ReadAhead
@@ -73,7 +74,7 @@ class MultiTalkPipeline:
         self.plan = plan
         self._jobs = JobPlanner(planner, plan)
         self.loras = LoraSwitcher(components.transformer, plan.device)
-        self.speech_engine = choose_engine(folder.path, plan.device)  # loads when it first speaks, and stays
+        self.speech_engine = choose_engine(folder.path, plan.speech_device)  # loads when it first speaks
 
     @classmethod
     def from_pretrained(
@@ -214,6 +215,8 @@ class MultiTalkPipeline:
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         preset = self.preset_of(request)
         self.plan = self._jobs.plan(request, preset)
+        if isinstance(self.speech_engine, KokoroEngine):  # the others have no network
+            self.speech_engine.move(self.plan.speech_device)
         self._set_up(self.plan, self.folder.loras_for(preset, request.lora))
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 

@@ -28,6 +28,8 @@ TILE_STRIDE = 192
 AUDIO_BYTES_PER_SECOND = 3 * 512 * 3200 * 4
 # Prompts and pictures are short: what their encoders make beside their weights.
 ENCODER_WORK = 300_000_000
+# Kokoro's weights, which lie on the device where all others do (HardwarePlan.speech_device).
+SPEECH_BYTES = 330_000_000
 # The CUDA context, the libraries' workspaces, and what fragmentation costs.
 RESERVE = 1_000_000_000
 RESERVE_SHARE = 0.05
@@ -156,6 +158,8 @@ class MemoryLayout:
     def stages(self, job: Job) -> dict[str, int]:
         """Peak device bytes of each stage of a job."""
         base = self.transformer_bytes + sum(self.part_bytes(part) for part in self._small(self.resident))
+        if not self.streamed_blocks and set(_SMALL_PARTS) <= set(self.resident):
+            base += SPEECH_BYTES
         text = 0 if "text_encoder" in self.resident else self._text_away()
         audio = int(job.sound_seconds * AUDIO_BYTES_PER_SECOND) if "audio_encoder" in self.resident else 0
         image, vae = (

@@ -60,3 +60,13 @@ class HardwarePlan:
     cross_attention_backend: str = DEFAULT_BACKEND
     notes: tuple[str, ...] = ()
     eight_bit_products: bool = True
+
+    @property
+    def all_resident(self) -> bool:
+        """Whether nothing of the model leaves the device."""
+        return not self.streamed_blocks and set(PARTS) <= set(self.resident)
+
+    @property
+    def speech_device(self) -> torch.device:
+        """Where a network that speaks computes: on a device with room to spare, else on the host."""
+        return self.device if self.all_resident else torch.device("cpu")

@@ -73,6 +73,16 @@ class KokoroEngine:
         """Whether the network is in memory."""
         return self._model is not None
 
+    def move(self, device: Any) -> None:
+        """Let the network compute there from now on, and lie nowhere else."""
+        with self._lock:
+            self._device = device
+            if self._model is not None:
+                import torch
+
+                with torch.inference_mode(False):  # weights made in it couldn't be used outside of it
+                    self._model.to(device)
+
     def voices(self) -> tuple[str, ...]:
         """Names of the voices that lie in the folder."""
         return tuple(sorted(path.stem for path in (self._folder / VOICES).glob("*.pt")))

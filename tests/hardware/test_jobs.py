@@ -73,6 +73,12 @@ def test_longer_sounds_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loading_job() == Job()
 
 
+def test_words_are_spoken_on_the_host_where_memory_is_scarce() -> None:
+    for name, device in (("H100", "cuda"), ("RTX 4090", "cpu")):
+        plan = planner_for(name).plan(request(size=(480, 832)), LIGHTX2V)
+        assert plan.speech_device.type == device
+
+
 def test_a_job_that_fits_nowhere_is_refused_before_it_runs() -> None:
     jobs = planner_for("T4")
     with pytest.raises(InvalidInput, match="choose a smaller size or fewer frames_per_clip") as error:

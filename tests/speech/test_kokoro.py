@@ -16,6 +16,7 @@ from multitalk.request import Speech
 from multitalk.speech import choose_engine, speak
 from multitalk.speech.cut import ends_sentence
 from multitalk.speech.kokoro import LANGUAGES, KokoroEngine
+from tests.hardware.small_device import DEVICE, SmallDevice
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_network")]
 
@@ -106,6 +107,16 @@ def test_it_loads_once_and_says_the_same_every_time(baked: Path, monkeypatch: py
     engine.say("Hola!", "em_alex", "e")
     assert np.array_equal(first.sound.samples, again.sound.samples)
     assert loads == [""]
+
+
+def test_it_moves_between_two_jobs(baked: Path) -> None:
+    engine = KokoroEngine.from_folder(baked, "cpu")
+    assert engine is not None
+    before = engine.say("Good morning.", "af_heart").sound.samples
+    with SmallDevice() as device:
+        engine.move(DEVICE)
+        assert device.live >= sum(parameter.nbytes for parameter in engine._model.parameters())
+        assert np.array_equal(engine.say("Good morning.", "af_heart").sound.samples, before)
 
 
 def test_voices_are_mixed_by_weights(kokoro: KokoroEngine, baked: Path) -> None:
