@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .models.video_vae import SPATIAL_STRIDE, decode_latents
+from .models.video_vae import SPATIAL_STRIDE, TEMPORAL_STRIDE, decode_latents
 from .sampling.pace import Mark, cuda_mark
 
 if TYPE_CHECKING:
@@ -32,17 +32,21 @@ def decode_clip(
 
     Args:
         vae: The autoencoder.
-        latents: ``C T h w`` float32.
+        latents: ``C T h w`` float32; those past the last new frame aren't decoded.
         plan: Which of its frames are new.
         color: What becomes of the colours, before the last frames are taken.
         motion_frames: How many of the last frames the next clip needs.
-        before_group: Called before every group of frames; may raise to stop.
+        before_group: Called before every group of frames is decoded; may raise to stop.
         on_frames: Called with each group's new frames ``f H W 3`` uint8 on the CPU, in order, while the next
             group is decoded.
 
     Returns:
-        The new frames ``T H W 3`` uint8 on the CPU, and the last frames ``3 n H W`` as floats.
+        The new frames ``T H W 3`` uint8 on the CPU, and the last frames that were decoded, ``3 n H W`` as
+        floats: those that the next clip begins with, where there is one.
     """
+    # the decoder is causal: what comes later changes no frame
+    needed = plan.skip + plan.new_frames
+    latents = latents[:, : 1 + -(-(needed - 1) // TEMPORAL_STRIDE)]
     height, width = (side * SPATIAL_STRIDE for side in latents.shape[2:])
     # page-locked, so that frames come over from a GPU while it goes on
     frames = torch.empty(plan.new_frames, height, width, 3, dtype=torch.uint8, pin_memory=latents.is_cuda)
@@ -50,7 +54,6 @@ def decode_clip(
     tail: list[torch.Tensor] = []
     position = -plan.skip  # of the group's first frame among the new frames
     for group in decode_latents(vae, latents, before_group):
-        before_group()
         group = color.apply(group)
         tail = _keep_last([*tail, group], motion_frames)
         first, last = max(position, 0), min(position + group.shape[1], plan.new_frames)

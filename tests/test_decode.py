@@ -51,9 +51,27 @@ def test_groups_come_in_order_and_are_the_clip(skip, vae):
 
 def test_a_group_is_handed_on_while_the_next_is_decoded(vae):
     events: list[str] = []
-    decode(vae, 0, lambda: events.append("decoded"), lambda group: events.append("handed on"))
-    assert events[:4] == ["decoded", "decoded", "handed on", "decoded"]
+    decode(vae, 0, lambda: events.append("decode"), lambda group: events.append("handed on"))
+    assert events[:4] == ["decode", "decode", "handed on", "decode"]
     assert events.count("handed on") == 4
+
+
+@pytest.mark.parametrize("tiling", [False, True])
+@pytest.mark.parametrize(
+    ("skip", "new_frames", "decoded"), [(0, 1, 1), (0, 6, 3), (5, 1, 3), (5, 4, 3), (5, 5, 4)]
+)
+def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
+    vae = small_vae()
+    vae.use_tiling = tiling
+    latents = torch.randn(16, 6, 4, 40, generator=torch.Generator().manual_seed(1))
+    color = ColorCorrection(torch.zeros(3, 32, 320), 0.0)
+    lengths: list[int] = []
+    vae.post_quant_conv.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[2]))
+    with torch.inference_mode():
+        whole = decode_clip(vae, latents, ClipPlan(0, 0, skip, 21 - skip), color, 5, lambda: None)[0]
+        frames = decode_clip(vae, latents, ClipPlan(0, 0, skip, new_frames), color, 5, lambda: None)[0]
+    assert torch.equal(frames, whole[:new_frames])
+    assert lengths == [6, decoded]
 
 
 def test_cancelling_stops_within_a_group(vae):

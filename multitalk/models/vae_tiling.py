@@ -137,6 +137,8 @@ def decode_tiles(
     frames = blend.result()[0].clamp_(-1, 1)
     yield frames[:, :1].to(hidden_states.device)
     for group in frames[:, 1:].split(TEMPORAL_STRIDE, dim=1):
+        if check_cancelled is not None:
+            check_cancelled()
         yield group.to(hidden_states.device)
 
 

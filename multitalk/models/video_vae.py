@@ -78,7 +78,7 @@ def decode_latents(
         vae: The autoencoder. With its ``use_tiling`` large frames are decoded in tiles, all of them before
             the first group comes.
         latents: Normalised, ``C T h w``.
-        check_cancelled: Called between tiles; may raise.
+        check_cancelled: Called before every group is decoded, or every tile; may raise.
 
     Yields:
         ``3 f 8h 8w`` float32 in [-1, 1]: 1 frame first, then 4 for every further latent frame.
@@ -91,6 +91,8 @@ def decode_latents(
         return
     cache = new_feature_cache(vae.decoder)
     for index in range(latents.shape[2]):
+        if check_cancelled is not None:
+            check_cancelled()
         frames = vae.decoder(
             hidden_states[:, :, index : index + 1], feat_cache=cache, feat_idx=[0], first_chunk=index == 0
         )
