@@ -150,31 +150,15 @@ class MultiTalkPipeline:
         """
         monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         started = time.monotonic()
-        complete = True
         with torch.inference_mode():
             job = self._prepare(request, monitor)
             metadata = describe_job(
                 request, self.preset_of(request), job.settings, job.seed, words_in_file, said
             )
-            with (
-                VideoWriter(
-                    path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
-                ) as writer,
-                BackgroundWriter(writer) as encoder,
-            ):
-                try:
-                    for clip in self._clips(request, job, monitor, encoder.write):
-                        with monitor.stage("video", clip.index):
-                            if on_clip is not None:
-                                on_clip(clip)
-                    with monitor.timed("video"):
-                        encoder.finish()
-                except Cancelled:
-                    encoder.finish()
-                    if not (keep_partial and writer.frames):
-                        raise
-                    writer.end_here()
-                    complete = False
+            writer = VideoWriter(
+                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
+            )
+            complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
         monitor.timings["total"] = time.monotonic() - started
         return GenerationResult(
             path=Path(path),
@@ -187,6 +171,35 @@ class MultiTalkPipeline:
             speech=job.speech if job.speech is None else job.speech.until(writer.frames / FPS),
             complete=complete,
         )
+
+    def _write(
+        self,
+        writer: VideoWriter,
+        request: GenerationRequest,
+        job: JobConditions,
+        monitor: JobMonitor,
+        on_clip: Callable[[Clip], None] | None,
+        keep_partial: bool,
+    ) -> bool:
+        """Make a job's clips while those before are written; returns whether the video is complete."""
+        with writer, BackgroundWriter(writer) as encoder:
+            try:
+                for clip in self._clips(request, job, monitor, encoder.write):
+                    with monitor.stage("video", clip.index):
+                        if on_clip is not None:
+                            on_clip(clip)
+                    del clip  # its frames aren't kept while the next one is made
+                with monitor.timed("video"):
+                    encoder.finish()
+            except Cancelled:
+                if not keep_partial:
+                    raise  # at once: what waits for the encoder is given up
+                encoder.finish()
+                if not writer.frames:
+                    raise
+                writer.end_here()
+                return False
+        return True
 
     def stream(
         self,
@@ -204,6 +217,7 @@ class MultiTalkPipeline:
             if clip is None:
                 return
             yield clip
+            del clip  # not kept while the next one is made
 
     def _stream(self, request: GenerationRequest, monitor: JobMonitor) -> Iterator[Clip]:
         yield from self._clips(request, self._prepare(request, monitor), monitor)
@@ -261,7 +275,7 @@ class MultiTalkPipeline:
                     on_frames,
                 )
             yield _clip(job, plan, frames, latents)
-            del frames, latents  # not kept while the next clip is made
+            del frames, latents  # not kept while the next clip is made, unless whoever got it keeps them
         monitor.finished()
 
     def _make_sampling(self, request: GenerationRequest, job: JobConditions) -> ClipSampling:

@@ -6,6 +6,8 @@ import math
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image
 from multitalk import GenerationRequest, MultiTalkPipeline, Progress
 from multitalk.errors import Cancelled, InvalidInput, WeightsError
 from multitalk.media.sound import read_sound
+from multitalk.media.video import VideoWriter
 from multitalk.sampling.teacache import computed_steps
 from multitalk.weights.bake import bake
 from tests.small_checkpoint import make_small_checkpoint
@@ -112,6 +115,58 @@ def test_cancel_stops_within_one_model_call(after, pipeline, picture, count_call
     assert list(tmp_path.iterdir()) == [], "nothing is left of a cancelled job"
     pipeline.generate(request, tmp_path / "out.mp4", cancel=cancel)
     assert (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_what_waits_for_the_encoder_is_given_up_with_the_job(
+    keep_partial, pipeline, picture, tmp_path, monkeypatch
+):
+    cancel, written = threading.Event(), []
+
+    class BusyWriter(VideoWriter):
+        """Encodes its first frames until a second after the job was cancelled."""
+
+        def write(self, frames):
+            if not written:
+                cancel.wait(60)
+                time.sleep(1)
+            written.append(len(frames))
+            super().write(frames)
+
+    monkeypatch.setattr("multitalk.pipeline.VideoWriter", BusyWriter)
+    request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
+    arguments = {"cancel": cancel, "on_clip": lambda clip: cancel.set(), "keep_partial": keep_partial}
+    if keep_partial:
+        result = pipeline.generate(request, tmp_path / "out.mp4", **arguments)
+        assert (result.frames, result.complete) == (81, False)
+    else:
+        with pytest.raises(Cancelled):
+            pipeline.generate(request, tmp_path / "out.mp4", **arguments)
+        assert written == [1]
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_clip_is_not_kept_while_the_next_is_made(streamed, pipeline, picture, tmp_path):
+    clips: list[weakref.ref] = []
+    alive: list[bool] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.stage == "denoise" and progress.clip > 0:
+            alive.append(any(clip() is not None for clip in clips))
+
+    request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
+    if streamed:
+        for clip in pipeline.stream(request, watch):
+            clips.append(weakref.ref(clip))
+            del clip
+    else:
+        pipeline.generate(
+            request, tmp_path / "out.mp4", watch, on_clip=lambda clip: clips.append(weakref.ref(clip))
+        )
+    assert len(clips) == 3
+    assert alive
+    assert not any(alive)
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.2, 5), (0.5, 13), (3.2, 80), (3.27, 81)])
