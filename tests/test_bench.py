@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from multitalk.bench.clip import BenchOptions, make_request, sizes_of
+from multitalk.bench.clip import (
+    BenchOptions,
+    describe_bench,
+    make_pipeline,
+    make_request,
+    plan_bench,
+    sizes_of,
+)
 from multitalk.bench.counting import Counter
+from multitalk.bench.measure import _computed
 from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
 from multitalk.cli import main
+from multitalk.conditioning.size import resolution_of
 from multitalk.hardware import PUBLISHED
+from multitalk.presets import PRESETS, settings_for
 
 TINY = ("--scale", "tiny", "--size", "64", "64", "--frames", "9", "--device", "cpu")
 
@@ -149,3 +160,28 @@ def test_the_gpu_script_says_where_there_is_no_gpu(tmp_path, capsys):
 
     assert measure_gpu(["--output", str(tmp_path / "gpu.json")]) == 1
     assert "no GPU here" in capsys.readouterr().err
+
+
+def test_the_plan_is_told_what_the_pipeline_would_tell_it():
+    job = describe_bench(BenchOptions(height=720, width=1280, frames=9, preset="quality", cache="magcache"))
+    assert (job.height, job.width, job.frames, job.branches, job.calls) == (720, 1280, 9, 3, 120)
+    assert job.keeps_residuals
+
+
+def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
+    """By what the pipeline itself computes: shift and coefficients differ from 480p to 720p."""
+    counts = {}
+    for side in (64, 864):
+        options = BenchOptions(
+            scale="tiny", height=side, width=side, frames=5, preset="quality", teacache=0.3, device="cpu"
+        )
+        pipeline = make_pipeline(options, plan_bench(options), tmp_path)
+        request = make_request(options)
+        resolution = resolution_of(side, side)
+        settings = settings_for(PRESETS["quality"], resolution, None, None, None, None)
+        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2), resolution=resolution)
+        with torch.inference_mode():
+            expected = pipeline._make_sampling(request, job).computed
+        counts[resolution] = _computed(pipeline, request, settings.steps)
+        assert counts[resolution] == sum(expected)
+    assert set(counts) == {"480p", "720p"}

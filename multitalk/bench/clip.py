@@ -31,10 +31,10 @@ from ..hardware import (
 from ..models.attention_backends import set_attention_backends
 from ..models.linear import LoraLinear, LowRankLayer
 from ..pipeline import MultiTalkPipeline
-from ..presets import PRESETS, settings_for
+from ..planning import describe_for_plan
+from ..presets import PRESETS
 from ..progress import JobMonitor
 from ..request import GenerationRequest
-from ..sampling.guidance import needed_branches
 from ..weights.store import WeightsFolder
 from .ceilings import synchronize
 from .counting import Counter, Work
@@ -162,26 +162,18 @@ def sizes_of(scale: Scale) -> ModelSizes:
     )
 
 
+def describe_bench(options: BenchOptions) -> Job:
+    """What a plan needs to know of what is measured, as the pipeline would say it."""
+    seconds = options.frames * options.clips / FPS
+    return describe_for_plan(make_request(options), PRESETS[options.preset], seconds)
+
+
 def plan_bench(options: BenchOptions) -> HardwarePlan:
     """The plan for what is measured.
 
     Raises:
         InvalidInput: It doesn't fit, or a setting can't be used here.
     """
-    settings = settings_for(
-        PRESETS[options.preset], "480p", options.steps, None, options.text_guidance, options.audio_guidance
-    )
-    branches = len(needed_branches(settings.text_guidance, settings.audio_guidance))
-    job = Job(
-        height=options.height,
-        width=options.width,
-        people=options.people,
-        frames=options.frames,
-        calls=settings.steps * branches,
-        branches=branches,
-        keeps_residuals=options.teacache is not None,
-        sound_seconds=options.frames * options.clips / FPS,
-    )
     default = "bf16" if torch.cuda.is_available() and options.device != "cpu" else "float32"
     weights = Weights(
         sizes_of(options.shape), options.precision or default, options.text_precision or default
@@ -194,7 +186,7 @@ def plan_bench(options: BenchOptions) -> HardwarePlan:
             if getattr(options, name) is not None
         },
     )
-    return make_plan(job=job, weights=weights, settings=chosen)
+    return make_plan(job=describe_bench(options), weights=weights, settings=chosen)
 
 
 class SyntheticFolder:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..conditioning.size import resolution_of
 from ..hardware import HardwarePlan
 from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps
@@ -81,12 +82,13 @@ def _computed(pipeline: Any, request: Any, steps: int) -> int:
     """How many steps run the blocks."""
     if request.teacache is None:
         return steps
-    preset = pipeline.preset_of(request)
-    shift = request.shift or preset.shift["480p"]
+    height, width = request.size
+    resolution = resolution_of(height, width)
+    shift = request.shift or pipeline.preset_of(request).shift[resolution]
     with torch.inference_mode():
         times = make_timesteps(steps, shift)[:-1].to(pipeline.plan.device)
         modulations = pipeline.components.transformer.time_embedding(times)[1]
-    return sum(computed_steps(modulations, request.teacache, "480p"))
+    return sum(computed_steps(modulations, request.teacache, resolution))
 
 
 def _result(
