@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -144,6 +144,10 @@ class FollowingPipeline(MultiTalkPipeline):
         self.placement = placement
         self.blocks = blocks
         self.loras = LoraSwitcher(transformer, plan.device)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say why it lacks what a whole pipeline has."""
+        raise AttributeError(f"This process follows process 0 and has the transformer alone, but no {name}.")
 
     def generate(self, *args: Any, **kwargs: Any) -> GenerationResult:
         """Take part in process 0's job; this process's own arguments don't count.

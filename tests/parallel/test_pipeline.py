@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from multitalk.parallel.pipelines import FollowingPipeline
+
 from .processes import run_in_processes
 
 pytestmark = pytest.mark.slow
@@ -53,3 +55,9 @@ def test_a_process_that_fails_ends_the_others_with_its_reason(results: list[dict
     for reason in (reasons[0], *reasons[2:]):
         assert reason.startswith("process 1 failed: AttributeError: ")
         assert "ffn" in reason
+
+
+def test_a_process_that_follows_says_what_it_lacks() -> None:
+    following = FollowingPipeline.__new__(FollowingPipeline)
+    with pytest.raises(AttributeError, match=r"follows process 0 .* no components"):
+        _ = following.components
