@@ -74,6 +74,12 @@ def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
     assert lengths == [6, decoded]
 
 
+def test_without_correction_nothing_is_asked_of_the_picture():
+    color = ColorCorrection(torch.empty(3, 32, 48, device="meta"), 0.0)  # whose values can't be read
+    frames = torch.zeros(3, 2, 32, 48)
+    assert color.apply(frames) is frames
+
+
 def test_cancelling_stops_within_a_group(vae):
     groups = 0
 

@@ -9,8 +9,8 @@ import torch
 
 from ..errors import InvalidInput
 from .attention import candidates, cross_attention_backend, refusal
-from .gpus import GB
-from .machine import Gpu, Machine
+from .gpus import BFLOAT16_CAPABILITY, GB, multiplies
+from .machine import Machine
 from .memory import HOST_RESERVE, SLOTS, Job, MemoryLayout, usable
 from .plan import PARTS, HardwarePlan
 from .sentences import describe, gb, host_too_small, no_kernels
@@ -18,8 +18,6 @@ from .settings import PlanSettings
 from .sizes import PUBLISHED, ModelSizes
 from .work import clip_seconds
 
-# Compute capability from which a GPU multiplies bfloat16; older ones would emulate it.
-BFLOAT16_CAPABILITY = (8, 0)
 # Below so many tokens a call leaves a GPU partly idle, and branches are better run together.
 BATCHED_TOKENS = 8192
 EIGHT_BIT = ("int8", "fp8")
@@ -87,7 +85,7 @@ def plan_for(
     products = settings.eight_bit_products is not False
     start = replace(
         _layout(weights, dtype, job, settings),
-        eight_bit_products=products and _eight_bit_products(weights.transformer, machine.gpu),
+        eight_bit_products=products and multiplies(machine.gpu.capability, weights.transformer),
         shared_by=shared_by,
     )
     layout = _fit(start, job, budget_of(machine, settings), settings, notes, machine)
@@ -108,9 +106,11 @@ def _precision(stored: str, wanted: str | None, setting: str) -> str:
 def _choose_dtype(machine: Machine, settings: PlanSettings) -> torch.dtype:
     if settings.dtype is not None:
         dtype = _DTYPES[settings.dtype]
-        if machine.gpu is not None and dtype == torch.bfloat16 and machine.gpu.capability < (8, 0):
+        gpu = machine.gpu
+        if gpu is not None and dtype == torch.bfloat16 and gpu.capability < BFLOAT16_CAPABILITY:
+            least = ".".join(map(str, BFLOAT16_CAPABILITY))
             raise InvalidInput(
-                f"dtype bfloat16 needs compute capability 8.0: use float16 on {machine.gpu.name}.", "dtype"
+                f"dtype bfloat16 needs compute capability {least}: use float16 on {gpu.name}.", "dtype"
             )
         return dtype
     if machine.gpu is None:
@@ -218,11 +218,6 @@ def _fit(
         notes.append(f"With the chosen settings it may not fit. {sentence}")
         return smallest
     raise InvalidInput(sentence, "size")
-
-
-def _eight_bit_products(precision: str, gpu: Gpu) -> bool:
-    """Whether the GPU multiplies 8-bit weights as they are; others multiply them in 16 bits."""
-    return gpu.capability >= {"int8": (7, 5), "fp8": (8, 9)}.get(precision, (99, 0))
 
 
 def _on_cpu(

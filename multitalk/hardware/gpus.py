@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Compute capability from which a GPU multiplies bfloat16; older ones would emulate it.
+BFLOAT16_CAPABILITY = (8, 0)
+# Integer tensor cores begin with Turing (V100 has none), 8-bit float ones with Ada.
+INT8_CAPABILITY = (7, 5)
+FP8_CAPABILITY = (8, 9)
 GB = 10**9
 
 
@@ -81,3 +86,9 @@ def find_specification(name: str, memory: int) -> GpuSpecification | None:
     known = next((line for part, line in _NAMES.items() if part in words), None)
     matching = [gpu for gpu in GPUS if known is not None and gpu.name.startswith(known)]
     return min(matching, key=lambda gpu: abs(gpu.memory - memory), default=None)
+
+
+def multiplies(capability: tuple[int, int], precision: str) -> bool:
+    """Whether a GPU multiplies 8-bit weights as they are; others multiply them in 16 bits."""
+    least = {"int8": INT8_CAPABILITY, "fp8": FP8_CAPABILITY}.get(precision)
+    return least is not None and capability >= least

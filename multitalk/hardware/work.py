@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .gpus import GpuSpecification
+from .gpus import GpuSpecification, multiplies
 from .memory import TILE, TILE_STRIDE, Job, MemoryLayout
 from .sizes import ModelSizes
 
@@ -47,10 +47,9 @@ def throughput(gpu: GpuSpecification, precision: str) -> float:
     """Operations a second of a transformer's matrix products, from the data sheet."""
     if precision == "float32":
         return gpu.single
-    eight = gpu.eight_bit
-    if eight is None or precision not in ("int8", "fp8") or (precision == "fp8" and gpu.capability < (8, 9)):
+    if gpu.eight_bit is None or not multiplies(gpu.capability, precision):
         return gpu.half
-    return eight
+    return gpu.eight_bit
 
 
 def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float:

@@ -12,15 +12,14 @@ from typing import Literal
 
 import torch
 
+from ..hardware.gpus import FP8_CAPABILITY, INT8_CAPABILITY
+
 Matmul = Literal["auto", "dequantize"]
 Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 # Below this many tokens a product is bound by reading the weights and gains nothing from 8-bit activations:
 # those of the text, the image and the sound (257 to 1344) mostly keep their dtype.
 MINIMAL_ROWS = 1024
-# Integer tensor cores begin with Turing (V100 has none), 8-bit float ones with Ada.
-INT8_CAPABILITY = (7, 5)
-FP8_CAPABILITY = (8, 9)
 # torch's kernel with a factor per row is made for Hopper; elsewhere factors are applied afterwards
 ROWWISE_CAPABILITY = (9, 0)
 # Tokens are quantised and results scaled in pieces of this many values: temporaries stay small beside them.

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..hardware.memory import SLOTS
 from .host_copy import HostCopy, allocate
-
-# Pieces of device memory that streamed blocks take turns in: one computes while the next is copied.
-SLOTS = 2
 
 
 def streamed_indices(blocks: int, count: int) -> list[int]:

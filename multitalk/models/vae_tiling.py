@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..hardware import memory
 from .vae_stages import (
     SPATIAL_STRIDE,
     TEMPORAL_STRIDE,
@@ -25,8 +26,8 @@ from .vae_stages import (
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-# Side of a tile and the step to the next, in latents (a tile is 256 pixels).
-TILE, STRIDE = 32, 24
+# Side of a tile and the step to the next, in latents.
+TILE, STRIDE = memory.TILE // SPATIAL_STRIDE, memory.TILE_STRIDE // SPATIAL_STRIDE
 # Of the overlap so many latents at a tile's inner edge count for nothing; then its weight rises to one.
 MARGIN = 2
 HOST = torch.device("cpu")

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from ..hardware.memory import SLOTS
 from ..models.sequence import all_gather
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # of a tensor's place, as kernels want it
 _ALIGNMENT = 256
-_BUFFERS = 2
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,18 @@ class SharedBlocks:
         step = ranks * _ALIGNMENT
         sizes = [-(-block[-1].end // step) * step for block in pieces]
         self._buffers = [
-            torch.empty(max(sizes), dtype=torch.uint8, device=device)
-            for _ in range(min(_BUFFERS, len(sizes)))
+            torch.empty(max(sizes), dtype=torch.uint8, device=device) for _ in range(min(SLOTS, len(sizes)))
         ]
         self._parts: list[torch.Tensor] = []
         for index, (block, size) in enumerate(zip(pieces, sizes, strict=True)):
             whole = torch.zeros(size, dtype=torch.uint8)
             for piece in block:
                 piece.view(whole).copy_(piece.tensor)
-                _replace(piece, piece.view(self._buffers[index % _BUFFERS]))
+                _replace(piece, piece.view(self._buffers[index % SLOTS]))
             part = size // ranks
             self._parts.append(whole[rank * part : (rank + 1) * part].to(device, copy=True))
-        self._held: list[int | None] = [None] * _BUFFERS
-        self._arriving: list[dist.Work | None] = [None] * _BUFFERS
+        self._held: list[int | None] = [None] * SLOTS
+        self._arriving: list[dist.Work | None] = [None] * SLOTS
         transformer.block_streamer = self
         transformer.to(device)  # what isn't shared
 
@@ -87,16 +86,16 @@ class SharedBlocks:
     def _fetch(self, index: int) -> None:
         """Make a block whole, and begin with the next."""
         self._begin(index)
-        work = self._arriving[index % _BUFFERS]
+        work = self._arriving[index % SLOTS]
         if work is not None:
             work.wait()
-            self._arriving[index % _BUFFERS] = None
+            self._arriving[index % SLOTS] = None
         following = (index + 1) % len(self._parts)
-        if following % _BUFFERS != index % _BUFFERS:
+        if following % SLOTS != index % SLOTS:
             self._begin(following)
 
     def _begin(self, index: int) -> None:
-        slot = index % _BUFFERS
+        slot = index % SLOTS
         if self._held[slot] == index:
             return
         part = self._parts[index]
@@ -119,8 +118,8 @@ class SharedBlocks:
         for work in self._arriving:
             if work is not None:
                 work.wait()
-        self._held = [None] * _BUFFERS
-        self._arriving = [None] * _BUFFERS
+        self._held = [None] * SLOTS
+        self._arriving = [None] * SLOTS
 
 
 def _pieces(block: nn.Module) -> list[_Piece]:

@@ -18,7 +18,8 @@ class ColorCorrection:
 
     def __init__(self, reference: torch.Tensor, strength: float) -> None:
         self.strength = strength
-        self.statistics = _statistics(_to_lab(_to_image(reference)))
+        # none for no correction: they cost an import and a copy from the device, which waits for it
+        self.statistics = _statistics(_to_lab(_to_image(reference))) if strength else []
 
     def apply(self, frames: torch.Tensor) -> torch.Tensor:
         """Correct frames ``3 f H W`` in [-1, 1], each by its own statistics; same shape, device and dtype."""
