@@ -153,10 +153,15 @@ class MultiTalkPipeline:
         with torch.inference_mode():
             job = self._prepare(request, monitor)
             metadata = describe_job(
-                request, self.preset_of(request), job.settings, job.seed, words_in_file, said
+                request, self.preset_of(request), job.settings.sampling, job.seed, words_in_file, said
             )
             writer = VideoWriter(
-                path, job.width, job.height, fps=FPS, sound=job.soundtrack, metadata=metadata
+                path,
+                job.settings.width,
+                job.settings.height,
+                fps=FPS,
+                sound=job.soundtrack,
+                metadata=metadata,
             )
             complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
         monitor.timings["total"] = time.monotonic() - started
@@ -166,8 +171,8 @@ class MultiTalkPipeline:
             seconds=writer.frames / FPS,
             seed=job.seed,
             timings=dict(monitor.timings),
-            width=job.width,
-            height=job.height,
+            width=job.settings.width,
+            height=job.settings.height,
             speech=job.speech if job.speech is None else job.speech.until(writer.frames / FPS),
             complete=complete,
         )
@@ -248,7 +253,7 @@ class MultiTalkPipeline:
     ) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
         sampling = self._make_sampling(request, job)
-        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.branches))
+        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.settings.branches))
         condition_frames = job.image[:, None]  # 3 n H W
         for plan in job.clips:
             with monitor.stage("encode", plan.index):
@@ -279,21 +284,21 @@ class MultiTalkPipeline:
         monitor.finished()
 
     def _make_sampling(self, request: GenerationRequest, job: JobConditions) -> ClipSampling:
-        device = self.plan.device
-        timesteps = make_timesteps(job.settings.steps, job.settings.shift).to(device)
+        device, settings = self.plan.device, job.settings
+        timesteps = make_timesteps(settings.sampling.steps, settings.sampling.shift).to(device)
         computed = None
         if request.teacache is not None:
             modulations = self.components.transformer.time_embedding(timesteps[:-1])[1]
-            computed = computed_steps(modulations, request.teacache, job.resolution)
+            computed = computed_steps(modulations, request.teacache, settings.resolution)
         return ClipSampling(
-            settings=job.settings,
+            settings=settings.sampling,
             timesteps=timesteps,
             computed=computed,
             generator=torch.Generator(device).manual_seed(job.seed),
             color=ColorCorrection(job.image, request.color_correction),
             apg=request.apg,
             cache=request.cache,
-            resolution=job.resolution,
+            resolution=settings.resolution,
         )
 
     def _project(
@@ -307,10 +312,10 @@ class MultiTalkPipeline:
         windows = job.timeline.windows(plan.start).to(self.plan.device)
         audio = {
             heard: transformer.project_audio(windows if heard else torch.zeros_like(windows[:1]))
-            for heard in {branch.audio for branch in job.branches}
+            for heard in {branch.audio for branch in job.settings.branches}
         }
         branches = {}
-        for branch in job.branches:
+        for branch in job.settings.branches:
             branches[branch] = BranchConditions(
                 text_hidden_states=job.text[branch.text],
                 image_hidden_states=image,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .conditioning.size import choose_size, resolution_of
+from .conditioning.settings import resolve_settings
 from .hardware import HardwarePlan, Job, Planner
 from .media.sound import max_audio_seconds
-from .presets import Preset, settings_for
-from .sampling.guidance import needed_branches
+from .presets import Preset
 
 if TYPE_CHECKING:
     from .request import GenerationRequest
@@ -41,24 +40,14 @@ def describe_for_plan(request: GenerationRequest, preset: Preset, sound_seconds:
         preset: Where settings come from that the request leaves open.
         sound_seconds: The longest sound the audio encoder may get.
     """
-    height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
-    settings = settings_for(
-        preset,
-        resolution_of(height, width),
-        request.steps,
-        request.shift,
-        request.text_guidance,
-        request.audio_guidance,
-    )
-    branches = len(needed_branches(settings.text_guidance, settings.audio_guidance))
-    people = {*(request.audio or {}), *request.spoken}
+    settings = resolve_settings(request, preset)
     return Job(
-        height=height,
-        width=width,
-        people=max(1, len(people)),
+        height=settings.height,
+        width=settings.width,
+        people=request.people,
         frames=request.frames_per_clip,
-        calls=settings.steps * branches,
-        branches=branches,
+        calls=settings.sampling.steps * len(settings.branches),
+        branches=len(settings.branches),
         keeps_residuals=request.teacache is not None or request.cache is not None,
         sound_seconds=sound_seconds,
     )

@@ -21,9 +21,9 @@ from multitalk.bench.counting import Counter
 from multitalk.bench.measure import _computed
 from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
 from multitalk.cli import main
-from multitalk.conditioning.size import resolution_of
+from multitalk.conditioning.settings import resolve_settings
 from multitalk.hardware import PUBLISHED
-from multitalk.presets import PRESETS, settings_for
+from multitalk.presets import PRESETS
 
 TINY = ("--scale", "tiny", "--size", "64", "64", "--frames", "9", "--device", "cpu")
 
@@ -177,11 +177,10 @@ def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
         )
         pipeline = make_pipeline(options, plan_bench(options), tmp_path)
         request = make_request(options)
-        resolution = resolution_of(side, side)
-        settings = settings_for(PRESETS["quality"], resolution, None, None, None, None)
-        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2), resolution=resolution)
+        settings = resolve_settings(request, PRESETS["quality"])
+        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2))
         with torch.inference_mode():
             expected = pipeline._make_sampling(request, job).computed
-        counts[resolution] = _computed(pipeline, request, settings.steps)
-        assert counts[resolution] == sum(expected)
+        counts[settings.resolution] = _computed(pipeline, request, settings.sampling.steps)
+        assert counts[settings.resolution] == sum(expected)
     assert set(counts) == {"480p", "720p"}

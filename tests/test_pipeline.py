@@ -210,7 +210,7 @@ def test_teacache_goes_by_the_videos_resolution(pipeline, picture):
     settings = {**FAST, "steps": 10, "size": (640, 976)}
     request = GenerationRequest(image=picture, audio=voice(0.2), teacache=1e4, **settings)
     job = _job(pipeline, request)
-    assert job.resolution == "720p"
+    assert job.settings.resolution == "720p"
     with torch.inference_mode():
         sampling = pipeline._make_sampling(request, job)
         modulations = pipeline.components.transformer.time_embedding(sampling.timesteps[:-1])[1]

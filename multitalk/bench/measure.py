@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..conditioning.size import resolution_of
+from ..conditioning.settings import resolve_settings
 from ..hardware import HardwarePlan
 from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps
@@ -82,13 +82,11 @@ def _computed(pipeline: Any, request: Any, steps: int) -> int:
     """How many steps run the blocks."""
     if request.teacache is None:
         return steps
-    height, width = request.size
-    resolution = resolution_of(height, width)
-    shift = request.shift or pipeline.preset_of(request).shift[resolution]
+    settings = resolve_settings(request, pipeline.preset_of(request))
     with torch.inference_mode():
-        times = make_timesteps(steps, shift)[:-1].to(pipeline.plan.device)
+        times = make_timesteps(steps, settings.sampling.shift)[:-1].to(pipeline.plan.device)
         modulations = pipeline.components.transformer.time_embedding(times)[1]
-    return sum(computed_steps(modulations, request.teacache, resolution))
+    return sum(computed_steps(modulations, request.teacache, settings.resolution))
 
 
 def _result(

@@ -13,13 +13,13 @@ import torch
 from ..errors import InvalidInput
 from ..media.mix import in_order, soundtrack, together, trim
 from ..media.sound import Sound
-from ..presets import Preset, SamplingSettings, settings_for
-from ..sampling.guidance import Branch, needed_branches
+from ..presets import Preset
+from ..sampling.guidance import Branch
 from ..speech.script import PEOPLE
 from .audio import FPS, encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
-from .size import choose_size, resolution_of
+from .settings import JobSettings, resolve_settings
 from .text import encode_prompt
 from .timeline import AudioTimeline, ClipPlan, count_frames, plan_clips
 
@@ -37,12 +37,9 @@ class JobConditions:
     """What all clips of a job share.
 
     Attributes:
-        width, height: Of the video in pixels.
-        resolution: "480p" or "720p".
+        settings: The request, completed.
         clips: How it is cut.
         seed: Of the random numbers, drawn if the request left it open.
-        settings: Sampling settings, complete.
-        branches: Guidance branches of every step.
         image: The picture as cropped, ``3 H W`` float32 in [-1, 1], on the model's device.
         person_masks: ``3 S`` for two people, None for one.
         text: Projected contexts ``1 text_len D``: True is the prompt, False the negative prompt where needed.
@@ -51,13 +48,9 @@ class JobConditions:
         speech: Who speaks when, where words were given; None where all is the user's own sound.
     """
 
-    width: int
-    height: int
-    resolution: str
+    settings: JobSettings
     clips: list[ClipPlan]
     seed: int
-    settings: SamplingSettings
-    branches: tuple[Branch, ...]
     image: torch.Tensor
     person_masks: torch.Tensor | None
     text: dict[bool, torch.Tensor]
@@ -92,28 +85,21 @@ def prepare_job(
         Cancelled: The job was cancelled.
     """
     transformer = components.transformer
-    height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
-    masks = _mask_people(request, height, width)
-    resolution = resolution_of(height, width)
-    settings = _complete_settings(request, preset, resolution)
-    branches = needed_branches(settings.text_guidance, settings.audio_guidance)
+    settings = resolve_settings(request, preset)
+    masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech"):
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    text = _encode_prompts(request, branches, components, monitor)
+    text = _encode_prompts(request, settings.branches, components, monitor)
     embeddings = _encode_voices(voices, turns, components, monitor)
     sound = file_sound(voices, turns)
     frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
     clips = plan_clips(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
-        image = prepare_image(request.image, height, width).to(transformer.device)
+        image = prepare_image(request.image, settings.height, settings.width).to(transformer.device)
     return JobConditions(
-        width=width,
-        height=height,
-        resolution=resolution,
+        settings=settings,
         clips=clips,
         seed=secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed,
-        settings=settings,
-        branches=branches,
         image=image,
         person_masks=None if masks is None else masks.to(transformer.device),
         text=text,
@@ -182,12 +168,6 @@ def file_sound(voices: list[Sound], turns: str) -> Sound:
         return voices[0]
     arrange = in_order if turns == "in_order" else together
     return soundtrack(list(arrange(*voices)))
-
-
-def _complete_settings(request: GenerationRequest, preset: Preset, resolution: str) -> SamplingSettings:
-    return settings_for(
-        preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
-    )
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
