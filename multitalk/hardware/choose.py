@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import InvalidInput
+from ..models.constants import SLOTS
 from .attention import candidates, cross_attention_backend, refusal
 from .gpus import BFLOAT16_CAPABILITY, GB, multiplies
 from .machine import Machine
-from .memory import HOST_RESERVE, SLOTS, Job, MemoryLayout, usable
+from .memory import HOST_RESERVE, Job, MemoryLayout, usable
 from .plan import PARTS, HardwarePlan
 from .sentences import describe, gb, host_too_small, no_kernels
 from .settings import PlanSettings

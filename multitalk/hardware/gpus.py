@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..models.constants import FP8_CAPABILITY, INT8_CAPABILITY
+
 # Compute capability from which a GPU multiplies bfloat16; older ones would emulate it.
 BFLOAT16_CAPABILITY = (8, 0)
-# Integer tensor cores begin with Turing (V100 has none), 8-bit float ones with Ada.
-INT8_CAPABILITY = (7, 5)
-FP8_CAPABILITY = (8, 9)
 GB = 10**9
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..models.constants import SLOTS, TILE
 from .sizes import BYTES, ModelSizes
 
 # Peak of live tensors inside a transformer block, in units of a clip's tokens in 16 bits: N x dim x 2 bytes.
@@ -21,9 +22,6 @@ EIGHT_BIT_UNITS = 1.0
 DECODE_UNITS = 51.0
 ENCODE_UNITS = 40.0
 HALF_DECODE_UNITS = 27.0  # with the decoder in bfloat16, its frames in float32
-# Side of a tile in pixels, and the step from one to the next.
-TILE = 256
-TILE_STRIDE = 192
 # wav2vec2's first convolution: 512 channels at 3200 steps a second in float32, three times at once.
 AUDIO_BYTES_PER_SECOND = 3 * 512 * 3200 * 4
 # Prompts and pictures are short: what their encoders make beside their weights.
@@ -35,8 +33,6 @@ RESERVE = 1_000_000_000
 RESERVE_SHARE = 0.05
 # Host memory that the process, the system and the video's frames take beside the weights.
 HOST_RESERVE = 4_000_000_000
-# Blocks of device memory that streamed or shared ones take turns in: one computes while the next is filled.
-SLOTS = 2
 
 
 @dataclass(frozen=True)

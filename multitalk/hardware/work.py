@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..models.constants import TILE, TILE_STRIDE
 from .gpus import GpuSpecification, multiplies
-from .memory import TILE, TILE_STRIDE, Job, MemoryLayout
+from .memory import Job, MemoryLayout
 from .sizes import ModelSizes
 
 # Share of a data sheet's dense throughput that a clip is expected to reach. Not measured.

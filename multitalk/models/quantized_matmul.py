@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from ..hardware.gpus import FP8_CAPABILITY, INT8_CAPABILITY
+from .constants import FP8_CAPABILITY, INT8_CAPABILITY
 
 Matmul = Literal["auto", "dequantize"]
 Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]

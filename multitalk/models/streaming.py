@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..hardware.memory import SLOTS
+from .constants import SLOTS
 from .host_copy import HostCopy, allocate
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..hardware import memory
+from . import constants
 from .vae_stages import (
     SPATIAL_STRIDE,
     TEMPORAL_STRIDE,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
 # Side of a tile and the step to the next, in latents.
-TILE, STRIDE = memory.TILE // SPATIAL_STRIDE, memory.TILE_STRIDE // SPATIAL_STRIDE
+TILE, STRIDE = constants.TILE // SPATIAL_STRIDE, constants.TILE_STRIDE // SPATIAL_STRIDE
 # Of the overlap so many latents at a tile's inner edge count for nothing; then its weight rises to one.
 MARGIN = 2
 HOST = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..hardware.memory import SLOTS
+from ..models.constants import SLOTS
 from ..models.sequence import all_gather
 
 if TYPE_CHECKING:

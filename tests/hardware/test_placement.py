@@ -10,7 +10,8 @@ from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from multitalk.hardware import PARTS, HardwarePlan
-from multitalk.models.streaming import SLOTS, BlockStreamer
+from multitalk.models.constants import SLOTS
+from multitalk.models.streaming import BlockStreamer
 from multitalk.placement import Placement
 from tests.test_compiled import call
 from tests.test_models import small_transformer
