@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from multitalk.cold_start import ColdStart, process_age
 from multitalk.weights.folders import EMBEDDED_FOLDER, PARTS, all_part_files
+from tests.fresh_process import ROOT, run_script
 
-ROOT = Path(__file__).parents[1]
+EMBEDDED = {"MULTITALK_WEIGHTS": str(EMBEDDED_FOLDER), "DEVICE": "cpu"}
 EMBEDDED_BYTES = sum(path.stat().st_size for path in all_part_files(EMBEDDED_FOLDER))
-
-
-def run(script: str, **environment: str) -> str:
-    """What a fresh process prints that runs a script."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env=os.environ | {"MULTITALK_WEIGHTS": str(EMBEDDED_FOLDER), "DEVICE": "cpu"} | environment,
-    )
-    return done.stdout
 
 
 # Begins as app.py does and stops short of RunPod's loop.
@@ -56,7 +42,7 @@ librosa.resample  # its own import is lazy, and finds scipy again
 
 
 def test_the_worker_imports_no_page_and_nothing_before_its_time():
-    lines = run(SERVERLESS, MODE="serverless").splitlines()
+    lines = run_script(SERVERLESS, MODE="serverless", **EMBEDDED).splitlines()
     imported = next(line for line in lines if line.startswith("IMPORTED"))
     early, without_torch, heavy = json.loads(imported.removeprefix("IMPORTED"))
     assert early == []

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from multitalk.lean_imports import hollow_packages, quick_imports
-
-ROOT = Path(__file__).parents[1]
-
-
-def run(script: str) -> list[str]:
-    """The words that a fresh process prints that runs a script."""
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+from tests.fresh_process import run_script
 
 
 def test_a_hidden_package_is_back_afterwards():
@@ -36,7 +27,7 @@ with quick_imports(["scipy", "json"]):
 import scipy
 print(scipy.__name__)
 """
-    assert run(script) == ["hidden", "scipy"]
+    assert run_script(script).split() == ["hidden", "scipy"]
 
 
 def test_quick_imports_leaves_everything_as_it_was_after_an_error():
@@ -58,7 +49,13 @@ import runpod.cli.groups.config.functions
 import runpod.cli.groups.ssh.functions
 print("paramiko" in sys.modules, callable(runpod.cli.groups.config.functions.check_credentials))
 """
-    assert run(script) == ["runpod.cli.groups.config.functions", "False", "False", "True", "True"]
+    assert run_script(script).split() == [
+        "runpod.cli.groups.config.functions",
+        "False",
+        "False",
+        "True",
+        "True",
+    ]
 
 
 def test_a_package_that_is_loaded_or_not_there_is_left_as_it_is():

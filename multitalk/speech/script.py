@@ -35,6 +35,11 @@ def tagged_people(text: str) -> tuple[str, ...]:
     return tuple(sorted({f"person{_number(tag)}" for tag in _TAG.finditer(text)}))
 
 
+def without_tags(text: str) -> str:
+    """The words alone, without ``(s1)`` and its like."""
+    return _TAG.sub(" ", text)
+
+
 def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     """Split a script into turns.
 

@@ -13,6 +13,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..request import Speech
+from ..speech.script import PEOPLE
 from . import fields
 from .access import browser_of
 from .api_request import build_request
@@ -22,7 +23,6 @@ from .jobs import Job
 from .routes import STAGES
 
 LOOK_EVERY = 0.3  # seconds
-PEOPLE = ("person1", "person2")
 
 
 class Api:

@@ -58,13 +58,16 @@ class Estimator:
 
     Args:
         file: Where past runs are remembered.
+
+    Attributes:
+        sizes: Of the loaded model; None before `measure`.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
         self._machine, self._speed = "", 0.0
-        self._sizes: ModelSizes | None = None
+        self.sizes: ModelSizes | None = None
         self._runs: list[dict[str, Any]] = _read_runs(file)
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
@@ -73,7 +76,7 @@ class Estimator:
 
         plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
         name = pipeline.folder.manifest.name
-        self._sizes = sizes
+        self.sizes = sizes
         self._machine = f"{name} · {plan.description} · {sizes.transformer_parameters} · {COUNTING}"
         self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
 
@@ -86,11 +89,6 @@ class Estimator:
         coding = _correction(runs, "coding", self._speed) * work.coding / self._speed
         other = statistics.median([run["other_seconds"] for run in runs]) if runs else 0.0
         return sampling + coding + other, len(runs)
-
-    @property
-    def sizes(self) -> ModelSizes | None:
-        """Of the loaded model; None before `measure`."""
-        return self._sizes
 
     def learn(self, work: Work, timings: Mapping[str, float]) -> None:
         """Remember a finished run."""

@@ -11,9 +11,9 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
 from ..request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..speech import SpokenScript
+from ..speech.script import PEOPLE
 from .options import AUTOMATIC, IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
 
-PEOPLE = ("person1", "person2")
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that go into the request as they are, where they hold something.
 PLAIN = (

@@ -20,11 +20,11 @@ from typing import Any
 
 from ..conditioning.describe import TITLE
 from ..errors import InvalidInput, MultiTalkError
+from ..speech.script import without_tags
 
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"[\w][\w.-]{0,150}\.mp4", re.ASCII)
-TURN = re.compile(r"\(\s*s\s*\d+\s*\)", re.IGNORECASE)
 POSTERS = ".posters"
 POSTER_SIDE = 360
 MAX_WORDS = 8
@@ -56,7 +56,7 @@ class Result:
     @property
     def title(self) -> str:
         """What people call it."""
-        words = " ".join(TURN.sub(" ", spoken_words(self.settings)[:READ_LETTERS]).split())
+        words = " ".join(without_tags(spoken_words(self.settings)[:READ_LETTERS]).split())
         name = re.sub(r"-seed\d+(-\d+)?$", "", self.name.removesuffix(".mp4")).replace("-", " ")
         return plain_text(words, MAX_TITLE) or name
 
@@ -197,7 +197,7 @@ def move_file(source: Path, target: Path) -> None:
 
 def slug(title: str) -> str:
     """A title as a file's name: its first words, in plain letters."""
-    plain = unicodedata.normalize("NFKD", TURN.sub(" ", title))
+    plain = unicodedata.normalize("NFKD", without_tags(title))
     words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode().lower())
     return "-".join(words[:MAX_WORDS])[:60].strip("-") or "video"
 

@@ -115,10 +115,7 @@ class ModelWorker:
         Raises:
             MultiTalkError: The models can't be loaded.
         """
-        self.loaded.wait()
-        if self.pipeline is None:
-            raise MultiTalkError(str(self.failure))
-        return self.pipeline.speech_engine
+        return self._await_pipeline().speech_engine
 
     def lora_file(self, name: Any) -> Path:
         """A LoRA that lies in the weights' ``loras/``, by its file's name; waits for the models.
@@ -127,16 +124,25 @@ class ModelWorker:
             MultiTalkError: The models can't be loaded.
             InvalidInput: There is no such file, with the list of those that are there.
         """
-        self.loaded.wait()
-        if self.pipeline is None:
-            raise MultiTalkError(str(self.failure))
-        names = self.pipeline.folder.lora_names()
+        folder = self._await_pipeline().folder
+        names = folder.lora_names()
         if not names:
             raise InvalidInput(
                 "lora can't be given here: these weights have no loras/ to choose from.", "lora"
             )
         # looked for in the list, so that no name leads out of the folder
-        return self.pipeline.folder.lora_file(check_choice(name, "lora", names))
+        return folder.lora_file(check_choice(name, "lora", names))
+
+    def _await_pipeline(self) -> MultiTalkPipeline:
+        """The pipeline, once it is loaded.
+
+        Raises:
+            MultiTalkError: It can't be.
+        """
+        self.loaded.wait()
+        if self.pipeline is None:
+            raise MultiTalkError(str(self.failure))
+        return self.pipeline
 
     def make(self, job: Job) -> bool:
         """Make a job's video; returns whether it is whole, or what was done when it was stopped.

@@ -105,7 +105,7 @@ def test_settings_name_no_files_and_are_settings(client, given, words):
 def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder, copy_function=os.link)
-    (folder / "loras").mkdir()
+    (folder / "loras").mkdir(exist_ok=True)  # an export leaves an empty one
     (folder / "loras" / "smile.safetensors").write_bytes(b"")
     (tmp_path / "secret.safetensors").write_bytes(b"")
     worker = ModelWorker(str(folder), Gallery(tmp_path / "out", 10**9), Estimator(tmp_path / "runs.json"))
