@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,39 +16,69 @@ import torch.distributed as dist
 
 from ..errors import ProcessFailed
 from ..process_memory import SMALLER, is_out_of_memory
+from .neighbours import Neighbours
 
 Result = TypeVar("Result")
 
+WITHOUT_A_WORD = "ended without saying why: its own output may tell."
 _KEY = "multitalk/failure"
 _SECONDS_BETWEEN_LOOKS = 0.5
-# what the main thread gets to end by itself once a call can't be finished
-_GRACE_SECONDS = 20.0
 # a broken connection is noticed sooner than the report that explains it
 _REPORT_SECONDS = 5.0
+# what the main thread gets to end by itself once a call can't be finished; both together are less than the
+# 30 seconds after which torchrun ends a process that could still say why
+_GRACE_SECONDS = 15.0
 
 
 class FailureWatch:
     """Passes on the first failure among the processes.
 
-    A thread looks for another process's failure and aborts the connections, since the main thread may be
-    waiting in a call that nobody else will make; if even that doesn't end the wait, it ends the process.
+    Threads look for another process's failure, or its end in the middle of a call, and abort the
+    connections, since the main thread may be waiting in a call that nobody else will make; if even that
+    doesn't end the wait, it ends the process.
 
     Args:
         rank: Of this process.
         store: What all processes read and write.
         groups: Whose calls are aborted.
         device: Of this process.
+        neighbours: Those whose end can be seen.
     """
 
     def __init__(
-        self, rank: int, store: dist.Store, groups: list[dist.ProcessGroup], device: torch.device
+        self,
+        rank: int,
+        store: dist.Store,
+        groups: list[dist.ProcessGroup],
+        device: torch.device,
+        neighbours: Neighbours,
     ) -> None:
         self.rank = rank
         self._store = store
         self._groups = groups
         self._device = device
+        self._neighbours = neighbours
+        self._calls = 0
+        self._ended_since: float | None = None
         self._over = threading.Event()
-        threading.Thread(target=self._look, name="failure-watch", daemon=True).start()
+        # apart: whoever waits for a key of the store keeps everybody in this process from asking it
+        for look in (self._read, self._ended_in_call):
+            threading.Thread(target=self._watch, args=(look,), name="failure-watch", daemon=True).start()
+
+    @contextlib.contextmanager
+    def in_call(self) -> Iterator[None]:
+        """Around what no process can finish without the others."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
+    def check_neighbours(self) -> None:
+        """Raise :class:`ProcessFailed` if another process has failed or ended."""
+        failure = self._read() or self._ended()
+        if failure is not None and failure[0] != self.rank:
+            raise ProcessFailed(failure[1])
 
     def explain(self, error: BaseException) -> BaseException:
         """Report an error of this process to the others, or find the other's that caused it.
@@ -63,9 +93,9 @@ class FailureWatch:
         failure = self._wait() if caused else self._report(error)
         self._over.set()
         if failure is not None and failure[0] != self.rank:
-            return ProcessFailed(f"process {failure[0]} failed: {failure[1]}")
+            return ProcessFailed(failure[1])
         if caused:
-            return ProcessFailed("another process ended without saying why: its own output may tell.")
+            return ProcessFailed(f"another process {WITHOUT_A_WORD}")
         return error
 
     def stop(self) -> None:
@@ -74,18 +104,22 @@ class FailureWatch:
 
     def _report(self, error: BaseException) -> tuple[int, str] | None:
         """The failure that all processes know of: this one, if it is the first."""
-        value = json.dumps([self.rank, sentence_of(error)])
+        value = json.dumps([self.rank, f"process {self.rank} failed: {sentence_of(error)}"])
         with contextlib.suppress(RuntimeError):  # where the store is gone, so are the others
             self._store.compare_set(_KEY, "", value)
         return self._read()
 
     def _wait(self) -> tuple[int, str] | None:
         deadline = time.monotonic() + _REPORT_SECONDS
-        while (failure := self._read()) is None and time.monotonic() < deadline:
+        while True:
+            ended = self._ended()  # asked first: what it has reported by then is there to read
+            failure = self._read() or ended
+            if failure is not None or time.monotonic() > deadline:
+                return failure
             time.sleep(0.1)
-        return failure
 
     def _read(self) -> tuple[int, str] | None:
+        """The first process that has reported a failure, and what it said."""
         try:
             if not self._store.check([_KEY]):
                 return None
@@ -94,15 +128,34 @@ class FailureWatch:
             return None
         return rank, sentence
 
-    def _look(self) -> None:
+    def _ended(self) -> tuple[int, str] | None:
+        """A process that has ended, and what can be said of it."""
+        rank = self._neighbours.ended()
+        return None if rank is None else (rank, f"process {rank} {WITHOUT_A_WORD}")
+
+    def _ended_in_call(self) -> tuple[int, str] | None:
+        """The same, once the main thread has had its time to find out by itself; not between calls.
+
+        Then all may end: who has done its part needn't wait for the others.
+        """
+        ended = self._ended() if self._calls else None
+        if ended is None:
+            self._ended_since = None
+        elif self._ended_since is None:
+            self._ended_since = time.monotonic()
+        elif time.monotonic() > self._ended_since + _REPORT_SECONDS:
+            return ended
+        return None
+
+    def _watch(self, look: Callable[[], tuple[int, str] | None]) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
-            failure = self._read()
+            failure = look()
             if failure is None or failure[0] == self.rank:
                 continue
             self._abort()
             if not self._over.wait(_GRACE_SECONDS):
                 if self.rank == 0:
-                    print(f"error: process {failure[0]} failed: {failure[1]}", file=sys.stderr, flush=True)
+                    print(f"error: {failure[1]}", file=sys.stderr, flush=True)
                 os._exit(1)
 
     def _abort(self) -> None:

@@ -16,6 +16,7 @@ from .channel import Channel
 from .failures import FailureWatch, first_error, sentence_of
 from .launch import CALL_TIMEOUT
 from .layout import RankLayout
+from .neighbours import Neighbours, own_identity
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Team:
         self._groups: list[dist.ProcessGroup] = []
         self._places: dict[RankLayout, Place] = {}
         self.channel = Channel(device, self.new_group(list(range(self.size))))
-        self.watch = FailureWatch(self.rank, _get_default_store(), self._groups, device)
+        neighbours = Neighbours(self.channel.gather(own_identity(self.rank)), self.rank)
+        self.watch = FailureWatch(self.rank, _get_default_store(), self._groups, device, neighbours)
         self.broken = False
 
     @property
@@ -100,7 +102,8 @@ class Team:
     def together(self) -> Iterator[None]:
         """Around what all processes must do to its end: an error in one of them is one of all."""
         try:
-            yield
+            with self.watch.in_call():
+                yield
         except BaseException as error:
             self.broken = True
             raise self.watch.explain(error) from error
@@ -123,6 +126,9 @@ class Team:
         finally:
             if not self.broken:
                 with self.together():
+                    if isinstance(end.error, Cancelled):
+                        # who cancels may be torchrun, which ends all processes when one is gone
+                        self.watch.check_neighbours()
                     self.channel.send(end)
 
     def new_group(self, ranks: list[int]) -> dist.ProcessGroup:

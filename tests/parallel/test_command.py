@@ -38,10 +38,12 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["generate", "--request", str(folder / "job.json"), "--weights", str(folder / "weights")]
 
 
-def start(*arguments: str, processes: int = 2) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, processes: int = 2, module: tuple[str, ...] = ("multitalk",)
+) -> subprocess.Popen[str]:
     torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
     launcher = torchrun if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", "multitalk", *arguments, "--device", "cpu"]
+    command = [sys.executable, *launcher, "-m", *module, *arguments, "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -83,7 +85,20 @@ def test_a_killed_process_ends_the_other(job: list[str], tmp_path: Path) -> None
     assert process.wait(timeout=60) != 0
     said = [line for line in lines if line.startswith("error: ")]
     assert len(said) == 1
-    assert said[0].startswith("error: another process ended")
+    assert said[0].startswith("error: process 1 ended without saying why")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("point", ["connecting", "between steps"])
+def test_a_process_that_is_gone_is_told_of_wherever_the_other_is(
+    job: list[str], tmp_path: Path, point: str
+) -> None:
+    module = ("tests.parallel.dying_follower", point)
+    process = start(*job, "-o", str(tmp_path / "out.mp4"), module=module)
+    _, errors = process.communicate(timeout=120)
+    said = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert said == ["error: process 1 ended without saying why: its own output may tell."]
+    assert process.returncode != 0
     assert os.listdir(tmp_path) == []
 
 

@@ -1,0 +1,61 @@
+"""``python -m multitalk`` in two processes, of which 1 dies at the point that the first argument names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from multitalk.cli import main
+from multitalk.parallel.channel import Channel
+from multitalk.parallel.messages import Predict
+from multitalk.parallel.shared_model import LeadingVelocityModel
+from multitalk.parallel.team import Team
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def when_connecting() -> None:
+    """Process 0 waits for it in a call that doesn't notice."""
+    place = Team.place
+
+    def place_or_die(team: Team, *args: Any) -> Any:
+        if team.rank == 1:
+            die()
+        return place(team, *args)
+
+    Team.place = place_or_die  # type: ignore[method-assign]
+
+
+def between_steps() -> None:
+    """Process 0 is busy with other things until torchrun has asked it to end, too."""
+    receive, predict = Channel.receive, LeadingVelocityModel.predict
+    last: list[Any] = [None]
+
+    def receive_or_die(channel: Channel) -> Any:
+        if isinstance(last[0], Predict):
+            die()
+        last[0] = receive(channel)
+        return last[0]
+
+    def predict_and_wait(model: LeadingVelocityModel, *args: Any) -> Any:
+        predictions = predict(model, *args)
+        cancel = signal.getsignal(signal.SIGTERM)
+        assert callable(cancel)
+        asked: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number) or cancel(number, frame))
+        while not asked:
+            time.sleep(0.05)
+        return predictions
+
+    Channel.receive = receive_or_die  # type: ignore[method-assign]
+    LeadingVelocityModel.predict = predict_and_wait  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    {"connecting": when_connecting, "between steps": between_steps}[sys.argv.pop(1)]()
+    sys.exit(main())
