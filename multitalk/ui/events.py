@@ -172,7 +172,7 @@ class Events:
     def take_picture(self, path: str | None, mode: str, request: gr.Request) -> list[Any]:
         """Check a picture; with two people, find them and show their boxes in its place."""
         two = mode != options.ONE
-        hidden = gr.update(value={}, visible="hidden", picture="")
+        hidden = gr.update(visible="hidden", found={}, picture="")
         if not path:
             return [gr.update(visible=True), hidden, "", None]
         try:
@@ -182,10 +182,12 @@ class Events:
             sentence = str(fields.readable(error, {"picture": path}))
             return [gr.update(visible=True), hidden, parts.say_error(sentence), None]
         if not two:
+            hidden = gr.update(visible="hidden", found={"picture": path})
             return [gr.update(visible=True), hidden, "", picture.size]
         found = find_people(picture)
+        boxes = {person: list(box) for person, box in found.boxes.items()}
         editor = gr.update(
-            value={person: list(box) for person, box in found.boxes.items()},
+            found={"picture": path, "boxes": boxes},
             visible=True,
             picture=small_picture(picture, EDITOR_SIDE),
             picture_size=list(picture.size),

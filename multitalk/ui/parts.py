@@ -60,11 +60,15 @@ def scripted(name: str, template: str, **options: Any) -> gr.HTML:
 
 
 def boxes_editor() -> gr.HTML:
-    """The picture with a box for each person; its value is the request's ``boxes``."""
+    """The picture with a box for each person; its value is the request's ``boxes``.
+
+    What the server has found goes into ``found``: ``{"picture": path, "boxes": ...}``.
+    """
     return scripted(
         "boxes",
         '<div class="people"></div>',
         value={},
+        found={},
         visible="hidden",
         picture="",
         picture_size=[1, 1],

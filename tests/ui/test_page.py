@@ -9,10 +9,11 @@ import sys
 import httpx
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from tests.ui.app import App
+from tests.ui.app import EXAMPLES, App
 from tests.ui.proxy import Proxy
 from tests.ui.steps import choose, error_at, example
 
@@ -113,6 +114,30 @@ def test_boxes_by_keyboard_and_drawn_anew(open_page):
     page.get_by_role("button", name="Swap the two").click()
     assert box.bounding_box()["x"] > before["x"] + 50
     assert page.get_by_text("Person 1 · right").count() == 1, "the names tell who is where"
+
+
+def test_boxes_of_a_persons_own_stay_until_there_is_another_picture(open_page, tmp_path):
+    page = open_page()
+    example(page, "A dialogue")
+    box = page.locator(".person-box[data-person=person1]")
+    box.wait_for()
+    found = box.bounding_box()
+    page.get_by_role("button", name="Swap the two").click()
+    swapped = box.bounding_box()
+    assert swapped["x"] > found["x"] + 50
+    for mode in ("Two, in turns", "One person", "A dialogue"):
+        # the picture is looked at again for each of them
+        with page.expect_response(lambda response: '"found"' in response.text()):
+            choose(page, mode)
+    box.get_by_text("Person 1 · right").wait_for()
+    assert box.bounding_box() == swapped
+    page.get_by_role("button", name="Another picture").click()
+    box.wait_for(state="hidden")
+    mirrored = tmp_path / "mirrored.png"
+    with Image.open(EXAMPLES / "two_people.png") as picture:
+        ImageOps.mirror(picture).save(mirrored)
+    page.locator("#picture input[type=file]").set_input_files(str(mirrored))
+    box.get_by_text("Person 1 · left").wait_for()
 
 
 def test_every_field_has_a_name(open_page):

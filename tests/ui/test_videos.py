@@ -149,7 +149,7 @@ def test_cancel_keeps_what_is_done(open_page, app):
 def test_reload_during_a_run(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, **SHORT, Steps="40")
+    be_quick(page, **SHORT, Steps="100")  # a slow machine takes seconds to reload
     page.locator("#make").click()
     page.wait_for_selector(".job[data-phase=running]")
     page.reload()
@@ -164,7 +164,7 @@ def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
     first, second = open_page(), open_page()
     for page, name in ((first, "one_person"), (second, "two_people")):
         bring(page, f"{name}.png", "one_person.wav")
-        be_quick(page, **SHORT, Steps="20")
+        be_quick(page, **SHORT, Steps="60")
     first.locator("#make").click()
     first.wait_for_selector(".job[data-phase=running]")
     second.locator("#make").click()

@@ -4,6 +4,7 @@ const PEOPLE = ['person1', 'person2'];
 const CORNERS = ['nw', 'ne', 'sw', 'se'];
 let active = 'person1';
 let drag = null;
+let taken; // the picture that the boxes are for
 
 const root = () => element.querySelector('.people');
 const stage = () => element.querySelector('.people-stage');
@@ -37,6 +38,14 @@ function moved(box, dx, dy) {
   const x = clamp(box[0] + dx, 0, width - (box[2] - box[0]));
   const y = clamp(box[1] + dy, 0, height - (box[3] - box[1]));
   return [x, y, x + box[2] - box[0], y + box[3] - box[1]];
+}
+
+// What was found is a first proposal: it comes again with every change of who speaks, and a person's own boxes stay.
+function propose() {
+  const { picture, boxes: found } = props.found || {};
+  if (picture !== taken) props.value = {};
+  taken = picture;
+  if (found && !Object.keys(boxes()).length) props.value = found;
 }
 
 function side(person) {
@@ -152,7 +161,12 @@ function build() {
 }
 
 build();
+propose();
 draw();
+watch(['found'], () => {
+  propose();
+  draw();
+});
 watch(['value', 'picture', 'picture_size', 'voices', 'note'], () => {
   if (!stage()) build();
   draw();
