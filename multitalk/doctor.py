@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .errors import MultiTalkError
+from .process_memory import container_limit, usable_memory
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 
@@ -81,11 +82,10 @@ def _check_python() -> list[Finding]:
 
 
 def _memory() -> str:
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
+    size = usable_memory()
+    if not size:
         return "memory unknown"
-    return f"{size / 1e9:.0f} GB of memory"
+    return f"{size / 1e9:.0f} GB of memory" + (" for this container" if container_limit() == size else "")
 
 
 def _check_torch() -> list[Finding]:

@@ -1,14 +1,17 @@
-"""This process's memory: its peak, what can be given back of it, and telling when there was too little."""
+"""A process's memory: how much it may have, its peak, what can be given back, and telling when it ran out."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import suppress
 from pathlib import Path
 
 SMALLER = "choose a smaller size or fewer frames_per_clip"  # what helps whoever runs out of it
 # torch's allocator for a CPU raises a plain RuntimeError
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
+# a container's limit: cgroups of version 2, and of version 1
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -18,6 +21,23 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
+
+
+def container_limit() -> int | None:
+    """Bytes of memory that this container may use; None where nothing limits it."""
+    for path in _LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            return int(path.read_text())
+    return None
+
+
+def usable_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or its container's limit; 0 where unknown."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+    return min(total, container_limit() or total)
 
 
 def peak_memory() -> int | None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
+from multitalk import doctor, process_memory
 from multitalk.cli import _unexpected
 from multitalk.parallel.failures import sentence_of
-from multitalk.process_memory import SMALLER, is_out_of_memory, peak_memory, trim
+from multitalk.process_memory import (
+    SMALLER,
+    container_limit,
+    is_out_of_memory,
+    peak_memory,
+    trim,
+    usable_memory,
+)
 from multitalk.serverless.answers import failure
 from multitalk.ui.jobs import _sentence
+from multitalk.weights.read_ahead import free_memory
 
 
 def of_the_cpu() -> Exception:
@@ -49,3 +58,21 @@ def test_the_peak_counts_what_is_held_and_stays():
     trim()
     assert (after := peak_memory()) is not None
     assert after > peak - size // 2  # the system counts in pages, and late
+
+
+@pytest.mark.parametrize(
+    ("content", "limit"), [("8000000000\n", 8_000_000_000), ("max\n", None), (None, None)]
+)
+def test_a_container_may_use_its_limit(tmp_path, monkeypatch, content: str | None, limit: int | None):
+    monkeypatch.setattr(process_memory, "_LIMITS", ())
+    of_the_machine = usable_memory()
+    assert of_the_machine > 0
+    assert container_limit() is None
+    files = (tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes")
+    if content is not None:
+        files[0].write_text(content)
+    monkeypatch.setattr(process_memory, "_LIMITS", files)
+    assert container_limit() == limit
+    assert usable_memory() == min(of_the_machine, limit or of_the_machine)
+    assert free_memory() <= (limit or of_the_machine)
+    assert ("for this container" in doctor._memory()) == (limit is not None and limit < of_the_machine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InvalidInput
+from ..process_memory import usable_memory
 from .gpus import GpuSpecification, find_specification
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -121,7 +121,7 @@ def detect_machine(device: str | torch.device | None = None) -> Machine:
     return Machine(
         gpu=gpu,
         gpu_count=count,
-        host_memory=host_memory(),
+        host_memory=usable_memory(),
         torch_version=_version(torch.__version__) or (0, 0),
         cuda=_version(torch.version.cuda),
         driver=driver_version(),
@@ -166,22 +166,6 @@ def old_driver() -> str | None:
 
 def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
-
-
-def host_memory() -> int:
-    """Bytes of memory this process may use: the machine's, or its container's limit; 0 where unknown."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 0
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as file:
-                limit = int(file.read())
-        except (OSError, ValueError):  # absent, or "max"
-            continue
-        total = min(total, limit)
-    return total
 
 
 def _attention_packages() -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..process_memory import container_limit
 from .folders import all_part_files
 
 CHUNK_BYTES = 1 << 24
@@ -193,11 +194,8 @@ def free_memory() -> int:
         limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     except (OSError, ValueError, IndexError):
         pass
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int(Path(name).read_text()))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
+    if (limit := container_limit()) is not None:
+        limits.append(limit)
     return min(limits, default=UNKNOWN_MEMORY)
 
 
