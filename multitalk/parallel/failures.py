@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -62,8 +63,14 @@ class FailureWatch:
         self._ended_since: float | None = None
         self._over = threading.Event()
         # apart: whoever waits for a key of the store keeps everybody in this process from asking it
-        for look in (self._read, self._ended_in_call):
-            threading.Thread(target=self._watch, args=(look,), name="failure-watch", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._watch, args=(look,), name="failure-watch", daemon=True)
+            for look in (self._read, self._ended_in_call)
+        ]
+        for thread in self._threads:
+            thread.start()
+        # an interpreter that ends while a thread asks the store aborts
+        atexit.register(self.stop)
 
     @contextlib.contextmanager
     def in_call(self) -> Iterator[None]:
@@ -100,7 +107,10 @@ class FailureWatch:
 
     def stop(self) -> None:
         """Watch no longer."""
+        atexit.unregister(self.stop)
         self._over.set()
+        for thread in self._threads:
+            thread.join(_REPORT_SECONDS)
 
     def _report(self, error: BaseException) -> tuple[int, str] | None:
         """The failure that all processes know of: this one, if it is the first."""
