@@ -8,9 +8,10 @@ import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, NoReturn
 from urllib.parse import unquote
+
+from starlette.requests import cookie_parser
 
 COOKIE = "multitalk_browser"
 COOKIE_SECONDS = 365 * 24 * 3600
@@ -97,7 +98,7 @@ class AccessControl:
             browser = secrets.token_urlsafe(32)
             scope = {**scope, "headers": [*scope["headers"], (b"cookie", f"{COOKIE}={browser}".encode())]}
             send = _setting_cookie(send, browser, _is_https(scope))
-        path = scope["path"]
+        path = route_path(scope)
         if refusal := self._refusal(scope, path, cookies, browser):
             await _answer(send, *refusal)
             return
@@ -148,16 +149,20 @@ def browser_of(request: Any) -> str:
     return f"address {request.client.host}" if request.client else ""
 
 
+def route_path(scope: Scope) -> str:
+    """A request's path as the routes see it: without ``GRADIO_ROOT_PATH``, which a proxy may have left on."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    while root and path.startswith(f"{root}/"):
+        path = path[len(root) :]
+    return path
+
+
 def read_cookies(scope: Scope) -> dict[str, str]:
-    """A request's cookies."""
+    """A request's cookies, read as Starlette reads them: other programs of this host set any."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name == b"cookie":
-            try:
-                parsed = SimpleCookie(value.decode("latin-1"))
-            except CookieError:
-                continue
-            found |= {key: morsel.value for key, morsel in parsed.items()}
+            found |= cookie_parser(value.decode("latin-1"))
     return found
 
 

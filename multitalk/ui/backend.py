@@ -23,6 +23,7 @@ from .estimates import describe_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
+from .settings import PRESET_FIELDS
 from .worker import ModelWorker
 
 LETTERS_PER_SECOND = 14  # of speech, near enough for an estimate
@@ -107,9 +108,6 @@ class Backend:
                 word = "about" if planned.runs else "perhaps"
                 told[preset.name] = f"{word} {describe_seconds(planned.seconds)}"
         return told
-
-
-PRESET_FIELDS = ("steps", "shift", "text_guidance", "audio_guidance")
 
 
 def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:

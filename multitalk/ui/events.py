@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
+from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
@@ -20,9 +22,9 @@ from .examples import example_values, small_picture
 from .faces import find_people
 from .gallery import read_result
 from .layout import ERRORS, Layout
-from .restore import RESTORED, restored_values
+from .restore import BOXES_NOTE, RESTORED, boxes_for, restored_values
 from .routes import describe_result
-from .settings import preset_values
+from .settings import PRESET_FIELDS, changed_shift, completed, preset_values
 from .voices import VOICE_PARTS, voice_names, voice_parts
 
 EDITOR_SIDE = 960
@@ -60,7 +62,7 @@ class Events:
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
         more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
-        restored = [form[name] for name in RESTORED] + [more["restored"]]
+        restored = [form[name] for name in RESTORED] + [more["restored"], more["kept_boxes"]]
         more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
         more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
             *self._refresh(), **QUIET
@@ -69,13 +71,14 @@ class Events:
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
-        picture = [form["picture"], form["boxes"], errors["picture"], more["size"]]
+        seen = [form["picture"], form["mode"], more["kept_boxes"]]
+        shown = [form["picture"], form["boxes"], errors["picture"], more["size"], more["kept_boxes"]]
         taken = gr.on(
-            [form["picture"].change, form["mode"].change],
+            [form["picture"].change, form["mode"].change, more["kept_boxes"].change],
             self.take_picture,
-            [form["picture"], form["mode"]],
-            picture,
-            trigger_mode="multiple",
+            seen,
+            shown,
+            trigger_mode="always_last",  # an answer about an earlier picture must not come last
             **QUIET,
         )
         taken.then(*self._refresh(), **QUIET)
@@ -112,14 +115,14 @@ class Events:
 
     def _connect_estimates(self) -> None:
         form, more = self.layout.form, self.layout.more
-        values = [form[name] for name in ("steps", "shift", "text_guidance", "audio_guidance")]
-        for name in ("preset", "size"):
-            form[name].input(
-                self.show_preset_values, [form["preset"], form["size"], more["size"]], values, **QUIET
-            )
+        values = [form[name] for name in PRESET_FIELDS]
+        known = [more["size"], *self.inputs]
+        form["preset"].input(self.show_preset_values, known, values, **QUIET)
+        sizes = [form[name].input for name in ("size", "height", "width")]
+        gr.on(sizes, self.show_shift, known, form["shift"], trigger_mode="always_last", **QUIET)
         more["status"].change(
             self.when_ready,
-            [form["size"], more["size"]],
+            known,
             [form["preset"], *values, *(form[name] for name in SPEECH_CHOICES)],
             **QUIET,
         ).then(*self._refresh(), **QUIET)
@@ -169,31 +172,35 @@ class Events:
         path = self.backend.save_sound(soundtrack(list(spoken.tracks.values())), "words.wav", request)
         return [gr.update(value=path, visible=True), *self._say_errors(None, form)]
 
-    def take_picture(self, path: str | None, mode: str, request: gr.Request) -> list[Any]:
-        """Check a picture; with two people, find them and show their boxes in its place."""
-        two = mode != options.ONE
+    def take_picture(self, path: str | None, mode: str, kept: Any, request: gr.Request) -> list[Any]:
+        """Check a picture; with two people, show their boxes in its place: restored ones, or those found."""
         hidden = gr.update(visible="hidden", found={}, picture="")
         if not path:
-            return [gr.update(visible=True), hidden, "", None]
+            return [gr.update(visible=True), hidden, "", None, gr.skip()]
         try:
             self.backend.own([path], request)
             picture = read_picture(path)
         except InvalidInput as error:
             sentence = str(fields.readable(error, {"picture": path}))
-            return [gr.update(visible=True), hidden, parts.say_error(sentence), None]
-        if not two:
-            hidden = gr.update(visible="hidden", found={"picture": path})
-            return [gr.update(visible=True), hidden, "", picture.size]
-        found = find_people(picture)
-        boxes = {person: list(box) for person, box in found.boxes.items()}
+            return [gr.update(visible=True), hidden, parts.say_error(sentence), None, gr.skip()]
+        kept, used = boxes_for(kept, path, picture.size)
+        key = f"{path} {kept['id']}" if used else path
+        if mode == options.ONE:
+            hidden = gr.update(visible="hidden", found={"key": key})
+            return [gr.update(visible=True), hidden, "", picture.size, kept]
+        boxes, note = (kept["boxes"], BOXES_NOTE) if used else self._find_people(picture)
         editor = gr.update(
-            found={"picture": path, "boxes": boxes},
+            found={"key": key, "boxes": boxes},
             visible=True,
             picture=small_picture(picture, EDITOR_SIDE),
             picture_size=list(picture.size),
-            note=found.note,
+            note=note,
         )
-        return [gr.update(visible="hidden"), editor, "", picture.size]
+        return [gr.update(visible="hidden"), editor, "", picture.size, kept]
+
+    def _find_people(self, picture: Image.Image) -> tuple[dict[str, list[int]], str]:
+        found = find_people(picture)
+        return {person: list(box) for person, box in found.boxes.items()}, found.note
 
     def take_sound_of_person1(self, path: str | None, request: gr.Request) -> str:
         """Check person 1's sound."""
@@ -233,24 +240,33 @@ class Events:
                 values[name] = self.backend.share(values[name], request)
         return [values[name] for name in EXAMPLE_FIELDS]
 
-    def show_preset_values(self, preset: str, size: str, picture_size: Any) -> list[Any]:
+    def show_preset_values(self, size: Any, *values: Any) -> list[Any]:
         """A preset's settings, in their fields."""
-        values = preset_values(self.backend.worker, preset, size, picture_size)
-        return [values.get(name) for name in ("steps", "shift", "text_guidance", "audio_guidance")]
+        form = dict(zip(self.names, values, strict=True))
+        settings = preset_values(self.backend.worker, form, size)
+        return [settings.get(name) for name in PRESET_FIELDS]
 
-    def when_ready(self, size: str, picture_size: Any) -> list[Any]:
-        """Offer what the loaded weights have."""
+    def show_shift(self, size: Any, *values: Any) -> Any:
+        """What another size changes of a preset's settings."""
+        shift = changed_shift(self.backend.worker, dict(zip(self.names, values, strict=True)), size)
+        return gr.skip() if shift is None else shift
+
+    def when_ready(self, size: Any, *values: Any) -> list[Any]:
+        """Offer what the loaded weights have; what was filled in meanwhile stays."""
+        form = dict(zip(self.names, values, strict=True))
         worker = self.backend.worker
         presets = worker.presets()
         if not presets:
-            return [gr.skip()] * (5 + len(SPEECH_CHOICES))
-        best = presets[0].name
+            return [gr.skip()] * (1 + len(PRESET_FIELDS) + len(SPEECH_CHOICES))
+        if form["preset"] not in [preset.name for preset in presets]:  # none, or one of other weights
+            form["preset"] = presets[0].name
         engine = worker.speech_engine()
         voices = gr.update(choices=options.voice_choices(engine))
         languages = gr.update(choices=options.language_choices(engine))
-        preset = gr.update(choices=options.preset_choices(presets, {}), value=best)
-        values = self.show_preset_values(best, size, picture_size)
-        return [preset, *values, voices, languages, voices, languages]
+        preset = gr.update(choices=options.preset_choices(presets, {}), value=form["preset"])
+        settings = completed(worker, form, size)
+        shown = [settings.get(name, gr.skip()) for name in PRESET_FIELDS]
+        return [preset, *shown, voices, languages, voices, languages]
 
     def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
         """The time each preset takes for what is filled in, and the voices' names at the boxes."""
@@ -275,7 +291,8 @@ class Events:
     def show_result(self, event: gr.EventData) -> Any:
         """Show a result of the gallery in the player."""
         result = self.backend.gallery.result(str(event.name))
-        return gr.skip() if result is None else {"result": describe_result(result)}
+        # one that is asked for again is shown again
+        return gr.skip() if result is None else {"result": describe_result(result), "asked": uuid4().hex}
 
     def reuse(self, event: gr.EventData) -> list[Any]:
         """Use a result's settings again."""

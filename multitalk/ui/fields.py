@@ -12,7 +12,7 @@ from ..media.sound import Sound
 from ..request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..speech import SpokenScript
 from ..speech.script import PEOPLE
-from .options import AUTOMATIC, IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
+from .options import IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that go into the request as they are, where they hold something.
@@ -76,11 +76,16 @@ def settings(form: Form) -> dict[str, Any]:
         fields["apg"] = True
     if form.get("preset"):
         fields["preset"] = form["preset"]
-    if form.get("size") == OWN_SIZE:
-        fields["size"] = [_whole(form.get("height")), _whole(form.get("width"))]
-    elif form.get("size", AUTOMATIC) != AUTOMATIC:
-        fields["size"] = form["size"]
+    if size := size_of(form):
+        fields["size"] = size
     return fields
+
+
+def size_of(form: Form) -> Any:
+    """The request's ``size``, unchecked; None where the preset's is taken."""
+    if form.get("size") == OWN_SIZE:
+        return [_whole(form.get("height")), _whole(form.get("width"))]
+    return form.get("size") or None
 
 
 def speech_for(form: Form, text: str, people: tuple[str, ...]) -> Speech:
@@ -107,9 +112,7 @@ def words_of(form: Form) -> tuple[str, tuple[str, ...]]:
     who = speakers(form)
     if form["mode"] == SCRIPT:
         if not (form["script"] or "").strip():
-            raise InvalidInput(
-                "Write what the two say: (s1) for the left person, (s2) for the right.", "script"
-            )
+            raise InvalidInput("Write what the two say: (s1) for person 1, (s2) for person 2.", "script")
         return form["script"], who
     texts = {person: (form[f"{person}_text"] or "").strip() for person in who}
     for person, text in texts.items():

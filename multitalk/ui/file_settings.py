@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InvalidInput
 from ..presets import PRESETS
 from ..request import NUMBERS, TURNS, Speech
-from ..request_checks import NAMED_SIZES, PEOPLE, check_size, check_text
+from ..request_checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
 from ..request_parts import CACHES
 
 READ_LETTERS = 5000  # of a prompt
@@ -34,6 +34,9 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         cache = settings["cache"]
         used = cache.get("name") if isinstance(cache, dict) else None
         found["cache"] = used if _is_name(used, CACHES) else ""
+    found |= _boxes(settings)
+    if unshown := _unshown(settings):
+        found["unshown"] = unshown
     size = settings.get("size")
     if _is_name(size, NAMED_SIZES) or isinstance(size, list):
         with contextlib.suppress(InvalidInput):
@@ -61,6 +64,24 @@ def _prompts(settings: dict[str, Any]) -> dict[str, Any]:
             with contextlib.suppress(InvalidInput):
                 found[name] = check_text(settings[name][:READ_LETTERS], name)
     return found
+
+
+def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
+    """``boxes``, and the ``image_size`` (width, height) of the picture that they are in."""
+    size = settings.get("image_size")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
+        return {}
+    with contextlib.suppress(InvalidInput):
+        if boxes := check_boxes(settings.get("boxes"), (size[0], size[1])):
+            return {"boxes": boxes, "image_size": tuple(size)}
+    return {}
+
+
+def _unshown(settings: dict[str, Any]) -> tuple[str, ...]:
+    """What the file has that the page has no field for, in people's words."""
+    cache = settings.get("cache")
+    own = isinstance(cache, dict) and len(cache) > 1
+    return ("LoRAs",) * bool(settings.get("lora")) + ("its cache's own settings",) * own
 
 
 def _voices(settings: dict[str, Any]) -> dict[str, Any]:

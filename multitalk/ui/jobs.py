@@ -29,7 +29,7 @@ MAX_BYTES = 4 * 2**30  # of decoded pictures and sounds, which a job holds from 
 KEPT = 30  # finished jobs whose state can still be asked for
 
 
-@dataclass
+@dataclass(eq=False)  # two jobs are never the same, and comparing would compare whole pictures
 class Job:
     """A video that is made, waits to be made, or was made.
 
@@ -147,6 +147,16 @@ class JobQueue:
         running = [job for job in own if not job.is_over]
         chosen = running or own[-1:]
         return chosen[0] if chosen else None
+
+    def next_own(self, job: Job) -> Job | None:
+        """Another job of the same browser that isn't over: the next one in their order, round and round."""
+        own = [
+            other
+            for other in list(self._jobs.values())
+            if other.owner == job.owner and (other is job or not other.is_over)
+        ]
+        following = own[(own.index(job) + 1) % len(own)] if job in own else job
+        return None if following is job else following
 
     def place(self, job: Job) -> int:
         """How many jobs are before it, with the one that runs; 0 is the one that runs or comes next."""

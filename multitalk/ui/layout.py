@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
+from ..speech.script import PEOPLE
 from . import parts
 from .options import (
     AUTOMATIC,
@@ -86,6 +87,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)
+    layout.more["kept_boxes"] = gr.State(None)
 
 
 def _build_voices(layout: Layout) -> None:
@@ -95,7 +97,7 @@ def _build_voices(layout: Layout) -> None:
     )
     with gr.Group(visible="hidden", elem_classes="plain") as script:
         layout.form["script"] = gr.Textbox(
-            label="What they say: (s1) is the left person, (s2) the right",
+            label="What they say: (s1) is person 1, (s2) is person 2",
             placeholder=SCRIPT_SAMPLE,
             lines=5,
             elem_id="script",
@@ -103,11 +105,14 @@ def _build_voices(layout: Layout) -> None:
     layout.more["script_group"] = script
     layout.errors["script"] = parts.error_place("script")
     with gr.Tabs(elem_id="people", selected="person1") as tabs:
-        for person, side in (("person1", "left"), ("person2", "right")):
-            with gr.Tab(f"Person {person[-1]} · {side}", id=person, visible=person == "person1") as tab:
+        for person in PEOPLE:
+            with gr.Tab(f"Person {person[-1]}", id=person, visible=person == "person1") as tab:
                 _build_person(layout, person)
             layout.more[f"{person}_tab"] = tab
     layout.more["tabs"] = tabs
+    for person in PEOPLE:  # below the tabs: what is wrong in one is to be seen from the other
+        layout.errors[person] = parts.error_place(person)
+    layout.more["person2_error"] = layout.errors["person2"]
     with gr.Row(elem_id="hear-row"):
         layout.more["hear"] = gr.Button("Hear the words", size="sm", visible="hidden", elem_id="hear")
     layout.more["heard"] = gr.Audio(
@@ -153,7 +158,6 @@ def _build_person(layout: Layout, person: str) -> None:
             elem_id=f"{person}-language",
         )
     layout.more |= {f"{person}_sound_group": sound, f"{person}_words": words, f"{person}_voice_row": voice}
-    layout.errors[person] = parts.error_place(person)
 
 
 def _build_settings(layout: Layout) -> None:

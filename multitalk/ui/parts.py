@@ -62,7 +62,8 @@ def scripted(name: str, template: str, **options: Any) -> gr.HTML:
 def boxes_editor() -> gr.HTML:
     """The picture with a box for each person; its value is the request's ``boxes``.
 
-    What the server has found goes into ``found``: ``{"picture": path, "boxes": ...}``.
+    What the server proposes goes into ``found``: ``{"key": ..., "boxes": ...}``, the boxes where there are
+    two people. They are taken once for each key.
     """
     return scripted(
         "boxes",

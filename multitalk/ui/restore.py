@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 
@@ -19,16 +20,24 @@ RESTORED = (
     *(f"person{n}_{name}" for n in (1, 2) for name in ("source", "text", "voice", "language")),
 )
 SAID = "The settings are back in their fields. Add the picture and the sounds again: they aren't in the file."
+BOXES_SAID = "The boxes come back with the picture."
+BOXES_NOTE = "These are the boxes of the video whose settings came back."
+UNSHOWN_SAID = "It was also made with {}, which this page has no field for."
 NOT_FOUND = "This file has no settings in it: take an mp4 that was made here."
 
 
 def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> list[Any]:
-    """The fields' new values, in the order of ``RESTORED``, and a sentence about it."""
+    """The fields' new values, in the order of ``RESTORED``; a sentence about it; and the boxes, to be kept.
+
+    The boxes are ``{"boxes": ..., "size": (width, height) of their picture, "id": ...}``, or None: they are
+    shown where a picture of that size is.
+    """
     found = parse_settings(settings) if settings else {}
     if not found:
-        return [gr.skip()] * len(RESTORED) + [parts.say_error(NOT_FOUND)]
+        return [gr.skip()] * len(RESTORED) + [parts.say_error(NOT_FOUND), gr.skip()]
     values: dict[str, Any] = {name: found[name] for name in RESTORED if name in found}
-    if found.get("preset") not in [preset.name for preset in worker.presets()]:
+    usable = [preset.name for preset in worker.presets()]
+    if usable and found.get("preset") not in usable:  # while the models load, none is known yet
         values.pop("preset", None)  # of other weights
     if isinstance(found.get("size"), tuple):
         values["size"] = options.OWN_SIZE
@@ -40,7 +49,40 @@ def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> lis
     return [
         (values[name] or 0 if name in cleared else values[name]) if name in values else gr.skip()
         for name in RESTORED
-    ] + [f'<p class="good" role="status">{SAID}</p>']
+    ] + [f'<p class="good" role="status">{_sentence(found)}</p>', _kept_boxes(found)]
+
+
+def boxes_for(
+    kept: dict[str, Any] | None, path: str, size: tuple[int, int]
+) -> tuple[dict[str, Any] | None, bool]:
+    """What becomes of a restored video's boxes where there is a picture, and whether they are for that one.
+
+    Args:
+        kept: See :func:`restored_values`.
+        path: The picture's file, which they belong to from then on.
+        size: Its (width, height).
+    """
+    if kept is None or kept.get("path", path) != path:
+        return None, False
+    if tuple(kept["size"]) != size:  # the right one may come yet
+        return kept, False
+    return kept | {"path": path}, True
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    said = [SAID]
+    if "boxes" in found:
+        said.append(BOXES_SAID)
+    if unshown := found.get("unshown"):
+        said.append(UNSHOWN_SAID.format(" and ".join(unshown)))
+    return " ".join(said)
+
+
+def _kept_boxes(found: dict[str, Any]) -> dict[str, Any] | None:
+    if "boxes" not in found:
+        return None
+    boxes = {person: list(box) for person, box in found["boxes"].items()}
+    return {"boxes": boxes, "size": found["image_size"], "id": uuid4().hex}
 
 
 def _voices(found: dict[str, Any]) -> dict[str, Any]:

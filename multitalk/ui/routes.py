@@ -109,6 +109,10 @@ class PageRoutes:
             told["detail"] = _before(before)
         if not self._worker.loaded.is_set():
             told["stage"] = "The models are still loading"
+        elif job.cancel.is_set() and not job.is_over:
+            told["stage"] = "Stopping"
+        if (other := self._queue.next_own(job)) is not None:
+            told["other"] = {"id": other.id, "status": other.status}
         if job.result and (result := self._gallery.result(job.result)) is not None:
             told["result"] = describe_result(result, job.seconds_taken)
         return told

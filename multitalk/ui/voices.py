@@ -7,7 +7,7 @@ from typing import Any
 
 from . import fields, options
 
-VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "speech_row", "hear")
+VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "person2_error", "speech_row", "hear")
 VOICE_PARTS += tuple(f"person{n}_{part}" for n in (1, 2) for part in ("sound_group", "words", "voice_row"))
 
 
@@ -19,6 +19,7 @@ def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, An
     shown = {
         "script_group": script,
         "person2_tab": mode != options.ONE,
+        "person2_error": mode != options.ONE,
         "speech_row": any_words,
         "hear": any_words,
     }

@@ -102,11 +102,49 @@ def test_results_are_served_by_name_alone(app, name):
             assert get_as_written(client, f"/multitalk/{folder}/{name}").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "runs"]
-)
+CLOSED = ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "runs", "dev/reload"]
+
+
+@pytest.mark.parametrize("path", CLOSED)
 def test_doors_that_the_page_does_not_need_are_closed(app, path):
     assert httpx.get(f"{app.url}/gradio_api/{path}").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app with a path in front, which it takes off itself where a proxy hasn't; without models."""
+    folder = tmp_path_factory.mktemp("rooted")
+    app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk")
+    try:
+        yield app.wait_open()
+    finally:
+        app.stop()
+
+
+@pytest.mark.parametrize("prefix", ["", "/talk", "/talk/talk"])
+def test_a_path_in_front_opens_no_door(rooted, prefix):
+    with httpx.Client(base_url=rooted.url) as first, httpx.Client(base_url=rooted.url) as second:
+        path = upload(first)
+        for door in ("file=", "file/"):
+            assert second.get(f"{prefix}/gradio_api/{door}{path}").status_code == 403
+        assert [second.get(f"{prefix}/gradio_api/{path}").status_code for path in CLOSED] == [404] * len(
+            CLOSED
+        )
+        if prefix != "/talk/talk":
+            assert first.get(f"{prefix}/gradio_api/file={path}").status_code == 200, "one's own is there"
+
+
+@pytest.mark.parametrize("foreign", ['prefs={"a":1}', "x=a b", "f[1]=2", "bad", "=", "a=1;;b=é"])
+def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
+    with httpx.Client(base_url=app.url) as client:
+        client.get("/")
+        own = f"multitalk_browser={client.cookies['multitalk_browser']}"
+        client.cookies.clear()
+        client.headers = httpx.Headers({b"Cookie": f"{foreign}; {own}".encode("latin-1")})
+        path = upload(client)
+        answer = client.get(f"/gradio_api/file={path}")
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers, "the browser is known"
 
 
 def test_with_a_login_everything_without_it_is_refused(guarded):

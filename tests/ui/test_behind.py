@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from multitalk.media.sound import Sound
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator, count_work, describe_seconds
 from multitalk.ui.faces import find_people
+from multitalk.ui.gallery import Gallery
 from multitalk.ui.server import make_backend
+from multitalk.ui.settings import PRESET_FIELDS, changed_shift, completed, preset_values
+from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 
 FORM: dict[str, Any] = {
@@ -129,3 +133,39 @@ def test_sounds_asked_for_at_once_do_not_get_into_each_others_way(tmp_path, monk
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(save, range(8))) == list(range(8)), "each gets its own"
     assert list(folder.iterdir()) == [], "nothing is left but what the browser may fetch"
+
+
+@pytest.fixture
+def ready(tmp_path) -> ModelWorker:
+    """A worker that says what its weights are, without more of them."""
+    worker = ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
+    folder = SimpleNamespace(manifest=SimpleNamespace(default_preset="quality"))
+    worker.pipeline = SimpleNamespace(folder=folder)  # type: ignore[assignment]
+    return worker
+
+
+SETTINGS = {"preset": "", "size": "", "height": 480, "width": 480, **dict.fromkeys(PRESET_FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("size", "height", "width", "shift"),
+    [
+        *(("", 0, 0, 7.0), ("480p", 0, 0, 7.0), ("720p", 0, 0, 11.0), ("720p-bucket", 0, 0, 11.0)),
+        *(("own", 720, 1280, 11.0), ("own", 480.0, 832.0, 7.0), ("own", 721, None, 7.0)),
+    ],
+)
+def test_a_shift_is_that_of_the_videos_size(ready, size, height, width, shift):
+    form = SETTINGS | {"size": size, "height": height, "width": width}
+    assert preset_values(ready, form, (1000, 800))["shift"] == shift
+    assert changed_shift(ready, form | {"shift": 7.0}, (1000, 800)) == shift
+    assert changed_shift(ready, form | {"shift": 5.5}, (1000, 800)) is None, "a person's own stays"
+
+
+def test_what_was_filled_in_while_the_models_loaded_stays(ready):
+    assert completed(ready, SETTINGS, None) == preset_values(ready, SETTINGS, None)
+    assert completed(ready, SETTINGS | {"steps": 17, "shift": 0}, None).keys() == {
+        "shift",
+        "text_guidance",
+        "audio_guidance",
+    }
+    assert completed(ready, SETTINGS | {"preset": "lightx2v"}, None)["steps"] == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from PIL import Image
 from starlette.requests import Request
 
 from multitalk.errors import InvalidInput, MultiTalkError
@@ -44,6 +45,31 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
     assert (jobs[1].error, jobs[1].error_field) == ("boxes is empty.", "boxes")
     assert "secret" not in jobs[2].error
     assert queue.latest("anna") is jobs[-1]
+
+
+def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
+    queue = waiting_queue(tmp_path)
+    first, _, second, third = (
+        queue.submit(small_request(), "one", who) for who in ("anna", "bert", *2 * ["anna"])
+    )
+    assert [queue.next_own(job) for job in (first, second, third)] == [second, third, first]
+    queue.cancel(second)
+    assert [queue.next_own(job) for job in (first, second, third)] == [third, third, first]
+    queue.cancel(third)
+    assert [queue.next_own(job) for job in (first, second, third)] == [None, first, first]
+
+
+def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypatch):
+    queue = waiting_queue(tmp_path)
+    jobs = [queue.submit(small_request(), "one", "anna") for _ in range(3)]
+
+    def compare(picture: Image.Image, other: object) -> bool:
+        raise AssertionError("pictures are large")
+
+    monkeypatch.setattr(Image.Image, "__eq__", compare)
+    assert [queue.place(job) for job in jobs] == [0, 1, 2]
+    queue.cancel(jobs[1])
+    assert queue.place(jobs[2]) == 1
 
 
 def waiting_queue(tmp_path, **options) -> JobQueue:

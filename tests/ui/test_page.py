@@ -15,9 +15,30 @@ from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from tests.ui.app import EXAMPLES, App
 from tests.ui.proxy import Proxy
-from tests.ui.steps import choose, error_at, example
+from tests.ui.steps import choose, error_at, example, wait_ready
 
 pytestmark = pytest.mark.slow
+
+
+def test_what_is_set_while_models_load_stays(browser, weights, tmp_path):
+    app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open()
+    try:
+        page = browser.new_page()
+        page.goto(app.url)
+        page.wait_for_selector(".status[data-state=loading]")
+        page.locator("#more > button").click()
+        for label, value in (("Steps", "17"), ("Text guidance", "3")):
+            page.locator(f"input[aria-label='{label}']").fill(value)
+            page.locator(f"input[aria-label='{label}']").blur()
+        wait_ready(page)
+        page.wait_for_function("document.querySelector(\"input[aria-label='Shift']\").value === '3'")
+        values = [
+            page.locator(f"input[aria-label='{name}']").input_value() for name in ("Steps", "Text guidance")
+        ]
+        assert values == ["17", "3"]
+        page.close()
+    finally:
+        app.stop()
 
 
 def test_the_page_works_while_models_load(browser, weights, tmp_path):
@@ -92,13 +113,20 @@ def test_what_does_not_apply_is_not_shown(open_page):
 def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
     page = open_page()
     example(page, "Words to say")
+    steps = page.locator("input[aria-label='Steps']")
     time = re.compile(r"Demo · (about|perhaps) \d+ (s|min)")
     page.locator("#preset").get_by_text(time).wait_for()
     page.locator("#more > button").click()
-    assert page.locator("input[aria-label='Steps']").input_value() == "6"
+    assert steps.input_value() == "6"
+    steps.fill("17")
+    steps.blur()
+    with page.expect_response(lambda response: "/run/" in response.url):  # the shift's
+        page.locator("#size input").click()
+        page.get_by_role("option", name="480p, the picture's shape").click()
     before = page.locator("#seed input").input_value()
     page.locator("#dice").click()
     page.wait_for_function(f"document.querySelector('#seed input').value !== '{before}'")
+    assert steps.input_value() == "17", "another size leaves it as it was set"
 
 
 def test_boxes_by_keyboard_and_drawn_anew(open_page):
@@ -114,6 +142,39 @@ def test_boxes_by_keyboard_and_drawn_anew(open_page):
     page.get_by_role("button", name="Swap the two").click()
     assert box.bounding_box()["x"] > before["x"] + 50
     assert page.get_by_text("Person 1 · right").count() == 1, "the names tell who is where"
+
+
+def test_what_is_wrong_with_one_person_is_seen_from_the_other(open_page):
+    page = open_page()
+    example(page, "Two in turns")
+    page.get_by_role("tab", name="Person 2").click()
+    page.locator("#person2-sound").get_by_label("Clear").click()
+    page.get_by_role("tab", name="Person 1").click()
+    page.locator("#make").click()
+    page.locator("#error-person2 [role=alert]").wait_for()
+    assert "Add a sound for person 2" in error_at(page, "person2")
+    choose(page, "One person")
+    page.locator("#error-person2").wait_for(state="hidden")
+
+
+def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
+    large = tmp_path / "large.jpg"
+    with Image.open(EXAMPLES / "two_people.png") as picture:
+        picture.convert("RGB").resize((6000, 4000)).save(large)
+    page = open_page()
+
+    def of_the_picture(people: int):
+        wanted = ('"found":{"key"', '"boxes":{') if people == 2 else ('"found":{"key"', '"visible":"hidden"')
+        return page.expect_response(lambda response: all(part in response.text() for part in wanted))
+
+    with of_the_picture(1):
+        page.locator("#picture input[type=file]").set_input_files(str(large))
+    with of_the_picture(2), of_the_picture(1):
+        with page.expect_request(lambda request: '"in_order",null]' in (request.post_data or "")):
+            choose(page, "Two, in turns")
+        choose(page, "One person")  # while faces are looked for in the large picture
+    page.locator("#boxes").wait_for(state="hidden")
+    assert page.locator("#picture img").first.is_visible()
 
 
 def test_boxes_of_a_persons_own_stay_until_there_is_another_picture(open_page, tmp_path):

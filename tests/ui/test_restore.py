@@ -17,7 +17,7 @@ from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_settings import parse_settings
 from multitalk.ui.gallery import Gallery
-from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
+from multitalk.ui.restore import NOT_FOUND, RESTORED, boxes_for, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 
@@ -146,12 +146,50 @@ def test_any_field_of_a_file_may_be_anything(worker, value):
     names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
     for given in (dict.fromkeys(names, value), *({name: value} for name in names)):
         parse_settings(given)
-        *_, sentence = restored_values(given | {"seed": 3}, worker)
+        *_, sentence, _ = restored_values(given | {"seed": 3}, worker)
         assert "back in their fields" in sentence
     for person in ("person1", "person2", "person3"):
         parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
 
 
+def test_boxes_come_back_with_a_picture_of_their_size(worker):
+    boxes = {"person1": [10, 20, 60, 90], "person2": [100, 20, 160, 90]}
+    with Image.open(EXAMPLES / "two_people.png") as picture:
+        size = picture.size
+    *_, sentence, kept = restored_values(
+        told(fields.build_request(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
+    )
+    assert "boxes come back" in sentence
+    assert (kept["boxes"], kept["size"]) == (boxes, size)
+    assert boxes_for(kept, "/other.png", (size[0] + 1, size[1])) == (kept, False), (
+        "the right one may come yet"
+    )
+    bound, used = boxes_for(kept, "/two.png", size)
+    assert used
+    assert boxes_for(bound, "/two.png", size) == (bound, True)
+    assert boxes_for(bound, "/another.png", size) == (None, False), "as large by chance"
+    assert boxes_for(None, "/two.png", size) == (None, False)
+
+
+@pytest.mark.parametrize("size", [None, [], [64], [64, "64"], [64.0, 64], [16, 16]])
+def test_boxes_that_fit_no_picture_are_left_out(size):
+    boxes = {"person1": [10, 20, 60, 60], "person2": [1, 2, 3, 4]}
+    assert "boxes" not in parse_settings({"boxes": boxes, "image_size": size})
+
+
+def test_what_has_no_field_is_named(worker):
+    used = {"seed": 3, "lora": [{"path": "a.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
+    *_, sentence, _ = restored_values(used, worker)
+    assert "LoRAs and its cache's own settings" in sentence
+    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache"}}, worker)
+    assert "no field" not in sentence
+
+
+def test_a_preset_comes_back_while_the_models_load(worker):
+    values = dict(zip(RESTORED, restored_values({"preset": "lightx2v", "steps": 4}, worker), strict=False))
+    assert values["preset"] == "lightx2v"
+
+
 def test_a_file_without_settings_says_so(worker):
-    assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-1]
-    assert NOT_FOUND in restored_values(None, worker)[-1]
+    assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-2]
+    assert NOT_FOUND in restored_values(None, worker)[-2]

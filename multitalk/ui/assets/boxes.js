@@ -4,7 +4,7 @@ const PEOPLE = ['person1', 'person2'];
 const CORNERS = ['nw', 'ne', 'sw', 'se'];
 let active = 'person1';
 let drag = null;
-let taken; // the picture that the boxes are for
+let taken; // the key of what was proposed last
 
 const root = () => element.querySelector('.people');
 const stage = () => element.querySelector('.people-stage');
@@ -40,11 +40,11 @@ function moved(box, dx, dy) {
   return [x, y, x + box[2] - box[0], y + box[3] - box[1]];
 }
 
-// What was found is a first proposal: it comes again with every change of who speaks, and a person's own boxes stay.
+// What was found in a picture comes again with every change of who speaks: a person's own boxes stay.
 function propose() {
-  const { picture, boxes: found } = props.found || {};
-  if (picture !== taken) props.value = {};
-  taken = picture;
+  const { key, boxes: found } = props.found || {};
+  if (key !== taken) props.value = {};
+  taken = key;
   if (found && !Object.keys(boxes()).length) props.value = found;
 }
 

@@ -1,9 +1,13 @@
 // The video of this browser's job: where it stands, the clips so far, and the finished result.
 // value: {job: id} or {result: {...}} or {}
+// While a result is looked at, the job is followed behind it, and a line leads back.
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
 const $ = (selector) => element.querySelector(selector);
-let following = null;
-let shown = null; // what the player plays: "clips", or a result's name
+let following = null; // the id of the job that is asked about
+let last = null; // what the server said of it
+let looking = false; // whether something else is shown
+let seen = null; // the job whose end was shown
+let shown = null; // what the player plays: a job's id, for its clips, or a result's name
 let clip = 0;
 let ready = 0;
 
@@ -25,6 +29,17 @@ function showProgress(job) {
   text('.job-stage', job.stage);
   text('.job-detail', job.detail);
   text('.job-left', job.left);
+}
+
+function quiet() {
+  if (shown === null) return;
+  shown = null;
+  const player = $('.job-player');
+  player.pause();
+  player.onended = null;
+  player.removeAttribute('src');
+  player.removeAttribute('poster');
+  player.load();
 }
 
 function playClip(job) {
@@ -67,45 +82,87 @@ function showResult(result, over) {
   $('.job').dataset.result = result.name;
 }
 
+const underWay = (job) => job.status === 'waiting' || job.status === 'running';
+
 function show(job) {
   ready = job.ready;
-  const waits = job.status === 'waiting';
-  if (waits || job.status === 'running') {
-    phase(waits ? 'waiting' : 'running');
+  if (!underWay(job)) seen = job.id;
+  $('.job').classList.toggle('playing', underWay(job) && job.ready > 0);
+  if (underWay(job)) {
+    phase(job.status);
     delete $('.job').dataset.result;
     showProgress(job);
     if (job.ready) playClip(job);
-    $('.job').classList.toggle('playing', job.ready > 0);
-    return true;
-  }
-  if (job.result) {
+    else quiet();
+  } else if (job.result) {
     phase('done');
     showResult(job.result, job.status === 'stopped' ? 'Stopped early: this is what was done.' : '');
   } else if (job.status === 'cancelled') {
-    phase('empty');
-    text('.job-empty-title', 'Cancelled');
-    text('.job-empty-text', 'Nothing was finished yet. Press the button to start again.');
+    empty('Cancelled', 'Nothing was finished yet. Press the button to start again.');
   } else {
+    empty('It was not made', '');
     phase('failed');
     text('.job-error', job.error || 'The video could not be made.');
   }
-  return false;
+}
+
+function empty(title, words) {
+  quiet();
+  phase('empty');
+  text('.job-empty-title', title);
+  text('.job-empty-text', words);
+}
+
+// The way to a job that isn't shown: the one behind what is looked at, or another of this browser's.
+function offer() {
+  const words = {
+    waiting: 'video of yours is waiting', running: 'video of yours is being made', done: 'video of yours is ready',
+    stopped: 'video of yours is ready', cancelled: 'video of yours was cancelled', failed: 'video of yours was not made',
+  };
+  const behind = last && last.id !== seen && last;
+  const offered = looking ? behind : last && underWay(last) && last.other;
+  $('.job-other').hidden = !offered;
+  if (offered) text('.job-other > span', `${looking ? 'A' : 'Another'} ${words[offered.status]}.`);
+}
+
+function showOffered() {
+  const other = looking ? null : last.other;
+  looking = false;
+  if (other) follow(other.id);
+  else {
+    show(last);
+    offer();
+  }
+}
+
+async function ask(id) {
+  try {
+    const answer = await fetch(`${base}jobs/${id}`, { cache: 'no-store' });
+    if (answer.status === 404) return { status: 'gone' };
+    if (answer.ok) return await answer.json();
+  } catch (error) { /* the connection comes back, and the job goes on meanwhile */ }
+  return null;
 }
 
 async function follow(id) {
   following = id;
   let first = true;
   while (following === id && element.isConnected) {
-    let job = null;
-    try {
-      const answer = await fetch(`${base}jobs/${id}`, { cache: 'no-store' });
-      if (answer.status === 404) { phase('empty'); return; }
-      if (answer.ok) job = await answer.json();
-    } catch (error) { /* the connection comes back, and the job goes on meanwhile */ }
+    const job = await ask(id);
     if (following !== id) return;
-    if (job && !show(job)) {
+    if (job) {
+      last = job.status === 'gone' ? null : job;
+      if (last && !looking) show(last);
+      else if (!last && !looking) phase('empty');
+      offer();
+    }
+    if (job && !underWay(job)) {
       following = null;
       if (!first) trigger('change', { job: id });
+      if (job.other) {
+        looking = true;
+        follow(job.other.id);
+      }
       return;
     }
     first = false;
@@ -116,15 +173,17 @@ async function follow(id) {
 function update() {
   const value = props.value || {};
   if (value.job) {
-    if (following !== value.job) {
-      shown = null;
-      $('.job').classList.remove('playing');
-      follow(value.job);
-    }
+    if (following === value.job) return;
+    looking = false;
+    quiet();
+    $('.job').classList.remove('playing');
+    follow(value.job);
   } else if (value.result) {
-    following = null;
+    looking = true;
+    $('.job').classList.remove('playing');
     phase('done');
     showResult(value.result);
+    offer();
     element.scrollIntoView({ behavior: 'smooth', block: 'nearest' });
   }
 }
@@ -133,6 +192,7 @@ $('.job-cancel').addEventListener('click', async () => {
   text('.job-stage', 'Stopping');
   if (following) await fetch(`${base}jobs/${following}/cancel`, { method: 'POST' }).catch(() => {});
 });
+$('.job-other > button').addEventListener('click', showOffered);
 $('.job-again').addEventListener('click', () => trigger('select', { name: $('.job').dataset.result }));
 watch('value', update);
 update();

@@ -1,0 +1,83 @@
+"""A browser with several videos: each is found again, whatever is looked at meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ui.steps import be_quick, bring, make, wait_phase
+
+pytestmark = pytest.mark.slow
+SHORT = {"Longest video in seconds": "1.5"}
+LONG = {"Steps": "200"}  # is cancelled before it is over
+
+
+def begin(page, **settings: str) -> None:
+    for label, value in settings.items():
+        field = page.locator(f"input[aria-label='{label}']")
+        field.fill(value)
+        field.blur()
+    page.locator("#make").click()
+
+
+def test_a_result_is_looked_at_while_a_video_is_made(open_page):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SHORT)
+    first = make(page)
+    line = page.locator(".job-other")
+    assert not line.is_visible()
+    begin(page, Steps="100")
+    page.wait_for_selector(".job[data-phase=running]")
+    page.locator(f".card[data-name='{first}']").first.click()
+    page.wait_for_selector(f".job[data-phase=done][data-result='{first}']")
+    line.get_by_text("A video of yours is being made.").wait_for()
+    line.get_by_role("button").click()
+    page.wait_for_selector(".job[data-phase=running]")
+    assert page.locator(".job-cancel").is_visible()
+    assert not line.is_visible()
+    page.locator(f".card[data-name='{first}']").first.click()
+    line.get_by_text("A video of yours is ready.").wait_for(timeout=60_000)
+    cards = page.locator(".card").evaluate_all("cards => cards.map((card) => card.dataset.name)")
+    assert page.get_attribute(".job", "data-result") == first, "what is looked at stays"
+    line.get_by_role("button").click()
+    page.wait_for_function(f"document.querySelector('.job').dataset.result !== '{first}'")
+    assert page.get_attribute(".job", "data-result") in cards, "the gallery has it without a reload"
+    assert not line.is_visible()
+
+
+def test_each_of_two_videos_can_be_cancelled(open_page):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SHORT)
+    begin(page, **LONG)
+    page.wait_for_selector(".job[data-phase=running]")
+    begin(page, **LONG)
+    page.wait_for_selector(".job[data-phase=waiting]")
+    line = page.locator(".job-other")
+    line.get_by_text("Another video of yours is being made.").wait_for()
+    line.get_by_role("button").click()
+    page.wait_for_selector(".job[data-phase=running]")
+    line.get_by_text("Another video of yours is waiting.").wait_for()
+    page.locator(".job-cancel").click()
+    page.get_by_text("Cancelled").wait_for()
+    line.get_by_text("A video of yours is being made.").wait_for()
+    line.get_by_role("button").click()
+    page.wait_for_selector(".job[data-phase=running]")
+    page.locator(".job-cancel").click()
+    page.get_by_text("Cancelled").wait_for()
+    assert not line.is_visible()
+
+
+def test_an_earlier_video_is_not_heard_behind_the_next(open_page):
+    page = open_page()
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SHORT)
+    make(page)
+    page.evaluate(
+        "async () => { const p = document.querySelector('.job-player'); p.loop = true; await p.play(); }"
+    )
+    begin(page, **LONG)
+    page.wait_for_selector(".job[data-phase=running]")
+    assert page.evaluate("document.querySelector('.job-player').paused")
+    page.locator(".job-cancel").click()
+    assert wait_phase(page, "done", "empty") in ("done", "empty")
