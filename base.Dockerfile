@@ -46,7 +46,7 @@ COPY --from=python /opt/python /opt/python
 COPY --from=python /opt/venv /opt/venv
 COPY --from=python /opt/nvidia-libraries /opt/venv/lib/python3.11/site-packages/nvidia
 ENV PATH=/opt/venv/bin:$PATH
-# 7.0 and 7.5 are in torch itself; SageAttention has no kernels for them and leaves them out
+# 7.0 and 7.5 are in torch itself; SageAttention has no kernels for them and isn't asked for any
 ARG CUDA_ARCHITECTURES="7.0;7.5;8.0;8.6;8.9;9.0"
 # v2.2.0: the package index stops at 1.0.6
 ARG SAGE_ATTENTION=v2.2.0
@@ -54,9 +54,23 @@ ARG SAGE_ATTENTION=v2.2.0
 # multiplied here is memory.
 ARG EXT_PARALLEL=1
 ARG MAX_JOBS=2
+# Its setup.py gives one list of architectures to every extension. The extension for 9.0 is made of instructions that no
+# other architecture has (issue 291 there), so it gets its own alone.
+COPY <<'EOF' /src/own_architecture.py
+for extension in ext_modules:
+    if extension.name.endswith("_sm90"):
+        flags = extension.extra_compile_args["nvcc"]
+        others = {i for i, flag in enumerate(flags) if flag == "-gencode" and "compute_90a" not in flags[i + 1]}
+        own = [flag for i, flag in enumerate(flags) if not {i, i - 1} & others]
+        assert "-gencode" in own, flags
+        extension.extra_compile_args = {**extension.extra_compile_args, "nvcc": own}
+EOF
+
 RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 \
     && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
-    && TORCH_CUDA_ARCH_LIST="${CUDA_ARCHITECTURES}" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
+    && sed -i 's|^setup(|exec(open("/src/own_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
+    && grep -q own_architecture /src/sageattention/setup.py \
+    && TORCH_CUDA_ARCH_LIST="$(echo "${CUDA_ARCHITECTURES}" | sed 's/7\.[05];//g')" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
     pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
 
 # ---- the base -----------------------------------------------------------------------------------------------------

@@ -316,3 +316,34 @@ def test_last_stage_of_the_base_has_no_cuda_compiler():
     last = BASE_DOCKERFILE.rpartition("\nFROM ")[2]
     assert last.startswith("nvidia/cuda:${CUDA}-base-")
     assert "-devel" not in last
+
+
+def test_kernels_of_one_architecture_are_compiled_for_that_alone(tmp_path):
+    """What base.Dockerfile does to SageAttention's setup.py, on one that hands its flags out as that does."""
+    script = re.search(r"COPY <<'EOF' /src/own_architecture.py\n(.*?)\nEOF\n", BASE_DOCKERFILE, re.DOTALL)
+    insertion = re.search(r"sed -i ('s\|\^setup.*?\|') ", BASE_DOCKERFILE)
+    filtering = re.search(r"\| sed ('.*?')\)", BASE_DOCKERFILE)
+    assert script
+    assert insertion
+    assert filtering
+    (tmp_path / "own_architecture.py").write_text(script[1])
+    architectures = ("80", "86", "89", "90a", "120a")
+    flags = ["-O3", *(f for a in architectures for f in ("-gencode", f"arch=compute_{a},code=sm_{a}")), "-v"]
+    (tmp_path / "setup.py").write_text(
+        "from types import SimpleNamespace\n"
+        f"NVCC_FLAGS = {flags}\n"
+        "names = ['sageattention._qattn_sm89', 'sageattention._qattn_sm90', 'sageattention._fused']\n"
+        "ext_modules = [SimpleNamespace(name=name, extra_compile_args={'cxx': [], 'nvcc': NVCC_FLAGS})"
+        " for name in names]\n"
+        "def setup(ext_modules):\n"
+        "    import json; print(json.dumps({e.name: e.extra_compile_args['nvcc'] for e in ext_modules}))\n"
+        "setup(\n    ext_modules=ext_modules,\n)\n"
+    )
+    expression = insertion[1].strip("'").replace("/src/", f"{tmp_path}/")
+    subprocess.run(["sed", "-i", expression, tmp_path / "setup.py"], check=True)
+    given = json.loads(subprocess.check_output([sys.executable, tmp_path / "setup.py"], text=True))
+    own = ["-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-v"]
+    assert given["sageattention._qattn_sm90"] == own
+    assert given["sageattention._qattn_sm89"] == given["sageattention._fused"] == flags
+    asked = subprocess.check_output(["sed", filtering[1].strip("'")], input="7.0;7.5;8.0;9.0;12.0", text=True)
+    assert asked == "8.0;9.0;12.0"
