@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .hardware.plan import HardwarePlan
-from .models.host_copy import HostCopy, allocate
+from .models.host_copy import HostCopy, allocate, give_back
 from .models.streaming import BlockStreamer, StreamedStack
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Placement:
         self._device = plan.device
         self._visitors: dict[str, _Visitor] = {}
         self._streamed: int | None = None
+        self._placed: tuple[int, frozenset[str]] | None = None
         self._streamer: BlockStreamer | None = None
         if transformer is not None:
             self._move_outer(transformer, [transformer.blocks])
@@ -45,6 +46,10 @@ class Placement:
         First goes what leaves, so that at no moment more is on the device than before or afterwards. A change
         that fails is made up for by the next one.
         """
+        placed = (plan.streamed_blocks, frozenset(plan.resident))
+        if placed != self._placed:
+            give_back(self._device)
+        self._placed = None
         for part, module in self._encoders.items():
             if part not in plan.resident and part not in self._visitors:
                 self._visitors[part] = self._make_visitor(part, module)
@@ -52,6 +57,7 @@ class Placement:
         for part, module in self._encoders.items():
             if part in plan.resident:
                 self._stay(part, module)
+        self._placed = placed
         vae: Any = self._encoders.get("vae")
         if vae is not None:
             vae.use_tiling = plan.vae_tiling

@@ -12,6 +12,16 @@ from torch import nn
 _ALIGNMENT = 256
 
 
+def give_back(device: torch.device) -> None:
+    """Let the device have what torch keeps of its memory for later.
+
+    Before weights change places: what stays for long would else be cut out of the large pieces that
+    activations had, and the rest of such a piece is of no use for larger ones, however much of it is free.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 class HostCopy:
     """All parameters and buffers of a module in one piece of host memory, so that one copy moves them.
 

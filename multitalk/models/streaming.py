@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .constants import SLOTS
-from .host_copy import HostCopy, allocate
+from .host_copy import HostCopy, allocate, give_back
 
 
 def streamed_indices(blocks: int, count: int) -> list[int]:
@@ -75,6 +75,7 @@ class BlockStreamer:
             for index in wanted:
                 if index not in self._copies:
                     self._copies[index] = self._copy_to_host(index)
+            give_back(self.device)
             for index in self._order:
                 if index not in wanted:
                     self._bring(index)

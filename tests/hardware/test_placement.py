@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
+from multitalk import placement as placing
 from multitalk.hardware import PARTS, HardwarePlan
+from multitalk.models import streaming
 from multitalk.models.constants import SLOTS
 from multitalk.models.streaming import BlockStreamer
 from multitalk.placement import Placement
@@ -88,6 +90,35 @@ def test_a_job_after_a_change_that_failed(good: int) -> None:
         assert torch.equal(run(transformer.blocks, transformer.block_streamer), expected)
         streamer = transformer.block_streamer
         assert (0 if streamer is None else len(streamer.streamed)) == good
+
+
+def test_kept_memory_is_given_back_before_weights_take_their_places(monkeypatch) -> None:
+    """Before a change and when the last that leaves has left; a plan like the last one asks for nothing."""
+    with SmallDevice() as device:
+        moments: list[int] = []
+        for module in (streaming, placing):
+            monkeypatch.setattr(module, "give_back", lambda device_: moments.append(device.live))
+        transformer = Transformer()
+        placement = Placement(
+            transformer, {"image_encoder": nn.Linear(64, 64).requires_grad_(False)}, plan(3)
+        )
+        run(transformer.blocks, transformer.block_streamer)
+        for before, after in ((3, 7), (7, 2)):
+            moments.clear()
+            held = device.live
+            placement.carry_out(plan(after))
+            run(transformer.blocks, transformer.block_streamer)
+            moved = {
+                index for count in (before, after) for index in streaming.streamed_indices(BLOCKS, count)
+            }
+            resident = (BLOCKS - len(moved)) * (64 * 64 + 64) * 4
+            outer = (8 * 8 + 8) * 4
+            assert moments == [held, resident + outer], "what leaves has left, and nothing has come"
+            moments.clear()
+            placement.carry_out(plan(after))
+            assert moments == []
+        placement.carry_out(plan(2, "image_encoder"))
+        assert len(moments) == 1, "another part comes to stay"
 
 
 def test_a_part_that_could_not_stay_goes_on_visiting() -> None:
