@@ -168,8 +168,20 @@ def _link_from_cache(file: RemoteFile, target: Path, caches: tuple[Path, ...]) -
             return
 
 
+def begun_bytes(file: RemoteFile, root: Path) -> int:
+    """What an interrupted download has left of a file on the disk; what can't be continued is removed."""
+    staging = _staging(file, root)
+    if (staging / _FAST_MARK).exists():
+        shutil.rmtree(staging)
+    return sum(path.stat().st_blocks * 512 for path in staging.rglob("*") if path.is_file())
+
+
+def _staging(file: RemoteFile, root: Path) -> Path:
+    return root / ".downloads" / hashlib.sha256(file.path.encode()).hexdigest()[:16]
+
+
 def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts: int, pause: float) -> None:
-    staging = root / ".downloads" / hashlib.sha256(file.path.encode()).hexdigest()[:16]
+    staging = _staging(file, root)
     download: Callable[[RemoteFile, Path], Path] = _from_hub
     if isinstance(file.origin, WebFile):
         download = _from_web

@@ -153,7 +153,8 @@ def _check_space(
     files: Sequence[RemoteFile], folder: Path, selection: Selection, bake_to: Path | None
 ) -> None:
     """Room for what is fetched and, on the same disk or another, for what is baked from it."""
-    missing = sum(file.size or 0 for file in files if not (folder / file.path).exists())
+    absent = [file for file in files if not (folder / file.path).exists()]
+    missing = sum(max(0, (file.size or 0) - downloads.begun_bytes(file, folder)) for file in absent)
     needs = [(folder, missing, f"the download takes {missing / 1e9:.1f} GB")]
     if bake_to is not None:
         baked = selection.baked_bytes(sum(file.size or 0 for file in files))

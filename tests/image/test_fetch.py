@@ -9,8 +9,9 @@ import pytest
 from huggingface_hub import constants
 
 from multitalk.errors import InvalidInput, WeightsError
+from multitalk.weights import downloads
 from multitalk.weights import fetch as fetching
-from multitalk.weights.fetch import fetch, update_lock
+from multitalk.weights.fetch import fetch, plan, update_lock
 from multitalk.weights.files import hash_file
 from multitalk.weights.sources import catalogue
 from multitalk.weights.sources.catalogue import Selection, select
@@ -226,6 +227,28 @@ def test_full_disk_is_said_before_anything_is_fetched(hub, lock_file, tmp_path, 
     with pytest.raises(WeightsError, match="GB free; the download takes"):
         fetch_into(tmp_path / "raw", lock_file)
     assert hub.downloads(T5) == []
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_an_interrupted_download_has_left_counts(hub, published, lock_file, tmp_path, monkeypatch, fast):
+    """It takes room already; what can't be continued is removed."""
+    root = tmp_path / "raw"
+    files = plan(SMALL.file_sets, SMALL.web_files, Lock.read(lock_file))
+    total = sum(file.size for file in files)
+    largest = max(files, key=lambda file: file.size)
+    staging = downloads._staging(largest, root)
+    staging.mkdir(parents=True)
+    (staging / "half").write_bytes(bytes(largest.size // 2))
+    if fast:
+        (staging / "fast").touch()
+    usage = type("Usage", (), {"free": total - largest.size // 4})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
+    if fast:
+        with pytest.raises(WeightsError, match="the download takes"):
+            fetch_into(root, lock_file)
+        assert not staging.exists()
+    else:
+        assert fetch_into(root, lock_file)
 
 
 def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
