@@ -18,7 +18,7 @@ download_models.sh [options]
   --default-preset NAME      what jobs run with that name no preset
   --no-speech                without Kokoro's voices
   --layers DIR               cut the baked folder into image layers; --to is empty afterwards
-  --layer-gb N               largest layer (5)
+  --layer-gb N               largest weights file, and largest layer (5)
   --flag FILE                write this file when all is done
   --attempts N               at each file, where the connection is cut (5)
   --lock                     pin what the hub has now in the lock, and fetch nothing
@@ -91,16 +91,17 @@ fi
 if [[ -n $flag ]]; then rm -f "$flag"; fi
 fetch --to "$raw" --bake-to "$target" "${selection[@]}"
 "$python" -m multitalk.weights bake --from "$raw" --to "$target" --overwrite --check --quiet \
-  --as-fetched "${selection[@]}" "${bake_options[@]}"
+  --as-fetched --shard-gb "$layer_gb" "${selection[@]}" "${bake_options[@]}"
+if [[ -n $layers ]]; then
+  "$python" -m multitalk.weights.layers "$target" "$layers" "$layer_gb"
+fi
+# only now: whatever stops before here goes on with what was fetched
 if [[ -z $keep_raw ]]; then
   # not the folder itself, which may be a mount; the script's own name for it goes, too
   find "$raw" -mindepth 1 -delete
   if [[ $raw == "$target.published/$precision" ]]; then
     rmdir "$raw" && rmdir --ignore-fail-on-non-empty "$target.published"
   fi
-fi
-if [[ -n $layers ]]; then
-  "$python" -m multitalk.weights.layers "$target" "$layers" "$layer_gb"
 fi
 if [[ -n $flag ]]; then
   # last of all: whoever finds it needs to check nothing

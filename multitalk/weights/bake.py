@@ -34,6 +34,7 @@ from .tensor_files import TensorSource, write_safetensors
 from .verify import verify
 
 MAX_SHARD_BYTES = int(5e9)  # what a container registry takes as one layer without trouble
+HEADER_BYTES = 2_000_000  # of a shard at most: it names some thousands of tensors
 
 _FUSIONX = PRESETS["fusionx"]
 
@@ -213,7 +214,8 @@ def _write_parts(
 
 
 def _pack(units: Sequence[PlannedTensor], max_bytes: int) -> list[list[PlannedTensor]]:
-    """Cut a part into shards, in the order its tensors are read."""
+    """Cut a part into shards, in the order its tensors are read; their headers have room in `max_bytes`."""
+    max_bytes -= min(HEADER_BYTES, max_bytes // 100)
     shards: list[list[PlannedTensor]] = []
     size = 0
     for unit in units:

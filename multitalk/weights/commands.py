@@ -35,6 +35,9 @@ def add_bake(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="read back what was written before it gets its name"
     )
+    parser.add_argument(
+        "--shard-gb", metavar="N", type=float, default=5.0, help="largest weights file, in 10^9 bytes (5)"
+    )
     parser.add_argument("--default-preset", metavar="NAME", help="what jobs run with that name no preset")
     parser.add_argument("--overwrite", action="store_true", help="replace a baked folder that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -61,6 +64,9 @@ def bake_command(args: argparse.Namespace) -> int:
             "--preset and --no-speech choose among what fetch brings: add --as-fetched.", "preset"
         )
 
+    if not args.shard_gb > 0:
+        raise InvalidInput(f"--shard-gb is {args.shard_gb:g}, but must be above 0.", "shard-gb")
+
     from .bake import bake
 
     with ProgressDisplay(sys.stderr, quiet=args.quiet) as display:
@@ -74,6 +80,7 @@ def bake_command(args: argparse.Namespace) -> int:
             progress=display.show,
             overwrite=args.overwrite,
             default_preset=args.default_preset,
+            max_shard_bytes=args.shard_gb * 1e9,
             selection=selection_of(args) if args.as_fetched else None,
             check=args.check,
         )

@@ -90,14 +90,29 @@ def test_published_files_become_verified_weights_and_a_flag(script, hub):
 
 
 def test_int8_comes_from_the_published_int8_files(script, hub):
-    done = script.run("--precision", "int8", "--keep-raw", "--layers", str(script.target) + "-layers")
+    layers = Path(f"{script.target}-layers")
+    options = ("--precision", "int8", "--keep-raw", "--layers", str(layers), "--layer-gb", "0.0002")
+    done = script.run(*options)
     assert done.returncode == 0, done.stderr
     fetched = {path.name for path in script.raw.rglob("*.safetensors")}
     assert {"dit_model_int8.safetensors", "t5_int8.safetensors"} <= fetched
     assert not (script.raw / T5_PATH).exists()
-    layers = Path(f"{script.target}-layers")
     assert len(list(layers.iterdir())) == 16
     assert list(layers.glob("*/transformer/*.safetensors"))
+    sizes = [
+        sum(path.stat().st_size for path in layer.rglob("*") if path.is_file()) for layer in layers.iterdir()
+    ]
+    assert max(sizes) <= 200_000, "weights files are cut as layers are"
+
+
+def test_what_was_fetched_stays_until_the_layers_are_cut(script):
+    """Else a layer size that doesn't do would cost the whole download again."""
+    layers = Path(f"{script.target}-layers")
+    done = script.run("--precision", "int8", "--layers", str(layers), "--layer-gb", "0.00001")
+    assert done.returncode == 2
+    assert "fits none of 16 layers" in done.stderr
+    assert list(script.raw.rglob("*.safetensors"))
+    assert not script.flag.exists()
 
 
 def test_left_overs_of_other_options_are_not_baked(script, hub, weights):

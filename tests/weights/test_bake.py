@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights import choices
 from multitalk.weights import published as layout
-from multitalk.weights.bake import bake
+from multitalk.weights.bake import MAX_SHARD_BYTES, _pack, bake
 from multitalk.weights.manifest import PARTS, Manifest
 from multitalk.weights.precision import PRECISIONS
 from multitalk.weights.published import PublishedWeights, QuantisedSource
@@ -110,6 +110,14 @@ def test_shards_are_no_larger_than_asked_and_hold_the_same(published, baked, tmp
 
     theirs = MultiTalkTransformer.from_pretrained(folder.part("transformer")).state_dict()
     assert all(torch.equal(tensor, whole[name]) for name, tensor in theirs.items())
+
+
+def test_headers_have_room_in_a_shard():
+    """A registry counts a file, of which tensors are not all."""
+    unit = SimpleNamespace(nbytes=10**6, itemsize=2)
+    shards = _pack([unit] * 10_000, MAX_SHARD_BYTES)
+    assert [len(shard) for shard in shards] == [4998, 4998, 4]
+    assert len(_pack([SimpleNamespace(nbytes=6 * 10**9, itemsize=2)] * 2, MAX_SHARD_BYTES)) == 2
 
 
 def test_the_manifest_says_what_was_baked(published, baked, tmp_path):
