@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .errors import InvalidInput
+from .media.mix import check_mix
 from .media.picture import read_picture
 from .media.sound import Sound, max_audio_seconds, read_sound
 from .presets import PRESETS, Preset
@@ -262,6 +263,8 @@ class GenerationRequest(Strict):
                 "(MAX_AUDIO_SECONDS).",
                 "audio",
             )
+        if sounds:
+            check_mix(list(sounds.values()), self.turns)
 
     @classmethod
     def from_json_file(cls, path: str | Path) -> GenerationRequest:

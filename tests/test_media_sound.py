@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from multitalk.errors import InvalidInput
-from multitalk.media.mix import in_order, soundtrack, together, trim
+from multitalk.media.mix import file_sound, in_order, soundtrack, together, trim
 from multitalk.media.sound import Sound, read_sound, resample, silence
 
 
@@ -216,6 +216,15 @@ def test_soundtrack_of_two_rates_and_channel_counts() -> None:
         np.repeat(resample(mono, 48000).samples[:24000], 2, 1),
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(("turns", "seconds"), [("together", 0.5), ("in_order", 0.8)])
+def test_a_mix_has_no_more_than_its_file_can_hold(turns: str, seconds: float) -> None:
+    high, wide = Sound(tone(0.5, 655350), 655350), Sound(tone(0.3, 8000, 12), 8000)
+    mixed = file_sound([high, wide], turns)
+    assert (mixed.rate, mixed.channels) == (96000, 2)
+    assert mixed.seconds == pytest.approx(seconds, abs=1e-3)
+    assert file_sound([high], turns) is high
 
 
 def test_soundtrack_is_scaled_down_only_when_it_clips() -> None:

@@ -237,6 +237,18 @@ def test_limit_on_the_whole_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2.0 seconds long in all" in problem(image=PICTURE, audio=both, turns="in_order")[1]
 
 
+def test_sounds_that_are_small_alone_but_not_when_they_are_mixed() -> None:
+    long = (np.full(4000 * 350, 0.1, np.float32), 4000)
+    wide = (np.full((96000, 8), 0.1, np.float32), 96000)
+    field, sentence = problem(image=PICTURE, audio={"person1": long, "person2": wide})
+    assert field == "audio"
+    assert "8 channels at 96000 Hz for 350.0 seconds" in sentence
+    shorter = (long[0][: 4000 * 349], 4000)
+    both = {"person1": shorter, "person2": wide}
+    assert GenerationRequest(image=PICTURE, audio=both).people == 2
+    assert "for 350.0 seconds" in problem(image=PICTURE, audio=both, turns="in_order")[1]
+
+
 def test_json_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = tmp_path / "job"
     job.mkdir()

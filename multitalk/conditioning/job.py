@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..media.mix import in_order, soundtrack, together, trim
+from ..media.mix import check_mix, file_sound, trim
 from ..media.sound import Sound
 from ..presets import Preset
 from ..sampling.guidance import Branch
@@ -125,7 +125,7 @@ def gather_voices(
         The sounds, "together" or "in_order", and who speaks when if words were given.
 
     Raises:
-        InvalidInput: The engine can't say what is asked, or it is too long.
+        InvalidInput: The engine can't say what is asked, or it is too long, or too much beside the sounds.
     """
     sounds = dict(request.audio or {})
     turns = request.turns
@@ -142,6 +142,7 @@ def gather_voices(
             check_length(sum(sound.seconds for sound in sounds.values()))
             if "person2" in spoken.tracks:
                 report = report.later(sounds["person1"].seconds)
+        check_mix(list(sounds.values()), turns)
     return [sounds[person] for person in sorted(sounds)], turns, report
 
 
@@ -160,14 +161,6 @@ def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
         return [np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))]
     length = max(len(first), len(second))
     return [np.pad(track, (0, length - len(track))) for track in tracks]
-
-
-def file_sound(voices: list[Sound], turns: str) -> Sound:
-    """The sound of the file: the user's own, mixed where there are two."""
-    if len(voices) == 1:
-        return voices[0]
-    arrange = in_order if turns == "in_order" else together
-    return soundtrack(list(arrange(*voices)))
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:

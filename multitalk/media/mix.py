@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .sound import Sound, resample, silence
+from ..errors import InvalidInput
+from .aac import aac_channels, aac_rate, fit_for_aac
+from .sound import MAX_VALUES, Sound, resample, silence
 
 
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:
@@ -19,6 +23,45 @@ def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
         _join(first, silence(second.seconds, first.rate, first.channels)),
         _join(silence(first.seconds, second.rate, second.channels), second),
     )
+
+
+def check_mix(sounds: Sequence[Sound], turns: str) -> None:
+    """Refuse people's sounds that are small each, but together have too much data.
+
+    One of a high rate and one of many channels make a mix that has both.
+
+    Args:
+        sounds: One or two.
+        turns: "together" or "in_order".
+
+    Raises:
+        InvalidInput: Their :func:`file_sound` would have more than ``MAX_VALUES`` values.
+    """
+    rate = max(aac_rate(sound.rate) for sound in sounds)
+    channels = max(aac_channels(sound.channels) for sound in sounds)
+    lengths = [sound.seconds for sound in sounds]
+    seconds = sum(lengths) if turns == "in_order" else max(lengths)
+    if len(sounds) > 1 and seconds * rate * channels > MAX_VALUES:
+        raise InvalidInput(
+            f"audio has too much data when it is mixed ({channels} channels at {rate} Hz for {seconds:.1f} "
+            "seconds): use fewer channels, a lower rate or shorter sounds.",
+            "audio",
+        )
+
+
+def file_sound(sounds: Sequence[Sound], turns: str) -> Sound:
+    """The sound of the file: one person's own, or two people's, mixed.
+
+    Args:
+        sounds: One or two, person 1's first.
+        turns: "together" or "in_order".
+    """
+    if len(sounds) == 1:
+        return sounds[0]
+    arrange = in_order if turns == "in_order" else together
+    # before they are mixed: nothing is computed that the file can't hold anyway
+    first, second = (fit_for_aac(sound) for sound in sounds)
+    return soundtrack(list(arrange(first, second)))
 
 
 def trim(sound: Sound, seconds: float) -> Sound:

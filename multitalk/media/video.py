@@ -19,10 +19,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from ..errors import InvalidInput, MultiTalkError
-from .sound import Sound, resample
+from .aac import AAC_LAYOUTS, fit_for_aac
+from .sound import Sound
 
-AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # What an mp4 keeps under well-known names, which players and PyAV's ``container.metadata`` show.
 TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})
 
@@ -215,11 +214,3 @@ def check_target(path: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"the output folder {str(folder)!r} isn't writable: choose another.", "path")
     return target
-
-
-def fit_for_aac(sound: Sound) -> Sound:
-    """The sound at a rate and with a channel count that AAC has; unchanged where it has them already."""
-    if sound.channels > max(AAC_LAYOUTS):
-        pair = [sound.samples[:, side::2].mean(axis=1, dtype=np.float32) for side in (0, 1)]
-        sound = Sound(np.stack(pair, axis=1), sound.rate)
-    return resample(sound, max((rate for rate in AAC_RATES if rate <= sound.rate), default=AAC_RATES[0]))

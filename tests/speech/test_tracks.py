@@ -146,6 +146,14 @@ def test_person_1_has_a_file_and_person_2_text() -> None:
     assert report.until(1.0).turns == ()
 
 
+def test_words_that_are_too_much_beside_a_sound_of_many_channels_are_refused() -> None:
+    wide = (np.repeat(np.tile(TONE[0], 2)[:, None], 8, axis=1), 96000)
+    speech = {"text": "(s2) Oh. " * 36, "pause": 10}
+    request = GenerationRequest(image=PICTURE, audio={"person1": wide}, speech=speech)
+    with pytest.raises(InvalidInput, match="8 channels at 96000 Hz"):
+        gather_voices(request)
+
+
 def test_person_1_has_text_and_person_2_a_file() -> None:
     request = GenerationRequest(
         image=PICTURE, audio={"person2": TONE}, speech="Good morning!", turns="in_order"
