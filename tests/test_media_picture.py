@@ -76,9 +76,27 @@ def test_modes_become_rgb(mode: str) -> None:
     assert read_picture(Image.fromarray(PIXELS).convert(mode)).mode == "RGB"
 
 
-def test_sixteen_bit_grey_is_scaled() -> None:
-    grey = np.full((32, 32), 40000, np.uint16)
-    assert np.asarray(read_picture(saved(Image.fromarray(grey), "PNG")))[0, 0].tolist() == [156, 156, 156]
+def pgm(largest: int, values: np.ndarray) -> bytes:
+    """A grey picture in netpbm's format."""
+    height, width = values.shape
+    return f"P5 {width} {height} {largest}\n".encode() + values.astype(">u2").tobytes()
+
+
+GREY = np.full((32, 32), 40000, np.uint16)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        saved(Image.fromarray(GREY), "PNG"),
+        saved(Image.fromarray(GREY), "TIFF"),
+        pgm(65535, GREY),
+        pgm(50000, np.full((32, 32), 30518)),
+        Image.fromarray(GREY),
+    ],
+)
+def test_sixteen_bit_grey_is_scaled(source: object) -> None:
+    assert np.asarray(read_picture(source))[0, 0].tolist() == [156, 156, 156]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +115,9 @@ def test_sixteen_bit_grey_is_scaled() -> None:
         (png(20_000, 16), "20000x16 pixels, but the longer side may be at most 20 times"),
         (png(16, 4_000_000), "16x4000000 pixels, but the longer side"),
         (Image.new("1", (336, 16)), "336x16"),
+        (saved(Image.fromarray(np.full((32, 32), 30000, np.int32)), "TIFF"), "save it with 8 or 16 bits"),
+        (saved(Image.fromarray(np.full((32, 32), 0.5, np.float32)), "TIFF"), "save it with 8 or 16 bits"),
+        (Image.fromarray(np.full((32, 32), 0.5, np.float32)), "save it with 8 or 16 bits"),
         (None, "must be a path"),
         (Image.new("1", (9000, 9000)), "64 megapixels"),
     ],

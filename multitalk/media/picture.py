@@ -33,8 +33,8 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
         An RGB picture of its own (never the caller's object); the first one of an animation.
 
     Raises:
-        InvalidInput: It can't be read, has a side below 16 pixels, more than 64 megapixels, or one side more
-            than 20 times the other (found out from its header, before it is decoded).
+        InvalidInput: It can't be read, has a side below 16 pixels, more than 64 megapixels, one side more
+            than 20 times the other, or 32 bits a channel (found out from its header, before it is decoded).
     """
     if isinstance(source, Image.Image):
         return _decode(source, "the picture", field)
@@ -82,10 +82,17 @@ def _decode(picture: Image.Image, name: str, field: str) -> Image.Image:
             f"{MAX_ASPECT_RATIO} times the shorter one: cut the picture.",
             field,
         )
+    # PIL reads 16-bit grey as "I;16", but that of a PGM as "I", with 65535 for white; what else comes as "I"
+    # or "F" doesn't tell which value is white
+    sixteen_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
+    if picture.mode in ("I", "F") and not sixteen_bits:
+        raise InvalidInput(
+            f"{field} ({name}) has 32 bits a pixel and channel: save it with 8 or 16 bits a channel.", field
+        )
     try:
         picture.load()
         upright = _upright(picture)
-        if upright.mode.startswith("I;16"):  # PIL would clip 16-bit values at 255 instead of scaling them
+        if sixteen_bits:  # PIL would clip values at 255 instead of scaling them
             upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
         return upright.convert("RGB")
     except Exception:
