@@ -23,9 +23,12 @@ def tone(seconds: float = 1.0, rate: int = 16000, channels: int = 1, peak: float
     return (wave[:, None] * np.linspace(1, 0.5, channels)).astype(np.float32)
 
 
-def encode(path: Path, codec: str, samples: np.ndarray, rate: int, with_video: bool = False) -> Path:
+def encode(
+    path: Path, codec: str, samples: np.ndarray, rate: int, with_video: bool = False, title: str = ""
+) -> Path:
     """Writes a compressed file with FFmpeg's encoders, with a grey picture track if asked."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate, layout="mono" if samples.shape[1] == 1 else "stereo")
         if with_video:
             video = container.add_stream("libx264" if path.suffix == ".mp4" else "libvpx", rate=25)
@@ -81,6 +84,16 @@ def test_compressed_sound_and_sound_tracks_of_videos(
         np.corrcoef(sound.samples[s : s + rate // 2, 0], samples[: rate // 2, 0])[0, 1] for s in range(2500)
     ]
     assert max(shifts) > 0.98
+
+
+@pytest.mark.parametrize("name", ["sound.m4a", "sound.avi", "sound.mkv"])
+def test_a_title_that_is_no_utf_8_does_not_matter(tmp_path: Path, name: str) -> None:
+    path = encode(tmp_path / name, "aac", tone(1.0, 48000), 48000, title="XYZWAA")
+    content = path.read_bytes()
+    assert b"XYZWAA" in content
+    read = read_sound(content.replace(b"XYZWAA", b"M\xfcller"))
+    assert (read.rate, read.channels) == (48000, 1)
+    assert read.seconds == pytest.approx(1.0, abs=0.05)
 
 
 def test_content_decides_the_format_not_the_name(tmp_path: Path) -> None:

@@ -234,7 +234,9 @@ def _decode_with_ffmpeg(file: BinaryIO, name: str, field: str) -> Sound:
     import av
 
     try:
-        with av.open(file, "r", options={"format_whitelist": CONTAINERS}) as container:
+        # a title in another encoding than UTF-8 doesn't make the sound unusable
+        options = {"format_whitelist": CONTAINERS}
+        with av.open(file, "r", options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise InvalidInput(f"{field} ({name}) has no sound track.", field)
             parts: list[np.ndarray] = []
