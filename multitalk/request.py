@@ -149,13 +149,13 @@ class GenerationRequest(Strict):
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            return {PEOPLE[0]: _long_enough(read_sound(value, "audio"), "audio")}
+            return {PEOPLE[0]: _usable(read_sound(value, "audio"), "audio")}
         check_names(value, PEOPLE, "person of audio")
         given = {person: value[person] for person in PEOPLE if value.get(person) is not None}
         if not given:
             raise InvalidInput("audio names nobody, but must have a sound for person1.", "audio")
         fields = {person: f"audio.{person}" for person in given}
-        return {p: _long_enough(read_sound(source, fields[p]), fields[p]) for p, source in given.items()}
+        return {p: _usable(read_sound(source, fields[p]), fields[p]) for p, source in given.items()}
 
     @field_validator("speech", mode="before")
     @classmethod
@@ -279,10 +279,17 @@ class GenerationRequest(Strict):
         return cls.model_validate(read_json_fields(path))
 
 
-def _long_enough(sound: Sound, field: str) -> Sound:
+def _usable(sound: Sound, field: str) -> Sound:
+    """The sound, where it is long enough, and where the model hears something if people do."""
     if sound.seconds < MIN_SECONDS:
         raise InvalidInput(
             f"{field} is {sound.seconds:.3f} seconds long, but must have at least {MIN_SECONDS} seconds.",
+            field,
+        )
+    if sound.channels > 1 and not sound.is_silent() and Sound(sound.mono()[:, None], sound.rate).is_silent():
+        raise InvalidInput(
+            f"{field} has {sound.channels} channels that cancel each other out when they are mixed to one, "
+            "which is what the model hears: give one of them.",
             field,
         )
     return sound

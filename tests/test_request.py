@@ -20,6 +20,7 @@ from multitalk.request import GenerationRequest, LoraSpec, Speech
 from multitalk.request_checks import shown
 
 VOICE = (np.sin(np.arange(16000) / 16000 * 2000).astype(np.float32) * 0.5, 16000)
+OPPOSITE = (np.stack([VOICE[0], -VOICE[0]], axis=1), 16000)
 SILENCE = (np.zeros(16000, np.float32), 16000)
 PICTURE = Image.new("RGB", (200, 100), "grey")
 BASE: dict[str, Any] = {"image": PICTURE, "audio": VOICE}
@@ -206,6 +207,8 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"lora": [{"scale": 1}]}, "lora.0.path", "missing"),
         ({"lora": 3}, "lora", "list"),
         ({"lora": [{"path": "\0"}]}, "lora", "no such file"),
+        ({"audio": OPPOSITE}, "audio", "2 channels that cancel each other out"),
+        ({"audio": {"person1": VOICE, "person2": OPPOSITE}}, "audio.person2", "cancel each other out"),
         ({"step": 3}, "step", "nearest is steps"),
         ({"audio_path": "x"}, "audio_path", "audio"),
     ],
