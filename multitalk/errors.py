@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MultiTalkError(Exception):
     """Base of every error whose message is meant for the person who asked for the video."""
@@ -21,7 +23,16 @@ class InvalidInput(MultiTalkError, ValueError):
 
 
 class WeightsError(MultiTalkError):
-    """A weights folder is missing, incomplete, corrupt or of another model; the message names the file."""
+    """A weights folder is missing, incomplete, corrupt or of another model; the message names the file.
+
+    Args:
+        message: One sentence.
+        file: The file it is about, where a caller may want to know whose it is.
+    """
+
+    def __init__(self, message: str, file: Path | None = None) -> None:
+        super().__init__(message)
+        self.file = file
 
 
 class Cancelled(MultiTalkError):

@@ -18,7 +18,7 @@ from .conditioning.image import encode_image
 from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
 from .decode import OnFrames, decode_clip
-from .errors import Cancelled
+from .errors import Cancelled, InvalidInput, WeightsError
 from .hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
 from .media.background import BackgroundWriter
 from .media.mix import between
@@ -240,9 +240,19 @@ class MultiTalkPipeline:
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 
     def _set_up(self, plan: HardwarePlan, loras: list[tuple[Path, float]]) -> None:
-        """Let the weights lie and be what a job needs."""
+        """Let the weights lie and be what a job needs.
+
+        Raises:
+            InvalidInput: A LoRA that the job brings along can't be used.
+            WeightsError: One of the weights folder can't.
+        """
         self.components.carry_out(plan)
-        self.loras.activate(loras)
+        try:
+            self.loras.activate(loras)
+        except WeightsError as error:
+            if error.file is None or error.file.is_relative_to(self.folder.path):
+                raise
+            raise InvalidInput(str(error), "lora") from error
 
     def _clips(
         self,

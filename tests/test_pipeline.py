@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from multitalk import GenerationRequest, MultiTalkPipeline, Progress
 from multitalk.errors import Cancelled, InvalidInput, WeightsError
@@ -23,7 +24,7 @@ from multitalk.media.sound import read_sound
 from multitalk.media.video import VideoWriter
 from multitalk.sampling.teacache import computed_steps
 from multitalk.weights.bake import bake
-from tests.small_checkpoint import make_small_checkpoint
+from tests.small_checkpoint import FUSIONX, make_small_checkpoint
 
 FAST = {"size": (64, 64), "steps": 2, "text_guidance": 1.0, "audio_guidance": 2.0}
 
@@ -319,6 +320,31 @@ def test_a_preset_brings_its_lora_and_leaves_no_trace(pipeline, picture):
     again = next(pipeline.stream(GenerationRequest(preset="quality", **short))).latents
     assert not torch.allclose(plain, tuned, rtol=1e-3, atol=1e-3)
     assert torch.equal(plain, again)
+
+
+def test_a_lora_of_the_job_that_cannot_be_used_is_the_jobs_fault(baked, pipeline, picture, tmp_path):
+    path = tmp_path / "own.safetensors"
+    request = {"image": picture, "audio": voice(0.4), **FAST}
+    damaged = (baked / "loras" / FUSIONX).read_bytes()[:-1]
+    other = save({"diffusion_model.blocks.99.norm3.diff_b": torch.ones(3)})
+    for content, words in ((b"no tensors", "can't be read"), (damaged, "bytes"), (other, "another model")):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInput, match=words) as error:
+            next(pipeline.stream(GenerationRequest(lora=path, preset="fusionx", **request)))
+        assert error.value.field == "lora"
+    next(pipeline.stream(GenerationRequest(preset="quality", **request)))
+
+
+def test_a_damaged_lora_of_the_weights_is_their_fault(baked, pipeline, picture):
+    path = baked / "loras" / FUSIONX
+    content = path.read_bytes()
+    request = GenerationRequest(image=picture, audio=voice(0.4), preset="fusionx", **FAST)
+    path.write_bytes(content[:-1])
+    try:
+        with pytest.raises(WeightsError, match="bytes and should have"):
+            next(pipeline.stream(request))
+    finally:
+        path.write_bytes(content)
 
 
 def test_an_incomplete_weights_folder_is_refused_by_file_name(baked, tmp_path):

@@ -83,7 +83,9 @@ class LoraFile:
         # a factor without its matrices, or one matrix without the other
         unknown += [name for roles in pieces.values() if not _complete(roles) for name in roles.values()]
         if unknown:
-            raise WeightsError(f"LoRA file {self.path} has {_count(unknown)} that can't be applied.")
+            raise WeightsError(
+                f"LoRA file {self.path} has {_count(unknown)} that can't be applied.", self.path
+            )
         return pieces
 
     def __contains__(self, key: str) -> bool:
@@ -101,8 +103,15 @@ class LoraFile:
             return False
         if "down" not in shapes:
             return True
+        if not shapes["down"] or not shapes["up"] or math.prod(shapes.get("alpha", ())) != 1:
+            return False
         (rank, *columns), (rows, *inner) = shapes["down"], shapes["up"]
-        return rows == shape[0] and math.prod(inner) == rank and math.prod(columns) == math.prod(shape[1:])
+        return (
+            rank > 0
+            and rows == shape[0]
+            and math.prod(inner) == rank
+            and math.prod(columns) == math.prod(shape[1:])
+        )
 
     def difference(self, key: str, device: torch.device | str = "cpu") -> Difference:
         """What it adds to a tensor, in pieces.
@@ -181,7 +190,8 @@ def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) 
         if strangers:
             raise WeightsError(
                 f"LoRA file {lora.path} is for another model: it changes {_count(strangers)}, "
-                "for which this model has no place."
+                "for which this model has no place.",
+                lora.path,
             )
 
 

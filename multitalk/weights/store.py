@@ -103,7 +103,7 @@ class WeightsFolder:
         """
         path = self.path / LORA_FOLDER / name
         if not path.is_file():
-            raise WeightsError(f"LoRA file {path} is missing: put it there, or choose another preset.")
+            raise WeightsError(f"LoRA file {path} is missing: put it there, or choose another preset.", path)
         return path
 
     def lora_names(self) -> list[str]:
@@ -118,8 +118,9 @@ class WeightsFolder:
             extra: What the request asks for on top.
 
         Raises:
-            InvalidInput: A LoRA is merged into these weights that the preset isn't for.
-            WeightsError: The preset's file isn't there.
+            InvalidInput: A LoRA is merged into these weights that the preset isn't for, or they were baked
+                without the preset's.
+            WeightsError: The preset's file was baked with them, and isn't there any more.
         """
         merged = {lora.name for lora in self.manifest.loras}
         from ..presets import PRESETS
@@ -133,6 +134,13 @@ class WeightsFolder:
             )
         loras = []
         if preset.lora and preset.lora not in merged:
+            baked = f"{LORA_FOLDER}/{preset.lora}" in self.manifest.files
+            if not baked and not (self.path / LORA_FOLDER / preset.lora).is_file():
+                raise InvalidInput(
+                    f"preset '{preset.name}' can't be used with these weights, which lack its LoRA "
+                    f"{preset.lora}: choose another preset, or put the file into their folder {LORA_FOLDER}.",
+                    "preset",
+                )
             loras.append((self.lora_file(preset.lora), preset.lora_scale))
         return loras + [(lora.path, lora.scale) for lora in extra]
 

@@ -125,12 +125,12 @@ def read_layout(path: Path) -> list[StoredTensor]:
             stored.append(tensor)
             end = tensor.end
     except FileNotFoundError:
-        raise WeightsError(f"Weights file {path} is missing.") from None
+        raise WeightsError(f"Weights file {path} is missing.", path) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"Weights file {path} can't be read as safetensors: {error}.") from error
+        raise WeightsError(f"Weights file {path} can't be read as safetensors: {error}.", path) from error
     size = path.stat().st_size
     if size != end:
-        raise WeightsError(f"Weights file {path} has {size} bytes and should have {end}.")
+        raise WeightsError(f"Weights file {path} has {size} bytes and should have {end}.", path)
     return stored
 
 
@@ -196,7 +196,7 @@ class SafetensorsSource:
                 self._handle, self._open_path = safe_open(path, framework="pt"), path
             return self._handle.get_tensor(key)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
+            raise WeightsError(f"Weights file {path} can't be read: {error}.", path) from error
 
 
 def write_safetensors(

@@ -116,6 +116,14 @@ def test_what_no_rule_covers_is_refused_when_read(tensors, named, write):
             },
             r"blocks\.0\.ffn\.0\.weight",
         ),
+        *(
+            ({f"{MODULE}.lora_down.weight": down, f"{MODULE}.lora_up.weight": up, **more}, "self_attn")
+            for down, up, more in (
+                (torch.ones(()), torch.ones(()), {}),
+                (torch.ones(0, DIM), torch.ones(DIM, 0), {}),
+                (torch.ones(4, DIM), torch.ones(DIM, 4), {f"{MODULE}.alpha": torch.ones(2)}),
+            )
+        ),
     ],
 )
 def test_what_the_model_has_no_place_for_is_reported(tensors, named, write, published, baked, tmp_path):

@@ -116,5 +116,15 @@ def test_a_presets_lora_that_is_not_there(baked, copy_of):
     target = copy_of(baked)
     (target / "loras" / FUSIONX).unlink()
     make_manifest(target, name="without", default_preset="quality", precision={})
+    folder = WeightsFolder(target)
+    with pytest.raises(InvalidInput, match=r"preset 'fusionx' .* lack .*FusionX_LoRA") as error:
+        folder.loras_for(PRESETS["fusionx"])
+    assert error.value.field == "preset"
+
+
+def test_a_presets_lora_that_is_not_there_any_more(baked, copy_of):
+    target = copy_of(baked)
+    folder = WeightsFolder(target)
+    (target / "loras" / FUSIONX).unlink()
     with pytest.raises(WeightsError, match="FusionX_LoRA"):
-        WeightsFolder(target).loras_for(PRESETS["fusionx"])
+        folder.loras_for(PRESETS["fusionx"])
