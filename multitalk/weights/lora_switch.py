@@ -81,14 +81,14 @@ class LoraSwitcher:
     def __init__(self, transformer: MultiTalkTransformer, device: torch.device | str | None = None) -> None:
         self._transformer = transformer
         self._device = None if device is None else torch.device(device)
-        self._active: tuple[tuple[Path, float], ...] | None = ()
+        self._active: tuple[_Active, ...] | None = ()
         self._written: dict[str, Slot] = {}
         self._originals: dict[str, list[torch.Tensor]] = {}
 
     @property
     def active(self) -> tuple[tuple[Path, float], ...]:
         """Files and scales in effect."""
-        return self._active or ()
+        return tuple((lora.path, lora.scale) for lora in self._active or ())
 
     @property
     def written(self) -> list[torch.Tensor]:
@@ -107,10 +107,10 @@ class LoraSwitcher:
         Raises:
             WeightsError: A file is missing, damaged or for another model; the model is as it was.
         """
-        wanted = tuple((Path(path), float(scale)) for path, scale in loras)
+        wanted = tuple(_Active(Path(path), float(scale), _version(Path(path))) for path, scale in loras)
         if wanted == self._active:
             return
-        files = [LoraFile(path, scale) for path, scale in wanted]
+        files = [LoraFile(lora.path, lora.scale) for lora in wanted]
         changes = _Changes()
         for key, slots in self._targets(files).items():
             device = self._device or slots[0].tensors[0].device
@@ -166,6 +166,24 @@ class LoraSwitcher:
             down = torch.cat([product.down for product in products])
             up = torch.cat([product.placed(weight.shape[0]) for product in products], dim=1)
             layer.set_low_rank(down.to(dtype), up.to(dtype))
+
+
+@dataclass(frozen=True)
+class _Active:
+    """A LoRA in effect, and which version of its file was read: a file may be replaced under its name."""
+
+    path: Path
+    scale: float
+    version: tuple[int, int] | None
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """When a file was written, in nanoseconds, and its size in bytes; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 @dataclass(frozen=True)

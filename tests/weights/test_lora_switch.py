@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from multitalk.errors import WeightsError
 from multitalk.models.compiled import compile_blocks
 from multitalk.models.joined import join_children
 from multitalk.models.linear import LowRankLayer
@@ -196,6 +198,22 @@ def test_nothing_is_read_but_the_file(folders, tmp_path, monkeypatch):
     switcher.activate([(path, 1.0)])  # nothing to do
     switcher.activate([])
     assert read == [f"{MODULE}.diff_b"]
+
+
+def test_a_file_that_is_replaced_under_its_name_is_read_again(folders, tmp_path):
+    model = load(folders, "float32")
+    before = effective_weights(model)["blocks.0.attn1.to_q.bias"].clone()
+    switcher = LoraSwitcher(model)
+    path = tmp_path / "lora.safetensors"
+    for number in (1, 2):
+        save_file({f"{MODULE}.diff_b": torch.full((DIM,), float(number))}, path)
+        os.utime(path, ns=(number, number))  # a file system's clock may be coarser than the test
+        switcher.activate([(path, 1.0)])
+        torch.testing.assert_close(effective_weights(model)["blocks.0.attn1.to_q.bias"], before + number)
+    path.unlink()
+    with pytest.raises(WeightsError, match="missing"):
+        switcher.activate([(path, 1.0)])
+    assert switcher.active == ((path, 1.0),)
 
 
 def test_a_lora_of_a_tensor_that_is_cut_in_two(folders, tmp_path):
