@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 import re
@@ -65,13 +66,16 @@ class JobDelivery:
         self._problem: BucketError | None = None
 
     def start(self) -> None:
-        """Look whether the bucket takes files, before hours of work depend on it."""
+        """Look whether the bucket takes files, before hours of work depend on it.
+
+        Where it doesn't, clips go another way; it is asked once more for the video.
+        """
         if self._bucket is None:
             return
         try:
             self._bucket.check(f"{self._name}/video.mp4")
         except BucketError as error:
-            self._give_up_bucket(error)
+            self._note_problem(error)
 
     def clip(self, clip: Clip) -> None:
         """Deliver a finished clip, where clips are wanted.
@@ -79,7 +83,7 @@ class JobDelivery:
         Raises:
             Undelivered: The video will be too large for an answer, and there is nowhere else to put it.
         """
-        if self._bucket is not None:
+        if self._bucket is not None and self._problem is None:
             self._upload_clip(clip, self._bucket)
             return
         if self._emit is not None:
@@ -105,7 +109,7 @@ class JobDelivery:
             try:
                 return answer | {"video_url": self._bucket.upload(result.path, f"{self._name}/video.mp4")}
             except BucketError as error:
-                self._give_up_bucket(error)
+                self._note_problem(error)
         if self._problem is not None:
             if self._settings.output_root is not None:
                 raise self._kept(result.path, str(self._problem))
@@ -116,9 +120,9 @@ class JobDelivery:
         size = f"The video has {result.path.stat().st_size / 1e6:.1f} MB, more than an answer can carry."
         raise self._kept(result.path, f"{self._problem} {size}" if self._problem else size)
 
-    def _give_up_bucket(self, error: BucketError) -> None:
+    def _note_problem(self, error: BucketError) -> None:
         log_event("bucket_failed", self._job_id, logging.ERROR, error)
-        self._bucket, self._problem = None, error
+        self._problem = error
 
     def _upload_clip(self, clip: Clip, bucket: Bucket) -> None:
         path = self._folder / f"clip-{clip.index:04d}.mp4"
@@ -188,12 +192,14 @@ class JobDelivery:
         if root is None:
             return Undelivered(f"{why} There is no other place for it: {ELSEWHERE}.")
         target = root / "multitalk" / f"{self._name}.mp4"
+        partial = target.with_suffix(".part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(".part")
             shutil.copyfile(path, partial)
             os.replace(partial, target)
         except OSError as error:
+            with contextlib.suppress(OSError):  # half a video would fill the volume for nothing
+                partial.unlink()
             log_event("volume_failed", self._job_id, logging.ERROR, error)
             return Undelivered(f"{why} The network volume doesn't take it either ({error.strerror}).")
         relative = target.relative_to(root)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import resource
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import torch
 
 from multitalk.media.sound import Sound
@@ -19,6 +22,7 @@ from multitalk.serverless.bucket import Bucket
 from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip
 from multitalk.serverless.settings import BucketSettings, Settings
 from tests.serverless.conftest import decoded, frame_count
+from tests.serverless.storage import BUCKET, Storage
 
 
 def noise(frames: int, side: int = 128, seed: int = 0) -> torch.Tensor:
@@ -83,6 +87,21 @@ def test_what_does_not_fit_is_kept_on_the_volume(result, tmp_path):
     assert [path.name for path in (volume / "multitalk").iterdir()] == ["job1.mp4"]
 
 
+def test_a_full_volume_keeps_no_half_video(result, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    settings = Settings(inline_limit=1000, output_root=volume)
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (result.path.stat().st_size // 2, most))
+    try:
+        with pytest.raises(Undelivered, match="The network volume doesn't take it either") as kept:
+            deliver(result, settings).finish(result, "a.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    assert kept.value.video_path is None
+    assert list((volume / "multitalk").iterdir()) == []
+
+
 def test_without_a_volume_a_job_stops_as_soon_as_its_video_is_clearly_too_large(result):
     delivery = deliver(result, Settings(inline_limit=50_000))
     delivery.clip(clip(0, 0, 20, 1000))
@@ -128,6 +147,35 @@ def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answe
     assert decoded(answer) == result.path.read_bytes()
     assert "can't be reached" in answer["warning"]
     assert "hush-hush" not in str(answer)
+
+
+def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_the_video(result):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = BucketSettings(f"http://127.0.0.1:{port}", BUCKET, None, "made/", 60, "key", "hush-hush")
+    messages: list[dict[str, Any]] = []
+    delivery = deliver(result, Settings(), bucket=Bucket(place), emit=messages.append)
+    delivery.start()
+    delivery.clip(clip(0, 0, 20, 20))
+    assert "video_base64" in messages[0], "the bucket isn't asked for every clip"
+    storage = Storage(port)
+    try:
+        answer = delivery.finish(result, "a.mp4")
+        assert "warning" not in answer
+        assert storage.list_keys() == ["made/job1/video.mp4"]
+        assert requests.get(answer["video_url"], timeout=30).content == result.path.read_bytes()
+    finally:
+        storage.close()
+
+
+def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_carry(result):
+    delivery = deliver(result, Settings(inline_limit=50_000), bucket=unreachable())
+    delivery.start()
+    with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
+        writer.write(noise(120))
+        with pytest.raises(Undelivered, match=r"stopped after 120 of 1000 frames.*can't be reached"):
+            delivery.clip(clip(1, 100, 20, 1000))
 
 
 def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
