@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,13 +77,16 @@ def resample(sound: Sound, rate: int) -> Sound:
     return Sound(np.ascontiguousarray(samples, np.float32), rate)
 
 
-def max_audio_seconds() -> float:
+def max_audio_seconds(environment: Mapping[str, str] = os.environ) -> float:
     """The longest sound that is accepted, from ``MAX_AUDIO_SECONDS`` (600 where it is unset).
+
+    Args:
+        environment: Where the variable is.
 
     Raises:
         InvalidInput: The variable isn't a number of seconds above 0.
     """
-    text = os.environ.get("MAX_AUDIO_SECONDS", "").strip()
+    text = environment.get("MAX_AUDIO_SECONDS", "").strip()
     if not text:
         return DEFAULT_MAX_AUDIO_SECONDS
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..conditioning.audio import FPS
 from ..errors import InvalidInput
-from ..request import GenerationRequest
+from ..request import NUMBERS, GenerationRequest
 from ..request_checks import check_choice, shown
 
 ALIASES = {
@@ -18,9 +18,9 @@ ALIASES = {
     "sample_text_guide_scale": "text_guidance",
     "sample_audio_guide_scale": "audio_guidance",
 }
-NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
+OPTIONAL_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
 # That worker puts these on a command line, where an empty value counts as none.
-OPTIONAL = ("audio_type", "mode", *NUMBERS)
+OPTIONAL = ("audio_type", "mode", *OPTIONAL_NUMBERS)
 MODES = ("clip", "streaming")
 
 
@@ -39,7 +39,8 @@ def translate(given: Mapping[str, Any]) -> dict[str, Any]:
         A new dict; ``mode`` has become ``max_seconds``, everything unknown is as it was.
 
     Raises:
-        InvalidInput: A field is given under both of its names, or the mode is unknown.
+        InvalidInput: A field is given under both of its names, the mode is unknown, or it is "clip" and
+            frames_per_clip can't be used.
     """
     fields: dict[str, Any] = {}
     for name, value in given.items():
@@ -50,7 +51,7 @@ def translate(given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if fields.get(target) is not None or (target != name and given.get(target) is not None):
             raise InvalidInput(f"{target} is given twice: {name} is another name for it.", target)
-        fields[target] = _as_number(value) if name in NUMBERS else value
+        fields[target] = _as_number(value) if name in OPTIONAL_NUMBERS else value
     if "mode" in fields:
         _apply_mode(fields, check_choice(fields.pop("mode"), "mode", MODES))
     return fields
@@ -66,8 +67,9 @@ def _apply_mode(fields: dict[str, Any], mode: str) -> None:
             "max_seconds",
         )
     frames = fields.get("frames_per_clip", GenerationRequest.model_fields["frames_per_clip"].default)
-    if isinstance(frames, int) and frames > 0:  # else the request says what is wrong with it
-        fields["max_seconds"] = frames / FPS
+    number = NUMBERS["frames_per_clip"].check(frames, "frames_per_clip")
+    assert number is not None, "the field isn't optional"
+    fields["max_seconds"] = number / FPS
 
 
 def _as_number(value: Any) -> Any:

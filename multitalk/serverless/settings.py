@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
+from ..media.sound import max_audio_seconds
 from .log import log_event
 
 VOLUME = "/runpod-volume"
@@ -93,6 +94,7 @@ class Settings:
         Raises:
             InvalidInput: A variable can't be used; the sentence names it.
         """
+        max_audio_seconds(environment)  # read where sounds are; a wrong one must not wait for the first job
         return cls(
             weights=environment.get("MULTITALK_WEIGHTS") or None,
             input_roots=(Path(VOLUME), *_read_folders(environment, "INPUT_ROOTS")),
@@ -142,10 +144,15 @@ def read_bucket(environment: Mapping[str, str]) -> BucketSettings | None:
 
 def _split_endpoint(url: str) -> tuple[str, str, str | None]:
     """The service's URL, the bucket's name (empty where the URL has none), and its region."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, f":{parts.port}" if parts.port else ""
+    except ValueError:  # brackets without an address in them, or a port that is no number up to 65535
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
         raise InvalidInput("BUCKET_ENDPOINT_URL must be a URL such as https://s3.eu-central-1.amazonaws.com.")
-    host, port = parts.hostname, f":{parts.port}" if parts.port else ""
+    if ":" in host:
+        host = f"[{host}]"
     path = parts.path.strip("/")
     for pattern in BUCKET_HOSTS:
         if found := pattern.fullmatch(host):

@@ -53,6 +53,8 @@ def test_everything_set(tmp_path):
         ("MAX_INLINE_MB", "0"),
         ("MAX_INLINE_MB", "much"),
         ("URL_ALLOWED_NETWORKS", "10.0.0.0/99"),
+        ("MAX_AUDIO_SECONDS", "abc"),
+        ("MAX_AUDIO_SECONDS", "-1"),
         ("BUCKET_ACCESS_KEY_ID", "key"),
         ("BUCKET_ENDPOINT_URL", "https://s3.example.com"),
     ],
@@ -83,6 +85,8 @@ def test_a_volume_that_belongs_to_root_is_told(tmp_path, monkeypatch, caplog):
         ("https://b.fra1.digitaloceanspaces.com/", "https://fra1.digitaloceanspaces.com", "b", "fra1"),
         (f"https://b.{R2}", f"https://{R2}", "b", None),
         ("http://127.0.0.1:9000/b", "http://127.0.0.1:9000", "b", None),
+        ("https://[::1]:9000/b", "https://[::1]:9000", "b", None),
+        ("https://[fd00::1]/b", "https://[fd00::1]", "b", None),
     ],
 )
 def test_a_bucket_is_read_from_the_usual_urls(url, endpoint, name, region):
@@ -90,6 +94,15 @@ def test_a_bucket_is_read_from_the_usual_urls(url, endpoint, name, region):
     assert bucket is not None
     assert (bucket.endpoint, bucket.name, bucket.region) == (endpoint, name, region)
     assert "hush-hush" not in repr(bucket)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://host:abc/b", "https://[bad/b", "https://host:99999/b", "https://[x]/b", "ftp://host/b", "b"],
+)
+def test_an_endpoint_that_is_no_url_is_refused(url):
+    with pytest.raises(InvalidInput, match="BUCKET_ENDPOINT_URL must be a URL"):
+        read_bucket({**KEYS, "BUCKET_ENDPOINT_URL": url})
 
 
 def test_a_bucket_without_a_name_is_refused():
@@ -118,9 +131,17 @@ def test_the_known_workers_names_are_translated():
         "audio_guidance": 2,
         "max_seconds": 81 / 25,
     }
+    assert translate({"mode": "clip", "frames_per_clip": 21.0})["max_seconds"] == 21 / 25
     assert translate({"mode": "streaming", "audio_type": None, "sample_steps": ""}) == {}
     assert translate({"image": None, "image_path": "i"}) == translate({"image_path": "i", "image": None})
     assert translate({"image_path": None, "image": "i"}) == {"image": "i"}
+
+
+@pytest.mark.parametrize("frames", [None, "81", 81.5, 80, True, 10**400, float("inf")])
+def test_mode_clip_needs_a_usable_number_of_frames(frames):
+    with pytest.raises(InvalidInput, match="frames_per_clip is ") as error:
+        translate({"mode": "clip", "frames_per_clip": frames})
+    assert error.value.field == "frames_per_clip"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +179,7 @@ def test_a_mode_imports_only_what_it_needs(package, allowed):
     [
         ({"MODE": "other"}, "must be ui or serverless"),
         ({"MODE": "serverless", "STREAM_CLIPS": "?"}, "STREAM_CLIPS"),
+        ({"MODE": "serverless", "MAX_AUDIO_SECONDS": "abc"}, "MAX_AUDIO_SECONDS"),
     ],
 )
 def test_app_says_what_is_wrong_and_exits_with_2(environment, words):
