@@ -157,13 +157,28 @@ def test_wrong_frames_and_sizes_and_tags(tmp_path: Path) -> None:
 
 def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
     for target, words in [
         (tmp_path / "missing" / "out.mp4", "doesn't exist"),
         (tmp_path, "is a folder"),
         (tmp_path / "file" / "out.mp4", "doesn't exist"),
         ("", "no file name"),
+        (tmp_path / "pipe.mp4", "isn't a regular file"),
+        (tmp_path / "link.mp4", "isn't a regular file"),
+        (tmp_path / ("a" * 300 + ".mp4"), "can't be used: File name too long"),
+        (tmp_path / ("a" * 300) / "out.mp4", "File name too long"),
     ]:
         with pytest.raises(InvalidInput, match=words):
             check_target(target)
         with pytest.raises(InvalidInput, match=words):
             VideoWriter(target, WIDTH, HEIGHT)
+
+
+def test_targets_with_long_names_and_links_to_files(tmp_path: Path) -> None:
+    (tmp_path / "old.mp4").write_bytes(b"old")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "old.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    for name in ("link.mp4", "dangling.mp4", "ü" * 125 + ".mp4", "字" * 83 + ".mp4"):
+        write(tmp_path / name, gradient(2), None)
+        assert len(av.open(str(tmp_path / name)).streams.video) == 1

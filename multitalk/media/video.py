@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 import uuid
 from collections.abc import Callable
 from fractions import Fraction
@@ -42,7 +43,7 @@ class VideoWriter:
         metadata: Tags for the file: title, comment, artist, date, description, copyright, genre.
 
     Raises:
-        InvalidInput: The target's folder doesn't exist or can't be written to.
+        InvalidInput: The target can't be written to; see :func:`check_target`.
 
     Example:
         >>> with VideoWriter("out.mp4", 832, 480, sound=sound) as writer:
@@ -71,7 +72,7 @@ class VideoWriter:
         self._metadata = dict(metadata or {})
         self._sound = None if sound is None or not len(sound.samples) else fit_for_aac(sound)
         self._sound_position = 0
-        self._temporary = self.path.with_name(f".{self.path.name[:80]}.{uuid.uuid4().hex[:12]}.part")
+        self._temporary = self.path.with_name(f".{self.path.name[:50]}.{uuid.uuid4().hex[:12]}.part")
 
     def __enter__(self) -> VideoWriter:
         self._container = self._checked(
@@ -197,19 +198,31 @@ def check_target(path: str | Path) -> Path:
         The path.
 
     Raises:
-        InvalidInput: Its folder doesn't exist or isn't writable, or it is a folder itself.
+        InvalidInput: Its folder doesn't exist or isn't writable, its name can't be used, or it is something
+            else than a regular file: a folder, a pipe, a device.
     """
     target = Path(path)
     folder = target.parent
+    shown = repr(str(target)[-200:])
     if not target.name:
         raise InvalidInput(f"the output {str(path)!r} has no file name.", "path")
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            raise InvalidInput(
+                f"the output folder {str(folder)[-200:]!r} doesn't exist: create it, or choose another.",
+                "path",
+            )
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidInput(f"the output {shown} can't be used: {reason}.", "path") from None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise InvalidInput(f"the output {shown} is a folder: give a file name such as out.mp4.", "path")
+    if mode is not None and not stat.S_ISREG(mode):
         raise InvalidInput(
-            f"the output folder {str(folder)!r} doesn't exist: create it, or choose another.", "path"
-        )
-    if target.is_dir():
-        raise InvalidInput(
-            f"the output {str(target)!r} is a folder: give a file name such as out.mp4.", "path"
+            f"the output {shown} isn't a regular file, which a video would replace: choose another.", "path"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"the output folder {str(folder)!r} isn't writable: choose another.", "path")
