@@ -55,8 +55,9 @@ def _speech_fields(args: argparse.Namespace, given: Any) -> dict[str, Any] | Non
         raise InvalidInput(
             "--voice, --voice2, --language and --speed are about words: add --say TEXT.", "speech"
         )
-    if voices:
-        speech["voices"] = {**(beneath.get("voices") or {}), **voices}
+    named = beneath.get("voices")
+    if voices and (named is None or isinstance(named, dict)):  # else the request says what is wrong with it
+        speech["voices"] = {**(named or {}), **voices}
     return {**beneath, **speech}
 
 

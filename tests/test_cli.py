@@ -83,6 +83,17 @@ def test_options_go_before_the_request_file(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("voices", [["f2"], "f2"])
+def test_voices_of_the_request_file_that_are_none_are_left_to_the_request(
+    tmp_path: Path, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], voices: Any
+) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"image": inputs["face.png"], "speech": {"text": "hi", "voices": voices}}))
+    output = str(tmp_path / "out.mp4")
+    assert main(["generate", "--request", str(job), "--voice", "f3", "-o", output]) == 2
+    assert "speech.voices is" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "argv", [["--boxes", "{"], ["--set", "steps"], ["--set", "=3"], ["--request", "none.json"]]
 )
@@ -112,6 +123,10 @@ def test_lora_options() -> None:
         (["--image", "face.png", "--audio", "first.wav", "--set", "size=[100,100]"], "multiples of 16"),
         (["--image", "face.png", "--audio", "first.wav", "--preset", "best"], "quality, fusionx"),
         (["--image", "face.png", "--audio", "first.wav", "-o", "nowhere/out.mp4"], "doesn't exist"),
+        (
+            ["--image", "face.png", "--audio", "first.wav", "-o", "a" * 300],
+            "can't be used: File name too long",
+        ),
         (["--image", "face.png", "--audio", "first.wav", "--weights", "nowhere"], "nowhere"),
     ],
 )

@@ -116,12 +116,11 @@ def _speak(text: str, voice: str, language: str, speed: float) -> Utterance:
         raise InvalidInput(
             f"The language {language!r} is unknown; espeak-ng has {', '.join(languages())}.", "speech"
         )
-    words_per_minute = round(WORDS_PER_MINUTE * speed)
-    if not SLOWEST <= words_per_minute <= FASTEST:
-        slowest, fastest = SLOWEST / WORDS_PER_MINUTE, FASTEST / WORDS_PER_MINUTE
-        raise InvalidInput(
-            f"speech.speed is {speed:g}, but must be {slowest:.2f} to {fastest:.2f}.", "speech"
-        )
+    slowest, fastest = (round(limit / WORDS_PER_MINUTE, 2) for limit in (SLOWEST, FASTEST))
+    if not slowest <= speed <= fastest:
+        raise InvalidInput(f"speech.speed is {speed:g}, but must be {slowest} to {fastest}.", "speech")
+    # the limits as they are told may lie a hundredth beyond the engine's own
+    words_per_minute = min(max(round(WORDS_PER_MINUTE * speed), SLOWEST), FASTEST)
     name = f"{language_names()[LANGUAGES.get(language, language)]}+{voice}"
     raw, events = synthesize_raw(text, name, words_per_minute)
     full = raw.astype(np.float32) / 32768

@@ -81,12 +81,19 @@ def test_languages(language: str) -> None:
     assert espeak.synthesize("Melodia 1 2 3", "m1", language).seconds > 0.4
 
 
+@pytest.mark.parametrize("speed", [0.48, 2.73])
+def test_the_slowest_and_the_fastest_speed_that_are_told_are_accepted(speed: float) -> None:
+    assert espeak.synthesize("Hello.", "f2", speed=speed).seconds > 0.1
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         ({"voice": "af_heart"}, "af_heart"),
         ({"language": "klingonese"}, "klingonese"),
         ({"speed": 0.1}, "0.48 to 2.73"),
+        ({"speed": 0.479}, "0.48 to 2.73"),
+        ({"speed": 2.731}, "0.48 to 2.73"),
         ({"text": "\0 ..."}, "nothing to say"),
     ],
 )
