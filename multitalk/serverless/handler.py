@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import MultiTalkError
+from ..errors import Cancelled, MultiTalkError
 from ..process_memory import is_out_of_memory
 from .aliases import uses_aliases
 from .answers import encoded_size, failure
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]
 FOLDER_PREFIX = "multitalk-job-"
+WORKER_ENDS = "The job was cancelled, because the worker ends."
 ALIAS_FILENAME = "generated_video"  # what the known worker calls every file, without its ending
 
 
@@ -62,6 +63,8 @@ class JobWorker:
         # one thread: jobs follow each other, and its allocator and its thread pools are used again
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._cancels: set[threading.Event] = set()
+        self._readings: set[asyncio.Future[GenerationRequest]] = set()
+        self._ending = False
 
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
         """Do a job: the answer, or an error with ``error``, ``error_type`` and ``field``.
@@ -91,9 +94,15 @@ class JobWorker:
                 await asyncio.wait([task])
 
     def cancel_all(self) -> None:
-        """Ask every job to stop, so that the process can end."""
+        """Ask every job to stop, those to come included, so that the process can end.
+
+        Each is answered as `cancelled`. To be called where the jobs' loop runs, or when it has ended.
+        """
+        self._ending = True
         for cancel in list(self._cancels):
             cancel.set()
+        for reading in list(self._readings):
+            reading.cancel()
 
     async def _run(self, job: dict[str, Any], emit: Emit | None) -> dict[str, Any]:
         job_id, given = str(job.get("id") or "job"), job.get("input")
@@ -104,7 +113,7 @@ class JobWorker:
         cancel = threading.Event()
         self._cancels.add(cancel)
         try:
-            request = await read_request(given, self.settings)
+            request = await self._read(given)
             self._log_inputs(job_id, request, time.monotonic() - started)
             answer = await self._in_thread(
                 lambda: self._generate(request, job_id, given, cancel, reporter, emit), cancel
@@ -120,6 +129,27 @@ class JobWorker:
             self._cancels.discard(cancel)
             self._executor.submit(release)  # before the next job, when the frames of this one are gone
         return answer
+
+    async def _read(self, given: Any) -> GenerationRequest:
+        """The job's request; its files may take minutes to come, which an end doesn't wait for.
+
+        Raises:
+            Cancelled: The worker ends.
+        """
+        reading = asyncio.ensure_future(read_request(given, self.settings))
+        self._readings.add(reading)
+        try:
+            request = await reading
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._ending or (task is not None and task.cancelling()):
+                raise  # the job itself was cancelled
+            raise Cancelled(WORKER_ENDS) from None
+        finally:
+            self._readings.discard(reading)
+        if self._ending:
+            raise Cancelled(WORKER_ENDS)
+        return request
 
     async def _in_thread(self, work: Callable[[], Result], cancel: threading.Event) -> Result:
         """Run in the models' thread. A cancelled caller gets away once the thread has let go of them."""

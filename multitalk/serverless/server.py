@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -51,6 +53,8 @@ def serve(start: ColdStart | None = None) -> int:
             pipeline, settings, config, runpod.serverless.progress_update if on_runpod else None
         )
         config["handler"] = worker.stream if settings.stream_clips else worker.handle
+        if on_runpod:
+            end_jobs_with_worker(worker)
     from .fitness import fitness_checks
 
     def report_ready() -> None:
@@ -69,6 +73,25 @@ def serve(start: ColdStart | None = None) -> int:
         if pipeline is not None:
             worker.cancel_all()
     return 0
+
+
+def end_jobs_with_worker(worker: JobWorker) -> None:
+    """Let the signal that ends a worker end its jobs, too.
+
+    The SDK's own handler takes no new job and waits for the running one to finish, which may take longer than
+    RunPod waits. It still waits, but for the answer `cancelled`.
+    """
+    from runpod.serverless.modules.rp_scale import JobScaler
+
+    shut_down = JobScaler.handle_shutdown
+
+    def handle_shutdown(scaler: JobScaler, number: int, frame: Any) -> None:
+        shut_down(scaler, number, frame)
+        with contextlib.suppress(RuntimeError):  # no loop runs yet, and so no job
+            # from the loop, not from here: the signal may have interrupted what holds an event's lock
+            asyncio.get_running_loop().call_soon_threadsafe(worker.cancel_all)
+
+    JobScaler.handle_shutdown = handle_shutdown
 
 
 def is_on_runpod() -> bool:

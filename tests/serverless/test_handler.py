@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import socket
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +108,23 @@ def test_a_cancelled_job_ends_when_its_thread_has_and_the_next_one_runs():
         return pipeline.left.is_set()
 
     assert asyncio.run(cancel_it()), "the models were free before the handler gave way"
+
+
+def test_a_worker_that_ends_waits_for_no_jobs_files():
+    async def end_it() -> list[dict[str, Any]]:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+            settings = Settings(allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),))
+            worker = JobWorker(Failing(RuntimeError()), settings, {})  # type: ignore[arg-type]
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}/face.png"
+            job = asyncio.create_task(worker.handle({"id": "job1", "input": job_fields(image=url)}))
+            await asyncio.get_running_loop().run_in_executor(None, silent.accept)
+            worker.cancel_all()
+            later = await worker.handle({"id": "job2", "input": job_fields()})
+            return [await job, later]
+
+    for answer in asyncio.run(end_it()):
+        assert answer["error_type"] == "cancelled"
+        assert "the worker ends" in answer["error"]
 
 
 def test_updates_are_at_least_a_second_apart_and_the_newest_arrives():

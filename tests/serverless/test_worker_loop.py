@@ -187,3 +187,23 @@ def test_weights_that_are_damaged_end_the_worker_before_it_takes_a_job(small_wei
         assert process.events("weights_failed")
     finally:
         api.close()
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_worker_that_is_told_to_end_answers_its_job_as_cancelled(small_weights, tmp_path, stream):
+    api = FakeRunPod()
+    environment = api.environment | {"FITNESS_JOB": "false", "STREAM_CLIPS": stream}
+    worker = WorkerProcess(small_weights, tmp_path / "worker", [], environment)
+    try:
+        job_id = api.submit(job_fields(30.0, **LONG))  # ten clips of many steps: it won't be done by itself
+        api.wait_until(
+            lambda: any(update["step"] > 0 for update in api.updates[job_id]), what="a sampling step"
+        )
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(120) == 0
+        assert "cancelled" in api.results[job_id]["error"]
+        assert worker.events("job_failed", job_id)[-1]["error_type"] == "cancelled"
+        assert worker.files() == []
+    finally:
+        worker.stop()
+        api.close()
