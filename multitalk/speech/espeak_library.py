@@ -77,6 +77,8 @@ class EspeakLibrary:
         path = str(data_folder().parent).encode()
         if self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0) != RATE:
             raise RuntimeError(f"espeak-ng can't be started with the data in {data_folder()}")
+        # the breath of some voices is noise, whose seed is the second of the start
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._pieces: list[np.ndarray] = []
         self._words: list[tuple[int, int]] = []
         self._callback = _Callback(self._receive)  # kept: the library holds a bare pointer to it

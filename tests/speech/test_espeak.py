@@ -5,6 +5,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -136,6 +137,15 @@ def test_the_same_text_sounds_the_same_whatever_was_said_before():
     first = espeak.synthesize("Hello there, my friend.", "f1").samples
     espeak.synthesize("Something else entirely.", "m3")
     np.testing.assert_array_equal(espeak.synthesize("Hello there, my friend.", "f1").samples, first)
+
+
+def test_breath_is_the_same_at_any_time():
+    """The noise in some voices began from the clock's second."""
+    before = espeak.synthesize("Hello there, my friend.", "f2").samples
+    second = int(time.time())
+    while int(time.time()) == second:
+        time.sleep(0.05)
+    np.testing.assert_array_equal(espeak.synthesize("Hello there, my friend.", "f2").samples, before)
 
 
 def test_it_sounds_the_same_while_someone_else_holds_the_library():
