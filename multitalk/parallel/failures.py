@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _REPORT_SECONDS = 5.0
 # what the main thread gets to end by itself once a call can't be finished; both together are less than the
 # 30 seconds after which torchrun ends a process that could still say why
-_GRACE_SECONDS = 15.0
+_GRACE_SECONDS = 10.0
 
 
 class FailureWatch:
