@@ -70,7 +70,7 @@ RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 
     && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
     && sed -i 's|^setup(|exec(open("/src/own_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
     && grep -q own_architecture /src/sageattention/setup.py \
-    && TORCH_CUDA_ARCH_LIST="$(echo "${CUDA_ARCHITECTURES}" | sed 's/7\.[05];//g')" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
+    && TORCH_CUDA_ARCH_LIST="$(echo "${CUDA_ARCHITECTURES}" | sed 's/7\.[05];*//g')" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
     pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
 
 # ---- the base -----------------------------------------------------------------------------------------------------

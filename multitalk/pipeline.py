@@ -18,7 +18,7 @@ from .conditioning.image import encode_image
 from .conditioning.job import JobConditions, prepare_job
 from .conditioning.timeline import ClipPlan
 from .decode import OnFrames, decode_clip
-from .errors import Cancelled, InvalidInput, WeightsError
+from .errors import Cancelled
 from .hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
 from .media.background import BackgroundWriter
 from .media.mix import between
@@ -42,7 +42,7 @@ from .sampling.teacache import computed_steps
 from .speech import choose_engine
 from .speech.kokoro import KokoroEngine
 from .weights.folders import all_part_files, find_weights
-from .weights.lora_switch import LoraSwitcher
+from .weights.lora_switch import LoraSwitcher, activate_for_job
 from .weights.read_ahead import ReadAhead
 from .weights.store import WeightsFolder
 
@@ -247,12 +247,7 @@ class MultiTalkPipeline:
             WeightsError: One of the weights folder can't.
         """
         self.components.carry_out(plan)
-        try:
-            self.loras.activate(loras)
-        except WeightsError as error:
-            if error.file is None or error.file.is_relative_to(self.folder.path):
-                raise
-            raise InvalidInput(str(error), "lora") from error
+        activate_for_job(self.loras, loras, self.folder.path)
 
     def _clips(
         self,

@@ -12,6 +12,7 @@ SMALLER = "choose a smaller size or fewer frames_per_clip"  # what helps whoever
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
 # a container's limit: cgroups of version 2, and of version 1
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_NO_LIMIT = 2**60  # version 1 has no word for it
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,7 +28,8 @@ def container_limit() -> int | None:
     """Bytes of memory that this container may use; None where nothing limits it."""
     for path in _LIMITS:
         with suppress(OSError, ValueError):  # not there, or "max"
-            return int(path.read_text())
+            limit = int(path.read_text())
+            return limit if limit < _NO_LIMIT else None
     return None
 
 

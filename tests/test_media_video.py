@@ -168,6 +168,7 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "link.mp4", "isn't a regular file"),
         (tmp_path / ("a" * 300 + ".mp4"), "can't be used: File name too long"),
         (tmp_path / ("a" * 300) / "out.mp4", "File name too long"),
+        (tmp_path / "a\0b.mp4", "can't be used: embedded null byte"),
     ]:
         with pytest.raises(InvalidInput, match=words):
             check_target(target)

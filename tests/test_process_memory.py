@@ -61,7 +61,8 @@ def test_the_peak_counts_what_is_held_and_stays():
 
 
 @pytest.mark.parametrize(
-    ("content", "limit"), [("8000000000\n", 8_000_000_000), ("max\n", None), (None, None)]
+    ("content", "limit"),
+    [("8000000000\n", 8_000_000_000), ("max\n", None), ("9223372036854771712\n", None), (None, None)],
 )
 def test_a_container_may_use_its_limit(tmp_path, monkeypatch, content: str | None, limit: int | None):
     monkeypatch.setattr(process_memory, "_LIMITS", ())

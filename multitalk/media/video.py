@@ -215,8 +215,8 @@ def check_target(path: str | Path) -> Path:
         mode = target.stat().st_mode
     except FileNotFoundError:
         mode = None
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"the output {shown} can't be used: {reason}.", "path") from None
     if mode is not None and stat.S_ISDIR(mode):
         raise InvalidInput(f"the output {shown} is a folder: give a file name such as out.mp4.", "path")

@@ -16,7 +16,7 @@ from ..hardware import HardwarePlan, Planner
 from ..pipeline import MultiTalkPipeline
 from ..placement import Placement
 from ..results import Clip, GenerationResult
-from ..weights.lora_switch import LoraSwitcher
+from ..weights.lora_switch import LoraSwitcher, activate_for_job
 from ..weights.store import WeightsFolder
 from .failures import attempt, sentence_of
 from .layout import ParallelSettings, choose_layout
@@ -86,7 +86,7 @@ class LeadingPipeline(MultiTalkPipeline):
 
         def set_up() -> None:
             self.components.carry_out(plan)
-            prepare(message, plan, self.placement, self.loras, self.blocks)
+            prepare(message, plan, self.placement, self.loras, self.blocks, self.folder)
 
         self.team.agree(attempt(set_up)[1])
 
@@ -192,7 +192,9 @@ class FollowingPipeline(MultiTalkPipeline):
                 if isinstance(message, ClipStart):
                     follow_clip(self.team, self.transformer, message)
                 elif isinstance(message, SetUp):
-                    set_up = partial(prepare, message, self.plan, self.placement, self.loras, self.blocks)
+                    set_up = partial(
+                        prepare, message, self.plan, self.placement, self.loras, self.blocks, self.folder
+                    )
                     _, error = attempt(set_up)
                     self.team.channel.gather(None if error is None else sentence_of(error))
                 elif isinstance(message, JobEnd):
@@ -208,15 +210,17 @@ def prepare(
     placement: Placement | None,
     loras: LoraSwitcher,
     blocks: SharedBlocks | None,
+    folder: WeightsFolder,
 ) -> None:
     """Let a process's transformer be what a job needs.
 
     Raises:
-        WeightsError: A LoRA can't be used.
+        InvalidInput: A LoRA that the job brings along can't be used.
+        WeightsError: One of the weights folder can't, or none can here.
     """
     if placement is not None:
         placement.carry_out(replace(plan, streamed_blocks=message.streamed_blocks))
-    loras.activate(message.loras)
+    activate_for_job(loras, message.loras, folder.path)
     if blocks is not None and blocks.has_any(loras.written):
         loras.activate([])
         blocks.forget()

@@ -136,6 +136,8 @@ class JobWorker:
         Raises:
             Cancelled: The worker ends.
         """
+        if self._ending:
+            raise Cancelled(WORKER_ENDS)
         reading = asyncio.ensure_future(read_request(given, self.settings))
         self._readings.add(reading)
         try:

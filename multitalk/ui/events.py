@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import gradio as gr
-from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
@@ -18,16 +17,15 @@ from . import fields, options, parts
 from .access import browser_of
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
-from .examples import example_values, small_picture
-from .faces import find_people
+from .examples import example_values
 from .gallery import read_result
 from .layout import ERRORS, Layout
-from .restore import BOXES_NOTE, RESTORED, boxes_for, restored_values
+from .people_editor import picture_parts, without_picture
+from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .settings import PRESET_FIELDS, changed_shift, completed, preset_values
 from .voices import VOICE_PARTS, voice_names, voice_parts
 
-EDITOR_SIDE = 960
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -62,7 +60,7 @@ class Events:
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
         more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
-        restored = [form[name] for name in RESTORED] + [more["restored"], more["kept_boxes"]]
+        restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
         more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
         more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
             *self._refresh(), **QUIET
@@ -71,10 +69,10 @@ class Events:
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
-        seen = [form["picture"], form["mode"], more["kept_boxes"]]
-        shown = [form["picture"], form["boxes"], errors["picture"], more["size"], more["kept_boxes"]]
+        seen = [form["picture"], form["mode"], more["restored_boxes"]]
+        shown = [form["picture"], form["boxes"], errors["picture"], more["size"]]
         taken = gr.on(
-            [form["picture"].change, form["mode"].change, more["kept_boxes"].change],
+            [form["picture"].change, form["mode"].change, more["restored_boxes"].change],
             self.take_picture,
             seen,
             shown,
@@ -172,35 +170,17 @@ class Events:
         path = self.backend.save_sound(soundtrack(list(spoken.tracks.values())), "words.wav", request)
         return [gr.update(value=path, visible=True), *self._say_errors(None, form)]
 
-    def take_picture(self, path: str | None, mode: str, kept: Any, request: gr.Request) -> list[Any]:
-        """Check a picture; with two people, show their boxes in its place: restored ones, or those found."""
-        hidden = gr.update(visible="hidden", found={}, picture="")
+    def take_picture(self, path: str | None, mode: str, restored: Any, request: gr.Request) -> list[Any]:
+        """Check a picture, and show it, or two people's boxes in it."""
         if not path:
-            return [gr.update(visible=True), hidden, "", None, gr.skip()]
+            return [*without_picture(), "", None]
         try:
             self.backend.own([path], request)
             picture = read_picture(path)
         except InvalidInput as error:
             sentence = str(fields.readable(error, {"picture": path}))
-            return [gr.update(visible=True), hidden, parts.say_error(sentence), None, gr.skip()]
-        kept, used = boxes_for(kept, path, picture.size)
-        key = f"{path} {kept['id']}" if used else path
-        if mode == options.ONE:
-            hidden = gr.update(visible="hidden", found={"key": key})
-            return [gr.update(visible=True), hidden, "", picture.size, kept]
-        boxes, note = (kept["boxes"], BOXES_NOTE) if used else self._find_people(picture)
-        editor = gr.update(
-            found={"key": key, "boxes": boxes},
-            visible=True,
-            picture=small_picture(picture, EDITOR_SIDE),
-            picture_size=list(picture.size),
-            note=note,
-        )
-        return [gr.update(visible="hidden"), editor, "", picture.size, kept]
-
-    def _find_people(self, picture: Image.Image) -> tuple[dict[str, list[int]], str]:
-        found = find_people(picture)
-        return {person: list(box) for person, box in found.boxes.items()}, found.note
+            return [*without_picture(), parts.say_error(sentence), None]
+        return [*picture_parts(path, picture, mode, restored), "", picture.size]
 
     def take_sound_of_person1(self, path: str | None, request: gr.Request) -> str:
         """Check person 1's sound."""

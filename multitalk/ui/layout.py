@@ -87,7 +87,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)
-    layout.more["kept_boxes"] = gr.State(None)
+    layout.more["restored_boxes"] = gr.State(None)
 
 
 def _build_voices(layout: Layout) -> None:

@@ -21,16 +21,15 @@ RESTORED = (
 )
 SAID = "The settings are back in their fields. Add the picture and the sounds again: they aren't in the file."
 BOXES_SAID = "The boxes come back with the picture."
-BOXES_NOTE = "These are the boxes of the video whose settings came back."
 UNSHOWN_SAID = "It was also made with {}, which this page has no field for."
 NOT_FOUND = "This file has no settings in it: take an mp4 that was made here."
 
 
 def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> list[Any]:
-    """The fields' new values, in the order of ``RESTORED``; a sentence about it; and the boxes, to be kept.
+    """The fields' new values, in the order of ``RESTORED``; a sentence about it; and the boxes.
 
-    The boxes are ``{"boxes": ..., "size": (width, height) of their picture, "id": ...}``, or None: they are
-    shown where a picture of that size is.
+    These are ``{"boxes": ..., "size": (width, height) of their picture, "id": ...}``, or None: see
+    :mod:`multitalk.ui.people_editor`.
     """
     found = parse_settings(settings) if settings else {}
     if not found:
@@ -49,24 +48,7 @@ def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> lis
     return [
         (values[name] or 0 if name in cleared else values[name]) if name in values else gr.skip()
         for name in RESTORED
-    ] + [f'<p class="good" role="status">{_sentence(found)}</p>', _kept_boxes(found)]
-
-
-def boxes_for(
-    kept: dict[str, Any] | None, path: str, size: tuple[int, int]
-) -> tuple[dict[str, Any] | None, bool]:
-    """What becomes of a restored video's boxes where there is a picture, and whether they are for that one.
-
-    Args:
-        kept: See :func:`restored_values`.
-        path: The picture's file, which they belong to from then on.
-        size: Its (width, height).
-    """
-    if kept is None or kept.get("path", path) != path:
-        return None, False
-    if tuple(kept["size"]) != size:  # the right one may come yet
-        return kept, False
-    return kept | {"path": path}, True
+    ] + [f'<p class="good" role="status">{_sentence(found)}</p>', _boxes(found)]
 
 
 def _sentence(found: dict[str, Any]) -> str:
@@ -78,7 +60,7 @@ def _sentence(found: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def _kept_boxes(found: dict[str, Any]) -> dict[str, Any] | None:
+def _boxes(found: dict[str, Any]) -> dict[str, Any] | None:
     if "boxes" not in found:
         return None
     boxes = {person: list(box) for person, box in found["boxes"].items()}

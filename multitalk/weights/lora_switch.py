@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..errors import InvalidInput, WeightsError
 from ..models.joined import find_joined
 from ..models.linear import LowRankLayer
 from ..models.quantized import QuantizedLinear
@@ -247,3 +248,18 @@ def _published_shape(slots: Sequence[Slot]) -> tuple[int, ...]:
     """Shape of the published tensor that was cut into these."""
     shapes = [slot.tensors[0].shape for slot in slots]
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def activate_for_job(switcher: LoraSwitcher, loras: Sequence[tuple[str | Path, float]], folder: Path) -> None:
+    """Let a job's LoRAs be in effect: its own, and those of the weights folder that its preset needs.
+
+    Raises:
+        InvalidInput: One that the job brings along can't be used.
+        WeightsError: One of the folder can't.
+    """
+    try:
+        switcher.activate(loras)
+    except WeightsError as error:
+        if error.file is None or error.file.is_relative_to(folder):
+            raise
+        raise InvalidInput(str(error), "lora") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -238,7 +239,7 @@ def test_what_an_interrupted_download_has_left_counts(hub, published, lock_file,
     largest = max(files, key=lambda file: file.size)
     staging = downloads._staging(largest, root)
     staging.mkdir(parents=True)
-    (staging / "half").write_bytes(bytes(largest.size // 2))
+    (staging / "half").write_bytes(os.urandom(largest.size // 2))  # zeros may take no room
     if fast:
         (staging / "fast").touch()
     usage = type("Usage", (), {"free": total - largest.size // 4})

@@ -95,7 +95,10 @@ def test_a_process_that_is_gone_is_told_of_wherever_the_other_is(
 ) -> None:
     module = ("tests.parallel.dying_follower", point)
     process = start(*job, "-o", str(tmp_path / "out.mp4"), module=module)
-    _, errors = process.communicate(timeout=120)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.terminate()  # torchrun ends the others
     said = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert said == ["error: process 1 ended without saying why: its own output may tell."]
     assert process.returncode != 0

@@ -44,7 +44,7 @@ def test_errors_are_the_same_everywhere_and_leave_the_processes_ready(results: l
             "InvalidInput: 4 processes in 2 branch groups can't share 4 attention heads "
             "and 1 guidance branch: leave branch groups out."
         )
-        assert errors["bad lora"].startswith("WeightsError: ")
+        assert errors["bad lora"].startswith("InvalidInput: ")
         assert errors["first block"].startswith("InvalidInput: cache first_block ")
         assert errors["then"] == "no error"
 

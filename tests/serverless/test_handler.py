@@ -119,7 +119,10 @@ def test_a_worker_that_ends_waits_for_no_jobs_files():
             job = asyncio.create_task(worker.handle({"id": "job1", "input": job_fields(image=url)}))
             await asyncio.get_running_loop().run_in_executor(None, silent.accept)
             worker.cancel_all()
-            later = await worker.handle({"id": "job2", "input": job_fields()})
+            later = await worker.handle({"id": "job2", "input": job_fields(image=url)})
+            silent.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody has asked for its file
+                silent.accept()
             return [await job, later]
 
     for answer in asyncio.run(end_it()):

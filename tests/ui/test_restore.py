@@ -17,7 +17,7 @@ from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_settings import parse_settings
 from multitalk.ui.gallery import Gallery
-from multitalk.ui.restore import NOT_FOUND, RESTORED, boxes_for, restored_values
+from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 
@@ -161,14 +161,6 @@ def test_boxes_come_back_with_a_picture_of_their_size(worker):
     )
     assert "boxes come back" in sentence
     assert (kept["boxes"], kept["size"]) == (boxes, size)
-    assert boxes_for(kept, "/other.png", (size[0] + 1, size[1])) == (kept, False), (
-        "the right one may come yet"
-    )
-    bound, used = boxes_for(kept, "/two.png", size)
-    assert used
-    assert boxes_for(bound, "/two.png", size) == (bound, True)
-    assert boxes_for(bound, "/another.png", size) == (None, False), "as large by chance"
-    assert boxes_for(None, "/two.png", size) == (None, False)
 
 
 @pytest.mark.parametrize("size", [None, [], [64], [64, "64"], [64.0, 64], [16, 16]])

@@ -7,9 +7,12 @@ let following = null; // the id of the job that is asked about
 let last = null; // what the server said of it
 let looking = false; // whether something else is shown
 let seen = null; // the job whose end was shown
+let onScreen = null; // the job that is shown, which Cancel is for
 let shown = null; // what the player plays: a job's id, for its clips, or a result's name
 let clip = 0;
 let ready = 0;
+
+const beginning = [$('.job-empty-title').textContent, $('.job-empty-text').textContent];
 
 const text = (selector, words) => {
   const node = $(selector);
@@ -86,6 +89,7 @@ const underWay = (job) => job.status === 'waiting' || job.status === 'running';
 
 function show(job) {
   ready = job.ready;
+  onScreen = job.id;
   if (!underWay(job)) seen = job.id;
   $('.job').classList.toggle('playing', underWay(job) && job.ready > 0);
   if (underWay(job)) {
@@ -132,7 +136,15 @@ function showOffered() {
   else {
     show(last);
     offer();
+    if (!underWay(last)) followNext(last);
   }
+}
+
+// Once a job's end was seen, the next one of this browser is followed behind it.
+function followNext(job) {
+  if (!job.other) return;
+  looking = true;
+  follow(job.other.id);
 }
 
 async function ask(id) {
@@ -146,26 +158,21 @@ async function ask(id) {
 
 async function follow(id) {
   following = id;
-  let first = true;
   while (following === id && element.isConnected) {
     const job = await ask(id);
     if (following !== id) return;
     if (job) {
       last = job.status === 'gone' ? null : job;
-      if (last && !looking) show(last);
-      else if (!last && !looking) phase('empty');
+      if (!looking && last) show(last);
+      else if (!looking) empty(...beginning);
       offer();
     }
     if (job && !underWay(job)) {
       following = null;
-      if (!first) trigger('change', { job: id });
-      if (job.other) {
-        looking = true;
-        follow(job.other.id);
-      }
+      trigger('change', { job: id });
+      if (seen === id) followNext(job);
       return;
     }
-    first = false;
     await new Promise((resolve) => setTimeout(resolve, document.hidden ? 2000 : 400));
   }
 }
@@ -180,6 +187,7 @@ function update() {
     follow(value.job);
   } else if (value.result) {
     looking = true;
+    if (last && last.result && last.result.name === value.result.name) seen = last.id;
     $('.job').classList.remove('playing');
     phase('done');
     showResult(value.result);
@@ -190,7 +198,7 @@ function update() {
 
 $('.job-cancel').addEventListener('click', async () => {
   text('.job-stage', 'Stopping');
-  if (following) await fetch(`${base}jobs/${following}/cancel`, { method: 'POST' }).catch(() => {});
+  if (onScreen) await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
 });
 $('.job-other > button').addEventListener('click', showOffered);
 $('.job-again').addEventListener('click', () => trigger('select', { name: $('.job').dataset.result }));
