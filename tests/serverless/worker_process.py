@@ -79,7 +79,7 @@ class WorkerProcess:
         """
         kept = {path.parent for path in self.temporary.glob("*/_remote_module_non_scriptable.py")}
         kept |= set(self.temporary.glob("multitalk-espeak-*"))
-        paths = [path for path in self.temporary.rglob("*") if not {path, path.parent} & kept]
+        paths = [path for path in self.temporary.rglob("*") if not {path, *path.parents} & kept]
         return sorted(path.name for path in paths)
 
     def stop(self) -> None:

@@ -8,8 +8,14 @@ from tests.ui.steps import be_quick, bring, choose, example, make, wait_phase
 
 pytestmark = pytest.mark.slow
 SHORT = {"Longest video in seconds": "1.5"}
-# is cancelled before even its first clip is over
 LONG = {"Steps": "200", "Frames per clip": "81", "Frames that clips share": "25"}
+
+
+def begin_long(page) -> None:
+    """One of whose clips takes minutes: it is cancelled before any is done."""
+    for side in ("height", "width"):
+        page.locator(f"#own-{side} input").fill("192")
+    begin(page, **LONG)
 
 
 def begin(page, **settings: str) -> None:
@@ -50,9 +56,9 @@ def test_each_of_two_videos_can_be_cancelled(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
-    begin(page, **LONG)
+    begin_long(page)
     page.wait_for_selector(".job[data-phase=running]")
-    begin(page, **LONG)
+    begin_long(page)
     page.wait_for_selector(".job[data-phase=waiting]")
     line = page.locator(".job-other")
     line.get_by_text("Another video of yours is being made.").wait_for()
@@ -77,7 +83,7 @@ def test_an_earlier_video_is_not_heard_behind_the_next(open_page):
     page.evaluate(
         "async () => { const p = document.querySelector('.job-player'); p.loop = true; await p.play(); }"
     )
-    begin(page, **LONG)
+    begin_long(page)
     page.wait_for_selector(".job[data-phase=running]")
     assert page.evaluate("document.querySelector('.job-player').paused")
     page.locator(".job-cancel").click()
@@ -91,7 +97,7 @@ def test_a_failure_behind_what_is_looked_at_is_told(open_page):
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
     result = make(page)
-    begin(page, **LONG)
+    begin_long(page)
     page.wait_for_selector(".job[data-phase=running]")
     running = next(url for url in reversed(asked) if "/multitalk/jobs/" in url).split("/clips")[0]
     leave_person1_out_of_the_square(page)
