@@ -60,20 +60,34 @@ class Listing:
     files: dict[str, tuple[int | None, str | None]]
 
 
-def list_repository(repository: Repository, revision: str) -> Listing:
+def list_repository(repository: Repository, revision: str, attempts: int = 3, pause: float = 1.0) -> Listing:
     """Ask the hub for a repository's files.
+
+    Asked again where it is interrupted: the hub's client closes the connections of all threads when one of
+    them has lost its own.
+
+    Args:
+        repository: Of the hub.
+        revision: Branch, reference or commit.
+        attempts: How often to ask.
+        pause: Seconds before the second time.
 
     Raises:
         WeightsError: The hub can't be reached, or doesn't have it.
     """
     from huggingface_hub import HfApi
 
-    try:
-        info: Any = HfApi(endpoint=_endpoint()).repo_info(
-            repository.name, revision=revision, files_metadata=True, timeout=60
-        )
-    except Exception as error:  # two libraries' worth of kinds, by version
-        raise WeightsError(f"{repository.name} can't be listed at {revision}: {reason_of(error)}") from error
+    for attempt in range(1, attempts + 1):
+        try:
+            info: Any = HfApi(endpoint=_endpoint()).repo_info(
+                repository.name, revision=revision, files_metadata=True, timeout=60
+            )
+            break
+        except Exception as error:  # two libraries' worth of kinds, by version
+            if attempt == attempts or _status(error) in _REFUSED:
+                sentence = f"{repository.name} can't be listed at {revision}: {reason_of(error)}"
+                raise WeightsError(sentence) from error
+            time.sleep(pause * attempt)
     files = {}
     for entry in info.siblings or []:
         files[entry.rfilename] = (entry.size, entry.lfs.sha256 if entry.lfs else None)
@@ -156,6 +170,11 @@ def reason_of(error: BaseException) -> str:
     return f"{text} ({cause!s:.200})." if cause is not None and str(cause) else f"{text}."
 
 
+def _status(error: Exception) -> int | None:
+    """The HTTP status that an error is about, if it is about one."""
+    return getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+
+
 def _link_from_cache(file: RemoteFile, target: Path, caches: tuple[Path, ...]) -> None:
     if not isinstance(file.origin, Repository):
         return
@@ -190,8 +209,7 @@ def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts:
             downloaded = download(file, staging)
             break
         except Exception as error:  # two libraries' worth of kinds, by version
-            status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
-            if attempt == attempts or status in _REFUSED:
+            if attempt == attempts or _status(error) in _REFUSED:
                 raise WeightsError(f"{file.path} can't be downloaded: {reason_of(error)}") from error
             print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
             _use_plain_client()

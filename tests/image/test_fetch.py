@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils._http import close_session
 
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights import downloads
@@ -152,6 +154,27 @@ def test_cut_download_goes_on_where_it_was(hub, published, lock_file, tmp_path, 
         begins = [begin_of(ranged) for ranged in ranges[1:]]
         assert begins == sorted(set(begins))
         assert begins[0] > 10_000  # each time from further on
+
+
+def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_path):
+    """As when another thread of the client has lost its connection and closes all of them."""
+    done = threading.Event()
+
+    def keep_closing() -> None:
+        while not done.wait(0.002):
+            close_session()
+
+    closer = threading.Thread(target=keep_closing)
+    closer.start()
+    threading.Timer(1.0, done.set).start()
+    try:
+        listings = [
+            downloads.list_repository(catalogue.WAN, "main", attempts=5, pause=0.3) for _ in range(30)
+        ]
+    finally:
+        done.set()
+        closer.join()
+    assert all(listing.files for listing in listings)
 
 
 def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
