@@ -50,7 +50,8 @@ RUN python -m venv /opt/fetch \
 FROM fetch-environment AS fetch
 # the bake's own code alone: what else changes doesn't touch this stage
 COPY multitalk/__init__.py multitalk/errors.py multitalk/presets.py multitalk/process_memory.py \
-    multitalk/progress_display.py multitalk/progress.py multitalk/request.py multitalk/request_checks.py multitalk/request_parts.py multitalk/
+    multitalk/progress_display.py multitalk/progress.py multitalk/request.py multitalk/request_checks.py \
+    multitalk/request_parts.py multitalk/
 COPY multitalk/media/ multitalk/media/
 COPY multitalk/speech/ multitalk/speech/
 COPY multitalk/models/ multitalk/models/

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import WeightsError
 from .files import hash_file
 from .sources.catalogue import FileSet, Repository, WebFile
 from .sources.lock import Lock
+
+Result = TypeVar("Result")
 
 _CHUNK = 1 << 22
 _FAST_MARK = "fast"  # such a half file may have holes, so it can't be continued
@@ -77,17 +79,11 @@ def list_repository(repository: Repository, revision: str, attempts: int = 3, pa
     """
     from huggingface_hub import HfApi
 
-    for attempt in range(1, attempts + 1):
-        try:
-            info: Any = HfApi(endpoint=_endpoint()).repo_info(
-                repository.name, revision=revision, files_metadata=True, timeout=60
-            )
-            break
-        except Exception as error:  # two libraries' worth of kinds, by version
-            if attempt == attempts or _status(error) in _REFUSED:
-                sentence = f"{repository.name} can't be listed at {revision}: {reason_of(error)}"
-                raise WeightsError(sentence) from error
-            time.sleep(pause * attempt)
+    def ask() -> Any:
+        api = HfApi(endpoint=_endpoint())
+        return api.repo_info(repository.name, revision=revision, files_metadata=True, timeout=60)
+
+    info = _persist(ask, f"{repository.name} can't be listed at {revision}", attempts, pause)
     files = {}
     for entry in info.siblings or []:
         files[entry.rfilename] = (entry.size, entry.lfs.sha256 if entry.lfs else None)
@@ -170,9 +166,36 @@ def reason_of(error: BaseException) -> str:
     return f"{text} ({cause!s:.200})." if cause is not None and str(cause) else f"{text}."
 
 
-def _status(error: Exception) -> int | None:
-    """The HTTP status that an error is about, if it is about one."""
-    return getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+def _persist(
+    action: Callable[[], Result],
+    failure: str,
+    attempts: int,
+    pause: float,
+    interrupted: Callable[[Exception], None] = lambda error: None,
+) -> Result:
+    """What an action returns at last.
+
+    Args:
+        action: May be interrupted.
+        failure: What can't be done, as the beginning of a sentence.
+        attempts: How often to try.
+        pause: Seconds before the second time; longer before each later one.
+        interrupted: Called before each of these pauses.
+
+    Raises:
+        WeightsError: It was refused, or interrupted each time.
+    """
+    attempt = 1
+    while True:
+        try:
+            return action()
+        except Exception as error:  # two libraries' worth of kinds, by version
+            status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+            if attempt == attempts or status in _REFUSED:
+                raise WeightsError(f"{failure}: {reason_of(error)}") from error
+            interrupted(error)
+        time.sleep(pause * attempt)
+        attempt += 1
 
 
 def _link_from_cache(file: RemoteFile, target: Path, caches: tuple[Path, ...]) -> None:
@@ -204,16 +227,14 @@ def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts:
     download: Callable[[RemoteFile, Path], Path] = _from_hub
     if isinstance(file.origin, WebFile):
         download = _from_web
-    for attempt in range(1, attempts + 1):
-        try:
-            downloaded = download(file, staging)
-            break
-        except Exception as error:  # two libraries' worth of kinds, by version
-            if attempt == attempts or _status(error) in _REFUSED:
-                raise WeightsError(f"{file.path} can't be downloaded: {reason_of(error)}") from error
-            print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
-            _use_plain_client()
-            time.sleep(pause * attempt)
+
+    def interrupted(error: Exception) -> None:
+        print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
+        _use_plain_client()
+
+    downloaded = _persist(
+        lambda: download(file, staging), f"{file.path} can't be downloaded", attempts, pause, interrupted
+    )
     os.replace(downloaded, target)
     shutil.rmtree(staging, ignore_errors=True)
 

@@ -21,7 +21,12 @@ def be_quick(page: Page, **more: str) -> None:
     page.locator("#own-height input").fill("64")
     page.locator("#own-width input").fill("64")
     page.locator("#more > button").click()
-    for label, value in (FAST | more).items():
+    fill(page, **(FAST | more))
+
+
+def fill(page: Page, **values: str) -> None:
+    """Fill in numbers, by their labels."""
+    for label, value in values.items():
         field = page.locator(f"input[aria-label='{label}']")
         field.fill(value)
         field.blur()

@@ -15,7 +15,7 @@ from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from tests.ui.app import EXAMPLES, App
 from tests.ui.proxy import Proxy
-from tests.ui.steps import choose, error_at, example, wait_ready
+from tests.ui.steps import choose, error_at, example, fill, wait_ready
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +27,7 @@ def test_what_is_set_while_models_load_stays(browser, weights, tmp_path):
         page.goto(app.url)
         page.wait_for_selector(".status[data-state=loading]")
         page.locator("#more > button").click()
-        for label, value in (("Steps", "17"), ("Text guidance", "3")):
-            page.locator(f"input[aria-label='{label}']").fill(value)
-            page.locator(f"input[aria-label='{label}']").blur()
+        fill(page, **{"Steps": "17", "Text guidance": "3"})
         wait_ready(page)
         page.wait_for_function("document.querySelector(\"input[aria-label='Shift']\").value === '3'")
         values = [
@@ -118,8 +116,7 @@ def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
     page.locator("#preset").get_by_text(time).wait_for()
     page.locator("#more > button").click()
     assert steps.input_value() == "6"
-    steps.fill("17")
-    steps.blur()
+    fill(page, Steps="17")
     with page.expect_response(lambda response: "/run/" in response.url):  # the shift's
         page.locator("#size input").click()
         page.get_by_role("option", name="480p, the picture's shape").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.steps import be_quick, bring, choose, example, make, wait_phase
+from tests.ui.steps import be_quick, bring, choose, example, fill, make, wait_phase
 
 pytestmark = pytest.mark.slow
 SHORT = {"Longest video in seconds": "1.5"}
@@ -19,10 +19,7 @@ def begin_long(page) -> None:
 
 
 def begin(page, **settings: str) -> None:
-    for label, value in settings.items():
-        field = page.locator(f"input[aria-label='{label}']")
-        field.fill(value)
-        field.blur()
+    fill(page, **settings)
     page.locator("#make").click()
 
 
