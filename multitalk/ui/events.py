@@ -134,8 +134,11 @@ class Events:
         more, form = self.layout.more, self.layout.form
         return self.refresh, [more["size"], *self.inputs], [form["preset"], form["boxes"]]
 
+    def _named(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(self.names, values, strict=True))
+
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         self.backend.own([form["picture"], form["person1_sound"], form["person2_sound"]], request)
         return form
 
@@ -147,7 +150,7 @@ class Events:
 
     def start(self, request: gr.Request, *values: Any) -> list[Any]:
         """The button: check everything, then queue the job."""
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         try:
             form = self._form(values, request)
             if self.backend.worker.failure is not None:
@@ -161,7 +164,7 @@ class Events:
 
     def hear(self, request: gr.Request, *values: Any) -> list[Any]:
         """Speak the words of the form."""
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         try:
             text, who = fields.words_of(form)
             spoken = self.backend.say(fields.speech_for(form, text, who))
@@ -222,18 +225,18 @@ class Events:
 
     def show_preset_values(self, size: Any, *values: Any) -> list[Any]:
         """A preset's settings, in their fields."""
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         settings = preset_values(self.backend.worker, form, size)
         return [settings.get(name) for name in PRESET_FIELDS]
 
     def show_shift(self, size: Any, *values: Any) -> Any:
         """What another size changes of a preset's settings."""
-        shift = changed_shift(self.backend.worker, dict(zip(self.names, values, strict=True)), size)
+        shift = changed_shift(self.backend.worker, self._named(values), size)
         return gr.skip() if shift is None else shift
 
     def when_ready(self, size: Any, *values: Any) -> list[Any]:
         """Offer what the loaded weights have; what was filled in meanwhile stays."""
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         worker = self.backend.worker
         presets = worker.presets()
         if not presets:
@@ -250,7 +253,7 @@ class Events:
 
     def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
         """The time each preset takes for what is filled in, and the voices' names at the boxes."""
-        form = dict(zip(self.names, values, strict=True))
+        form = self._named(values)
         presets = self.backend.worker.presets()
         choices: Any = gr.skip()
         if presets:
