@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
 from ..errors import WeightsError
@@ -29,6 +29,21 @@ Result = TypeVar("Result")
 _CHUNK = 1 << 22
 _FAST_MARK = "fast"  # such a half file may have holes, so it can't be continued
 _REFUSED = (401, 403, 404)  # asking again won't help
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often, and until when, something that is interrupted is tried again.
+
+    Attributes:
+        attempts: In all.
+        pause: Seconds before the second one; longer before each later one.
+        given_up: Set where nobody waits for it any more: then no further attempt begins.
+    """
+
+    attempts: int
+    pause: float
+    given_up: Event = field(default_factory=Event)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class Listing:
     files: dict[str, tuple[int | None, str | None]]
 
 
-def list_repository(repository: Repository, revision: str, attempts: int = 3, pause: float = 1.0) -> Listing:
+def list_repository(repository: Repository, revision: str, retries: Retries) -> Listing:
     """Ask the hub for a repository's files.
 
     Asked again where it is interrupted: the hub's client closes the connections of all threads when one of
@@ -71,8 +86,7 @@ def list_repository(repository: Repository, revision: str, attempts: int = 3, pa
     Args:
         repository: Of the hub.
         revision: Branch, reference or commit.
-        attempts: How often to ask.
-        pause: Seconds before the second time.
+        retries: Where it is interrupted.
 
     Raises:
         WeightsError: The hub can't be reached, or doesn't have it.
@@ -83,7 +97,7 @@ def list_repository(repository: Repository, revision: str, attempts: int = 3, pa
         api = HfApi(endpoint=_endpoint())
         return api.repo_info(repository.name, revision=revision, files_metadata=True, timeout=60)
 
-    info = _persist(ask, f"{repository.name} can't be listed at {revision}", attempts, pause)
+    info = _persist(ask, f"{repository.name} can't be listed at {revision}", retries)
     files = {}
     for entry in info.siblings or []:
         files[entry.rfilename] = (entry.size, entry.lfs.sha256 if entry.lfs else None)
@@ -127,17 +141,14 @@ def web_file(file: WebFile, lock: Lock) -> RemoteFile:
     return RemoteFile(file.name, file, file.address(), "", pinned.size, pinned.sha256, True)
 
 
-def fetch_file(
-    file: RemoteFile, root: Path, caches: tuple[Path, ...] = (), attempts: int = 5, pause: float = 2.0
-) -> str:
+def fetch_file(file: RemoteFile, root: Path, retries: Retries, caches: tuple[Path, ...] = ()) -> str:
     """Bring a file to its place, unless it is there already; compare its size and sha256 with what is known.
 
     Args:
         file: What to fetch.
         root: The folder of published weights.
+        retries: Where it is interrupted.
         caches: Hub caches to look in first; a file that is there is linked, not copied.
-        attempts: How often to try before giving up.
-        pause: Seconds before the second attempt; longer before each later one.
 
     Returns:
         Its sha256.
@@ -154,7 +165,7 @@ def fetch_file(
             return _check(file, target)
         except WeightsError as error:
             print(f"{error} It is downloaded again.", flush=True)
-    _download_with_retries(file, root, target, attempts, pause)
+    _download_with_retries(file, root, target, retries)
     return _check(file, target)
 
 
@@ -169,8 +180,7 @@ def reason_of(error: BaseException) -> str:
 def _persist(
     action: Callable[[], Result],
     failure: str,
-    attempts: int,
-    pause: float,
+    retries: Retries,
     interrupted: Callable[[Exception], None] = lambda error: None,
 ) -> Result:
     """What an action returns at last.
@@ -178,12 +188,11 @@ def _persist(
     Args:
         action: May be interrupted.
         failure: What can't be done, as the beginning of a sentence.
-        attempts: How often to try.
-        pause: Seconds before the second time; longer before each later one.
+        retries: How often.
         interrupted: Called before each of these pauses.
 
     Raises:
-        WeightsError: It was refused, or interrupted each time.
+        WeightsError: It was refused, interrupted each time, or given up.
     """
     attempt = 1
     while True:
@@ -191,10 +200,11 @@ def _persist(
             return action()
         except Exception as error:  # two libraries' worth of kinds, by version
             status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
-            if attempt == attempts or status in _REFUSED:
+            last = attempt == retries.attempts or status in _REFUSED or retries.given_up.is_set()
+            if not last:
+                interrupted(error)
+            if last or retries.given_up.wait(retries.pause * attempt):
                 raise WeightsError(f"{failure}: {reason_of(error)}") from error
-            interrupted(error)
-        time.sleep(pause * attempt)
         attempt += 1
 
 
@@ -222,7 +232,7 @@ def _staging(file: RemoteFile, root: Path) -> Path:
     return root / ".downloads" / hashlib.sha256(file.path.encode()).hexdigest()[:16]
 
 
-def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts: int, pause: float) -> None:
+def _download_with_retries(file: RemoteFile, root: Path, target: Path, retries: Retries) -> None:
     staging = _staging(file, root)
     download: Callable[[RemoteFile, Path], Path] = _from_hub
     if isinstance(file.origin, WebFile):
@@ -232,9 +242,8 @@ def _download_with_retries(file: RemoteFile, root: Path, target: Path, attempts:
         print(f"{file.path} was interrupted: {reason_of(error)} Going on.", flush=True)
         _use_plain_client()
 
-    downloaded = _persist(
-        lambda: download(file, staging), f"{file.path} can't be downloaded", attempts, pause, interrupted
-    )
+    failure = f"{file.path} can't be downloaded"
+    downloaded = _persist(lambda: download(file, staging), failure, retries, interrupted)
     os.replace(downloaded, target)
     shutil.rmtree(staging, ignore_errors=True)
 

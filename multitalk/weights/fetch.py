@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import MultiTalkError, WeightsError
 from . import downloads
-from .downloads import Listing, RemoteFile
+from .downloads import Listing, RemoteFile, Retries
 from .files import FileRecord
 from .sources import catalogue
 from .sources.catalogue import FileSet, Repository, Selection, WebFile
@@ -26,6 +26,9 @@ from .target import check_target, existing_parent
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
 
+_ATTEMPTS = 5
+_PAUSE = 2.0  # seconds
+
 
 def fetch(
     selection: Selection,
@@ -33,8 +36,8 @@ def fetch(
     lock_file: Path = LOCK_FILE,
     workers: int = 8,
     caches: tuple[Path, ...] = (RUNPOD_CACHE,),
-    attempts: int = 5,
-    pause: float = 2.0,
+    attempts: int = _ATTEMPTS,
+    pause: float = _PAUSE,
     bake_to: Path | None = None,
 ) -> list[RemoteFile]:
     """Bring the selected files into a folder of published weights; what is there already stays.
@@ -63,10 +66,11 @@ def fetch(
     files = plan(selection.file_sets, selection.web_files, Lock.read(lock_file))
     _check_space(files, folder, selection, bake_to)
     done: list[RemoteFile] = []
-    pool = ThreadPoolExecutor(workers)
+    retries = Retries(attempts, pause)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
     # large files first: none is left to run alone at the end
     running = {
-        pool.submit(downloads.fetch_file, file, folder, caches, attempts, pause): file
+        pool.submit(downloads.fetch_file, file, folder, retries, caches): file
         for file in sorted(files, key=lambda file: -(file.size or 0))
     }
     try:
@@ -74,7 +78,9 @@ def fetch(
             done.append(replace(running[future], sha256=future.result()))
             print(_line(running[future], folder, len(done), len(files)), flush=True)
     finally:
-        # downloads under way can't be stopped from outside, so the first error isn't held up by them
+        # downloads under way can't be stopped from outside, so the first error isn't held up by them;
+        # one that is interrupted after it doesn't begin again
+        retries.given_up.set()
         pool.shutdown(wait=False, cancel_futures=True)
     shutil.rmtree(folder / ".downloads", ignore_errors=True)
     for file in sorted(done, key=lambda file: file.path):
@@ -133,7 +139,7 @@ def update_lock(lock_file: Path = LOCK_FILE) -> Lock:
 def _pin(file: RemoteFile, folder: Path) -> FileRecord:
     if file.sha256 is not None and file.size is not None:
         return FileRecord(file.size, file.sha256)
-    sha256 = downloads.fetch_file(file, folder)
+    sha256 = downloads.fetch_file(file, folder, Retries(_ATTEMPTS, _PAUSE))
     path = folder / file.path
     return FileRecord(path.stat().st_size, sha256)
 
@@ -144,8 +150,9 @@ def _list_all(repositories: set[Repository], lock: Lock) -> dict[Repository, Lis
         return locked.commit if locked else repository.revision
 
     ordered = sorted(repositories, key=lambda repository: repository.name)
+    retries = Retries(3, 1.0)
     with ThreadPoolExecutor(8) as pool:
-        listings = pool.map(lambda each: downloads.list_repository(each, revision(each)), ordered)
+        listings = pool.map(lambda each: downloads.list_repository(each, revision(each), retries), ordered)
         return dict(zip(ordered, listings, strict=True))
 
 
@@ -188,7 +195,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock", action="store_true", help="pin what the hub has now, and fetch nothing")
     parser.add_argument("--lock-file", metavar="FILE", type=Path, default=LOCK_FILE)
     parser.add_argument("--workers", metavar="N", type=int, default=8, help="files at a time (8)")
-    parser.add_argument("--attempts", metavar="N", type=int, default=5, help="at each file (5)")
+    parser.add_argument(
+        "--attempts", metavar="N", type=int, default=_ATTEMPTS, help=f"at each file ({_ATTEMPTS})"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from multitalk.weights.sources import catalogue
 
-from .hub import WEB_FOLDER, Hub, published_repositories
+from .hub import WEB_FOLDER, Hub, downloads_under_way, published_repositories
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +43,5 @@ def hub(published, monkeypatch) -> Iterator[Hub]:
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield server
+        for thread in downloads_under_way():  # they would ask for this hub during another test
+            thread.join(60)

@@ -108,6 +108,11 @@ def commit_of(repository: str) -> str:
     return hashlib.sha1(repository.encode()).hexdigest()
 
 
+def downloads_under_way() -> list[threading.Thread]:
+    """Threads of a fetch that has ended with an error; they end by themselves."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("download")]
+
+
 def published_repositories(raw: Path) -> dict[str, dict[str, Path]]:
     """A folder of published weights as the repositories that the catalogue says it comes from."""
     repositories: dict[str, dict[str, Path]] = {}

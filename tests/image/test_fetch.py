@@ -14,13 +14,14 @@ from huggingface_hub.utils._http import close_session
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights import downloads
 from multitalk.weights import fetch as fetching
+from multitalk.weights.downloads import Retries
 from multitalk.weights.fetch import fetch, plan, update_lock
 from multitalk.weights.files import hash_file
 from multitalk.weights.sources import catalogue
 from multitalk.weights.sources.catalogue import Selection, select
 from multitalk.weights.sources.lock import Lock
 
-from .hub import commit_of
+from .hub import commit_of, downloads_under_way
 
 T5 = "models_t5_umt5-xxl-enc-bf16.pth"
 T5_PATH = f"Wan2.1-I2V-14B-480P/{T5}"
@@ -168,9 +169,7 @@ def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_pa
     closer.start()
     threading.Timer(1.0, done.set).start()
     try:
-        listings = [
-            downloads.list_repository(catalogue.WAN, "main", attempts=5, pause=0.3) for _ in range(30)
-        ]
+        listings = [downloads.list_repository(catalogue.WAN, "main", Retries(5, 0.3)) for _ in range(30)]
     finally:
         done.set()
         closer.join()
@@ -188,6 +187,19 @@ def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
     hub.faults.cut.clear()
     fetch_into(tmp_path / "raw", lock_file)
     assert (tmp_path / "raw" / T5_PATH).stat().st_size == 60_000
+
+
+def test_after_an_error_no_other_download_begins_again(hub, lock_file, tmp_path, monkeypatch):
+    """Its caller has an error to show, and may have left the hub or the folder behind."""
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.faults.cut = {T5: 1_000_000}
+    hub.faults.corrupt = {"preprocessor_config.json"}
+    with pytest.raises(WeightsError, match=r"preprocessor_config\.json is not the file it should be"):
+        fetch(SMALL, tmp_path / "raw", lock_file, caches=(), attempts=1000, pause=3600)
+    left = downloads_under_way()
+    for thread in left:
+        thread.join(60)
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 def test_a_cut_xet_download_begins_anew_with_the_plain_client(
