@@ -76,7 +76,7 @@ RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 
 # ---- the base -----------------------------------------------------------------------------------------------------
 FROM nvidia/cuda:${CUDA}-base-ubuntu22.04
 # gcc, libc's headers and Python's (in /opt/python): Triton compiles a launcher in C for each kernel at run time, for
-# SageAttention's quantisation as for torch.compile. g++: what torch.compile leaves on the CPU is C++. Neither nvcc nor
+# SageAttention's quantization as for torch.compile. g++: what torch.compile leaves on the CPU is C++. Neither nvcc nor
 # CUDA's headers are needed: Triton has its own assembler, and int8 and fp8 products are in torch's libraries.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -41,7 +41,7 @@ IN_BLOCKS = tuple(CLASSES)[:4]
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run the model: precision of the layers, and what multiplies (None: dequantised)."""
+    """A way to run the model: precision of the layers, and what multiplies (None: dequantized)."""
 
     name: str
     quantization: str | None
@@ -151,7 +151,7 @@ def measure_text_encoder(folder: WeightsFolder, recording: Recording) -> None:
 
 
 def measure_sensitivity(exact: MultiTalkTransformer, calls: list[Call]) -> None:
-    """One kind of layer quantised at a time, everything else in float32: the error of a model call."""
+    """One kind of layer quantized at a time, everything else in float32: the error of a model call."""
     expected = [call.run(exact) for call in calls]
     shares = parameter_shares()
 
@@ -173,7 +173,7 @@ def measure_sensitivity(exact: MultiTalkTransformer, calls: list[Call]) -> None:
                 row += [percent(sum(errors) / len(errors)), percent(max(errors))]
             yield row
 
-    header = ["weights quantised", "share at 18.9 B", "int8, mean", "int8, worst", "fp8, mean", "fp8, worst"]
+    header = ["weights quantized", "share at 18.9 B", "int8, mean", "int8, worst", "fp8, mean", "fp8, worst"]
     table("One kind of layer at a time, all else in float32: error of a model call", header, rows())
 
 
@@ -192,7 +192,7 @@ def parameter_shares() -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables; returns the exit status."""
     parser = argparse.ArgumentParser(prog="precision", description=__doc__)
-    parser.add_argument("--weights", type=Path, default=EMBEDDED_FOLDER, help="a baked folder, unquantised")
+    parser.add_argument("--weights", type=Path, default=EMBEDDED_FOLDER, help="a baked folder, unquantized")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of the video")
     options = parser.parse_args(arguments)
     pipeline = MultiTalkPipeline.from_pretrained(options.weights, device="cpu", dtype=torch.float32)

@@ -36,7 +36,7 @@ def make_frames(weights: Path | None, **settings: Any) -> torch.Tensor:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="precision_videos", description=__doc__)
-    parser.add_argument("--weights", type=Path, help="a baked folder, unquantised; left out: as usual")
+    parser.add_argument("--weights", type=Path, help="a baked folder, unquantized; left out: as usual")
     options = parser.parse_args(arguments)
     expected = make_frames(options.weights)
     print("| precision | PSNR to float32 |\n|---|---|")

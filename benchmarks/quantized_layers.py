@@ -1,4 +1,4 @@
-"""Seconds of one layer, plain, dequantised and in 8 bits: ``python -m benchmarks.quantized_layers``.
+"""Seconds of one layer, plain, dequantized and in 8 bits: ``python -m benchmarks.quantized_layers``.
 
 ``--device cuda --rows 32760`` measures what a GPU does with a 480p clip's tokens, each kernel it has beside
 the plain layer in the same dtype.
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     options = parser.parse_args(arguments)
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
-    print("| tokens | layer | weights | plain | dequantised | 8 bits |\n|---|---|---|---|---|---|")
+    print("| tokens | layer | weights | plain | dequantized | 8 bits |\n|---|---|---|---|---|---|")
     for rows in options.rows:
         for shape in SHAPES:
             plain = nn.Linear(*shape, device=device)

@@ -138,7 +138,7 @@ def fit_to_plan(
 
 
 def _quantization(precision: str) -> str | None:
-    """What is quantised while it is loaded, where the folder's isn't."""
+    """What is quantized while it is loaded, where the folder's isn't."""
     return precision if precision in QUANTIZED_LINEARS else None
 
 

@@ -53,7 +53,7 @@ class Sizes:
 
 
 def make_small_checkpoint(
-    root: Path, sizes: Sizes | None = None, seed: int = 0, quantised: bool = False, shards: int = 2
+    root: Path, sizes: Sizes | None = None, seed: int = 0, quantized: bool = False, shards: int = 2
 ) -> Path:
     """Write a checkpoint.
 
@@ -61,7 +61,7 @@ def make_small_checkpoint(
         root: A new folder.
         sizes: Of the networks.
         seed: Of the values.
-        quantised: Write the int8 files, too.
+        quantized: Write the int8 files, too.
         shards: Files the transformer is cut into, beside that of the audio layers.
 
     Returns:
@@ -69,7 +69,7 @@ def make_small_checkpoint(
     """
     sizes = sizes or Sizes()
     generator = torch.Generator().manual_seed(seed)
-    for folder in (published.WAN, published.QUANTISED, published.WAV2VEC2, published.TOKENIZER):
+    for folder in (published.WAN, published.QUANTIZED, published.WAV2VEC2, published.TOKENIZER):
         (root / folder).mkdir(parents=True, exist_ok=True)
     transformer = _fill(transformer_shapes(sizes), generator)
     text_encoder = _fill(text_encoder_shapes(sizes), generator, torch.bfloat16)
@@ -81,9 +81,9 @@ def make_small_checkpoint(
     _write_tokenizer(root / published.TOKENIZER)
     save_file(make_lora(transformer, generator, 4, image_keys=True), root / FUSIONX)
     save_file(make_lora(transformer, generator, 3, image_keys=False), root / LIGHTX2V)
-    if quantised:
-        save_file(quantise(transformer), root / published.TRANSFORMER_INT8)
-        save_file(quantise(text_encoder), root / published.TEXT_ENCODER_INT8)
+    if quantized:
+        save_file(quantize(transformer), root / published.TRANSFORMER_INT8)
+        save_file(quantize(text_encoder), root / published.TEXT_ENCODER_INT8)
     return root
 
 
@@ -267,7 +267,7 @@ def make_lora(transformer: Tensors, generator: torch.Generator, rank: int, image
     return lora
 
 
-def quantise(tensors: Tensors) -> Tensors:
+def quantize(tensors: Tensors) -> Tensors:
     """The int8 form of the published files: one factor per output row of every matrix."""
     stored: Tensors = {}
     for key, tensor in tensors.items():

@@ -40,7 +40,7 @@ def hidden_states() -> torch.Tensor:
 
 
 def quantized(precision: str, linear: nn.Linear) -> QuantizedLinear:
-    """Made of a copy, since a quantised layer takes over its bias."""
+    """Made of a copy, since a quantized layer takes over its bias."""
     return QUANTIZED_LINEARS[precision].from_linear(copy.deepcopy(linear))
 
 
@@ -50,7 +50,7 @@ def error(value: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("precision", QUANTIZED_LINEARS)
-def test_dequantised(precision, dtype, linear, hidden_states):
+def test_dequantized(precision, dtype, linear, hidden_states):
     layer = quantized(precision, linear).to(dtype)
     output = layer(hidden_states.to(dtype))
     assert output.dtype == dtype
@@ -91,7 +91,7 @@ def test_whole_numbers_are_multiplied_exactly():
     assert torch.equal(result, tokens @ weight.float().T)
 
 
-def test_few_tokens_are_dequantised(linear, hidden_states):
+def test_few_tokens_are_dequantized(linear, hidden_states):
     """The conditions' keys and values keep their exactness: 8 bits are for the video's tokens."""
     layer = quantized("int8", linear)
     exact = layer(hidden_states)

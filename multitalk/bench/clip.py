@@ -218,7 +218,7 @@ def add_lora(transformer: torch.nn.Module, rank: int) -> None:
     """Put a LoRA of small random numbers beside the weights of every layer that takes one."""
     for layer in transformer.modules():
         if isinstance(layer, LowRankLayer):
-            layer = cast(LoraLinear, layer)  # or a quantised one, with the same attributes
+            layer = cast(LoraLinear, layer)  # or a quantized one, with the same attributes
             like = layer.bias if layer.bias is not None else layer.weight
             down = torch.randn(rank, layer.in_features, device=like.device, dtype=like.dtype)
             up = torch.randn(layer.out_features, rank, device=like.device, dtype=like.dtype)

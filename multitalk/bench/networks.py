@@ -153,7 +153,7 @@ def make_transformer(
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
 ) -> MultiTalkTransformer:
-    """MultiTalk's transformer; `precision` "int8" or "fp8" quantises its blocks."""
+    """MultiTalk's transformer; `precision` "int8" or "fp8" quantizes its blocks."""
     with torch.device("meta"):
         transformer = MultiTalkTransformer(
             num_attention_heads=scale.heads,

@@ -22,7 +22,7 @@ class AttentionBackend:
         name: In settings, and in diffusers' dispatcher or in `multitalk.models.attention_backends`.
         package: What must be importable; None for torch's own.
         least: Compute capability from which it runs.
-        exact: Whether its result differs from exact attention by rounding alone; the others quantise.
+        exact: Whether its result differs from exact attention by rounding alone; the others quantize.
         description: For people.
     """
 
@@ -114,7 +114,7 @@ def candidates(machine: Machine) -> tuple[list[str], list[str]]:
 def cross_attention_backend(machine: Machine) -> str:
     """The backend for cross attention: a long query, few keys (512, 257 or 32 tokens).
 
-    It is 3 % of self-attention's work, so quantising it saves nothing, and quantising kernels smooth keys
+    It is 3 % of self-attention's work, so quantizing it saves nothing, and quantizing kernels smooth keys
     over a sequence that is too short here: exact kernels alone.
     """
     if machine.gpu is not None and machine.gpu.capability < (8, 0):

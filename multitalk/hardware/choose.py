@@ -96,7 +96,7 @@ def plan_for(
 
 
 def _precision(stored: str, wanted: str | None, setting: str) -> str:
-    """What weights are loaded in: as they are stored, or quantised while they are loaded."""
+    """What weights are loaded in: as they are stored, or quantized while they are loaded."""
     if wanted is None or wanted == stored:
         return stored
     if stored in EIGHT_BIT:

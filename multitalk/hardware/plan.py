@@ -41,7 +41,7 @@ class HardwarePlan:
         cross_attention_backend: As `attention_backend`, for cross attention to text, picture and sound.
         notes: What a person should know of the choices, a sentence each.
         eight_bit_products: Whether 8-bit weights are multiplied in 8 bits where the device can; else they are
-            dequantised everywhere, which is nearer to the unquantised model.
+            dequantized everywhere, which is nearer to the unquantized model.
     """
 
     device: torch.device

@@ -25,7 +25,7 @@ class PlanSettings:
         dtype: "bfloat16", "float16" or "float32".
         attention: A name of `multitalk.hardware.attention.BACKENDS`.
         cross_attention: The same, for cross attention.
-        transformer_precision: "int8" or "fp8": quantise the transformer of 16-bit weights as it is loaded.
+        transformer_precision: "int8" or "fp8": quantize the transformer of 16-bit weights as it is loaded.
         text_encoder_precision: The same of the text encoder.
         streamed_blocks: How many of the transformer's blocks wait in host memory.
         resident: The parts that stay on the device; the transformer always does.

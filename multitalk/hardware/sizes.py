@@ -113,7 +113,7 @@ class ModelSizes:
         return (self.text_matrices * BYTES[precision] + kept) // max(1, self.text_layers)
 
     def text_bytes(self, precision: str) -> int:
-        """Bytes of the text encoder; its vocabulary is not quantised."""
+        """Bytes of the text encoder; its vocabulary is not quantized."""
         return self.text_layers * self.text_layer_bytes(precision) + self.text_outer_bytes(precision)
 
     def text_outer_bytes(self, precision: str) -> int:
@@ -160,7 +160,7 @@ class ModelSizes:
 
 
 def _is_weight(name: str) -> bool:
-    """Whether a stored tensor is one of the model's, not a factor of a quantised one."""
+    """Whether a stored tensor is one of the model's, not a factor of a quantized one."""
     return not name.endswith(("scale", "_scale"))
 
 

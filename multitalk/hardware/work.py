@@ -59,7 +59,7 @@ def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float
     attention = 4 * job.tokens**2 * layout.sizes.dim * layout.sizes.layers
     precision = layout.transformer
     if precision in ("int8", "fp8") and not layout.eight_bit_products:
-        precision = "bf16"  # dequantised for the product
+        precision = "bf16"  # dequantized for the product
     # attention keeps 16 bits whatever the weights have
     seconds = (operations - attention) / throughput(gpu, precision) + attention / gpu.half
     copied = layout.streamed_blocks * layout.block_bytes / gpu.host_link

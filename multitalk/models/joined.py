@@ -31,7 +31,7 @@ def join_rows(layers: Sequence[LoraLinear] | Sequence[QuantizedLinear]) -> LoraL
     """One layer that gives what several give, side by side.
 
     Args:
-        layers: All plain, or all of one quantised kind; they share their input. Rows keep their factors, so
+        layers: All plain, or all of one quantized kind; they share their input. Rows keep their factors, so
             nothing is rounded again.
 
     Returns:

@@ -13,7 +13,7 @@ class LowRankLayer(nn.Module):
     """A layer whose result may get a low-rank addition: ``layer(x) + (x @ down.T) @ up.T``.
 
     The two matrices lie beside the weights and can be exchanged at any time, so that a LoRA of a loaded
-    model, quantised or not, is switched without writing a single weight.
+    model, quantized or not, is switched without writing a single weight.
 
     Attributes:
         lora_down: ``R in_features`` in the dtype the layer computes in; None without a LoRA.

@@ -1,7 +1,7 @@
 """Linear layers with 8-bit weights: int8 or fp8, one factor per output row.
 
 A layer multiplies in 8 bits where its device has a kernel for it and there are tokens enough to gain from it
-(:mod:`multitalk.models.quantized_matmul`); elsewhere its weights are dequantised for the moment of the
+(:mod:`multitalk.models.quantized_matmul`); elsewhere its weights are dequantized for the moment of the
 product, to the dtype of its input. It never keeps a second copy of them.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from .linear import LowRankLayer, replace_linears
 from .quantized_matmul import MINIMAL_ROWS, QUANTIZED_MATMULS, Matmul, choose_matmul
 
-# A layer is quantised when both its sizes are multiples of this: kernels want it, and in a file no tensor
+# A layer is quantized when both its sizes are multiples of this: kernels want it, and in a file no tensor
 # after it lies at an odd address.
 SIZE_MULTIPLE = 8
 _SMALLEST_SCALE = 1e-12  # of a row of zeros
@@ -38,7 +38,7 @@ class QuantizedLinear(LowRankLayer):
         weight: ``out_features in_features`` in 8 bits.
         scale: ``out_features 1`` float32: the weights are ``weight * scale``.
         bias: ``out_features`` or None.
-        matmul: Name of the kernel that multiplies in 8 bits; None always dequantises.
+        matmul: Name of the kernel that multiplies in 8 bits; None always dequantizes.
         minimal_rows: Tokens from which on it is used.
     """
 
@@ -62,7 +62,7 @@ class QuantizedLinear(LowRankLayer):
 
     @classmethod
     def quantize(cls, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Quantise a matrix, row by row.
+        """Quantize a matrix, row by row.
 
         Args:
             weight: ``N K``, any float dtype, any device (the meta device, too).
@@ -82,7 +82,7 @@ class QuantizedLinear(LowRankLayer):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> QuantizedLinear:
-        """Quantise a layer; its bias is taken over."""
+        """Quantize a layer; its bias is taken over."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
         weight, scale = cls.quantize(linear.weight.detach())
@@ -113,7 +113,7 @@ class QuantizedLinear(LowRankLayer):
         return f"{sizes}, bias={self.bias is not None}, matmul={self.matmul}"
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> QuantizedLinear:
-        """Move the layer, but cast nothing that is quantised: ``model.to(bfloat16)`` means the others."""
+        """Move the layer, but cast nothing that is quantized: ``model.to(bfloat16)`` means the others."""
 
         def apply(tensor: torch.Tensor) -> torch.Tensor:
             if tensor is self.weight or tensor is self.scale:
@@ -155,7 +155,7 @@ QUANTIZED_LINEARS: dict[str, type[QuantizedLinear]] = {
 
 
 def quantize_linears(module: nn.Module, precision: str) -> None:
-    """Replace the linear layers below a module by quantised ones, in place.
+    """Replace the linear layers below a module by quantized ones, in place.
 
     Args:
         module: Layers whose sizes aren't multiples of 8 stay as they are.
@@ -178,7 +178,7 @@ def quantize_linears(module: nn.Module, precision: str) -> None:
 def set_matmuls(
     module: nn.Module, device: torch.device, matmul: Matmul = "auto", minimal_rows: int = MINIMAL_ROWS
 ) -> None:
-    """Choose, for every quantised layer below a module, what multiplies on a device.
+    """Choose, for every quantized layer below a module, what multiplies on a device.
 
     Args:
         module: The model.

@@ -1,6 +1,6 @@
 """Matrix products in 8 bits: which a device has, and what they are.
 
-Activations are quantised as they come, one factor per token. Kernels are chosen by trying them on the
+Activations are quantized as they come, one factor per token. Kernels are chosen by trying them on the
 device, so that what a GPU, a driver or a version of torch lacks is found at start and never during a job.
 """
 
@@ -22,7 +22,7 @@ Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | No
 MINIMAL_ROWS = 1024
 # torch's kernel with a factor per row is made for Hopper; elsewhere factors are applied afterwards
 ROWWISE_CAPABILITY = (9, 0)
-# Tokens are quantised and results scaled in pieces of this many values: temporaries stay small beside them.
+# Tokens are quantized and results scaled in pieces of this many values: temporaries stay small beside them.
 _PIECE = 1 << 24
 # The largest values of the 8-bit dtypes.
 _LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
@@ -155,7 +155,7 @@ def choose_matmul(
         matmul: "dequantize" wants none.
 
     Returns:
-        A name in `QUANTIZED_MATMULS`; None where nothing but dequantising works.
+        A name in `QUANTIZED_MATMULS`; None where nothing but dequantizing works.
     """
     multiple = 8 if precision == "int8" else 16  # what the kernels demand
     if matmul == "dequantize" or any(size % multiple for size in sizes):
@@ -171,7 +171,7 @@ def _device_matmul(precision: str, device: torch.device) -> str | None:
 
 def _candidates(precision: str, device: torch.device) -> list[str]:
     if device.type == "cpu":
-        # 8-bit floats are emulated there, which is slower than dequantising
+        # 8-bit floats are emulated there, which is slower than dequantizing
         return ["int8"] if precision == "int8" else []
     if device.type != "cuda":
         return []
@@ -184,7 +184,7 @@ def _candidates(precision: str, device: torch.device) -> list[str]:
 
 
 def _works(name: str, device: torch.device) -> bool:
-    """Whether a kernel runs, and gives what the dequantised product gives."""
+    """Whether a kernel runs, and gives what the dequantized product gives."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(_PROBE_ROWS, _PROBE_SIZE, generator=generator)
     values = torch.randn(_PROBE_SIZE, _PROBE_SIZE, generator=generator) * 100

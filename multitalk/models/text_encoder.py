@@ -10,7 +10,7 @@ from .quantized import quantize_linears
 class QuantizedUMT5EncoderModel(UMT5EncoderModel):
     """transformers' encoder with int8 linear layers, as ``config.quantization`` says.
 
-    They are always dequantised for the product: a prompt is encoded once, and UMT5's activations have
+    They are always dequantized for the product: a prompt is encoded once, and UMT5's activations have
     outliers that 8 bits per token wouldn't hold. Embedding, position bias and norms stay as they are. There
     is no fp8 form: transformers casts activations to the dtype of a layer's weights unless they are int8,
     which is the more exact of the two anyway.

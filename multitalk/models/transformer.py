@@ -68,7 +68,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
     # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which
-    # is computed once a step and shifts every token; the factors of quantised weights
+    # is computed once a step and shifts every token; the factors of quantized weights
     _keep_in_fp32_modules = [
         "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
         "scale",

@@ -1,7 +1,7 @@
 """Bake: published weights in, a folder that loads fast out.
 
 Everything is planned from the files' headers first, so that what is missing or doesn't fit is known before
-anything is written; then tensors pass one at a time: read, LoRAs added, converted, cast or quantised,
+anything is written; then tensors pass one at a time: read, LoRAs added, converted, cast or quantized,
 written.
 """
 

@@ -39,7 +39,7 @@ class Slot:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """Views of what is stored: the tensor, and the factors of a quantised one."""
+        """Views of what is stored: the tensor, and the factors of a quantized one."""
         leaves = [self.leaf, "scale"] if self.is_quantized else [self.leaf]
         tensors = [getattr(self.owner, leaf).detach() for leaf in leaves]
         return tensors if self.rows is None else [tensor[self.rows] for tensor in tensors]

@@ -58,7 +58,7 @@ class PlannedPart:
         dtype: Of its tensors, but for those its class keeps in float32.
         units: Its tensors in the order they are read.
         loras: Merged into it.
-        quantization: Of its quantised layers, None where it has none.
+        quantization: Of its quantized layers, None where it has none.
     """
 
     name: str

@@ -18,7 +18,7 @@ class Precision:
 
     Attributes:
         name: As in ``--precision``.
-        dtype: Of the transformer, the text encoder and the image encoder, where they aren't quantised.
+        dtype: Of the transformer, the text encoder and the image encoder, where they aren't quantized.
         transformer: Of the linear layers of the transformer's blocks: "int8", "fp8", or None for `dtype`.
         text_encoder: Of the text encoder's linear layers.
     """
@@ -35,7 +35,7 @@ PRECISIONS = {
         Precision("float32", torch.float32),
         Precision("bf16", torch.bfloat16),
         Precision("int8", torch.bfloat16, "int8", "int8"),
-        # the text encoder is always dequantised, and int8 with a factor per row is the more exact of the two
+        # the text encoder is always dequantized, and int8 with a factor per row is the more exact of the two
         Precision("fp8", torch.bfloat16, "fp8", "int8"),
     )
 }

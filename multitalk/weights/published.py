@@ -18,14 +18,14 @@ MULTITALK = "MeiGen-MultiTalk"
 WAV2VEC2 = "chinese-wav2vec2-base"
 KOKORO = "Kokoro-82M"  # optional: speech
 SPACY_MODEL = "en_core_web_sm"  # optional: spaCy's, a folder or a wheel, with or without its version
-QUANTISED = f"{MULTITALK}/quant_models"
+QUANTIZED = f"{MULTITALK}/quant_models"
 
 TRANSFORMER_CONFIG = f"{WAN}/config.json"
 TRANSFORMER_INDEX = f"{MULTITALK}/diffusion_pytorch_model.safetensors.index.json"
-TRANSFORMER_INT8 = f"{QUANTISED}/dit_model_int8.safetensors"
-TRANSFORMER_INT8_FUSIONX = f"{QUANTISED}/quant_model_int8_FusionX.safetensors"
+TRANSFORMER_INT8 = f"{QUANTIZED}/dit_model_int8.safetensors"
+TRANSFORMER_INT8_FUSIONX = f"{QUANTIZED}/quant_model_int8_FusionX.safetensors"
 TEXT_ENCODER = f"{WAN}/models_t5_umt5-xxl-enc-bf16.pth"
-TEXT_ENCODER_INT8 = f"{QUANTISED}/t5_int8.safetensors"
+TEXT_ENCODER_INT8 = f"{QUANTIZED}/t5_int8.safetensors"
 TOKENIZER = f"{WAN}/google/umt5-xxl"
 IMAGE_ENCODER = f"{WAN}/models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = f"{WAN}/Wan2.1_VAE.pth"
@@ -34,7 +34,7 @@ AUDIO_ENCODER_CONFIG = f"{WAV2VEC2}/config.json"
 FEATURE_EXTRACTOR_CONFIG = f"{WAV2VEC2}/preprocessor_config.json"
 
 _DATA, _SCALE = "._data", "._scale"
-# activations aren't quantised in the published files: these are ones, and unused
+# activations aren't quantized in the published files: these are ones, and unused
 _UNUSED = (".input_scale", ".output_scale")
 
 
@@ -73,10 +73,10 @@ class PickleSource:
         return [self._path]
 
 
-class QuantisedSource:
-    """An int8 file as optimum-quanto writes it, dequantised in float32 (REFERENCE, section 6).
+class QuantizedSource:
+    """An int8 file as optimum-quanto writes it, dequantized in float32 (REFERENCE, section 6).
 
-    ``NAME._data`` holds int8 values and ``NAME._scale`` one factor per output row; what isn't quantised
+    ``NAME._data`` holds int8 values and ``NAME._scale`` one factor per output row; what isn't quantized
     lies there as it is.
     """
 
@@ -84,30 +84,30 @@ class QuantisedSource:
         self._stored = SafetensorsSource.of_file(path)
         stored = dict.fromkeys(self._stored.keys())
         self._keys = [key.removesuffix(_DATA) for key in stored if not key.endswith((_SCALE, *_UNUSED))]
-        self._quantised = {key for key in self._keys if key + _DATA in stored}
-        for key in self._quantised:
+        self._quantized = {key for key in self._keys if key + _DATA in stored}
+        for key in self._quantized:
             if key + _SCALE not in stored:
                 raise WeightsError(f"Weights file {path} lacks the tensor {key}{_SCALE}.")
 
     def keys(self) -> list[str]:
-        """Names as in the file that was quantised."""
+        """Names as in the file that was quantized."""
         return list(self._keys)
 
     def info(self, key: str) -> TensorInfo:
-        """Dtype and shape after dequantising."""
-        if key in self._quantised:
+        """Dtype and shape after dequantizing."""
+        if key in self._quantized:
             return TensorInfo("F32", self._stored.info(key + _DATA).shape)
         return self._stored.info(key)
 
     def get(self, key: str) -> torch.Tensor:
-        """Read and dequantise a tensor."""
-        if key not in self._quantised:
+        """Read and dequantize a tensor."""
+        if key not in self._quantized:
             return self._stored.get(key)
         return self._stored.get(key + _DATA).float() * self._stored.get(key + _SCALE).float()
 
-    def get_quantised(self, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def get_quantized(self, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The int8 values ``N K`` and the rows' factors ``N 1``; None for what isn't stored so."""
-        if key not in self._quantised:
+        if key not in self._quantized:
             return None
         data, scale = self._stored.get(key + _DATA), self._stored.get(key + _SCALE)
         return (data, scale) if scale.shape == (data.shape[0], 1) else None
@@ -174,7 +174,7 @@ class PublishedWeights:
         if self.selection is not None:
             return self.selection.transformer
         has_shards = any((self.root / WAN).glob("diffusion_pytorch_model*.safetensors"))
-        if has_shards or not (self.root / QUANTISED).is_dir():
+        if has_shards or not (self.root / QUANTIZED).is_dir():
             return "published"
         if (self.root / TRANSFORMER_INT8).is_file():
             return "int8"
@@ -183,9 +183,9 @@ class PublishedWeights:
     def transformer(self, kind: TransformerSource) -> TensorSource:
         """The transformer with its audio layers, in the published names."""
         if kind == "int8":
-            return QuantisedSource(self.path(TRANSFORMER_INT8))
+            return QuantizedSource(self.path(TRANSFORMER_INT8))
         if kind == "int8-fusionx":
-            return QuantisedSource(self.path(TRANSFORMER_INT8_FUSIONX))
+            return QuantizedSource(self.path(TRANSFORMER_INT8_FUSIONX))
         # The index beside the audio layers replaces Wan's own, which doesn't know them.
         weight_map = self.config(TRANSFORMER_INDEX).get("weight_map")
         if not isinstance(weight_map, dict):
@@ -209,7 +209,7 @@ class PublishedWeights:
     def text_encoder(self, kind: TextEncoderSource) -> TensorSource:
         """UMT5's encoder."""
         if kind == "int8":
-            return QuantisedSource(self.path(TEXT_ENCODER_INT8))
+            return QuantizedSource(self.path(TEXT_ENCODER_INT8))
         return PickleSource(self.path(TEXT_ENCODER))
 
     def image_encoder(self) -> TensorSource:

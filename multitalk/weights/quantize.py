@@ -1,4 +1,4 @@
-"""From published tensors to quantised layers: at bake, or when an unquantised folder is loaded."""
+"""From published tensors to quantized layers: at bake, or when an unquantized folder is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear
 from .lora import merge
-from .published import QuantisedSource
+from .published import QuantizedSource
 from .tensor_files import DTYPE_NAMES, TensorInfo
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ Named = tuple[str, torch.Tensor]
 
 
 def scale_name(weight: str) -> str:
-    """Name of the factors of a quantised layer's weights."""
+    """Name of the factors of a quantized layer's weights."""
     return weight.removesuffix("weight") + "scale"
 
 
 def quantized_weights(model: nn.Module) -> dict[str, type[QuantizedLinear]]:
-    """Names of a model's quantised weights, and the kind of their layer."""
+    """Names of a model's quantized weights, and the kind of their layer."""
     return {
         f"{name}.weight": type(layer)
         for name, layer in model.named_modules()
@@ -36,7 +36,7 @@ def quantized_weights(model: nn.Module) -> dict[str, type[QuantizedLinear]]:
 def stored_infos(
     name: str, shape: tuple[int, ...], layer: type[QuantizedLinear]
 ) -> list[tuple[str, TensorInfo]]:
-    """What is stored for a quantised layer's weights: the factors (the wider dtype) first."""
+    """What is stored for a quantized layer's weights: the factors (the wider dtype) first."""
     return [
         (scale_name(name), TensorInfo("F32", (shape[0], 1))),
         (name, TensorInfo(DTYPE_NAMES[layer.weight_dtype], shape)),
@@ -46,7 +46,7 @@ def stored_infos(
 def quantized_tensors(
     name: str, tensor: torch.Tensor, layer: type[QuantizedLinear]
 ) -> dict[str, torch.Tensor]:
-    """The state of a quantised layer's weights from what a folder has: as it is, or quantised now."""
+    """The state of a quantized layer's weights from what a folder has: as it is, or quantized now."""
     if tensor.dtype == layer.weight_dtype:
         return {name: tensor}
     weight, scale = layer.quantize(tensor)
@@ -54,7 +54,7 @@ def quantized_tensors(
 
 
 def with_quantization(config: Any, quantization: str | None) -> Any:
-    """A part's configuration whose layers are to be quantised, unless it says so already."""
+    """A part's configuration whose layers are to be quantized, unless it says so already."""
     if quantization is None:
         return config
     if isinstance(config, dict):
@@ -64,7 +64,7 @@ def with_quantization(config: Any, quantization: str | None) -> Any:
 
 
 def planned_tensors(part: PlannedPart, unit: PlannedTensor) -> Iterator[Named]:
-    """What one published tensor becomes: LoRAs added, converted, then cast or quantised.
+    """What one published tensor becomes: LoRAs added, converted, then cast or quantized.
 
     Published int8 values and factors go as they are where the layer is int8 and no LoRA changes them.
     """
@@ -88,11 +88,11 @@ def planned_tensors(part: PlannedPart, unit: PlannedTensor) -> Iterator[Named]:
 
 
 def _published_int8(part: PlannedPart, unit: PlannedTensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if part.quantization != "int8" or not isinstance(part.source, QuantisedSource):
+    if part.quantization != "int8" or not isinstance(part.source, QuantizedSource):
         return None
     if any(unit.key in lora for lora in part.loras):
         return None
     names = [name for name, _ in unit.stored]
     if scale_name(names[-1]) not in names:
-        return None  # a layer that isn't quantised here
-    return part.source.get_quantised(unit.key)
+        return None  # a layer that isn't quantized here
+    return part.source.get_quantized(unit.key)

@@ -159,8 +159,8 @@ def load_part(
         part: Name of the part.
         device: Where it goes. On the CPU the tensors stay mapped from the files until they are changed.
         dtype: Of its tensors, but for those its class keeps in float32; cast where the files' is another.
-        quantization: "int8" or "fp8" (of the transformer alone) quantises a folder's unquantised layers as
-            they are loaded, on the device; what the folder has quantised stays as it is.
+        quantization: "int8" or "fp8" (of the transformer alone) quantizes a folder's unquantized layers as
+            they are loaded, on the device; what the folder has quantized stays as it is.
 
     Returns:
         The model, for inference.

@@ -82,7 +82,7 @@ def _read_mapped(
             _advise(mapping, stored, _POPULATE_READ if tensor is mapped else mmap.MADV_DONTNEED)
             del mapped
             yield stored.name, tensor
-            # the one before this one, since its taker has let go of it only now: quantised, for instance
+            # the one before this one, since its taker has let go of it only now: quantized, for instance
             if given is not None and given[0]() is None:
                 _advise(mapping, given[1], mmap.MADV_DONTNEED)
             given = weakref.ref(tensor), stored

@@ -116,7 +116,7 @@ def test_peak_of_a_model_call(precision: str, height: int, width: int, people: i
 @pytest.mark.usefixtures("attention_without_scores")
 @pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
-def test_peak_of_a_quantised_model_call(precision: str, products: bool) -> None:
+def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
     job = Job(height=720, width=1280)
     with torch.device("meta"):
         transformer = MultiTalkTransformer(num_layers=2, quantization=precision)

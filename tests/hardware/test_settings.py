@@ -159,7 +159,7 @@ def test_a_backend_that_can_run_is_used() -> None:
     assert plan_for(bare).attention_backend == "_native_flash"
 
 
-def test_cross_attention_never_quantises() -> None:
+def test_cross_attention_never_quantizes() -> None:
     for gpu in GPUS:
         plan = plan_for(usual_machine(gpu))
         assert BACKENDS[plan.cross_attention_backend].exact

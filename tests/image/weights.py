@@ -19,7 +19,7 @@ def make_published_weights(root: Path, speech: bool = True) -> Path:
         root: A new folder.
         speech: Whether to write Kokoro and spaCy's model, which take 230 MB.
     """
-    make_small_checkpoint(root, quantised=True)
+    make_small_checkpoint(root, quantized=True)
     shutil.copyfile(root / published.TRANSFORMER_INT8, root / published.TRANSFORMER_INT8_FUSIONX)
     if speech:
         make_small_kokoro(root, english=False)

@@ -14,7 +14,7 @@ from tests.small_checkpoint import make_small_checkpoint
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_checkpoint(tmp_path_factory.mktemp("small") / "published", quantised=True)
+    return make_small_checkpoint(tmp_path_factory.mktemp("small") / "published", quantized=True)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from multitalk.weights import published as layout
 from multitalk.weights.bake import MAX_SHARD_BYTES, _pack, bake
 from multitalk.weights.manifest import PARTS, Manifest
 from multitalk.weights.precision import PRECISIONS
-from multitalk.weights.published import PublishedWeights, QuantisedSource
+from multitalk.weights.published import PublishedWeights, QuantizedSource
 from multitalk.weights.sources import catalogue
 from multitalk.weights.sources.catalogue import select
 from multitalk.weights.store import WeightsFolder, load_part
@@ -306,7 +306,7 @@ def test_int8_without_its_factors_is_refused(published, tmp_path):
     del stored["blocks.0.attn.q.weight._scale"]
     save_file(stored, tmp_path / "t5.safetensors")
     with pytest.raises(WeightsError, match=r"blocks\.0\.attn\.q\.weight\._scale"):
-        QuantisedSource(tmp_path / "t5.safetensors")
+        QuantizedSource(tmp_path / "t5.safetensors")
 
 
 def test_sources_are_checked(published, tmp_path):

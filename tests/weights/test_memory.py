@@ -1,4 +1,4 @@
-"""Memory: a bake takes a tensor or two, loading a quantised part nothing beside its files."""
+"""Memory: a bake takes a tensor or two, loading a quantized part nothing beside its files."""
 
 from __future__ import annotations
 

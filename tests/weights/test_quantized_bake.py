@@ -31,7 +31,7 @@ def folders(published, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("precision", LAYERS)
-def test_what_is_quantised_and_what_is_not(precision, folders):
+def test_what_is_quantized_and_what_is_not(precision, folders):
     assert verify(folders[precision]) == []
     manifest = Manifest.read(folders[precision])
     assert manifest.precision == {
@@ -107,7 +107,7 @@ def test_published_int8_values_and_factors_are_kept(published, folders):
             factors = torch.cat([baked.get(f"{layer}.scale") for layer in layers])
             assert torch.equal(values, stored[f"{key}.weight._data"])
             assert torch.equal(factors, stored[f"{key}.weight._scale"].float())
-    # outside the blocks, int8 is dequantised
+    # outside the blocks, int8 is dequantized
     stored = load_file(published / layout.TRANSFORMER_INT8)
     expected = (
         stored["head.head.weight._data"].float() * stored["head.head.weight._scale"].float()
@@ -115,7 +115,7 @@ def test_published_int8_values_and_factors_are_kept(published, folders):
     assert torch.equal(WeightsFolder(folders["kept"]).tensors("transformer").get("proj_out.weight"), expected)
 
 
-def test_a_lora_is_merged_before_quantising(published, folders, tmp_path):
+def test_a_lora_is_merged_before_quantizing(published, folders, tmp_path):
     bake(published, tmp_path / "exact", precision="float32", loras=[("fusionx", 1.0)])
     for source in ("published", "int8"):
         target = tmp_path / source
@@ -167,14 +167,14 @@ def test_the_dtype_of_the_rest_is_the_plans(dtype, folders):
 @pytest.mark.parametrize(
     ("part", "precision"), [("transformer", "int8"), ("transformer", "fp8"), ("text_encoder", "int8")]
 )
-def test_an_unquantised_folder_is_quantised_as_it_is_loaded(part, precision, baked, folders):
+def test_an_unquantized_folder_is_quantized_as_it_is_loaded(part, precision, baked, folders):
     loaded = load_part(WeightsFolder(baked), part, "cpu", torch.bfloat16, quantization=precision)
     layer = next(layer for layer in loaded.modules() if isinstance(layer, LAYERS[precision]))
     assert layer.weight.dtype == LAYERS[precision].weight_dtype
     expected = load_part(WeightsFolder(folders[precision]), part, "cpu", torch.bfloat16).state_dict()
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor.float(), expected[name].float()), name
-    # what a folder has quantised stays
+    # what a folder has quantized stays
     kept = load_part(WeightsFolder(folders["int8"]), part, "cpu", torch.bfloat16, quantization=precision)
     assert any(isinstance(layer, Int8Linear) for layer in kept.modules())
     assert not any(isinstance(layer, Fp8Linear) for layer in kept.modules())
