@@ -35,7 +35,7 @@ run: $(RUN_READY)
 	$(BIN)/python app.py
 
 # a worker a core, each with one thread: small models gain nothing from more
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(DEV_READY)
 	$(PYTEST)
