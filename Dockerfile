@@ -3,7 +3,8 @@
 #   docker build -t multitalk:bf16 --build-arg PRECISION=bf16 --secret id=HF_TOKEN,env=HF_TOKEN .
 #   docker build -t multitalk:slim --target slim .
 # New code on weights that are in a registry, without baking them again:
-#   docker build -t multitalk:int8 --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8 .
+#   docker build -t multitalk:int8 --build-arg BASE_IMAGE=REGISTRY/multitalk-base:cu124 \
+#     --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8-cu124 .
 # (docker-bake.hcl has them all; docs/IMAGE.md says more.)
 
 # Any base: Linux with bash, and `python` 3.11 or 3.12 with pip and torch on its PATH.
@@ -92,7 +93,7 @@ COPY --from=fetch /layers/15/ /opt/multitalk/weights/
 COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 
 # ---- code, with its bytecode: the user who runs it can't write any ------------------------------------------------
-# (on the base, since bytecode needs Python alone: a weights image from a registry is then all that new code is built on)
+# (on the base, since bytecode needs Python alone: new code is built on it and a weights image, and installs nothing)
 FROM ${BASE_IMAGE} AS code
 WORKDIR /app
 COPY LICENSE README.md app.py requirements-fetch.txt ./

@@ -56,6 +56,8 @@ ARG EXT_PARALLEL=1
 ARG MAX_JOBS=2
 # Its setup.py gives one list of architectures to every extension. The extension for 9.0 is made of instructions that no
 # other architecture has (issue 291 there), so it gets its own alone.
+# Its sm90_compile.py may give a stand-in for tracing the name of the kernel, which then never runs (pull request 307
+# there): the stand-in is called otherwise.
 COPY <<'EOF' /src/own_architecture.py
 for extension in ext_modules:
     if extension.name.endswith("_sm90"):
@@ -70,6 +72,8 @@ RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 
     && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
     && sed -i 's|^setup(|exec(open("/src/own_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
     && grep -q own_architecture /src/sageattention/setup.py \
+    && find /src/sageattention/sageattention -name 'sm*_compile.py' -exec \
+    sed -i '/^@torch.library.register_fake/{n;/_fake_impl(/!s/^def \([a-z0-9_]*\)(/def \1_fake_impl(/}' {} + \
     && TORCH_CUDA_ARCH_LIST="$(echo "${CUDA_ARCHITECTURES}" | sed 's/7\.[05];*//g')" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
     pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
 

@@ -90,6 +90,7 @@ target "base" {
       },
     ]
   }
+  platforms = ["linux/amd64"]
   dockerfile = "base.Dockerfile"
   args = {
     CUDA               = stack.cuda
@@ -111,6 +112,7 @@ target "weights" {
     stack     = ["cu124", "cu128"]
     precision = ["int8", "bf16", "fp8"]
   }
+  platforms = ["linux/amd64"]
   target = "baked-weights"
   args = {
     BASE_IMAGE       = "${REGISTRY}/multitalk-base:${stack}"
@@ -131,6 +133,7 @@ target "app" {
     stack     = ["cu124", "cu128"]
     precision = ["int8", "bf16", "fp8"]
   }
+  platforms = ["linux/amd64"]
   target = "app"
   contexts = {
     baked-weights = "docker-image://${REGISTRY}/multitalk:weights-${precision}-${stack}"
@@ -151,6 +154,7 @@ target "slim" {
   matrix = {
     stack = ["cu124", "cu128"]
   }
+  platforms = ["linux/amd64"]
   target = "slim"
   args = {
     BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"

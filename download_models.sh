@@ -89,6 +89,7 @@ if [[ -n $lock ]]; then
   exit
 fi
 if [[ -n $flag ]]; then rm -f "$flag"; fi
+if [[ -n $layers ]]; then fetch_options+=(--layer-gb "$layer_gb"); fi
 fetch --to "$raw" --bake-to "$target" "${selection[@]}"
 "$python" -m multitalk.weights bake --from "$raw" --to "$target" --overwrite --check --quiet \
   --as-fetched --shard-gb "$layer_gb" "${selection[@]}" "${bake_options[@]}"

@@ -30,7 +30,7 @@ loaded = {}
 def stop(config):
     loaded.update(config)
 runpod.serverless.start = stop
-sys.argv = ["app.py"]
+sys.argv = ["app.py", "--rp_serve_api"]
 from multitalk.serverless.server import serve
 assert serve(start) == 0 and "handler" in loaded
 heavy = "gradio cv2 scipy sklearn pandas librosa.core skimage.color numba spacy".split()

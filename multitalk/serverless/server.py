@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cold_start import ColdStart
@@ -30,8 +31,10 @@ def serve(start: ColdStart | None = None) -> int:
     """
     start = start or ColdStart()
     set_up_logging()
+    on_runpod = is_on_runpod()
     try:
         settings = Settings.from_environment()
+        check_jobs_come(on_runpod)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -42,7 +45,6 @@ def serve(start: ColdStart | None = None) -> int:
             import runpod
 
         pipeline, failure = loading.result()
-    on_runpod = is_on_runpod()
     # fitness checks tell RunPod why a worker can't start, but no one runs them for the other ways to start
     if pipeline is None and (not on_runpod or "RUNPOD_REALTIME_PORT" in os.environ):
         print(f"error: {failure}", file=sys.stderr)
@@ -96,8 +98,30 @@ def end_jobs_with_worker(worker: JobWorker) -> None:
 
 def is_on_runpod() -> bool:
     """Whether jobs come from RunPod; else from ``--test_input`` or the local API."""
-    local = any(argument.startswith(("--rp_serve_api", "--test_input")) for argument in sys.argv[1:])
-    return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB")) and not local
+    return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB")) and not _named_by_options()
+
+
+def _named_by_options() -> bool:
+    return any(argument.startswith(("--rp_serve_api", "--test_input")) for argument in sys.argv[1:])
+
+
+def check_jobs_come(on_runpod: bool) -> None:
+    """Make sure that there will be jobs, before minutes go into weights.
+
+    Raises:
+        InvalidInput: The SDK would find none.
+    """
+    if (
+        on_runpod
+        or _named_by_options()
+        or "RUNPOD_REALTIME_PORT" in os.environ
+        or Path("test_input.json").is_file()
+    ):
+        return
+    raise InvalidInput(
+        "No jobs will come: RUNPOD_WEBHOOK_GET_JOB isn't set, so this isn't RunPod. Add --rp_serve_api for "
+        "an API on this machine, or --test_input 'JSON' for one job."
+    )
 
 
 def quieten() -> None:

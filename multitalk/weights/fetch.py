@@ -18,11 +18,12 @@ from ..errors import MultiTalkError, WeightsError
 from . import downloads
 from .downloads import Listing, RemoteFile, Retries
 from .files import FileRecord
+from .layers import check_layers
 from .sources import catalogue
 from .sources.catalogue import FileSet, Repository, Selection, WebFile
 from .sources.lock import LOCK_FILE, Lock, LockedRepository
 from .sources.options import add_selection, selection_of
-from .target import check_target, existing_parent
+from .target import check_target, existing_parent, on_one_disk
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
 
@@ -39,6 +40,7 @@ def fetch(
     attempts: int = _ATTEMPTS,
     pause: float = _PAUSE,
     bake_to: Path | None = None,
+    layer_bytes: int | None = None,
 ) -> list[RemoteFile]:
     """Bring the selected files into a folder of published weights; what is there already stays.
 
@@ -51,13 +53,15 @@ def fetch(
         attempts: How often to try a file before giving up.
         pause: Seconds before its second attempt.
         bake_to: What is baked from them afterwards: that it may be written, and has room, is checked first.
+        layer_bytes: Largest image layer that it is cut into then: that it fits them is checked first.
 
     Returns:
         The files, with the sha256 they were found to have.
 
     Raises:
         InvalidInput: `bake_to` can't be written.
-        WeightsError: A file is missing, isn't the locked one, or can't be had; the message names it.
+        WeightsError: A file is missing, isn't the locked one, or can't be had; the message names it. Or there
+            are too few layers.
     """
     folder = Path(root)
     if bake_to is not None:
@@ -65,6 +69,8 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     files = plan(selection.file_sets, selection.web_files, Lock.read(lock_file))
     _check_space(files, folder, selection, bake_to)
+    if layer_bytes is not None:
+        check_layers(selection.baked_bytes(sum(file.size or 0 for file in files)), layer_bytes)
     done: list[RemoteFile] = []
     retries = Retries(attempts, pause)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
@@ -166,7 +172,7 @@ def _check_space(
     if bake_to is not None:
         baked = selection.baked_bytes(sum(file.size or 0 for file in files))
         beside, text = existing_parent(bake_to), f"the baked weights take {baked / 1e9:.1f} GB"
-        if beside.stat().st_dev == folder.stat().st_dev:
+        if on_one_disk(beside, folder):
             needs = [(folder, missing + baked, f"{needs[0][2]}, {text}")]
         else:
             needs.append((beside, baked, text))
@@ -190,6 +196,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BAKED_DIR",
         type=Path,
         help="folder that is baked from them afterwards: whether it can be is checked before the download",
+    )
+    parser.add_argument(
+        "--layer-gb",
+        metavar="N",
+        type=float,
+        help="largest image layer that it is cut into then: whether it fits is checked before the download",
     )
     add_selection(parser)
     parser.add_argument("--lock", action="store_true", help="pin what the hub has now, and fetch nothing")
@@ -216,6 +228,7 @@ def run(args: argparse.Namespace) -> int:
         args.workers,
         attempts=args.attempts,
         bake_to=args.bake_to,
+        layer_bytes=None if args.layer_gb is None else int(args.layer_gb * 1e9),
     )
     size = sum((Path(args.to) / file.path).stat().st_size for file in files)
     print(f"{args.to}: {len(files)} files, {size / 1e9:.2f} GB")

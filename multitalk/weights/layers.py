@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,19 @@ def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER
         layers[fitting].append(name)
         free[fitting] -= size
     return layers
+
+
+def check_layers(nbytes: int, layer_bytes: int, count: int = LAYERS) -> None:
+    """Make sure that so many bytes fit the layers there are.
+
+    Raises:
+        WeightsError: They don't.
+    """
+    if nbytes > count * layer_bytes:
+        raise WeightsError(
+            f"{count} layers of {layer_bytes / 1e9:g} GB don't hold the baked weights, which take about "
+            f"{nbytes / 1e9:.1f} GB: --layer-gb has to be {math.ceil(nbytes / count / 1e8) / 10:g} or more."
+        )
 
 
 def distribute(

@@ -62,6 +62,20 @@ def check_space(target: Path, needed: int) -> None:
         )
 
 
+def on_one_disk(first: Path, second: Path) -> bool:
+    """Whether what is written to one folder is missing in the other.
+
+    A container's own layer and a folder that is mounted into it are two devices, and may be one disk all the
+    same: then both tell the same sizes.
+    """
+    if first.stat().st_dev == second.stat().st_dev:
+        return True
+    one, other = os.statvfs(first), os.statvfs(second)
+    sizes = [(disk.f_frsize, disk.f_blocks, disk.f_files) for disk in (one, other)]
+    written_meanwhile = abs(one.f_bfree - other.f_bfree) / max(1, one.f_blocks)
+    return sizes[0] == sizes[1] and written_meanwhile < 0.001
+
+
 def existing_parent(target: Path) -> Path:
     """The nearest folder above that is there: on its disk the target will lie."""
     return next(folder for folder in target.absolute().parents if folder.exists())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -316,6 +317,34 @@ def test_last_stage_of_the_base_has_no_cuda_compiler():
     last = BASE_DOCKERFILE.rpartition("\nFROM ")[2]
     assert last.startswith("nvidia/cuda:${CUDA}-base-")
     assert "-devel" not in last
+
+
+def test_images_are_built_for_the_platform_of_their_wheels_whatever_the_machine():
+    platforms = {name: target["platforms"] for name, target in bake_file()["target"].items()}
+    assert set(platforms) == {"base", "weights", "app", "slim"}
+    assert all(names == ["linux/amd64"] for names in platforms.values())
+
+
+def test_kernels_keep_their_names(tmp_path):
+    """What base.Dockerfile does to a stand-in for tracing that has taken its kernel's name."""
+    command = re.search(r"sed -i ('/\^@torch\.library.*?') \{\}", BASE_DOCKERFILE)
+    assert command
+    module = tmp_path / "sm90_compile.py"
+    parts = []
+    for kernel, stand_in in (("attention", "attention_fake_impl"), ("attention_fused", "attention_fused")):
+        parts.append(
+            f'@torch.library.custom_op("sm90::{kernel}", mutates_args=())\ndef {kernel}(\n    x: int,\n):\n'
+        )
+        parts.append(f'    return "{kernel}"\n\n\n')
+        parts.append(f'@torch.library.register_fake("sm90::{kernel}")\ndef {stand_in}(\n    x: int,\n):\n')
+        parts.append("    return None\n\n\n")
+    module.write_text("".join(parts))
+    for _ in range(2):  # what is right already stays as it is
+        subprocess.run(["sed", "-i", command[1].strip("'"), module], check=True)
+        names = [
+            node.name for node in ast.parse(module.read_text()).body if isinstance(node, ast.FunctionDef)
+        ]
+        assert names == ["attention", "attention_fake_impl", "attention_fused", "attention_fused_fake_impl"]
 
 
 def test_kernels_of_one_architecture_are_compiled_for_that_alone(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -285,6 +287,25 @@ def test_what_an_interrupted_download_has_left_counts(hub, published, lock_file,
         assert not staging.exists()
     else:
         assert fetch_into(root, lock_file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, which only root may")
+def test_a_mounted_folder_may_be_the_same_disk(tmp_path):
+    """As a build's cache and the layer that it writes to: two devices, one disk."""
+    script = """
+        mount -t tmpfs -o size=64m tmpfs . && cd "$PWD" && mkdir lower upper work merged
+        mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
+        exec "$0" -c '
+from pathlib import Path
+from multitalk.weights.target import on_one_disk
+first, second = Path("merged"), Path("upper")
+print(first.stat().st_dev == second.stat().st_dev, on_one_disk(first, second), on_one_disk(first, Path("/")))'
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    told = subprocess.check_output(
+        ["unshare", "--mount", "sh", "-ec", script, sys.executable], cwd=tmp_path, env=environment, text=True
+    )
+    assert told.split() == ["False", "True", "False"]
 
 
 def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(

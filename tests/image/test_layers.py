@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from multitalk.errors import WeightsError
-from multitalk.weights.layers import LAYER_BYTES, TIMESTAMP, distribute, pack
+from multitalk.weights.layers import LAYER_BYTES, TIMESTAMP, check_layers, distribute, pack
 from multitalk.weights.locate import candidates, is_whole, locate
 
 GB = 10**9
@@ -41,6 +41,14 @@ def test_what_doesn_t_fit_is_refused():
         pack({"large": 6 * GB})
     with pytest.raises(WeightsError, match="fits none of 2 layers"):
         pack(dict.fromkeys("abc", 4 * GB), count=2)
+
+
+def test_too_few_layers_are_told_of_by_the_size_they_would_need():
+    check_layers(28 * GB, LAYER_BYTES)
+    with pytest.raises(
+        WeightsError, match=r"16 layers of 1 GB don't hold .* 28\.0 GB: --layer-gb has to be 1\.8 or"
+    ):
+        check_layers(28 * GB, GB)
 
 
 def test_same_files_make_the_same_layers(tmp_path):

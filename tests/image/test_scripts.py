@@ -105,10 +105,17 @@ def test_int8_comes_from_the_published_int8_files(script, hub):
     assert max(sizes) <= 200_000, "weights files are cut as layers are"
 
 
+def test_layers_that_are_too_small_are_told_of_before_anything_is_fetched(script, hub):
+    done = script.run("--precision", "int8", "--layers", f"{script.target}-layers", "--layer-gb", "0.00001")
+    assert done.returncode == 2
+    assert "16 layers of 1e-05 GB don't hold the baked weights" in done.stderr
+    assert not [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+
+
 def test_what_was_fetched_stays_until_the_layers_are_cut(script):
     """Else a layer size that doesn't do would cost the whole download again."""
     layers = Path(f"{script.target}-layers")
-    done = script.run("--precision", "int8", "--layers", str(layers), "--layer-gb", "0.00001")
+    done = script.run("--precision", "int8", "--layers", str(layers), "--layer-gb", "0.0001")
     assert done.returncode == 2
     assert "fits none of 16 layers" in done.stderr
     assert list(script.raw.rglob("*.safetensors"))
