@@ -78,7 +78,7 @@ def test_the_published_int8_file_in_float32(load_case, relative_error, tmp_path)
     bake(PARITY / "weights", tmp_path / "int8", precision="float32", transformer_source="int8")
     pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "int8", device="cpu", dtype=torch.float32)
     ours = predict(pipeline.components.transformer, case, 437.5)
-    assert relative_error(ours, case.tensors["out_int8_dequantized"]) < BOUND
+    assert relative_error(ours, case.tensors["out_int8_dequantised"]) < BOUND
 
 
 def test_the_published_int8_values_kept_as_they_are(load_case, relative_error, tmp_path):
@@ -90,7 +90,7 @@ def test_the_published_int8_values_kept_as_they_are(load_case, relative_error, t
     wide = load_part(WeightsFolder(tmp_path / "wide"), "transformer", "cpu", torch.float32)
     outside = {name: value for name, value in wide.state_dict().items() if not name.startswith("blocks.")}
     kept.load_state_dict(outside, strict=False)
-    assert relative_error(predict(kept, case, 437.5), case.tensors["out_int8_dequantized"]) < BOUND
+    assert relative_error(predict(kept, case, 437.5), case.tensors["out_int8_dequantised"]) < BOUND
 
 
 @pytest.fixture(scope="module")
