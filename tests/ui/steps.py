@@ -11,6 +11,8 @@ from playwright.sync_api import Page
 
 from tests.ui.app import EXAMPLES
 
+# seconds for each clip, so that a page that looks once in a while sees them come
+SLOW = {"Steps": "200"}
 FAST = {"Steps": "2", "Frames per clip": "21", "Frames that clips share": "5"}
 
 
@@ -30,6 +32,16 @@ def fill(page: Page, **values: str) -> None:
         field = page.locator(f"input[aria-label='{label}']")
         field.fill(value)
         field.blur()
+
+
+def cancel(page: Page) -> None:
+    """Stop the video that is shown."""
+    page.locator(".job-cancel").click()
+
+
+def see_a_clip(page: Page) -> None:
+    """Wait until the first clips of a video play, while the next are made."""
+    page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
 
 
 def bring(page: Page, picture: str, *sounds: str) -> None:

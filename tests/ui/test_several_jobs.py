@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.steps import be_quick, bring, choose, example, fill, make, wait_phase
+from tests.ui.steps import SLOW, be_quick, bring, cancel, choose, example, fill, make, see_a_clip, wait_phase
 
 pytestmark = pytest.mark.slow
 SHORT = {"Longest video in seconds": "1.5"}
@@ -23,6 +23,17 @@ def begin(page, **settings: str) -> None:
     page.locator("#make").click()
 
 
+def urls_asked_for(page) -> list[str]:
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    return urls
+
+
+def latest_job(urls: list[str]) -> str:
+    """The address of the job that the page asked about last."""
+    return next(url for url in reversed(urls) if "/multitalk/jobs/" in url).split("/clips")[0]
+
+
 def test_a_result_is_looked_at_while_a_video_is_made(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
@@ -30,8 +41,9 @@ def test_a_result_is_looked_at_while_a_video_is_made(open_page):
     first = make(page)
     line = page.locator(".job-other")
     assert not line.is_visible()
-    begin(page, Steps="100")
-    page.wait_for_selector(".job[data-phase=running]")
+    asked = urls_asked_for(page)
+    begin(page, **SLOW, **{"Longest video in seconds": "5"})
+    see_a_clip(page)
     page.locator(f".card[data-name='{first}']").first.click()
     page.wait_for_selector(f".job[data-phase=done][data-result='{first}']")
     line.get_by_text("A video of yours is being made.").wait_for()
@@ -40,6 +52,7 @@ def test_a_result_is_looked_at_while_a_video_is_made(open_page):
     assert page.locator(".job-cancel").is_visible()
     assert not line.is_visible()
     page.locator(f".card[data-name='{first}']").first.click()
+    page.request.post(f"{latest_job(asked)}/cancel")
     line.get_by_text("A video of yours is ready.").wait_for(timeout=120_000)
     assert page.get_attribute(".job", "data-result") == first, "what is looked at stays"
     line.get_by_role("button").click()
@@ -62,12 +75,12 @@ def test_each_of_two_videos_can_be_cancelled(open_page):
     line.get_by_role("button").click()
     page.wait_for_selector(".job[data-phase=running]")
     line.get_by_text("Another video of yours is waiting.").wait_for()
-    page.locator(".job-cancel").click()
+    cancel(page)
     page.get_by_text("Cancelled").wait_for()
     line.get_by_text("A video of yours is being made.").wait_for()
     line.get_by_role("button").click()
     page.wait_for_selector(".job[data-phase=running]")
-    page.locator(".job-cancel").click()
+    cancel(page)
     page.get_by_text("Cancelled").wait_for()
     assert not line.is_visible()
 
@@ -83,20 +96,19 @@ def test_an_earlier_video_is_not_heard_behind_the_next(open_page):
     begin_long(page)
     page.wait_for_selector(".job[data-phase=running]")
     assert page.evaluate("document.querySelector('.job-player').paused")
-    page.locator(".job-cancel").click()
+    cancel(page)
     assert wait_phase(page, "done", "empty") in ("done", "empty")
 
 
 def test_a_failure_behind_what_is_looked_at_is_told(open_page):
     page = open_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    asked = urls_asked_for(page)
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
     result = make(page)
     begin_long(page)
     page.wait_for_selector(".job[data-phase=running]")
-    running = next(url for url in reversed(asked) if "/multitalk/jobs/" in url).split("/clips")[0]
+    running = latest_job(asked)
     leave_person1_out_of_the_square(page)
     begin(page)
     page.wait_for_selector(".job[data-phase=waiting]")
@@ -116,7 +128,7 @@ def test_a_failure_behind_what_is_looked_at_is_told(open_page):
     page.locator(".job[data-phase=failed] .job-error").get_by_text("person1").wait_for()
     line.get_by_text("A video of yours is being made.").wait_for()
     line.get_by_role("button").click()
-    page.locator(".job-cancel").click()
+    cancel(page)
     page.get_by_text("Cancelled").wait_for()
 
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.ui.app import ARTIFACTS
-from tests.ui.steps import be_quick, bring, bring_sound, choose, example, facts, make, wait_phase, wait_ready
+from tests.ui.steps import (
+    SLOW,
+    be_quick,
+    bring,
+    bring_sound,
+    cancel,
+    choose,
+    example,
+    facts,
+    make,
+    see_a_clip,
+    wait_phase,
+    wait_ready,
+)
 
 pytestmark = pytest.mark.slow
 SHORT = {"Longest video in seconds": "1.5"}
@@ -14,9 +27,9 @@ SHORT = {"Longest video in seconds": "1.5"}
 def test_one_person(open_page, app):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, **SHORT, Steps="40")  # the page looks once in a while
+    be_quick(page, **SHORT, **SLOW)
     page.locator("#make").click()
-    page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
+    see_a_clip(page)
     partial = page.evaluate(
         """async () => {
           const player = document.querySelector('.job-player');
@@ -33,7 +46,7 @@ def test_one_person(open_page, app):
     told = facts(app.outputs / name)
     assert told["frames"] == 38
     assert told["sounds"]
-    assert {"seed": 42, "steps": 40, "people": 1, "size": [64, 64]}.items() <= told["settings"].items()
+    assert {"seed": 42, "steps": 200, "people": 1, "size": [64, 64]}.items() <= told["settings"].items()
     assert name.startswith("one-person-seed42"), "the file is called after what it was made of"
     with page.expect_download() as download:
         page.locator(".job-download").click()
@@ -46,7 +59,7 @@ def test_progress_is_seen_and_moves(open_page):
     """Of a long video, which is stopped when enough was seen: the page looks once in a while."""
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, Steps="200")
+    be_quick(page, **SLOW)
     page.evaluate(
         """() => { window.seen = []; const bar = document.querySelector('.job-bar');
         new MutationObserver(() => window.seen.push([Number(bar.getAttribute('aria-valuenow')),
@@ -61,7 +74,7 @@ def test_progress_is_seen_and_moves(open_page):
           left.includes('left'))""",
         timeout=120_000,
     )
-    page.locator(".job-cancel").click()
+    cancel(page)
     assert wait_phase(page, "done", "empty", "failed") != "failed"
     percents = [percent for percent, *_ in page.evaluate("window.seen")]
     assert percents == sorted(percents)
@@ -137,10 +150,10 @@ def test_the_example_of_two_in_turns_runs(open_page, app):
 def test_cancel_keeps_what_is_done(open_page, app):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, Steps="6")
+    be_quick(page, **SLOW)
     page.locator("#make").click()
-    page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
-    page.locator(".job-cancel").click()
+    see_a_clip(page)
+    cancel(page)
     assert wait_phase(page, "done", "empty", "failed") == "done"
     assert "Stopped early" in page.inner_text(".job-note")
     frames = facts(app.outputs / page.get_attribute(".job", "data-result"))["frames"]
@@ -152,11 +165,12 @@ def test_cancel_keeps_what_is_done(open_page, app):
 def test_reload_during_a_run(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, **SHORT, Steps="100")  # a slow machine takes seconds to reload
+    be_quick(page, **SLOW)
     page.locator("#make").click()
     page.wait_for_selector(".job[data-phase=running]")
     page.reload()
-    page.wait_for_selector(".job[data-phase=running]")
+    see_a_clip(page)
+    cancel(page)
     assert wait_phase(page, "done", "failed") == "done"
     page.reload()
     page.wait_for_selector(".job[data-phase=done]")
@@ -167,16 +181,19 @@ def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
     first, second = open_page(), open_page()
     for page, name in ((first, "one_person"), (second, "two_people")):
         bring(page, f"{name}.png", "one_person.wav")
-        be_quick(page, **SHORT, Steps="60")
+        be_quick(page, **SLOW)
     first.locator("#make").click()
     first.wait_for_selector(".job[data-phase=running]")
     second.locator("#make").click()
     second.get_by_text("one video is before yours").wait_for()
     urls: list[str] = []
     first.on("request", lambda request: urls.append(request.url))
-    names = {
-        wait_phase(page, "done") and page.get_attribute(".job", "data-result") for page in (first, second)
-    }
+    names = set()
+    for page in (first, second):
+        see_a_clip(page)
+        cancel(page)
+        assert wait_phase(page, "done", "empty", "failed") == "done"
+        names.add(page.get_attribute(".job", "data-result"))
     assert len(names) == 2
     job = next(url for url in urls if "/multitalk/jobs/" in url).split("/clips")[0]
     assert second.context.request.get(job).status == 404, "another browser's job is not there for this one"
