@@ -113,18 +113,21 @@ class Api:
     async def _follow(
         self, job: Job, request: gr.Request
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
-        told = None
-        clips = 0
-        while not job.is_over:
+        told: dict[str, Any] | None = None
+        given, over = 0, False
+        while not over:
+            over = job.is_over  # before its clips are looked at: after it come no more
             now = self._state(job)
-            if now != told:
-                clip = None
-                if len(job.clips) > clips:
-                    clip = self.backend.share(job.clips[clips], request)
-                    clips += 1
-                told = now
-                yield clip, now
-            await asyncio.sleep(LOOK_EVERY)
+            clips = job.clips[given:]
+            for clip in clips:
+                given += 1
+                # the job may be done by now, but its video isn't given yet
+                yield self.backend.share(clip, request), now | {"status": "running", "clips_done": given}
+            if not (over or clips) and now != told:
+                yield None, now
+            told = now
+            if not over:
+                await asyncio.sleep(LOOK_EVERY)
         result = None if job.result is None else self.backend.gallery.path(job.result)
         if result is None:
             raise gr.Error(job.error or "The job was cancelled.", print_exception=False)

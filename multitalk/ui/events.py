@@ -23,7 +23,7 @@ from .layout import ERRORS, Layout
 from .people_editor import picture_parts, without_picture
 from .restore import RESTORED, restored_values
 from .routes import describe_result
-from .settings import PRESET_FIELDS, changed_shift, completed, preset_values
+from .settings import PRESET_FIELDS, changed_shift, completed, preset_values, proposals
 from .voices import VOICE_PARTS, voice_names, voice_parts
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -113,17 +113,18 @@ class Events:
 
     def _connect_estimates(self) -> None:
         form, more = self.layout.form, self.layout.more
-        values = [form[name] for name in PRESET_FIELDS]
-        known = [more["size"], *self.inputs]
-        form["preset"].input(self.show_preset_values, known, values, **QUIET)
+        known, proposed = [more["size"], *self.inputs], more["proposed"]
         sizes = [form[name].input for name in ("size", "height", "width")]
-        gr.on(sizes, self.show_shift, known, form["shift"], trigger_mode="always_last", **QUIET)
-        more["status"].change(
-            self.when_ready,
-            known,
-            [form["preset"], *values, *(form[name] for name in SPEECH_CHOICES)],
-            **QUIET,
-        ).then(*self._refresh(), **QUIET)
+        ready = [proposed, form["preset"], *(form[name] for name in SPEECH_CHOICES)]
+        changed = [
+            form["preset"].input(self.show_preset_values, known, proposed, **QUIET),
+            gr.on(sizes, self.show_shift, known, proposed, trigger_mode="always_last", **QUIET),
+            more["status"].change(self.when_ready, known, ready, **QUIET),
+        ]
+        values = [form[name] for name in PRESET_FIELDS]
+        take = parts.asset("take_proposed.js")
+        for answer in changed:
+            answer.then(None, [proposed, *values], values, js=take, **QUIET).then(*self._refresh(), **QUIET)
         changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
         changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
         changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]
@@ -224,15 +225,16 @@ class Events:
         return [values[name] for name in EXAMPLE_FIELDS]
 
     def show_preset_values(self, size: Any, *values: Any) -> list[Any]:
-        """A preset's settings, in their fields."""
+        """A preset's settings, for their fields."""
         form = self._named(values)
         settings = preset_values(self.backend.worker, form, size)
-        return [settings.get(name) for name in PRESET_FIELDS]
+        return proposals(form, {name: settings.get(name) for name in PRESET_FIELDS})
 
-    def show_shift(self, size: Any, *values: Any) -> Any:
+    def show_shift(self, size: Any, *values: Any) -> list[Any]:
         """What another size changes of a preset's settings."""
-        shift = changed_shift(self.backend.worker, self._named(values), size)
-        return gr.skip() if shift is None else shift
+        form = self._named(values)
+        shift = changed_shift(self.backend.worker, form, size)
+        return proposals(form, {} if shift is None else {"shift": shift})
 
     def when_ready(self, size: Any, *values: Any) -> list[Any]:
         """Offer what the loaded weights have; what was filled in meanwhile stays."""
@@ -240,16 +242,18 @@ class Events:
         worker = self.backend.worker
         presets = worker.presets()
         if not presets:
-            return [gr.skip()] * (1 + len(PRESET_FIELDS) + len(SPEECH_CHOICES))
+            return [[], *[gr.skip()] * (1 + len(SPEECH_CHOICES))]
         if form["preset"] not in [preset.name for preset in presets]:  # none, or one of other weights
             form["preset"] = presets[0].name
         engine = worker.speech_engine()
         voices = gr.update(choices=options.voice_choices(engine))
         languages = gr.update(choices=options.language_choices(engine))
         preset = gr.update(choices=options.preset_choices(presets, {}), value=form["preset"])
-        settings = completed(worker, form, size)
-        shown = [settings.get(name, gr.skip()) for name in PRESET_FIELDS]
-        return [preset, *shown, voices, languages, voices, languages]
+        return [
+            proposals(form, completed(worker, form, size)),
+            preset,
+            *(voices, languages, voices, languages),
+        ]
 
     def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
         """The time each preset takes for what is filled in, and the voices' names at the boxes."""

@@ -191,6 +191,7 @@ def _build_more(layout: Layout) -> None:
         form["shift"] = gr.Number(None, label="Shift", info="Of the time steps.")
         form["text_guidance"] = gr.Number(None, label="Text guidance", info="1 is off.")
         form["audio_guidance"] = gr.Number(None, label="Voice guidance", info="1 is off.")
+    layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         form["max_seconds"] = gr.Number(0, label="Longest video in seconds", info="0: all of the sound.")
         form["frames_per_clip"] = gr.Number(

@@ -49,6 +49,16 @@ def completed(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> d
     return {name: value for name, value in values.items() if not form[name]}
 
 
+def proposals(form: dict[str, Any], values: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """New values for the preset's fields, each with what the field had when it was asked for.
+
+    The page takes one where the field has that still: a person may have typed something meanwhile.
+    """
+    return [
+        {"asked": form[name], "value": values[name]} if name in values else None for name in PRESET_FIELDS
+    ]
+
+
 def _preset_of(worker: ModelWorker, form: dict[str, Any]) -> Preset:
     assert worker.pipeline is not None
     return PRESETS[form["preset"] or worker.pipeline.folder.manifest.default_preset]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+import av
 import pytest
 import soundfile
 from gradio_client import Client, handle_file
@@ -37,6 +38,11 @@ def test_the_names_are_stable(client):
     }
 
 
+def frame_count(path: str) -> int:
+    with av.open(path) as file:
+        return sum(1 for _ in file.decode(video=0))
+
+
 def test_generate(client):
     job = client.submit(
         image=handle_file(str(EXAMPLES / "one_person.png")),
@@ -49,8 +55,9 @@ def test_generate(client):
     assert facts(video)["frames"] == 30
     assert told["status"] == "done"
     assert told["settings"]["seed"] == 7
-    updates = [update for _, update in job.outputs()]
-    assert any(update.get("clips_done") for update in updates[:-1])
+    clips = [(file, update["clips_done"]) for file, update in job.outputs()[:-1] if file]
+    assert [done for _, done in clips] == [1, 2], "each clip is given, however fast they come"
+    assert sum(frame_count(file) for file, _ in clips) == 30
 
 
 def test_generate_says_what_is_wrong(client):

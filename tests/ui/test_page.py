@@ -10,12 +10,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from playwright.sync_api import Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from tests.ui.app import EXAMPLES, App
 from tests.ui.proxy import Proxy
-from tests.ui.steps import choose, error_at, example, fill, wait_ready
+from tests.ui.steps import be_quick, choose, error_at, example, fill, wait_ready
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +125,29 @@ def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
     page.locator("#dice").click()
     page.wait_for_function(f"document.querySelector('#seed input').value !== '{before}'")
     assert steps.input_value() == "17", "another size leaves it as it was set"
+
+
+def test_what_is_typed_while_the_server_answers_stays(open_page):
+    page = open_page()
+    be_quick(page)
+    shift, height = "input[aria-label='Shift']", "Height, a multiple of 16"
+    assert page.locator(shift).input_value() == "3"
+    held: list[Route] = []
+    page.route("**/run/**", lambda route: held.append(route))
+    with page.expect_request("**/run/**"):
+        fill(page, **{height: "80"})
+    fill(page, **{"Shift": "4.5", "Steps": "11"})
+    for route in held:
+        route.continue_()
+    page.unroute("**/run/**")
+    for route in held:
+        route.request.response()
+    page.wait_for_timeout(500)  # what isn't to happen would have
+    assert page.locator(shift).input_value() == "4.5"
+    fill(page, Shift="")
+    fill(page, **{height: "96"})
+    page.wait_for_function(f"""document.querySelector("{shift}").value === '3'""")
+    assert page.locator("input[aria-label='Steps']").input_value() == "11"
 
 
 def test_boxes_by_keyboard_and_drawn_anew(open_page):

@@ -52,6 +52,8 @@ def test_a_result_is_looked_at_while_a_video_is_made(open_page):
     assert page.locator(".job-cancel").is_visible()
     assert not line.is_visible()
     page.locator(f".card[data-name='{first}']").first.click()
+    page.wait_for_selector(f".job[data-phase=done][data-result='{first}']")
+    line.get_by_text("A video of yours is being made.").wait_for()
     page.request.post(f"{latest_job(asked)}/cancel")
     line.get_by_text("A video of yours is ready.").wait_for(timeout=120_000)
     assert page.get_attribute(".job", "data-result") == first, "what is looked at stays"

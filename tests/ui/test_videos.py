@@ -51,7 +51,9 @@ def test_one_person(open_page, app):
     with page.expect_download() as download:
         page.locator(".job-download").click()
     assert download.value.suggested_filename == name
-    assert page.locator(f".card[data-name='{name}']").count() == 1
+    card = page.locator(f".card[data-name='{name}']")
+    card.wait_for()
+    assert card.count() == 1
     page.wait_for_function("document.querySelector('.job-player').duration > 1.4")
 
 

@@ -13,7 +13,7 @@ from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 # Bakes twice in a fresh process, a small model first so that everything is imported, and measures the memory
 # that isn't a mapping of a file (those pages the system takes back when it needs them).
-SCRIPT = """
+SCRIPT = '''
 import json, re, sys, threading
 from pathlib import Path
 import torch
@@ -26,24 +26,32 @@ def anonymous():
 small, large, target, precision = sys.argv[1:]
 bake(small, target + "/small", precision=precision, loras=[("lightx2v", 1.0)])
 load_part(WeightsFolder(target + "/small"), "transformer", "cpu", torch.bfloat16)
-peak = before = anonymous()
-stop = threading.Event()
 
-def watch():
-    global peak
-    while not stop.wait(0.001):
-        peak = max(peak, anonymous())
+class Grown:
+    """What memory grows by at most inside it."""
 
-watcher = threading.Thread(target=watch)
-watcher.start()
-bake(large, target + "/large", precision=precision, loras=[("lightx2v", 1.0)], max_shard_bytes=30e6)
-baked = peak - before
-peak = before = anonymous()
-model = load_part(WeightsFolder(target + "/large"), "transformer", "cpu", torch.bfloat16)
-stop.set()
-watcher.join()
-print(json.dumps({"baked": baked, "loaded": peak - before}))
-"""
+    def __enter__(self):
+        self.before = self.peak = anonymous()
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+        self.watcher.start()
+        return self
+
+    def watch(self):
+        while not self.stop.wait(0.001):
+            self.peak = max(self.peak, anonymous())
+
+    def __exit__(self, *error):
+        self.stop.set()
+        self.watcher.join()
+        self.nbytes = self.peak - self.before
+
+with Grown() as baked:
+    bake(large, target + "/large", precision=precision, loras=[("lightx2v", 1.0)], max_shard_bytes=30e6)
+with Grown() as loaded:
+    model = load_part(WeightsFolder(target + "/large"), "transformer", "cpu", torch.bfloat16)
+print(json.dumps({"baked": baked.nbytes, "loaded": loaded.nbytes}))
+'''
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
