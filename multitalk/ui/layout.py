@@ -78,6 +78,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
         label="Picture",
         type="filepath",
         sources=["upload", "webcam", "clipboard"],
+        buttons=["download", "fullscreen"],  # Gradio's own others upload the file to a public place
         elem_id="picture",
         height=300,
         show_label=False,
@@ -116,7 +117,12 @@ def _build_voices(layout: Layout) -> None:
     with gr.Row(elem_id="hear-row"):
         layout.more["hear"] = gr.Button("Hear the words", size="sm", visible="hidden", elem_id="hear")
     layout.more["heard"] = gr.Audio(
-        label="How it sounds", visible="hidden", interactive=False, autoplay=True, elem_id="heard"
+        label="How it sounds",
+        visible="hidden",
+        interactive=False,
+        autoplay=True,
+        buttons=["download"],
+        elem_id="heard",
     )
 
 
@@ -130,6 +136,7 @@ def _build_person(layout: Layout, person: str) -> None:
             label=f"{label}: sound",
             type="filepath",
             sources=["upload", "microphone"],
+            buttons=["download"],
             elem_id=f"{person}-sound",
         )
         layout.more[f"{person}_track"] = gr.UploadButton(

@@ -150,6 +150,18 @@ def test_what_is_typed_while_the_server_answers_stays(open_page):
     assert page.locator("input[aria-label='Steps']").input_value() == "11"
 
 
+def test_nothing_on_the_page_sends_files_elsewhere(open_page):
+    """Gradio's button "share" uploads a picture or a voice to a public host."""
+    page = open_page()
+    example(page, "One person")
+    page.locator("#person1-sound").get_by_label("Download").first.wait_for()
+    page.locator("#picture").get_by_label("Fullscreen").wait_for()
+    assert page.get_by_label(re.compile("^share$", re.I)).count() == 0
+    asked = page.evaluate("window.gradio_config.components.flatMap(({props}) => props.buttons || [])")
+    assert asked
+    assert "share" not in asked
+
+
 def test_boxes_by_keyboard_and_drawn_anew(open_page):
     page = open_page()
     example(page, "A dialogue")
