@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save
 
 from multitalk import GenerationRequest, MultiTalkPipeline, Progress
 from multitalk.errors import Cancelled, InvalidInput, WeightsError
+from multitalk.media.background import BackgroundWriter
 from multitalk.media.sound import read_sound
 from multitalk.media.video import VideoWriter
 from multitalk.sampling.teacache import computed_steps
@@ -122,19 +122,25 @@ def test_cancel_stops_within_one_model_call(after, pipeline, picture, count_call
 def test_what_waits_for_the_encoder_is_given_up_with_the_job(
     keep_partial, pipeline, picture, tmp_path, monkeypatch
 ):
-    cancel, written = threading.Event(), []
+    cancel, written, encoders = threading.Event(), [], []
 
     class BusyWriter(VideoWriter):
-        """Encodes its first frames until a second after the job was cancelled."""
+        """Encodes its first frames until the job was cancelled, and given up where nothing of it is kept."""
 
         def write(self, frames):
             if not written:
                 cancel.wait(60)
-                time.sleep(1)
+                assert keep_partial or encoders[0]._stopped.wait(60)
             written.append(len(frames))
             super().write(frames)
 
+    class Encoder(BackgroundWriter):
+        def __init__(self, writer):
+            super().__init__(writer)
+            encoders.append(self)
+
     monkeypatch.setattr("multitalk.pipeline.VideoWriter", BusyWriter)
+    monkeypatch.setattr("multitalk.pipeline.BackgroundWriter", Encoder)
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
     arguments = {"cancel": cancel, "on_clip": lambda clip: cancel.set(), "keep_partial": keep_partial}
     if keep_partial:

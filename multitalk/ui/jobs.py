@@ -130,7 +130,9 @@ class JobQueue:
             raise MultiTalkError(
                 f"{MAX_OWN} of your videos are waiting already: ask for another when one of them has begun."
             )
-        held = sum(_bytes_of(job.request) for job in self._jobs.values() if job.request is not None)
+        # each read once: the model's thread takes a finished job's away
+        requests = [job.request for job in self._jobs.values()]
+        held = sum(_bytes_of(each) for each in requests if each is not None)
         if held + _bytes_of(request) > self._max_bytes:
             raise MultiTalkError(
                 "The pictures and sounds of the videos that wait fill the memory for them: try again when "

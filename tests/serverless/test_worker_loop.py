@@ -88,7 +88,7 @@ def test_two_people_words_and_the_known_workers_names_posted_at_once(runpod_api,
 
 
 def test_progress_and_each_finished_clips_url(runpod_api, worker, storage):
-    job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 40}))
+    job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 200}))
     output = runpod_api.wait_for(job_id)["output"]
     updates = sorted(runpod_api.updates[job_id], key=lambda update: update["update"])
     assert len(updates) >= 2

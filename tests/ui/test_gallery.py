@@ -22,6 +22,7 @@ from multitalk.ui.gallery import Gallery, NotKept, read_result, slug
 from multitalk.ui.jobs import KEPT, Job, JobQueue
 from multitalk.ui.routes import describe_result
 from tests.ui.requests import small_request
+from tests.waiting import wait_until
 
 
 def write_video(path: Path, frames: int = 5, title: str = TITLE, **settings: Any) -> Path:
@@ -115,8 +116,7 @@ def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
     jobs = []
     for number in range(KEPT + 3):  # enough for the first to be forgotten
         jobs.append(queue.submit(small_request(), "lost" if number == 0 else "later", "anna"))
-        while not jobs[-1].is_over:
-            pass
+        wait_until(lambda: jobs[-1].is_over, what="the job's end")
     assert (jobs[0].status, jobs[-1].status) == ("failed", "done")
     assert queue.job(jobs[0].id) is None
     video = jobs[0].folder / "video.mp4"
