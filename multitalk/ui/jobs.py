@@ -95,6 +95,7 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     def start(self) -> None:
@@ -176,6 +177,21 @@ class JobQueue:
                 self._waiting.remove(job)
                 job.status, job.request = "cancelled", None
 
+    def close(self, seconds: float) -> None:
+        """Cancel every job and begin no other.
+
+        Args:
+            seconds: How long to wait for the thread: it may load the models, or be in a model call.
+        """
+        with self._changed:
+            self._closed = True
+            jobs = list(self._jobs.values())
+            self._changed.notify()
+        for job in jobs:
+            self.cancel(job)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
     def _forget_old(self) -> None:
         over = [job for job in self._jobs.values() if job.is_over]
         for job in over[:-KEPT]:
@@ -187,8 +203,10 @@ class JobQueue:
         self._prepare()
         while True:
             with self._changed:
-                while not self._waiting:
+                while not self._waiting and not self._closed:
                     self._changed.wait()
+                if self._closed:
+                    return
                 job = self._waiting.popleft()
                 job.status, job.started = "running", time.monotonic()
             self._run_one(job)

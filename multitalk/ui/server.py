@@ -7,11 +7,13 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cold_start import ColdStart
 from ..errors import InvalidInput
+from .stopping import interrupt_on_signals, leave
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -20,6 +22,7 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
 MAX_UPLOAD = "500mb"
+STOP_SECONDS = 3.0  # containers are killed ten seconds after they are asked to end
 LOGIN_MESSAGE = "This MultiTalk server asks for a name and a password."
 logger = logging.getLogger(__name__)
 
@@ -113,11 +116,15 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
 
 
 def serve(start: ColdStart | None = None) -> int:
-    """Open the page and serve it until the process is stopped; returns the exit status.
+    """Open the page and serve it until Ctrl-C or SIGTERM, which end the process with status 0.
 
     Args:
         start: What keeps the start's time and already reads the weights.
+
+    Returns:
+        The exit status where the page can't be opened.
     """
+    interrupt_on_signals()
     start = start or ColdStart()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -138,7 +145,9 @@ def serve(start: ColdStart | None = None) -> int:
     except InvalidInput as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        logger.info("the page is closed")
+    leave()
 
 
 def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, str] | None) -> None:
@@ -170,4 +179,9 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     logger.info("the page is open on http://%s:%d", address, port)
     # only now: importing the models' libraries would hold up the first visitor's page
     backend.queue.start()
-    page.block_thread()
+    try:
+        threading.Event().wait()  # for a signal
+    finally:
+        backend.queue.close(STOP_SECONDS)
+        page.server.config.timeout_graceful_shutdown = 1  # seconds for what is being answered
+        page.close(verbose=False)

@@ -47,6 +47,34 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
     assert queue.latest("anna") is jobs[-1]
 
 
+def test_a_closed_queue_stops_what_runs_and_begins_nothing(tmp_path):
+    began, made = threading.Event(), []
+
+    def run(job: Job) -> bool:
+        made.append(job.title)
+        began.set()
+        assert job.cancel.wait(60)
+        return False
+
+    queue = JobQueue(tmp_path, lambda: None, run)
+    jobs = [queue.submit(small_request(), title, "anna") for title in "ab"]
+    queue.start()
+    assert began.wait(60)
+    queue.close(60)
+    assert [job.status for job in jobs] == ["stopped", "cancelled"]
+    assert made == ["a"]
+
+
+def test_a_queue_is_closed_while_its_models_load(tmp_path):
+    gate = threading.Event()
+    queue = JobQueue(tmp_path, lambda: gate.wait(60) and None, lambda job: True)
+    job = queue.submit(small_request(), "a", "anna")
+    queue.start()
+    queue.close(0.01)
+    assert job.status == "cancelled"
+    gate.set()
+
+
 def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
     queue = waiting_queue(tmp_path)
     first, _, second, third = (
