@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import resource
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from multitalk.serverless.answers import Undelivered, encoded_size
 from multitalk.serverless.bucket import Bucket
 from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip
 from multitalk.serverless.settings import BucketSettings, Settings
+from tests.ports import HeldPort
 from tests.serverless.conftest import decoded, frame_count
 from tests.serverless.storage import BUCKET, Storage
 
@@ -150,16 +150,15 @@ def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answe
 
 
 def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_the_video(result):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = BucketSettings(f"http://127.0.0.1:{port}", BUCKET, None, "made/", 60, "key", "hush-hush")
+    port = HeldPort()
+    place = BucketSettings(f"http://127.0.0.1:{port.number}", BUCKET, None, "made/", 60, "key", "hush-hush")
     messages: list[dict[str, Any]] = []
     delivery = deliver(result, Settings(), bucket=Bucket(place), emit=messages.append)
     delivery.start()
     delivery.clip(clip(0, 0, 20, 20))
     assert "video_base64" in messages[0], "the bucket isn't asked for every clip"
-    storage = Storage(port)
+    storage = Storage(port.number)
+    port.let_go()
     try:
         answer = delivery.finish(result, "a.mp4")
         assert "warning" not in answer

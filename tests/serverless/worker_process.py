@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import Any
 
 import psutil
 import requests
+
+from tests.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240  # imports and weights, on a busy machine
@@ -102,9 +103,8 @@ class LocalServer(WorkerProcess):
     """A worker behind the SDK's local API server."""
 
     def __init__(self, weights: Path, folder: Path, environment: dict[str, str] | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        self._held = HeldPort()
+        port = self._held.number
         arguments = ["--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(port)]
         super().__init__(weights, folder, arguments, environment)
         self.url = f"http://127.0.0.1:{port}"
@@ -117,6 +117,7 @@ class LocalServer(WorkerProcess):
                 raise AssertionError(f"the worker ended: {self.log.read_text()[-3000:]}")
             try:
                 requests.get(f"{self.url}/openapi.json", timeout=10)
+                self._held.let_go()
                 return
             except requests.ConnectionError:
                 time.sleep(0.2)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
+
+from tests.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -21,17 +25,16 @@ CHROMIUM_ARGS = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+START_SECONDS = 240  # imports and weights, on a busy machine
+ANSWER_SECONDS = 60  # on a busy machine; httpx's own are 5
 
 
 class App:
     """``python app.py`` on a port of its own."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self.port = free_port()
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.outputs = folder / "outputs"
         self.log = folder / "log.txt"
@@ -46,32 +49,71 @@ class App:
                 stderr=subprocess.STDOUT,
             )
 
+    def client(self) -> httpx.Client:
+        """A browser, as it were: it keeps its cookies."""
+        return httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Ask without a cookie."""
+        return httpx.get(self.url + path, timeout=ANSWER_SECONDS, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Post without a cookie."""
+        return httpx.post(self.url + path, timeout=ANSWER_SECONDS, **options)
+
     def wait_open(self, path: str = "/robots.txt") -> App:
-        for _ in range(600):
+        def is_open() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            try:
-                if httpx.get(self.url + path).status_code < 500:
-                    return self
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            return self.get(path).status_code < 500
+
+        self._wait(is_open)
+        self._held.let_go()
+        return self
 
     def wait_listening(self, address: str) -> App:
         """Wait for an app that listens on another address than this host's first."""
         self.url = f"http://{address}:{self.port}"
         return self.wait_open()
 
-    def wait_loaded(self) -> App:
-        for _ in range(1200):
-            if httpx.get(f"{self.url}/multitalk/status").json()["state"] != "loading":
-                return self
+    def wait_loaded(self, **login: str) -> App:
+        """Wait until the models are loaded, or can't be; a page with a login wants username and password."""
+        with self.client() as client:
+            if login:
+                client.post("/login", data=login).raise_for_status()
+
+            def is_loaded() -> bool:
+                return bool(client.get("/multitalk/status").json()["state"] != "loading")
+
+            self._wait(is_loaded)
+        return self
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):  # not there yet, or too busy to answer in time
+                if condition():
+                    return
             time.sleep(0.1)
         raise AssertionError(self.log.read_text())
 
     def stop(self) -> None:
+        self._held.let_go()
         self.process.terminate()
         try:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class HeldApp(App):
+    """An app whose models begin to load, and don't get on with it until a test lets them."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._sign = folder / "go on"
+        hold = str(Path(__file__).with_name("held_loading"))
+        paths = os.pathsep.join(filter(None, [hold, os.environ.get("PYTHONPATH")]))
+        super().__init__(folder, PYTHONPATH=paths, MODELS_MAY_LOAD=str(self._sign), **environment)
+
+    def go_on(self) -> None:
+        self._sign.touch()

@@ -24,7 +24,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("guarded")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret")
     try:
-        yield app.wait_open()
+        yield app.wait_open().wait_loaded(username="anna", password="s3cret")
     finally:
         app.stop()
 
@@ -58,14 +58,14 @@ def get_as_written(client: httpx.Client, target: str) -> httpx.Response:
 )
 @pytest.mark.parametrize("door", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
 def test_the_servers_files_are_refused(app, door, path):
-    with httpx.Client(base_url=app.url) as client:
+    with app.client() as client:
         answer = get_as_written(client, f"{door}{path}")
     assert answer.status_code in (403, 404)
     assert "root:" not in answer.text
 
 
 def test_only_the_browser_that_brought_a_file_gets_it(app):
-    with httpx.Client(base_url=app.url) as first, httpx.Client(base_url=app.url) as second:
+    with app.client() as first, app.client() as second:
         first.get("/")
         second.get("/")
         path = upload(first)
@@ -74,20 +74,20 @@ def test_only_the_browser_that_brought_a_file_gets_it(app):
         folder, name = path.rsplit("/", 1)
         refused.append(f"/gradio_api/file={folder}/x/../{name}")
         assert [get_as_written(second, url).status_code for url in refused] == [403] * 4
-        assert httpx.get(f"{app.url}/gradio_api/file={path}").status_code == 403, "nor one without a cookie"
+        assert app.get(f"/gradio_api/file={path}").status_code == 403, "nor one without a cookie"
         upload(second)  # the same content of one's own is one's own
         assert second.get(f"/gradio_api/file={path}").status_code == 200
 
 
 def test_another_browsers_upload_cannot_be_used_either(app):
-    with httpx.Client(base_url=app.url) as first, httpx.Client(base_url=app.url) as second:
+    with app.client() as first, app.client() as second:
         path = upload(first)
         assert second.get("/config").status_code == 200
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         answers = {}
         for client in (first, second):
             call = client.post("/gradio_api/call/detect_people", json={"data": [file]}).json()["event_id"]
-            answers[client] = client.get(f"/gradio_api/call/detect_people/{call}", timeout=30).text
+            answers[client] = client.get(f"/gradio_api/call/detect_people/{call}").text
         assert '"faces"' in answers[first]
         assert "event: error" in answers[second]
         assert '"faces"' not in answers[second]
@@ -97,7 +97,7 @@ def test_another_browsers_upload_cannot_be_used_either(app):
     "name", ["..%2Flog.txt", "../log.txt", ".runs.json", ".posters", "x.mp4", "%00.mp4", "a/b.mp4"]
 )
 def test_results_are_served_by_name_alone(app, name):
-    with httpx.Client(base_url=app.url) as client:
+    with app.client() as client:
         for folder in ("results", "posters"):
             assert get_as_written(client, f"/multitalk/{folder}/{name}").status_code == 404
 
@@ -107,7 +107,7 @@ CLOSED = ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "
 
 @pytest.mark.parametrize("path", CLOSED)
 def test_doors_that_the_page_does_not_need_are_closed(app, path):
-    assert httpx.get(f"{app.url}/gradio_api/{path}").status_code == 404
+    assert app.get(f"/gradio_api/{path}").status_code == 404
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +116,14 @@ def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("rooted")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk")
     try:
-        yield app.wait_open()
+        yield app.wait_open().wait_loaded()
     finally:
         app.stop()
 
 
 @pytest.mark.parametrize("prefix", ["", "/talk", "/talk/talk"])
 def test_a_path_in_front_opens_no_door(rooted, prefix):
-    with httpx.Client(base_url=rooted.url) as first, httpx.Client(base_url=rooted.url) as second:
+    with rooted.client() as first, rooted.client() as second:
         path = upload(first)
         for door in ("file=", "file/"):
             assert second.get(f"{prefix}/gradio_api/{door}{path}").status_code == 403
@@ -136,7 +136,7 @@ def test_a_path_in_front_opens_no_door(rooted, prefix):
 
 @pytest.mark.parametrize("foreign", ['prefs={"a":1}', "x=a b", "f[1]=2", "bad", "=", "a=1;;b=é"])
 def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
-    with httpx.Client(base_url=app.url) as client:
+    with app.client() as client:
         client.get("/")
         own = f"multitalk_browser={client.cookies['multitalk_browser']}"
         client.cookies.clear()
@@ -153,19 +153,19 @@ def test_with_a_login_everything_without_it_is_refused(guarded):
         *(f"/gradio_api/{name}" for name in ("info", "file=/etc/passwd", "queue/status", "app_id")),
         *(f"/gradio_api/{name}" for name in ("heartbeat/x", "openapi.json", "stream/a/b/1/playlist.m3u8")),
     ]
-    assert {path: httpx.get(guarded.url + path).status_code for path in paths} == dict.fromkeys(paths, 401)
+    assert {path: guarded.get(path).status_code for path in paths} == dict.fromkeys(paths, 401)
     posts = [
         "/multitalk/jobs/x/cancel",
         *(f"/gradio_api/{name}" for name in ("upload", "run/predict", "queue/join", "call/generate")),
         *(f"/gradio_api/{name}" for name in ("component_server", "cancel", "reset")),
     ]
-    assert {path: httpx.post(guarded.url + path).status_code for path in posts} == dict.fromkeys(posts, 401)
+    assert {path: guarded.post(path).status_code for path in posts} == dict.fromkeys(posts, 401)
     forged = {"Cookie": "access-token-x=y; access-token-unsecure-x=y"}
-    assert httpx.get(f"{guarded.url}/multitalk/status", headers=forged).status_code == 401
+    assert guarded.get("/multitalk/status", headers=forged).status_code == 401
 
 
 def test_the_login_lets_people_in(guarded):
-    with httpx.Client(base_url=guarded.url) as client:
+    with guarded.client() as client:
         wrong = client.post("/login", data={"username": "anna", "password": "guess"})
         assert wrong.status_code == 400
         assert client.get("/multitalk/status").status_code == 401
@@ -217,7 +217,7 @@ def host() -> Iterator[str]:
 def call(client: httpx.Client, name: str, *data: object) -> str:
     """What a function of the API answers."""
     event = client.post(f"/gradio_api/call/{name}", json={"data": data}).json()["event_id"]
-    return client.get(f"/gradio_api/call/{name}/{event}", timeout=60).text
+    return client.get(f"/gradio_api/call/{name}/{event}").text
 
 
 # the last two would be fetched by Gradio, which refuses only private addresses
@@ -226,7 +226,7 @@ def call(client: httpx.Client, name: str, *data: object) -> str:
 )
 def test_no_address_is_fetched(app, host, address):
     file = {"path": address.format(host=host), "meta": {"_type": "gradio.FileData"}}
-    with httpx.Client(base_url=app.url) as client:
+    with app.client() as client:
         client.get("/")
         answers = [call(client, "detect_people", file), call(client, "generate", file, *[None] * 11)]
     for answer in answers:
@@ -246,7 +246,7 @@ def test_gradios_other_function_fetches_nothing_either(host):
 def test_a_client_that_keeps_no_cookie_cannot_use_what_it_brought(app):
     """So every job has an owner, and the limit for each owner counts."""
     with (EXAMPLES / "one_person.png").open("rb") as picture:
-        path = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]
+        path = app.post("/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    with httpx.Client(base_url=app.url) as client:
+    with app.client() as client:
         assert "event: error" in call(client, "detect_people", file)
