@@ -7,8 +7,6 @@ import threading
 
 from aiohttp import ClientSession, web
 
-from tests.ui.app import free_port
-
 KEPT_BACK = {"transfer-encoding", "content-encoding", "content-length", "connection"}
 
 
@@ -16,32 +14,32 @@ class Proxy:
     """Passes ``PREFIX/...`` on to an app's port without the prefix."""
 
     def __init__(self, port: int, prefix: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self._target, self._prefix = f"http://127.0.0.1:{port}", prefix
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-
-    async def _start(self) -> None:
-        self._session = ClientSession(auto_decompress=True)
+    async def _serve(self) -> None:
         app = web.Application(client_max_size=10**8)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        # pages hold connections open for as long as they like: they are given a second at the end
+        runner = web.AppRunner(app, shutdown_timeout=1)
+        async with ClientSession(auto_decompress=True) as self._session:
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+                self._ready.set()
+                await self._stopped.wait()
+            finally:
+                await runner.cleanup()
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if not request.raw_path.startswith(self._prefix + "/"):
