@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
 
 import av
 import pytest
@@ -18,6 +19,7 @@ from multitalk.ui.api_request import build_request
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.worker import ModelWorker
+from tests.ui.api_client import connected
 from tests.ui.app import EXAMPLES, App
 from tests.ui.steps import facts
 
@@ -26,8 +28,9 @@ FAST = {"size": [64, 64], "steps": 1, "frames_per_clip": 21, "motion_frames": 5,
 
 
 @pytest.fixture(scope="module")
-def client(app) -> Client:
-    return Client(app.url, verbose=False)
+def client(app) -> Iterator[Client]:
+    with connected(app) as client:
+        yield client
 
 
 def test_the_names_are_stable(client):
@@ -136,8 +139,7 @@ def test_a_video_that_cannot_be_put_away_can_be_found(weights, tmp_path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open().wait_loaded()
     try:
         shutil.rmtree(app.outputs)  # a volume that is gone
-        client = Client(app.url, verbose=False)
-        with pytest.raises(AppError) as error:
+        with connected(app) as client, pytest.raises(AppError) as error:
             client.predict(image=FACE, speech="Hello", settings=FAST, api_name="/generate")
         assert "The video is finished" in str(error.value)
         video = re.search(r"lies on the server as (\S+\.mp4):", str(error.value))[1]

@@ -1,0 +1,20 @@
+"""Gradio's client, as programs use it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from gradio_client import Client
+
+from tests.ui.app import ANSWER_SECONDS, App
+
+
+@contextlib.contextmanager
+def connected(app: App) -> Iterator[Client]:
+    """A client whose heartbeat ends with it."""
+    client = Client(app.url, verbose=False, httpx_kwargs={"timeout": ANSWER_SECONDS})
+    try:
+        yield client
+    finally:
+        client.close()
