@@ -1,15 +1,23 @@
-"""Variables that can't be used: the page doesn't open, and one sentence says why."""
+"""Variables that can't be used, about which one sentence says why; and how the page ends."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from gradio_client import handle_file
+from gradio_client.utils import Status
 
-from tests.ui.app import ROOT, free_port
+from tests.ports import HeldPort
+from tests.ui.api_client import connected
+from tests.ui.app import EXAMPLES, ROOT, App, HeldApp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -17,12 +25,17 @@ pytestmark = pytest.mark.slow
 def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
     """Exit status of the app, and the lines of its standard error."""
     given = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
-    given |= {"GRADIO_SERVER_PORT": str(free_port()), "OUTPUT_DIR": str(tmp_path / "outputs"), "MODE": "ui"}
-    given |= {"MULTITALK_WEIGHTS": str(tmp_path / "none")}
+    given |= {
+        "OUTPUT_DIR": str(tmp_path / "outputs"),
+        "MODE": "ui",
+        "MULTITALK_WEIGHTS": str(tmp_path / "none"),
+    }
     command = [sys.executable, str(ROOT / "app.py")]
-    run = subprocess.run(
-        command, env=given | environment, cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
+    with HeldPort() as port:
+        given["GRADIO_SERVER_PORT"] = str(port.number)
+        run = subprocess.run(
+            command, env=given | environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+        )
     return run.returncode, run.stderr.splitlines()
 
 
@@ -56,3 +69,56 @@ def test_a_port_that_is_in_use(tmp_path):
     assert status == 2, lines
     assert len(lines) == 1
     assert f"can't listen on 127.0.0.1, port {port}: Address already in use" in lines[0]
+
+
+def end(app: App) -> int:
+    """Ask an app to end, as a container's stop does; returns its exit status."""
+    app.process.send_signal(signal.SIGTERM)
+    try:
+        return app.process.wait(60)
+    finally:
+        app.stop()
+
+
+def kept(folder: Path) -> set[str]:
+    """Which of the page's own files are there; torch keeps a cache beside them."""
+    return {path.name.rsplit("-", 1)[0] for path in folder.glob("multitalk*")}
+
+
+def test_a_stop_ends_the_job_and_leaves_nothing_behind(weights, tmp_path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    app = App(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))
+    try:
+        app.wait_open().wait_loaded()
+        with connected(app) as client:
+            job = client.submit(
+                image=handle_file(str(EXAMPLES / "one_person.png")),
+                speech="One clip after the other is made for as long as somebody speaks. " * 20,
+                settings={"size": [64, 64], "steps": 200},
+                api_name="/generate",
+            )
+            running = '"status": "running"'
+            wait_until(lambda: running in json.dumps(job.outputs()), what=running)
+            assert {"multitalk", "multitalk-espeak"} <= kept(temporary)
+            assert not job.done()
+            assert end(app) == 0, app.log.read_text()
+    finally:
+        app.stop()
+    assert kept(temporary) == set()
+
+
+def test_a_stop_does_not_wait_for_models_that_load(weights, tmp_path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    app = HeldApp(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))
+    try:
+        app.wait_open()
+        with connected(app) as client:
+            job = client.submit(text="Hello", api_name="/speak")
+            wait_until(lambda: job.status().code == Status.PROCESSING, what="a request that waits for models")
+            assert kept(temporary) == {"multitalk"}
+            assert end(app) == 0, app.log.read_text()
+    finally:
+        app.stop()
+    assert kept(temporary) == set()
