@@ -9,7 +9,7 @@ from typing import Any
 import av
 from playwright.sync_api import Page
 
-from tests.ui.app import EXAMPLES
+from tests.ui.app import EXAMPLES, START_SECONDS
 
 # seconds for each clip, so that a page that looks once in a while sees them come
 SLOW = {"Steps": "200"}
@@ -72,11 +72,18 @@ def example(page: Page, name: str) -> None:
     page.locator("#picture img[src*='file=']:visible, .people-picture[src]:visible").first.wait_for()
 
 
+def wait_state(page: Page, *states: str) -> None:
+    """Wait for the models: "ready" or "failed"; loading them may take long on a busy machine."""
+    wanted = ",".join(f".status[data-state={state}]" for state in states)
+    page.wait_for_selector(wanted, timeout=START_SECONDS * 1000)
+
+
 def wait_ready(page: Page) -> None:
     """The page is there, and offers what the loaded models have."""
     page.wait_for_selector("#make")
-    page.wait_for_selector(".status:not([data-state=loading])")
-    page.locator("#preset").get_by_text("Demo").first.wait_for()
+    wait_state(page, "ready", "failed")
+    assert page.get_attribute(".status", "data-state") == "ready", page.inner_text(".status")
+    page.locator("#preset").get_by_text("Demo").first.wait_for(timeout=START_SECONDS * 1000)
 
 
 def wait_phase(page: Page, *phases: str, seconds: float = 120) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -14,47 +15,51 @@ from playwright.sync_api import Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from tests.ui.app import EXAMPLES, App
+from tests.ui.app import EXAMPLES, App, HeldApp
 from tests.ui.proxy import Proxy
-from tests.ui.steps import be_quick, choose, error_at, example, fill, wait_ready
+from tests.ui.steps import be_quick, choose, error_at, example, fill, wait_ready, wait_state
 
 pytestmark = pytest.mark.slow
 
 
-def test_what_is_set_while_models_load_stays(browser, weights, tmp_path):
-    app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open()
+@pytest.fixture
+def held_app(weights: Path, tmp_path: Path) -> Iterator[HeldApp]:
+    app = HeldApp(tmp_path, MULTITALK_WEIGHTS=str(weights))
     try:
-        page = browser.new_page()
-        page.goto(app.url)
-        page.wait_for_selector(".status[data-state=loading]")
-        page.locator("#more > button").click()
-        fill(page, **{"Steps": "17", "Text guidance": "3"})
-        wait_ready(page)
-        page.wait_for_function("document.querySelector(\"input[aria-label='Shift']\").value === '3'")
-        values = [
-            page.locator(f"input[aria-label='{name}']").input_value() for name in ("Steps", "Text guidance")
-        ]
-        assert values == ["17", "3"]
-        page.close()
+        yield app.wait_open()
     finally:
         app.stop()
 
 
-def test_the_page_works_while_models_load(browser, weights, tmp_path):
-    app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open()
-    try:
-        page = browser.new_page()
-        page.goto(app.url)
-        page.wait_for_selector("#make")
-        assert "still loading" in page.inner_text(".status")
-        example(page, "Words to say")
-        page.locator("#make").click()
-        page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
-        page.locator(".job-cancel").click()
-        page.get_by_text("Nothing was finished yet").wait_for()
-        page.close()
-    finally:
-        app.stop()
+def test_what_is_set_while_models_load_stays(browser, held_app):
+    page = browser.new_page()
+    page.goto(held_app.url)
+    wait_state(page, "loading")
+    page.locator("#more > button").click()
+    fill(page, **{"Steps": "17", "Text guidance": "3"})
+    wait_state(page, "loading")
+    held_app.go_on()
+    wait_ready(page)
+    page.wait_for_function("document.querySelector(\"input[aria-label='Shift']\").value === '3'")
+    values = [
+        page.locator(f"input[aria-label='{name}']").input_value() for name in ("Steps", "Text guidance")
+    ]
+    assert values == ["17", "3"]
+    page.close()
+
+
+def test_the_page_works_while_models_load(browser, held_app):
+    page = browser.new_page()
+    page.goto(held_app.url)
+    page.wait_for_selector("#make")
+    assert "still loading" in page.inner_text(".status")
+    example(page, "Words to say")
+    page.locator("#make").click()
+    page.wait_for_selector(".job[data-phase=waiting]")
+    page.locator(".job-cancel").click()
+    page.get_by_text("Nothing was finished yet").wait_for()
+    assert "still loading" in page.inner_text(".status")
+    page.close()
 
 
 def test_importing_the_page_brings_no_models_libraries():
@@ -69,7 +74,7 @@ def test_importing_the_page_brings_no_models_libraries():
 def test_errors_are_said_beside_their_field(browser, app, tmp_path):
     page = browser.new_page()
     page.goto(app.url)
-    page.wait_for_selector(".status[data-state=ready]")
+    wait_state(page, "ready")
     page.locator("#make").click()
     assert "Add a picture first" in error_at(page, "picture")
     page.locator("#picture input[type=file]").set_input_files(_broken(tmp_path, "face.png"))
@@ -262,7 +267,7 @@ def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
         page = browser.new_page()
         page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         page.goto(f"{proxy.url}/talk/")
-        page.wait_for_selector(".status[data-state=failed]")
+        wait_state(page, "failed")
         assert "No video can be made" in page.inner_text(".status")
         page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
         page.locator("#picture img").first.wait_for()
@@ -270,7 +275,7 @@ def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
         assert problems == []
         page.close()
         headers = {"Host": "abc-7860.proxy.runpod.net", "X-Forwarded-Proto": "https"}
-        config = httpx.get(f"{app.url}/config", headers=headers).json()
+        config = app.get("/config", headers=headers).json()
         assert "http://" not in str(config.get("root"))
     finally:
         proxy.stop()
