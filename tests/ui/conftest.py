@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.manifest import MANIFEST
@@ -14,6 +15,7 @@ from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, App
 from tests.ui.steps import wait_ready
 
 Open = Callable[..., Page]
+JOB = re.compile(r"http.*/multitalk/jobs/[^/?]+")
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +54,18 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, app: App) -> Iterator[Open]:
     """Opens the page in a browser of its own; at the end, nothing may stand in any console."""
     contexts: list[BrowserContext] = []
+    jobs: dict[str, BrowserContext] = {}  # by their addresses
     problems: list[str] = []
 
     def open_one(url: str | None = None, **options: object) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options})  # type: ignore[arg-type]
         contexts.append(context)
+
+        def note(request: Request) -> None:
+            if job := JOB.match(request.url):
+                jobs[job[0]] = context
+
+        context.on("request", note)
         page = context.new_page()
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -65,6 +74,9 @@ def open_page(browser: Browser, app: App) -> Iterator[Open]:
         return page
 
     yield open_one
+    # what a test leaves running, as one that fails does, would keep the next ones waiting
+    for job, context in jobs.items():
+        context.request.post(f"{job}/cancel")
     for context in contexts:
         context.close()
     assert problems == [], app.log.read_text()[-3000:]
