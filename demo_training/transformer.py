@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -362,8 +364,19 @@ class Trainer:
 
 def train(steps: int, peak: float) -> None:
     """Train up to so many steps, from the last checkpoint on."""
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of CPUs too: no detour through float32
-    Trainer(peak).train(steps, peak)
+    with _attention_without_float32():
+        Trainer(peak).train(steps, peak)
+
+
+@contextmanager
+def _attention_without_float32() -> Iterator[None]:
+    """Attention of CPUs makes no detour through float32; the setting is the whole process's, so put back."""
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 def main() -> None:

@@ -74,6 +74,8 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
         "decoder": lambda: decoder.train(4, 1e-3),
         "transformer": lambda: transformer.train(4, 1e-3),
     }
+    setting = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed
+    before = setting()
     for name, train in steps.items():
         monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
         if name == "transformer":
@@ -92,6 +94,7 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
         unbroken = progress.load(name)
         assert stopped["step"] == unbroken["step"] == 4
         torch.testing.assert_close(stopped, unbroken, rtol=0, atol=0)
+        assert setting() == before, "it is the whole process's"
 
     monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
     export(tmp_path / "weights")
