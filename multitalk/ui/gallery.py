@@ -245,9 +245,10 @@ def _write_poster(video: Path, poster: Path) -> None:
     with av.open(str(video)) as file:
         picture = next(file.decode(video=0)).to_image()
     picture.thumbnail((POSTER_SIDE, POSTER_SIDE))
-    temporary = poster.with_name(f".{uuid.uuid4().hex}.part")  # two browsers may ask for it at once
+    part = poster.with_name(f".{uuid.uuid4().hex}.part")  # two browsers may ask for it at once
     try:
-        picture.save(temporary, "JPEG", quality=85)
-        os.replace(temporary, poster)
-    finally:
-        temporary.unlink(missing_ok=True)
+        picture.save(part, "JPEG", quality=85)
+        os.replace(part, poster)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

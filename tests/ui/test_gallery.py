@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.responses import JSONResponse
 
 from multitalk.conditioning.describe import TITLE
@@ -58,6 +59,33 @@ def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp
         f"{newest}.jpg",
         f"{names[2]}.jpg",
     ]
+
+
+def test_two_who_ask_for_a_picture_at_once_write_no_file_together(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.mp4")
+    gallery, save, written = Gallery(tmp_path, 10**9), Image.Image.save, []
+
+    def save_while_another_asks(picture, path, *arguments, **options):
+        written.append(path)
+        if len(written) == 1:
+            assert gallery.poster("v.mp4") is not None
+        save(picture, path, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save_while_another_asks)
+    poster = gallery.poster("v.mp4")
+    assert len(set(written)) == 2
+    assert [path.name for path in (tmp_path / ".posters").iterdir()] == [poster.name]
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
+    def fail(picture, path, *arguments, **options):
+        path.write_bytes(b"half")
+        raise OSError("no space is left")
+
+    write_video(tmp_path / "v.mp4")
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert Gallery(tmp_path, 10**9).poster("v.mp4") is None
+    assert list((tmp_path / ".posters").iterdir()) == []
 
 
 def test_a_file_is_called_by_its_words():
@@ -116,7 +144,7 @@ def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
     jobs = []
     for number in range(KEPT + 3):  # enough for the first to be forgotten
         jobs.append(queue.submit(small_request(), "lost" if number == 0 else "later", "anna"))
-        wait_until(lambda: jobs[-1].is_over, what="the job's end")
+        wait_until(lambda job=jobs[-1]: job.is_over, what="the job's end")
     assert (jobs[0].status, jobs[-1].status) == ("failed", "done")
     assert queue.job(jobs[0].id) is None
     video = jobs[0].folder / "video.mp4"

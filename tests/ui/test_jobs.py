@@ -136,6 +136,22 @@ def test_what_waits_holds_so_much_memory_at_most(tmp_path):
     queue.submit(request, "one", "carl")
 
 
+def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
+    class Ending(Job):
+        """Over as soon as somebody has looked at its request: the model thread takes no lock for that."""
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name == "request":
+                self.request = None
+            return value
+
+    monkeypatch.setattr("multitalk.ui.jobs.Job", Ending)
+    queue = waiting_queue(tmp_path)
+    for owner in ("anna", "bert", "carl"):
+        queue.submit(small_request(), "one", owner)
+
+
 def test_a_request_without_a_cookie_is_known_by_its_address():
     def owner(headers=(), client=("10.0.0.7", 1234)):
         return browser_of(Request({"type": "http", "headers": list(headers), "client": client}))
