@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CALL_SECONDS = 240  # that one process may let the others wait, on a busy machine
 Check = Callable[[], Any]
 
 
@@ -23,8 +26,16 @@ def run_in_processes(module: str, processes: int, folder: Path, *arguments: str)
     """Run a module whose main calls :func:`main`; what each process's checks returned, in their order."""
     command = [sys.executable, "-m", module, str(processes), str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-4000:]
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=2 * CALL_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)  # else the forked ones would run beside later tests
+        process.wait()
+    assert process.returncode == 0, errors[-4000:]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
@@ -55,7 +66,7 @@ def _run(checks: dict[str, Check], rank: int, processes: int, folder: Path) -> i
     try:
         store = dist.FileStore(str(folder / "store"), processes)
         dist.init_process_group(
-            "gloo", store=store, rank=rank, world_size=processes, timeout=timedelta(seconds=60)
+            "gloo", store=store, rank=rank, world_size=processes, timeout=timedelta(seconds=CALL_SECONDS)
         )
         results = {}
         for name, check in checks.items():

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -22,6 +24,8 @@ from tests.small_checkpoint import Sizes, make_small_checkpoint
 from .processes import REPOSITORY
 
 pytestmark = pytest.mark.slow
+Start = Callable[..., "subprocess.Popen[str]"]
+SECONDS = 240  # of which most is imports, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +42,43 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["generate", "--request", str(folder / "job.json"), "--weights", str(folder / "weights")]
 
 
-def start(
-    *arguments: str, processes: int = 2, module: tuple[str, ...] = ("multitalk",)
-) -> subprocess.Popen[str]:
-    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
-    launcher = torchrun if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", *module, *arguments, "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts the command, by torchrun in two processes; what still runs after the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(
+        *arguments: str, processes: int = 2, module: tuple[str, ...] = ("multitalk",)
+    ) -> subprocess.Popen[str]:
+        torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
+        launcher = torchrun if processes > 1 else []
+        command = [sys.executable, *launcher, "-m", *module, *arguments, "--device", "cpu"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        started.append(
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        kill_tree(process)
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """Kill a launcher and its processes, if it still runs: torchrun gives each a session of its own."""
+    tree: list[psutil.Process] = []
+    if process.poll() is None:
+        launcher = psutil.Process(process.pid)
+        launcher.suspend()  # so that it starts nobody while one looks
+        tree = [*launcher.children(recursive=True), launcher]
+        for each in tree:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+    with process:  # closes its pipes and waits for it
+        pass
+    psutil.wait_procs(tree, timeout=10)
 
 
 def frames_of(path: Path) -> np.ndarray:
@@ -55,12 +86,12 @@ def frames_of(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def test_the_video_of_two_processes_is_that_of_one(job: list[str], tmp_path: Path) -> None:
+def test_the_video_of_two_processes_is_that_of_one(start: Start, job: list[str], tmp_path: Path) -> None:
     two = start(*job, "-o", str(tmp_path / "two.mp4"), "--json")
     one = start(*job, "-o", str(tmp_path / "one.mp4"), "--quiet", processes=1)
-    output, errors = two.communicate(timeout=240)
+    output, errors = two.communicate(timeout=SECONDS)
     assert two.returncode == 0, errors[-2000:]
-    assert one.wait(timeout=240) == 0
+    assert one.wait(timeout=SECONDS) == 0
     result = json.loads(output)  # one process speaks
     assert result["frames"] == 25
     assert errors.count("denoise  clip 2/2") == 1
@@ -68,7 +99,7 @@ def test_the_video_of_two_processes_is_that_of_one(job: list[str], tmp_path: Pat
     assert sorted(os.listdir(tmp_path)) == ["one.mp4", "two.mp4"]
 
 
-def test_a_killed_process_ends_the_other(job: list[str], tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_other(start: Start, job: list[str], tmp_path: Path) -> None:
     process = start(*job, "--set", "steps=200", "-o", str(tmp_path / "out.mp4"))
     assert process.stderr is not None
     lines = []
@@ -82,7 +113,7 @@ def test_a_killed_process_ends_the_other(job: list[str], tmp_path: Path) -> None
             ]
             assert len(followers) == 1
             followers[0].send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=SECONDS) != 0
     said = [line for line in lines if line.startswith("error: ")]
     assert len(said) == 1
     assert said[0].startswith("error: process 1 ended without saying why")
@@ -91,23 +122,20 @@ def test_a_killed_process_ends_the_other(job: list[str], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("point", ["connecting", "between steps"])
 def test_a_process_that_is_gone_is_told_of_wherever_the_other_is(
-    job: list[str], tmp_path: Path, point: str
+    start: Start, job: list[str], tmp_path: Path, point: str
 ) -> None:
     module = ("tests.parallel.dying_follower", point)
     process = start(*job, "-o", str(tmp_path / "out.mp4"), module=module)
-    try:
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.terminate()  # torchrun ends the others
+    _, errors = process.communicate(timeout=SECONDS)
     said = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert said == ["error: process 1 ended without saying why: its own output may tell."]
     assert process.returncode != 0
     assert os.listdir(tmp_path) == []
 
 
-def test_a_wrong_request_is_refused_once(job: list[str], tmp_path: Path) -> None:
+def test_a_wrong_request_is_refused_once(start: Start, job: list[str], tmp_path: Path) -> None:
     process = start(*job, "--set", "steps=0", "-o", str(tmp_path / "out.mp4"))
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert output == ""
     assert errors.count("error: steps ") == 1
