@@ -122,27 +122,32 @@ def test_cancel_stops_within_one_model_call(after, pipeline, picture, count_call
 def test_what_waits_for_the_encoder_is_given_up_with_the_job(
     keep_partial, pipeline, picture, tmp_path, monkeypatch
 ):
-    cancel, written, encoders = threading.Event(), [], []
+    begun, cancel, given_up, written = threading.Event(), threading.Event(), [], []
+
+    class WatchedBackground(BackgroundWriter):
+        def __init__(self, writer):
+            super().__init__(writer)
+            given_up.append(self._stopped)
 
     class BusyWriter(VideoWriter):
-        """Encodes its first frames until the job was cancelled, and given up where nothing of it is kept."""
+        """Encodes its first frames until the job is cancelled, and where nothing is kept, given up."""
 
         def write(self, frames):
             if not written:
-                cancel.wait(60)
-                assert keep_partial or encoders[0]._stopped.wait(60)
+                begun.set()
+                assert cancel.wait(60)
+                assert keep_partial or given_up[0].wait(60)
             written.append(len(frames))
             super().write(frames)
 
-    class Encoder(BackgroundWriter):
-        def __init__(self, writer):
-            super().__init__(writer)
-            encoders.append(self)
+    def cancel_it(clip):
+        assert begun.wait(60)  # else there would be nothing that the encoder is busy with
+        cancel.set()
 
     monkeypatch.setattr("multitalk.pipeline.VideoWriter", BusyWriter)
-    monkeypatch.setattr("multitalk.pipeline.BackgroundWriter", Encoder)
+    monkeypatch.setattr("multitalk.pipeline.BackgroundWriter", WatchedBackground)
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
-    arguments = {"cancel": cancel, "on_clip": lambda clip: cancel.set(), "keep_partial": keep_partial}
+    arguments = {"cancel": cancel, "on_clip": cancel_it, "keep_partial": keep_partial}
     if keep_partial:
         result = pipeline.generate(request, tmp_path / "out.mp4", **arguments)
         assert (result.frames, result.complete) == (81, False)

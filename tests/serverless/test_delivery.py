@@ -22,7 +22,7 @@ from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip
 from multitalk.serverless.settings import BucketSettings, Settings
 from tests.ports import HeldPort
 from tests.serverless.conftest import decoded, frame_count
-from tests.serverless.storage import BUCKET, Storage
+from tests.serverless.storage import Storage, new_bucket
 
 
 def noise(frames: int, side: int = 128, seed: int = 0) -> torch.Tensor:
@@ -150,14 +150,14 @@ def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answe
 
 
 def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_the_video(result):
-    port = HeldPort()
-    place = BucketSettings(f"http://127.0.0.1:{port.number}", BUCKET, None, "made/", 60, "key", "hush-hush")
+    port, name = HeldPort(), new_bucket()
+    place = BucketSettings(f"http://127.0.0.1:{port.number}", name, None, "made/", 60, "key", "hush-hush")
     messages: list[dict[str, Any]] = []
     delivery = deliver(result, Settings(), bucket=Bucket(place), emit=messages.append)
     delivery.start()
     delivery.clip(clip(0, 0, 20, 20))
     assert "video_base64" in messages[0], "the bucket isn't asked for every clip"
-    storage = Storage(port.number)
+    storage = Storage(port.number, name)
     port.let_go()
     try:
         answer = delivery.finish(result, "a.mp4")

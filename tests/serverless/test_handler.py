@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import socket
 import threading
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,46 +131,39 @@ def test_a_worker_that_ends_waits_for_no_jobs_files():
         assert "the worker ends" in answer["error"]
 
 
-class HandMovedLoop:
-    """What a reporter uses of an event loop, on a clock that is moved by hand."""
+class HandMovedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is the test's to move."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.waiting: list[tuple[float, Callable[[], None]]] = []
+    now = 0.0
 
     def time(self) -> float:
         return self.now
 
-    def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: Any) -> None:
-        callback(*arguments)
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> SimpleNamespace:
-        entry = (self.now + seconds, callback)
-        self.waiting.append(entry)
-        return SimpleNamespace(cancel=lambda: self.waiting.remove(entry))
-
-    def move(self, seconds: float) -> None:
-        self.now += seconds
-        due = [entry for entry in self.waiting if entry[0] <= self.now]
-        self.waiting = [entry for entry in self.waiting if entry not in due]
-        for _, callback in due:
-            callback()
+    def move_to(self, now: float) -> None:
+        """Go on to a moment, and run what is due by then."""
+        self.now = now
+        self.run_until_complete(asyncio.sleep(0))
 
 
 def test_updates_are_at_least_a_second_apart_and_the_newest_arrives():
-    loop = HandMovedLoop()
-    sent: list[dict[str, Any]] = []
-    reporter = ProgressReporter(loop, sent.append, loop.time)  # type: ignore[arg-type]
-    for step in range(50):
-        reporter.on_progress(Progress("denoise", 0, 1, step, 50, step / 50, 1.0))
-    reporter.on_url(0, "https://example.com/clip")
-    loop.move(0.9)
-    assert [update["step"] for update in sent] == [0]
-    loop.move(0.2)
-    assert [update["step"] for update in sent] == [0, 49]
-    assert sent[1]["finished_clips"] == [{"clip": 0, "video_url": "https://example.com/clip"}]
-    reporter.on_progress(Progress("decode", 0, 1, 50, 50, 0.9, 1.0))
-    loop.move(0.5)
-    reporter.close()
-    loop.move(10)
-    assert [update["update"] for update in sent] == [1, 2], "the last one was closed away"
+    loop, sent = HandMovedLoop(), []
+    with contextlib.closing(loop):
+        reporter = ProgressReporter(loop, lambda update: sent.append((loop.now, update)), loop.time)
+        for step in range(50):
+            reporter.on_progress(Progress("denoise", 0, 1, step, 50, step / 50, 1.0))
+        reporter.on_url(0, "https://example.com/clip")
+        loop.move_to(0.0)
+        assert len(sent) == 1, "the first goes at once"
+        loop.move_to(0.9)
+        assert len(sent) == 1
+        loop.move_to(1.0)
+        assert len(sent) == 2
+        loop.move_to(1.2)
+        reporter.on_progress(Progress("decode", 0, 1, 50, 50, 0.9, 1.0))
+        loop.move_to(1.3)
+        reporter.close()
+        loop.move_to(5.0)
+    assert [update["step"] for _, update in sent] == [0, 49], "the last one was closed away"
+    assert [update["update"] for _, update in sent] == [1, 2]
+    assert sent[1][1]["finished_clips"] == [{"clip": 0, "video_url": "https://example.com/clip"}]
+    assert sent[1][0] - sent[0][0] >= 1.0

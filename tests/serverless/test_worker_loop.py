@@ -13,7 +13,7 @@ import requests
 
 from tests.serverless.conftest import base64_of, client_settings, frame_count, job_fields, png, wav
 from tests.serverless.fake_runpod import FakeRunPod
-from tests.serverless.storage import BUCKET, Storage
+from tests.serverless.storage import Storage
 from tests.serverless.worker_process import WorkerProcess, run_client, start_client
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_a_job_is_taken_and_its_video_is_in_the_bucket(runpod_api, worker, stora
     assert output["status"] == "success"
     assert "video_base64" not in output
     key = f"made/{job_id}/video.mp4"
-    stored = storage.client.get_object(Bucket=BUCKET, Key=key)
+    stored = storage.client.get_object(Bucket=storage.bucket, Key=key)
     assert stored["ContentType"] == "video/mp4"
     content = stored["Body"].read()
     assert requests.get(output["video_url"], timeout=30).content == content, "byte for byte"
@@ -88,6 +88,7 @@ def test_two_people_words_and_the_known_workers_names_posted_at_once(runpod_api,
 
 
 def test_progress_and_each_finished_clips_url(runpod_api, worker, storage):
+    # the second clip takes seconds, so that an update, once a second, is sure to come after the first's URL
     job_id = runpod_api.submit(job_fields(1.4, **{**CLIPS, "size": [128, 128], "steps": 200}))
     output = runpod_api.wait_for(job_id)["output"]
     updates = sorted(runpod_api.updates[job_id], key=lambda update: update["update"])
