@@ -123,8 +123,8 @@ class Events:
         ]
         values = [form[name] for name in PRESET_FIELDS]
         take = parts.asset("take_proposed.js")
-        for answer in changed:
-            answer.then(None, [proposed, *values], values, js=take, **QUIET).then(*self._refresh(), **QUIET)
+        taken = [answer.then(None, [proposed, *values], values, js=take, **QUIET) for answer in changed]
+        taken[-1].then(*self._refresh(), **QUIET)  # the others' fields refresh it by their changes
         changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
         changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
         changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]

@@ -68,9 +68,10 @@ def fetch(
         check_target(bake_to, folder, overwrite=True)
     folder.mkdir(parents=True, exist_ok=True)
     files = plan(selection.file_sets, selection.web_files, Lock.read(lock_file))
-    _check_space(files, folder, selection, bake_to)
+    baked = selection.baked_bytes(sum(file.size or 0 for file in files))
+    _check_space(files, folder, baked, bake_to)
     if layer_bytes is not None:
-        check_layers(selection.baked_bytes(sum(file.size or 0 for file in files)), layer_bytes)
+        check_layers(baked, layer_bytes)
     done: list[RemoteFile] = []
     retries = Retries(attempts, pause)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
@@ -162,15 +163,12 @@ def _list_all(repositories: set[Repository], lock: Lock) -> dict[Repository, Lis
         return dict(zip(ordered, listings, strict=True))
 
 
-def _check_space(
-    files: Sequence[RemoteFile], folder: Path, selection: Selection, bake_to: Path | None
-) -> None:
+def _check_space(files: Sequence[RemoteFile], folder: Path, baked: int, bake_to: Path | None) -> None:
     """Room for what is fetched and, on the same disk or another, for what is baked from it."""
     absent = [file for file in files if not (folder / file.path).exists()]
     missing = sum(max(0, (file.size or 0) - downloads.begun_bytes(file, folder)) for file in absent)
     needs = [(folder, missing, f"the download takes {missing / 1e9:.1f} GB")]
     if bake_to is not None:
-        baked = selection.baked_bytes(sum(file.size or 0 for file in files))
         beside, text = existing_parent(bake_to), f"the baked weights take {baked / 1e9:.1f} GB"
         if on_one_disk(beside, folder):
             needs = [(folder, missing + baked, f"{needs[0][2]}, {text}")]
