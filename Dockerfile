@@ -38,7 +38,7 @@ LABEL org.opencontainers.image.title="MultiTalk" \
     org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 7860
 # the start period covers reading the weights from a slow disk
-HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.start.health"]
 ENTRYPOINT ["/app/entrypoint.sh"]
 
 # ---- what downloads: a hub client of its own --------------------------------------------------------------------
@@ -50,11 +50,8 @@ RUN python -m venv /opt/fetch \
 # ---- published files in, layers of baked weights out ------------------------------------------------------------
 FROM fetch-environment AS fetch
 # the bake's own code alone: what else changes doesn't touch this stage
-COPY multitalk/__init__.py multitalk/errors.py multitalk/presets.py multitalk/process_memory.py \
-    multitalk/progress_display.py multitalk/progress.py multitalk/request.py multitalk/request_checks.py \
-    multitalk/request_parts.py multitalk/
-COPY multitalk/media/ multitalk/media/
-COPY multitalk/speech/ multitalk/speech/
+COPY multitalk/__init__.py multitalk/errors.py multitalk/
+COPY multitalk/bake/ multitalk/bake/
 COPY multitalk/models/ multitalk/models/
 COPY multitalk/weights/ multitalk/weights/
 COPY download_models.sh ./

@@ -15,7 +15,7 @@ def main() -> int:
     if mode not in ("ui", "serverless"):
         print(f"MODE is '{mode[:40]}', but must be ui or serverless.", file=sys.stderr)
         return 2
-    from multitalk.cold_start import ColdStart
+    from multitalk.start.cold_start import ColdStart
 
     start = ColdStart()  # the weights are read from here on, while Python imports
     # each mode imports what it needs: the worker no page, the page no worker

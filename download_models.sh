@@ -81,7 +81,7 @@ fi
 fetch() {
   HF_HUB_ENABLE_HF_TRANSFER=${HF_HUB_ENABLE_HF_TRANSFER:-1} \
     HF_XET_HIGH_PERFORMANCE=${HF_XET_HIGH_PERFORMANCE:-1} \
-    "$fetch_environment/bin/python" -m multitalk.weights.fetch "${fetch_options[@]}" "$@"
+    "$fetch_environment/bin/python" -m multitalk.bake.fetch "${fetch_options[@]}" "$@"
 }
 
 if [[ -n $lock ]]; then
@@ -91,10 +91,10 @@ fi
 if [[ -n $flag ]]; then rm -f "$flag"; fi
 if [[ -n $layers ]]; then fetch_options+=(--layer-gb "$layer_gb"); fi
 fetch --to "$raw" --bake-to "$target" "${selection[@]}"
-"$python" -m multitalk.weights bake --from "$raw" --to "$target" --overwrite --check --quiet \
+"$python" -m multitalk.bake bake --from "$raw" --to "$target" --overwrite --check \
   --as-fetched --shard-gb "$layer_gb" "${selection[@]}" "${bake_options[@]}"
 if [[ -n $layers ]]; then
-  "$python" -m multitalk.weights.layers "$target" "$layers" "$layer_gb"
+  "$python" -m multitalk.bake.layers "$target" "$layers" "$layer_gb"
 fi
 # only now: whatever stops before here goes on with what was fetched
 if [[ -z $keep_raw ]]; then

@@ -20,7 +20,7 @@ download() {
   mkdir -p "$(dirname "$folder")"
   exec 9>"$folder.lock"
   flock 9 # another worker may be at it, and be done when this one gets here
-  if ! MULTITALK_WEIGHTS=$folder python -m multitalk.weights.locate >/dev/null; then
+  if ! MULTITALK_WEIGHTS=$folder python -m multitalk.start.locate >/dev/null; then
     local precision=${MULTITALK_PRECISION:-int8}
     PYTHON=python ./download_models.sh --precision "$precision" \
       --raw "$folder.downloading/$precision" --to "$folder" >&2 || exit
@@ -43,7 +43,7 @@ set_flag() {
 if [[ -f $flag ]]; then
   echo "Setup has already been completed"
   weights=${MULTITALK_WEIGHTS:-$(<"$flag")}
-elif weights=$(python -m multitalk.weights.locate); then
+elif weights=$(python -m multitalk.start.locate); then
   echo "Weights found in $weights"
   clean_up "$weights"
   set_flag "$weights"

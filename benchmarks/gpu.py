@@ -41,7 +41,7 @@ def run_bench(options: list[str], in_process: bool) -> Row:
         output = Path(folder) / "result.json"
         arguments = ["bench", *options, "--output", str(output)]
         if in_process:
-            from multitalk.cli import main as command
+            from multitalk.cli.main import main as command
 
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
                 status = command(arguments)

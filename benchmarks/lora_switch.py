@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.weights.convert import TRANSFORMER
 from multitalk.weights.lora_switch import LoraSwitcher
+from multitalk.weights.renames import TRANSFORMER
 
 RANK = 32
 

@@ -12,13 +12,12 @@ import torch
 from multitalk.bench.ceilings import fastest, measure_ceilings
 from multitalk.bench.counting import Counter
 from multitalk.bench.networks import SCALES, Scale, make_transformer
-from multitalk.hardware import detect_machine
-from multitalk.hardware.attention import BACKENDS, refusal
 from multitalk.models.attention_backends import probe, set_attention_backends
-from multitalk.models.compiled import compile_blocks, why_not_compiled
-from multitalk.models.fused_projections import fuse_qkv
 from multitalk.models.quantized import set_matmuls
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.runtime.attention import BACKENDS, refusal
+from multitalk.runtime.compiled import compile_blocks, why_not_compiled
+from multitalk.runtime.machine import detect_machine
 
 PRECISIONS = ("bf16", "fp8", "int8")
 Row = dict[str, Any]
@@ -48,7 +47,7 @@ TINY = Shapes(SCALES["tiny"], "tiny", 64, 64, 9, torch.device("cpu"), torch.floa
 
 
 def measure_calls(shapes: Shapes) -> Iterator[Row]:
-    """Every precision with every backend; then, with the fastest, two people, compiled, and joined."""
+    """Every precision with every backend; then, with the fastest, two people, and compiled."""
     machine = detect_machine(shapes.device)
     names = [name for name in BACKENDS if refusal(name, machine) is None]
     problems = {name: probe(name, shapes.device, shapes.dtype) for name in names}
@@ -129,9 +128,7 @@ def _floor(transformer: MultiTalkTransformer, call: Callable[[], Any], precision
 
 
 def _accelerated(transformer: MultiTalkTransformer, call: Callable[[], Any], shapes: Shapes) -> Iterator[Row]:
-    """The call with joined projections, and with compiled blocks as well."""
-    fuse_qkv(transformer)
-    yield {"how": "joined qkv", **_timed(call, shapes)}
+    """The call with compiled blocks."""
     tiny = shapes.device.type == "cpu"  # there it is the way that is tried, not the compiler's kernels
     if not tiny and (reason := why_not_compiled(shapes.device)) is not None:
         yield {"how": "compiled", "error": reason}
@@ -139,7 +136,7 @@ def _accelerated(transformer: MultiTalkTransformer, call: Callable[[], Any], sha
     torch._dynamo.reset()
     compile_blocks(transformer, backend="eager" if tiny else "inductor")
     try:
-        yield {"how": "joined qkv, compiled", **_timed(call, shapes)}
+        yield {"how": "compiled", **_timed(call, shapes)}
     except (
         Exception
     ) as error:  # a compiler fails in many ways, and what comes after it is still worth knowing

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.hardware import PlanSettings
+from multitalk.runtime.settings import PlanSettings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 ROWS: dict[str, dict[str, Any]] = {

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
-from multitalk.request import Speech
-from multitalk.speech import SpeechEngine, SpokenScript, choose_engine, speak
+from multitalk.request.generation_request import Speech
+from multitalk.speech.engine import SpeechEngine
 from multitalk.speech.kokoro import KokoroEngine
+from multitalk.speech.speak import SpokenScript, choose_engine, speak
 
 SCRIPT = "(s1) Good morning! Did you see the moon last night? (s2) Oh yes, it was yellow and enormous."
 
@@ -54,8 +55,8 @@ def engines(weights: Path, device: str) -> Iterator[SpeechEngine]:
 
 def make_weights(folder: Path) -> Path:
     """A baked folder with nothing but a small random Kokoro and a small English tagger."""
-    from multitalk.weights.kokoro import find_kokoro
-    from multitalk.weights.published import PublishedWeights
+    from multitalk.bake.kokoro import find_kokoro
+    from multitalk.bake.published import PublishedWeights
     from tests.small_kokoro import make_small_kokoro
 
     published, baked = folder / "published", folder / "baked"

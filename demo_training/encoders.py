@@ -12,7 +12,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from multitalk.request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
+from multitalk.request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 
 from .speech import WORDS
 

@@ -9,8 +9,8 @@ import soundfile
 from PIL import Image
 
 from multitalk.media.sound import Sound
-from multitalk.request import Speech
-from multitalk.speech import speak
+from multitalk.request.generation_request import Speech
+from multitalk.speech.speak import speak
 
 from .faces import HELD_OUT_SEED, make_scene, still
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .pipeline import MultiTalkPipeline
-    from .progress import Progress
-    from .request import GenerationRequest
-    from .results import Clip, GenerationResult
+    from .pipeline.pipeline import MultiTalkPipeline
+    from .pipeline.progress import Progress
+    from .pipeline.results import Clip, GenerationResult
+    from .request.generation_request import GenerationRequest
 
 __version__ = "0.1.0"
 __all__ = ["Clip", "GenerationRequest", "GenerationResult", "MultiTalkPipeline", "Progress"]
 
 _HOMES = {
-    "Clip": "results",
-    "GenerationRequest": "request",
-    "GenerationResult": "results",
-    "MultiTalkPipeline": "pipeline",
-    "Progress": "progress",
+    "Clip": "pipeline.results",
+    "GenerationRequest": "request.generation_request",
+    "GenerationResult": "pipeline.results",
+    "MultiTalkPipeline": "pipeline.pipeline",
+    "Progress": "pipeline.progress",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from multitalk.cli import main
+from multitalk.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

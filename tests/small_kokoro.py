@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from multitalk.weights.published import KOKORO, SPACY_MODEL
+from multitalk.bake.published import KOKORO, SPACY_MODEL
 
 VOCABULARY = (
     ';:,.!?—…"()“” \u0303ʣʥʦʨᵝꭧAIOQSTWYᵊabcdefhijklmnopqrstuvwxyz'

@@ -16,25 +16,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..acceleration import Acceleration, accelerate
 from ..conditioning.audio import FPS
-from ..hardware import (
-    DEFAULT_BACKEND,
-    PUBLISHED,
-    HardwarePlan,
-    Job,
-    ModelSizes,
-    PlanSettings,
-    Weights,
-    make_plan,
-)
 from ..models.attention_backends import set_attention_backends
 from ..models.linear import LoraLinear, LowRankLayer
-from ..pipeline import MultiTalkPipeline
-from ..planning import describe_for_plan
-from ..presets import PRESETS
-from ..progress import JobMonitor
-from ..request import GenerationRequest
+from ..pipeline.pipeline import MultiTalkPipeline
+from ..pipeline.planning import describe_for_plan
+from ..pipeline.progress import JobMonitor
+from ..request.generation_request import GenerationRequest
+from ..request.presets import PRESETS, Preset
+from ..runtime.acceleration import Acceleration, accelerate
+from ..runtime.choose import Weights
+from ..runtime.memory import Job
+from ..runtime.plan import DEFAULT_BACKEND, HardwarePlan
+from ..runtime.planner import make_plan
+from ..runtime.settings import PlanSettings
+from ..runtime.sizes import PUBLISHED, ModelSizes
+from ..weights.manifest import MergedLora
 from ..weights.store import WeightsFolder
 from .ceilings import synchronize
 from .counting import Counter, Work
@@ -56,7 +53,7 @@ class BenchOptions:
         text_precision: Of the text encoder's.
         lora_rank: Of the LoRA beside the weights where the preset has one; 0 leaves it out.
         device, attention, compile, batch_branches, memory_gb: Override the plan; None leaves it its choice.
-        compile_mode, fuse_qkv: See :class:`multitalk.acceleration.Acceleration`.
+        compile_mode: See :class:`multitalk.runtime.acceleration.Acceleration`.
     """
 
     scale: str = "real"
@@ -81,7 +78,6 @@ class BenchOptions:
     batch_branches: bool | None = None
     memory_gb: float | None = None
     compile_mode: str = "default"
-    fuse_qkv: bool = False
 
     @property
     def shape(self) -> Scale:
@@ -190,15 +186,12 @@ def plan_bench(options: BenchOptions) -> HardwarePlan:
 
 
 class SyntheticFolder:
-    """Stands where a pipeline expects a weights folder; presets need no LoRA file."""
+    """A weights folder without files: the preset's LoRA counts as merged, the bench adds random ones."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, preset: Preset) -> None:
         self.path = path
-        self.manifest = SimpleNamespace(default_preset="quality", loras=[])
-
-    def loras_for(self, preset: Any, extra: Any = ()) -> list[Any]:
-        """None: where a preset has a LoRA, the bench puts one beside the weights."""
-        return []
+        merged = [MergedLora(preset.lora, 1.0)] if preset.lora else []
+        self.manifest = SimpleNamespace(default_preset="quality", loras=merged)
 
 
 def make_pipeline(options: BenchOptions, plan: HardwarePlan, folder: Path) -> MultiTalkPipeline:
@@ -207,7 +200,9 @@ def make_pipeline(options: BenchOptions, plan: HardwarePlan, folder: Path) -> Mu
         plan, compile=False, attention_backend=DEFAULT_BACKEND, cross_attention_backend=DEFAULT_BACKEND
     )
     pipeline = MultiTalkPipeline(
-        make_components(options.shape, native), cast(WeightsFolder, SyntheticFolder(folder)), plan
+        make_components(options.shape, native),
+        cast(WeightsFolder, SyntheticFolder(folder, PRESETS[options.preset])),
+        plan,
     )
     if PRESETS[options.preset].lora and options.lora_rank:
         add_lora(pipeline.components.transformer, options.lora_rank)
@@ -258,7 +253,5 @@ def finish_pipeline(options: BenchOptions, pipeline: MultiTalkPipeline) -> None:
     accelerate(
         transformer,
         plan,
-        settings=replace(
-            Acceleration.from_environment(), compile_mode=options.compile_mode, fuse_qkv=options.fuse_qkv
-        ),
+        settings=replace(Acceleration.from_environment(), compile_mode=options.compile_mode),
     )

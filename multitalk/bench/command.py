@@ -14,14 +14,14 @@ from ..errors import InvalidInput
 NAMES = (
     *("scale", "layers", "frames", "people", "clips", "preset", "steps", "text_guidance", "audio_guidance"),
     *("teacache", "cache", "precision", "text_precision", "lora_rank", "device", "attention", "compile"),
-    *("batch_branches", "memory_gb", "compile_mode", "fuse_qkv"),
+    *("batch_branches", "memory_gb", "compile_mode"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The bench's options; what is left out is the plan's choice, or the preset's."""
-    from ..presets import PRESETS
-    from ..request_parts import CACHES
+    from ..request.parts import CACHES
+    from ..request.presets import PRESETS
 
     add = parser.add_argument
     add("--scale", choices=("tiny", "small", "real"), help="widths of the networks (real; on a CPU small)")
@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compile", action=argparse.BooleanOptionalAction, help="compile the transformer's blocks")
     add("--compile-mode", default="default", metavar="MODE")
     add("--compile-cache", metavar="DIR", help="keep compiled kernels here, for later processes")
-    add("--fuse-qkv", action="store_true", help="query, key and value from one matrix product")
     add("--batch-branches", action=argparse.BooleanOptionalAction, help="guidance branches in one call")
     add("--memory-gb", type=float, metavar="GB", help="plan for so much memory, and use no more")
     add("--output", metavar="RESULT.json", help="write the result there")
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> Any:
     import torch
 
-    from ..models.compiled import use_compile_cache
+    from ..runtime.compiled import use_compile_cache
     from .clip import BenchOptions
 
     cuda = torch.cuda.is_available() and args.device != "cpu"

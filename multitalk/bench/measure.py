@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..conditioning.settings import resolve_settings
-from ..hardware import HardwarePlan
+from ..runtime.plan import HardwarePlan
 from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps
 from .ceilings import Ceilings, measure_ceilings

@@ -26,8 +26,8 @@ from ..weights.libraries import kept_in_float32
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ..components import Components
-    from ..hardware import HardwarePlan
+    from ..pipeline.components import Components
+    from ..runtime.plan import HardwarePlan
 
 RANDOM_NUMBERS = (1 << 20) + 7
 CHARACTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-0123456789"
@@ -247,7 +247,7 @@ def make_tokenizer() -> PreTrainedTokenizerBase:
 
 def make_components(scale: Scale, plan: HardwarePlan) -> Components:
     """Every part of the model as a plan wants it, with random weights."""
-    from ..components import Components, fit_to_plan
+    from ..pipeline.components import Components, fit_to_plan
 
     device, dtype = plan.device, plan.dtype
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..presets import Preset, SamplingSettings
+from ..request.presets import Preset, SamplingSettings
 
 if TYPE_CHECKING:
-    from ..request import GenerationRequest, Speech
+    from ..request.generation_request import GenerationRequest, Speech
 
 TITLE = "MultiTalk"  # of every file: how the page knows them
 SETTINGS = ("turns", "teacache", "apg", "color_correction", "frames_per_clip", "motion_frames", "max_seconds")

@@ -13,9 +13,9 @@ import torch
 from ..errors import InvalidInput
 from ..media.mix import check_mix, file_sound, trim
 from ..media.sound import Sound
-from ..presets import Preset
+from ..request.presets import Preset
+from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
-from ..speech.script import PEOPLE
 from .audio import FPS, encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
@@ -24,10 +24,11 @@ from .text import encode_prompt
 from .timeline import AudioTimeline, ClipPlan, count_frames, plan_clips
 
 if TYPE_CHECKING:
-    from ..components import Components
-    from ..progress import JobMonitor
-    from ..request import GenerationRequest
-    from ..speech import SpeechEngine, SpeechReport
+    from ..pipeline.components import Components
+    from ..pipeline.progress import JobMonitor
+    from ..request.generation_request import GenerationRequest
+    from ..speech.engine import SpeechEngine
+    from ..speech.speak import SpeechReport
 
 MAX_DRAWN_SEED = 2**32
 
@@ -131,7 +132,7 @@ def gather_voices(
     turns = request.turns
     report = None
     if request.speech is not None:
-        from ..speech import check_length, speak
+        from ..speech.speak import check_length, speak
 
         spoken = speak(request.speech, request.spoken[0], engine, before_line)
         report = spoken.report()

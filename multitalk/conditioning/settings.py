@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..presets import Preset, SamplingSettings, settings_for
+from ..request.presets import Preset, SamplingSettings, settings_for
 from ..sampling.guidance import Branch, needed_branches
 from .size import choose_size, resolution_of
 
 if TYPE_CHECKING:
-    from ..request import GenerationRequest
+    from ..request.generation_request import GenerationRequest
 
 
 @dataclass(frozen=True)

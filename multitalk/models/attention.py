@@ -50,10 +50,7 @@ class SelfAttentionProcessor:
             The result ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks. With a
             shard the result is that of its tokens; the map is whole in every process.
         """
-        if getattr(attn, "fused_projections", False):
-            query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
-        else:
-            query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         query = attn.norm_q(query).unflatten(-1, (attn.heads, -1))
         key = attn.norm_k(key).unflatten(-1, (attn.heads, -1))
         value = value.unflatten(-1, (attn.heads, -1))
@@ -120,15 +117,8 @@ class CrossAttentionProcessor:
     ) -> torch.Tensor:
         """Attend from ``B N D`` to text ``B text_len D`` and image tokens ``B 257 D``; returns ``B N D``."""
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
-        if getattr(attn, "fused_projections", False):
-            key, value = attn.to_kv(encoder_hidden_states).chunk(2, dim=-1)
-            key_image, value_image = attn.to_added_kv(image_hidden_states).chunk(2, dim=-1)
-        else:
-            key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-            key_image, value_image = (
-                attn.add_k_proj(image_hidden_states),
-                attn.add_v_proj(image_hidden_states),
-            )
+        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
+        key_image, value_image = attn.add_k_proj(image_hidden_states), attn.add_v_proj(image_hidden_states)
         attended = self._attend(query, attn.norm_k(key), value)
         attended = attended + self._attend(query, attn.norm_added_k(key_image), value_image)
         return project_to_residual(attn.to_out[0], attended.type_as(hidden_states))

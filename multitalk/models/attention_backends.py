@@ -126,7 +126,7 @@ def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype
 
     Args:
         names: Backends that the GPU can run by its data sheet, best first; one that would crash isn't among
-            them (`multitalk.hardware.attention`).
+            them (`multitalk.runtime.attention`).
         device: Where.
         dtype: Of the tensors.
         notes: Gets a sentence for every backend that failed before.

@@ -134,7 +134,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             quantize_linears(self.blocks, quantization)
         replace_linears(self, LoraLinear.from_linear)
 
-    # set where some blocks' weights come just before they run (multitalk/placement.py, parallel/weights.py)
+    # set where blocks' weights are copied just before they run (runtime/placement.py, parallel/weights.py)
     block_streamer: BlockRunner | None = None
 
     def project_text(self, context: torch.Tensor) -> torch.Tensor:

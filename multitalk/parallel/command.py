@@ -44,7 +44,7 @@ def follow_command(argv: list[str] | None = None) -> int:
 
 
 def _follow(argv: list[str] | None) -> int:
-    from ..cli import build_parser, generate_command
+    from ..cli.main import build_parser, generate_command
 
     args = build_parser().parse_args(argv)
     if args.command is not generate_command:
@@ -53,7 +53,7 @@ def _follow(argv: list[str] | None) -> int:
         # cancelling is process 0's: it tells the others, and what is left behind is in order
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        from ..hardware import PlanSettings
+        from ..runtime.settings import PlanSettings
         from .loading import load_in_team
         from .pipelines import FollowingPipeline
 

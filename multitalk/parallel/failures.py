@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ProcessFailed
-from ..process_memory import SMALLER, is_out_of_memory
+from ..runtime.process_memory import SMALLER, is_out_of_memory
 from .neighbours import Neighbours
 
 Result = TypeVar("Result")

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from ..components import fit_transformer, load_components, load_transformer_to_run
 from ..errors import WeightsError
-from ..hardware import HardwarePlan, Planner, PlanSettings, weights_of, with_arguments
-from ..placement import Placement
-from ..planning import loading_job
+from ..pipeline.components import fit_transformer, load_components, load_transformer_to_run
+from ..pipeline.planning import loading_job
+from ..runtime.placement import Placement
+from ..runtime.plan import HardwarePlan
+from ..runtime.planner import Planner, weights_of, with_arguments
+from ..runtime.settings import PlanSettings
 from ..weights.folders import find_weights
 from ..weights.store import WeightsFolder
 from .failures import attempt
@@ -34,7 +36,7 @@ def load_in_team(
     """Load what this process needs; all processes must load at the same time.
 
     Args:
-        weights_dir, device, dtype, plan: See :meth:`multitalk.pipeline.MultiTalkPipeline.from_pretrained`.
+        weights_dir, device, dtype, plan: See :meth:`MultiTalkPipeline.from_pretrained`.
         settings: How the processes share a video; None chooses.
 
     Raises:

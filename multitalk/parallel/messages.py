@@ -14,7 +14,7 @@ from ..sampling.guidance import Branch
 from .layout import RankLayout
 
 if TYPE_CHECKING:
-    from ..request_parts import CacheSpec
+    from ..request.parts import CacheSpec
 
 
 @dataclass(frozen=True)

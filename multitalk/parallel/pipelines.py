@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from ..errors import WeightsError
-from ..hardware import HardwarePlan, Planner
-from ..pipeline import MultiTalkPipeline
-from ..placement import Placement
-from ..results import Clip, GenerationResult
+from ..pipeline.pipeline import MultiTalkPipeline
+from ..pipeline.results import Clip, GenerationResult
+from ..runtime.placement import Placement
+from ..runtime.plan import HardwarePlan
+from ..runtime.planner import Planner
 from ..weights.lora_switch import LoraSwitcher, activate_for_job
 from ..weights.store import WeightsFolder
 from .failures import attempt, sentence_of
@@ -26,8 +27,8 @@ from .team import JobEnd, Team
 from .weights import SharedBlocks
 
 if TYPE_CHECKING:
-    from ..components import Components
     from ..models.transformer import MultiTalkTransformer
+    from ..pipeline.components import Components
     from ..sampling.branches import BranchConditions
     from ..sampling.clip_sampling import ClipSampling
     from ..sampling.denoise import Predictor
@@ -38,7 +39,7 @@ class LeadingPipeline(MultiTalkPipeline):
     """Process 0: a pipeline like any other, whose model calls the others share.
 
     Args:
-        components, folder, plan: See :class:`multitalk.pipeline.MultiTalkPipeline`.
+        components, folder, plan: See :class:`multitalk.pipeline.pipeline.MultiTalkPipeline`.
         team: The processes.
         planner: Plans each job anew; None runs them all by `plan`.
         settings: A person's own choices.
@@ -64,13 +65,13 @@ class LeadingPipeline(MultiTalkPipeline):
         self.blocks = blocks
 
     def generate(self, *args: Any, **kwargs: Any) -> GenerationResult:
-        """See :meth:`multitalk.pipeline.MultiTalkPipeline.generate`."""
+        """See :meth:`multitalk.pipeline.pipeline.MultiTalkPipeline.generate`."""
         with self.team.job() as job:
             job.result = super().generate(*args, **kwargs)
         return job.result
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Clip]:
-        """See :meth:`multitalk.pipeline.MultiTalkPipeline.stream`."""
+        """See :meth:`multitalk.pipeline.pipeline.MultiTalkPipeline.stream`."""
         with self.team.job():
             yield from super().stream(*args, **kwargs)
 

@@ -10,7 +10,7 @@ from ..errors import InvalidInput
 
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
-    from ..request_parts import CacheSpec
+    from ..request.parts import CacheSpec
 
 # How much the blocks' residual grows from one step to the next, over the 40 steps of Wan2.1 image-to-video
 # with a prompt: measured by MagCache's authors (arXiv 2506.09045). MultiTalk's audio layers are not in them.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..presets import SamplingSettings
-from ..request_parts import CacheSpec
+from ..request.parts import CacheSpec
+from ..request.presets import SamplingSettings
 from .color import ColorCorrection
 
 

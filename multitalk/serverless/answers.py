@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
-from ..process_memory import SMALLER, is_out_of_memory
+from ..runtime.process_memory import SMALLER, is_out_of_memory
 
 if TYPE_CHECKING:
-    from ..results import GenerationResult
+    from ..pipeline.results import GenerationResult
 
 # An absolute path of two parts or more; what follows a word, a colon or a slash belongs to a URL.
 _PATH = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/,;:()]+/)+([^\s'\"/,;:()]*)")

@@ -19,7 +19,7 @@ from .log import log_event
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..results import Clip, GenerationResult
+    from ..pipeline.results import Clip, GenerationResult
 
 # RunPod's limit for a streamed message: base64 of so many bytes stays below, with the fields around it.
 MESSAGE_LIMIT = 1_000_000

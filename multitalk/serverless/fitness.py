@@ -13,7 +13,7 @@ from .log import log_event
 from .memory import check_device, release
 
 if TYPE_CHECKING:
-    from ..pipeline import MultiTalkPipeline
+    from ..pipeline.pipeline import MultiTalkPipeline
     from .settings import Settings
 
 
@@ -64,7 +64,7 @@ def run_smallest_job(pipeline: MultiTalkPipeline) -> None:
     from PIL import Image
 
     from ..media.sound import Sound
-    from ..request import GenerationRequest
+    from ..request.generation_request import GenerationRequest
 
     tone = 0.1 * np.sin(np.arange(3200, dtype=np.float32) / 16)[:, None]
     request = GenerationRequest(

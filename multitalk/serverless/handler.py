@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, MultiTalkError
-from ..process_memory import is_out_of_memory
-from .aliases import uses_aliases
+from ..request.aliases import uses_aliases
+from ..runtime.process_memory import is_out_of_memory
 from .answers import encoded_size, failure
 from .bucket import Bucket
 from .delivery import Emit, JobDelivery, safe_name
@@ -26,8 +26,8 @@ from .progress import ProgressReporter
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..pipeline import MultiTalkPipeline
-    from ..request import GenerationRequest
+    from ..pipeline.pipeline import MultiTalkPipeline
+    from ..request.generation_request import GenerationRequest
 
 Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..request import GenerationRequest
-from ..request_checks import PEOPLE, check_names, shown
-from .aliases import translate
+from ..request.aliases import translate
+from ..request.checks import PEOPLE, check_names, shown
+from ..request.generation_request import GenerationRequest
 from .paths import read_path, resolve_path
 from .settings import Settings
 from .sources import Source, decode, sort_source

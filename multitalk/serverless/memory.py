@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..process_memory import peak_memory, trim
+from ..runtime.process_memory import peak_memory, trim
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..progress import Progress
+from ..pipeline.progress import Progress
 
 INTERVAL = 1.0
 

@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cold_start import ColdStart
 from ..errors import InvalidInput, MultiTalkError
-from ..lean_imports import RUNPOD_COMMAND_LINE, hollow_packages
+from ..start.cold_start import ColdStart
 from .log import log_event, set_up_logging
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..pipeline import MultiTalkPipeline
+    from ..pipeline.pipeline import MultiTalkPipeline
     from .handler import JobWorker, SendProgress
 
 
@@ -41,7 +40,7 @@ def serve(start: ColdStart | None = None) -> int:
     quieten()
     with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
         loading = loader.submit(load_pipeline, settings, start)
-        with start.step("import runpod"), hollow_packages(RUNPOD_COMMAND_LINE):
+        with start.step("import runpod"):
             import runpod
 
         pipeline, failure = loading.result()

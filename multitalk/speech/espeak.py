@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..media.sound import Sound
+from ..request.voices import KOKORO_VOICES, is_man, parse_mix
 from .engine import Utterance, Word
 from .espeak_library import RATE, data_folder, language_names
 from .espeak_library import synthesize as synthesize_raw
-from .voices import KOKORO_VOICES, is_man, parse_mix
 
 logger = logging.getLogger(__name__)
 

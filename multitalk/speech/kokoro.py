@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..media.sound import Sound
+from ..request.voices import choose_voice, parse_mix
+from ..weights.kokoro_files import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
 from .cut import ends_sentence
 from .engine import Utterance, Word
-from .kokoro_files import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
-from .voices import choose_voice, parse_mix
 
 if TYPE_CHECKING:
     from .kokoro_pipeline import LocalPipeline, Piece

@@ -12,8 +12,8 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..request import Speech
-from ..speech.script import PEOPLE
+from ..request.generation_request import Speech
+from ..request.script import PEOPLE
 from . import fields
 from .access import browser_of
 from .api_request import build_request

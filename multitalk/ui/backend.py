@@ -15,8 +15,8 @@ from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound, read_sound
-from ..request import GenerationRequest, Speech
-from ..speech import SpokenScript, speak
+from ..request.generation_request import GenerationRequest, Speech
+from ..speech.speak import SpokenScript, speak
 from . import fields
 from .access import FileOwners, browser_of
 from .estimates import describe_seconds

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..hardware.memory import Job
-    from ..hardware.sizes import ModelSizes
-    from ..pipeline import MultiTalkPipeline
+    from ..pipeline.pipeline import MultiTalkPipeline
+    from ..runtime.memory import Job
+    from ..runtime.sizes import ModelSizes
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Work:
 
 def count_work(sizes: ModelSizes, job: Job, clips: int) -> Work:
     """The work of a video of so many clips."""
-    from ..hardware.work import autoencoder_operations, call_operations  # brings torch
+    from ..runtime.work import autoencoder_operations, call_operations  # brings torch
 
     return Work(
         sampling=clips * job.calls * call_operations(sizes, job),
@@ -72,7 +72,7 @@ class Estimator:
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
         """Get to know this machine and these weights."""
-        from ..hardware.sizes import ModelSizes
+        from ..runtime.sizes import ModelSizes
 
         plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
         name = pipeline.folder.manifest.name

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
-from ..request import DEFAULT_PROMPT, GenerationRequest, Speech
-from ..speech import SpokenScript
-from ..speech.script import PEOPLE
+from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
+from ..request.script import PEOPLE
+from ..speech.speak import SpokenScript
 from .options import IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}

@@ -7,10 +7,10 @@ from collections.abc import Container
 from typing import Any
 
 from ..errors import InvalidInput
-from ..presets import PRESETS
-from ..request import NUMBERS, TURNS, Speech
-from ..request_checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
-from ..request_parts import CACHES
+from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
+from ..request.generation_request import NUMBERS, TURNS, Speech
+from ..request.parts import CACHES
+from ..request.presets import PRESETS
 
 READ_LETTERS = 5000  # of a prompt
 

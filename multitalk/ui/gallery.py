@@ -20,7 +20,7 @@ from typing import Any
 
 from ..conditioning.describe import TITLE
 from ..errors import InvalidInput, MultiTalkError
-from ..speech.script import without_tags
+from ..request.script import without_tags
 
 logger = logging.getLogger(__name__)
 

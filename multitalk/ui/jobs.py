@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
-from ..process_memory import is_out_of_memory
+from ..runtime.process_memory import is_out_of_memory
 from .gallery import NotKept
 
 if TYPE_CHECKING:
-    from ..progress import Progress
-    from ..request import GenerationRequest, Speech
+    from ..pipeline.progress import Progress
+    from ..request.generation_request import GenerationRequest, Speech
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
-from ..speech.script import PEOPLE
+from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
+from ..request.script import PEOPLE
 from . import parts
 from .options import (
     AUTOMATIC,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..presets import Preset
-from ..speech import SpeechEngine
+from ..request.presets import Preset
+from ..speech.engine import SpeechEngine
 
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [

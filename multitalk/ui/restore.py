@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import gradio as gr
 
-from ..request import Speech
-from ..speech.script import PEOPLE, read_script, tagged_people
+from ..request.generation_request import Speech
+from ..request.script import PEOPLE, read_script, tagged_people
 from . import options, parts
 from .file_settings import parse_settings
 from .worker import ModelWorker

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ..progress import Progress
+from ..pipeline.progress import Progress
 from .access import browser_of
 from .estimates import describe_seconds
 from .gallery import Gallery, Result, plain_text

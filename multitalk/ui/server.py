@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cold_start import ColdStart
 from ..errors import InvalidInput
+from ..start.cold_start import ColdStart
 from .stopping import interrupt_on_signals, leave
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import InvalidInput
-from ..presets import PRESETS, Preset, settings_for
-from ..request_checks import check_size
+from ..request.checks import check_size
+from ..request.presets import PRESETS, Preset, settings_for
 from .fields import size_of
 from .worker import ModelWorker
 

@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cold_start import ColdStart
 from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
-from ..presets import PRESETS
-from ..request_checks import check_choice
+from ..pipeline.loras import job_loras
+from ..request.checks import check_choice
+from ..request.presets import PRESETS
+from ..start.cold_start import ColdStart
 from .estimates import Estimator, Work, count_work
 from .gallery import Gallery
 from .jobs import Job
 
 if TYPE_CHECKING:
-    from ..pipeline import MultiTalkPipeline
-    from ..presets import Preset
-    from ..progress import Progress
-    from ..request import GenerationRequest
-    from ..speech import SpeechEngine
+    from ..pipeline.pipeline import MultiTalkPipeline
+    from ..pipeline.progress import Progress
+    from ..request.generation_request import GenerationRequest
+    from ..request.presets import Preset
+    from ..speech.engine import SpeechEngine
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class ModelWorker:
             if (preset.name == "demo") != (best == "demo"):
                 continue
             try:
-                folder.loras_for(preset)
+                job_loras(folder, preset)
             except MultiTalkError:
                 continue
             usable.append(preset)
@@ -188,7 +189,7 @@ class ModelWorker:
         if self.pipeline is None or self.estimator.sizes is None:
             return None
         from ..conditioning.timeline import count_frames, plan_clips
-        from ..planning import describe_for_plan
+        from ..pipeline.planning import describe_for_plan
 
         job = describe_for_plan(request, self.pipeline.preset_of(request), seconds)
         features = max(1, int(seconds * self.pipeline.fps))

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from ..errors import InvalidInput, WeightsError
-from ..models.joined import find_joined
 from ..models.linear import LowRankLayer
 from ..models.quantized import QuantizedLinear
-from .convert import convert_transformer_tensor
 from .lora import Difference, LoraFile, check_loras
+from .renames import convert_transformer_tensor
 
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
@@ -29,20 +28,17 @@ class Slot:
         name: In the folder.
         owner: The module that has it.
         leaf: Its name there.
-        rows: Its rows, where layers were joined; None for all.
     """
 
     name: str
     owner: nn.Module
     leaf: str
-    rows: slice | None = None
 
     @property
     def tensors(self) -> list[torch.Tensor]:
         """Views of what is stored: the tensor, and the factors of a quantized one."""
         leaves = [self.leaf, "scale"] if self.is_quantized else [self.leaf]
-        tensors = [getattr(self.owner, leaf).detach() for leaf in leaves]
-        return tensors if self.rows is None else [tensor[self.rows] for tensor in tensors]
+        return [getattr(self.owner, leaf).detach() for leaf in leaves]
 
     @property
     def is_quantized(self) -> bool:
@@ -165,7 +161,7 @@ class LoraSwitcher:
             quantized = isinstance(layer, QuantizedLinear)
             dtype = self._transformer.compute_dtype if quantized else weight.dtype
             down = torch.cat([product.down for product in products])
-            up = torch.cat([product.placed(weight.shape[0]) for product in products], dim=1)
+            up = torch.cat([product.up for product in products], dim=1)
             layer.set_low_rank(down.to(dtype), up.to(dtype))
 
 
@@ -189,19 +185,10 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Product:
-    """Matrices ``R K`` and ``n R`` for some rows of a layer, float32, all factors in them."""
+    """Matrices ``R K`` and ``N R`` of a layer, float32, with all factors applied."""
 
     down: torch.Tensor
     up: torch.Tensor
-    rows: slice | None
-
-    def placed(self, rows: int) -> torch.Tensor:
-        """The second matrix with zeros for the layer's other rows."""
-        if self.rows is None:
-            return self.up
-        placed = self.up.new_zeros(rows, self.up.shape[1])
-        placed[self.rows] = self.up
-        return placed
 
 
 class _Changes:
@@ -221,7 +208,7 @@ class _Changes:
         if difference.down is not None and difference.up is not None and slots[0].takes_low_rank:
             ups = (difference.up * difference.factor).chunk(len(slots))
             for slot, up in zip(slots, ups, strict=True):
-                self.beside.setdefault(slot.owner, []).append(_Product(difference.down, up, slot.rows))
+                self.beside.setdefault(slot.owner, []).append(_Product(difference.down, up))
             if difference.whole is None:
                 return
             difference = Difference(None, None, 1.0, difference.whole)
@@ -234,14 +221,8 @@ class _Changes:
 def _find(modules: Mapping[str, nn.Module], name: str) -> Slot | None:
     """Where a tensor lies in a model, whose modules are given by name; None where it has none."""
     path, _, leaf = name.rpartition(".")
-    owner, rows = modules.get(path), None
-    if owner is None:
-        above, _, child = path.rpartition(".")
-        joined = find_joined(modules[above], child) if above in modules else None
-        if joined is None:
-            return None
-        owner, rows = modules[f"{above}.{joined.layer}"], joined.rows
-    return Slot(name, owner, leaf, rows) if getattr(owner, leaf, None) is not None else None
+    owner = modules.get(path)
+    return None if owner is None or getattr(owner, leaf, None) is None else Slot(name, owner, leaf)
 
 
 def _published_shape(slots: Sequence[Slot]) -> tuple[int, ...]:

@@ -13,15 +13,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..process_memory import container_limit
 from .folders import all_part_files
+from .host_memory import free_memory
 
 CHUNK_BYTES = 1 << 24
 READERS = 4  # enough for disks that answer several questions at once; each costs hardly any processor time
 # Of the free memory, what may be filled ahead of who needs it: more would push out what was read first.
 MEMORY_SHARE = 0.7
 
-UNKNOWN_MEMORY = 4 * 10**9  # where the system doesn't tell
 
 _COPY_BYTES = 1 << 20
 _WAITING, _READING, _READ = range(3)
@@ -184,19 +183,6 @@ def _skim(descriptor: int, start: int, length: int) -> int:
         OSError,
     ):  # not every system sends to a device; the disk's errors come again
         return len(os.pread(descriptor, min(length, _COPY_BYTES), start))
-
-
-def free_memory() -> int:
-    """Bytes that can be filled without pushing anything out, of this machine or this container."""
-    limits = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError, IndexError):
-        pass
-    if (limit := container_limit()) is not None:
-        limits.append(limit)
-    return min(limits, default=UNKNOWN_MEMORY)
 
 
 def main(argv: list[str] | None = None) -> int:

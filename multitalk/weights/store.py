@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InvalidInput, WeightsError
+from ..errors import WeightsError
 from ..models.cpu_convolution import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
-from .quantize import quantized_tensors, quantized_weights, with_quantization
+from .quantization import quantized_tensors, quantized_weights, with_quantization
 from .read_ahead import ReadAhead
 from .stream import read_tensors
 from .tensor_files import SafetensorsSource
@@ -30,22 +30,9 @@ if TYPE_CHECKING:
     )
 
     from ..models.transformer import MultiTalkTransformer
-    from ..presets import Preset
 
 
 Record = Callable[[str, int], AbstractContextManager[None]]
-
-
-class LoraRequest(Protocol):
-    """A LoRA that a request asks for."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    @property
-    def scale(self) -> float:
-        """Factor on everything it adds."""
 
 
 class WeightsFolder:
@@ -109,40 +96,6 @@ class WeightsFolder:
     def lora_names(self) -> list[str]:
         """The LoRA files that lie beside the weights."""
         return sorted(path.name for path in (self.path / LORA_FOLDER).glob("*.safetensors"))
-
-    def loras_for(self, preset: Preset, extra: Sequence[LoraRequest] = ()) -> list[tuple[Path, float]]:
-        """The LoRAs a job runs with, beyond those merged into these weights.
-
-        Args:
-            preset: Its preset.
-            extra: What the request asks for on top.
-
-        Raises:
-            InvalidInput: A LoRA is merged into these weights that the preset isn't for, or they were baked
-                without the preset's.
-            WeightsError: The preset's file was baked with them, and isn't there any more.
-        """
-        merged = {lora.name for lora in self.manifest.loras}
-        from ..presets import PRESETS
-
-        foreign = [other for other in PRESETS.values() if other.lora in merged and other.lora != preset.lora]
-        if foreign:
-            raise InvalidInput(
-                f"preset '{preset.name}' can't be used with these weights, which have the LoRA of preset "
-                f"'{foreign[0].name}' merged into them: use '{foreign[0].name}', or bake without it.",
-                "preset",
-            )
-        loras = []
-        if preset.lora and preset.lora not in merged:
-            baked = f"{LORA_FOLDER}/{preset.lora}" in self.manifest.files
-            if not baked and not (self.path / LORA_FOLDER / preset.lora).is_file():
-                raise InvalidInput(
-                    f"preset '{preset.name}' can't be used with these weights, which lack its LoRA "
-                    f"{preset.lora}: choose another preset, or put the file into their folder {LORA_FOLDER}.",
-                    "preset",
-                )
-            loras.append((self.lora_file(preset.lora), preset.lora_scale))
-        return loras + [(lora.path, lora.scale) for lora in extra]
 
 
 def load_part(

@@ -16,12 +16,12 @@ import hcl2
 import jsonschema
 import pytest
 
-from multitalk.hardware import Weights, plan_for
-from multitalk.hardware.gpus import GPUS
-from multitalk.hardware.report import usual_machine
+from multitalk.bake.layers import LAYERS
+from multitalk.runtime.choose import Weights, plan_for
+from multitalk.runtime.gpus import GPUS
+from multitalk.runtime.report import usual_machine
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.settings import Settings
-from multitalk.weights.layers import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -211,8 +211,8 @@ def test_bake_runs_on_what_the_fetch_stage_copies(tmp_path):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
-    modules = ("__main__", "bake", "commands", "fetch", "layers", "locate", "verify")
-    code = f"import {', '.join(f'multitalk.weights.{name}' for name in modules)}; print(multitalk.__file__)"
+    modules = ("__main__", "bake", "commands", "fetch", "layers")
+    code = f"import {', '.join(f'multitalk.bake.{name}' for name in modules)}; print(multitalk.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith(str(tmp_path)), done.stderr
 

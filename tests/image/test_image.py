@@ -24,11 +24,11 @@ from typing import Any
 import av
 import pytest
 
-from multitalk.weights.sources import catalogue
+from multitalk.bake import catalogue
+from tests.hub import WEB_FOLDER
 
 from .base_image import make_root
 from .buildah import Buildah, Container
-from .hub import WEB_FOLDER
 from .network import LoopbackNetwork
 from .weights import make_published_weights
 
@@ -104,7 +104,7 @@ def workshop(tmp_path_factory) -> Iterator[Workshop]:
         buildah = Buildah(folder, network)
         if not buildah("images", "--quiet", "--filter", f"reference={BASE}"):
             buildah.import_root(make_root(folder / "root", REPOSITORY), BASE)
-        command = [sys.executable, "-m", "tests.image.hub", str(raw), str(HUB_PORT), str(hub_log), TOKEN]
+        command = [sys.executable, "-m", "tests.hub", str(raw), str(HUB_PORT), str(hub_log), TOKEN]
         hub = subprocess.Popen(network.command(command), cwd=REPOSITORY)
         try:
             workshop = Workshop(buildah, network, context, arguments, hub_log, folder)
@@ -179,7 +179,7 @@ def test_image_is_configured(workshop):
     assert config["User"] == "1000"
     assert config["Entrypoint"] == ["/app/entrypoint.sh"]
     assert "7860/tcp" in config["ExposedPorts"]
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "multitalk.health"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "multitalk.start.health"]
     labels = config["Labels"]
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["org.opencontainers.image.version"]

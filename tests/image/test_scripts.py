@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from multitalk.weights import published
-from multitalk.weights.sources import catalogue
-from multitalk.weights.sources.lock import Lock
+from multitalk.bake import catalogue, published
+from multitalk.bake.lock import Lock
+from tests.hub import WEB_FOLDER, Hub, published_repositories
 
-from .hub import WEB_FOLDER, Hub, published_repositories
 from .weights import make_published_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -208,7 +207,7 @@ def test_killed_download_goes_on(script, hub, weights, fast):
     hub.requests.clear()
     fetch_python = Path(script.environment["XDG_CACHE_HOME"]) / "multitalk/fetch/bin/python"
     done = subprocess.run(
-        [str(fetch_python), "-m", "multitalk.weights.fetch", "--to", str(script.raw), "--no-speech"],
+        [str(fetch_python), "-m", "multitalk.bake.fetch", "--to", str(script.raw), "--no-speech"],
         env=script.environment | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,

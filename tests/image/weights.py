@@ -6,8 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from multitalk.weights import published
-from multitalk.weights.sources import catalogue
+from multitalk.bake import catalogue, published
 from tests.small_checkpoint import make_small_checkpoint
 from tests.small_kokoro import make_small_kokoro, make_small_spacy_model
 

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from multitalk.cli import main
+from multitalk.cli.main import main
 from multitalk.parallel.channel import Channel
 from multitalk.parallel.messages import Predict
 from multitalk.parallel.shared_model import LeadingVelocityModel

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from multitalk import GenerationRequest, MultiTalkPipeline
+from multitalk.bake.bake import bake
 from multitalk.errors import MultiTalkError, ProcessFailed
-from multitalk.parallel import ParallelSettings
+from multitalk.parallel.layout import ParallelSettings
 from multitalk.parallel.pipelines import FollowingPipeline, LeadingPipeline
-from multitalk.weights.bake import bake
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import Check, main

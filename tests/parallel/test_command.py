@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from multitalk.weights.bake import bake
+from multitalk.bake.bake import bake
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import REPOSITORY

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from multitalk import MultiTalkPipeline
-from multitalk.weights.bake import bake
+from multitalk.bake.bake import bake
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
 CASES = PARITY / "cases"

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from multitalk import MultiTalkPipeline
+from multitalk.bake.bake import bake
 from multitalk.conditioning.people import token_masks
 from multitalk.models import quantized_matmul
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.weights.bake import bake
 from multitalk.weights.store import WeightsFolder, load_part
 
 from .conftest import PARITY

@@ -54,7 +54,7 @@ def decoded(answer: dict[str, Any]) -> bytes:
 
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from multitalk.weights.bake import bake
+    from multitalk.bake.bake import bake
     from tests.small_checkpoint import make_small_checkpoint
 
     folder = tmp_path_factory.mktemp("serverless")

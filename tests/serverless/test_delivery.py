@@ -15,7 +15,7 @@ import torch
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from multitalk.results import Clip, GenerationResult
+from multitalk.pipeline.results import Clip, GenerationResult
 from multitalk.serverless.answers import Undelivered, encoded_size
 from multitalk.serverless.bucket import Bucket
 from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip

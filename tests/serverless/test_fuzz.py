@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multitalk.errors import InvalidInput
-from multitalk.request import GenerationRequest
-from multitalk.serverless.aliases import ALIASES
+from multitalk.request.aliases import ALIASES
+from multitalk.request.generation_request import GenerationRequest
 from multitalk.serverless.answers import failure
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.settings import Settings

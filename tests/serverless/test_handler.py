@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from multitalk.errors import Cancelled, WeightsError
-from multitalk.progress import Progress
+from multitalk.pipeline.progress import Progress
 from multitalk.serverless import handler
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.progress import ProgressReporter

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from multitalk.errors import InvalidInput
+from multitalk.request.aliases import translate
 from multitalk.serverless import settings as settings_module
-from multitalk.serverless.aliases import translate
 from multitalk.serverless.answers import without_paths
 from multitalk.serverless.settings import Settings, read_bucket
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from multitalk.speech import choose_engine
+from multitalk.bake.bake import bake
 from multitalk.speech.kokoro import KokoroEngine
-from multitalk.weights.bake import bake
+from multitalk.speech.speak import choose_engine
 from tests.small_checkpoint import make_small_checkpoint
 from tests.small_kokoro import make_small_kokoro
 

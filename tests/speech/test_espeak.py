@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from multitalk.errors import InvalidInput
-from multitalk.request import Speech
-from multitalk.speech import LINE_PAUSE, choose_engine, espeak, speak
-from multitalk.speech.voices import KOKORO_VOICES
+from multitalk.request.generation_request import Speech
+from multitalk.request.voices import KOKORO_VOICES
+from multitalk.speech import espeak
+from multitalk.speech.speak import LINE_PAUSE, choose_engine, speak
 from tests.speech.measure import pitch, silences
 
 SENTENCE = "Seven little candles were burning in the window of the old house."  # 17 syllables

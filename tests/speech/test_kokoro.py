@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from multitalk.errors import InvalidInput, WeightsError
-from multitalk.request import Speech
-from multitalk.speech import choose_engine, speak
+from multitalk.request.generation_request import Speech
 from multitalk.speech.cut import ends_sentence
 from multitalk.speech.kokoro import LANGUAGES, KokoroEngine
-from tests.hardware.small_device import DEVICE, SmallDevice
+from multitalk.speech.speak import choose_engine, speak
+from tests.runtime.small_device import DEVICE, SmallDevice
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_network")]
 

@@ -9,9 +9,9 @@ from PIL import Image
 from multitalk.conditioning.job import gather_voices
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
-from multitalk.request import GenerationRequest, Speech
-from multitalk.speech import speak
+from multitalk.request.generation_request import GenerationRequest, Speech
 from multitalk.speech.engine import Utterance, Word
+from multitalk.speech.speak import speak
 from multitalk.speech.tracks import LOUDNESS, arrange_turns
 
 PICTURE = Image.new("RGB", (64, 64), "gray")

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.cli import main
+from multitalk.bake.bake import bake
+from multitalk.cli.main import main
 from multitalk.media.sound import read_sound
-from multitalk.weights.bake import bake
 from tests.small_checkpoint import make_small_checkpoint
 from tests.speech.measure import silences
 

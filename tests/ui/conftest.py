@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded weights; a checkout without them has random ones."""
     if (EMBEDDED_FOLDER / MANIFEST).is_file():
         return EMBEDDED_FOLDER
-    from multitalk.weights.bake import bake
+    from multitalk.bake.bake import bake
     from tests.small_checkpoint import make_small_checkpoint
 
     folder = tmp_path_factory.mktemp("weights")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from multitalk.request import GenerationRequest
+from multitalk.request.generation_request import GenerationRequest
 
 
 def small_request(seconds: float = 0.5, rate: int = 16_000) -> GenerationRequest:

@@ -14,7 +14,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from multitalk.errors import InvalidInput
-from multitalk.request_parts import LoraSpec
+from multitalk.request.parts import LoraSpec
 from multitalk.ui.api_request import build_request
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery

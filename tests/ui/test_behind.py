@@ -14,9 +14,9 @@ from PIL import Image
 from starlette.requests import Request
 
 from multitalk.errors import InvalidInput
-from multitalk.hardware.memory import Job as HardwareJob
-from multitalk.hardware.sizes import ModelSizes
 from multitalk.media.sound import Sound
+from multitalk.runtime.memory import Job as HardwareJob
+from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator, count_work, describe_seconds
 from multitalk.ui.faces import find_people

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from multitalk.conditioning.describe import describe_job
-from multitalk.presets import PRESETS, settings_for
-from multitalk.request import GenerationRequest, Speech
-from multitalk.speech import speak
+from multitalk.request.generation_request import GenerationRequest, Speech
+from multitalk.request.presets import PRESETS, settings_for
+from multitalk.speech.speak import speak
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_settings import parse_settings

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from multitalk.bake.bake import bake
 from multitalk.errors import WeightsError
-from multitalk.weights.bake import bake
 from multitalk.weights.lora import LoraFile, merge
 from multitalk.weights.lora_switch import LoraSwitcher
 from multitalk.weights.store import WeightsFolder, load_part

@@ -10,13 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from multitalk.bake.bake import bake
 from multitalk.errors import WeightsError
-from multitalk.models.compiled import compile_blocks
-from multitalk.models.joined import join_children
 from multitalk.models.linear import LowRankLayer
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.weights.bake import bake
+from multitalk.runtime.compiled import compile_blocks
 from multitalk.weights.lora_switch import LoraSwitcher
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.tensor_files import SafetensorsSource
@@ -227,26 +226,6 @@ def test_a_lora_of_a_tensor_that_is_cut_in_two(folders, tmp_path):
     LoraSwitcher(model).activate([(path, 1.0)])
     after = torch.cat([effective_weights(model)[name] for name in names])
     torch.testing.assert_close(after, before + up @ down)
-
-
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_joined_projections(precision, folders):
-    """LoRAs find the rows of layers that were fused; answers are those of the separate ones."""
-    separate, joined = (load(folders, precision, torch.float32) for _ in range(2))
-    for block in joined.blocks:
-        join_children(block.attn1, ("to_q", "to_k", "to_v"), "to_qkv")
-        join_children(block.attn2, ("to_k", "to_v"), "to_kv")
-        join_children(block.attn2, ("add_k_proj", "add_v_proj"), "to_added_kv")
-        block.attn1.fused_projections = block.attn2.fused_projections = True
-    before = state_of(joined)
-    fusionx, lightx2v = both(folders)
-    switchers = [LoraSwitcher(separate), LoraSwitcher(joined)]
-    for loras in ([], [(fusionx, 1.0)], [(lightx2v, 1.2), (fusionx, 0.5)]):
-        for switcher in switchers:
-            switcher.activate(loras)
-        assert relative_error(predict(joined), predict(separate)) < 3e-6
-    switchers[1].activate([])
-    assert same_bits(joined, before)
 
 
 def test_a_job_in_inference_mode_leaves_usable_tensors(folders):

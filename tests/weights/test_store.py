@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from multitalk.errors import InvalidInput, WeightsError
-from multitalk.presets import PRESETS
+from multitalk.errors import WeightsError
 from multitalk.weights import folders as locations
-from multitalk.weights.bake import bake
 from multitalk.weights.folders import find_weights
-from multitalk.weights.manifest import MANIFEST, PARTS, make_manifest
-from multitalk.weights.store import (
-    WeightsFolder,
-    load_audio_encoder,
-    load_part,
-    load_text_encoder,
-)
-from tests.small_checkpoint import FUSIONX, Sizes
+from multitalk.weights.manifest import MANIFEST, PARTS
+from multitalk.weights.store import WeightsFolder, load_audio_encoder, load_part, load_text_encoder
+from tests.small_checkpoint import Sizes
 
 
 def test_search_order(tmp_path, monkeypatch):
@@ -94,37 +85,3 @@ def test_a_config_of_another_model_is_an_error_not_a_crash(baked, copy_of):
     config.write_text(config.read_text().replace('"num_layers": 2', '"num_layers": 3'))
     with pytest.raises(WeightsError, match="don't fit the model"):
         load_part(WeightsFolder(folder), "transformer", "cpu", torch.float32)
-
-
-def test_loras_of_a_job(baked, published, tmp_path):
-    folder = WeightsFolder(baked)
-    extra = [SimpleNamespace(path=tmp_path / "own.safetensors", scale=0.3)]
-    assert folder.loras_for(PRESETS["quality"]) == []
-    assert folder.loras_for(PRESETS["fusionx"], extra) == [
-        (baked / "loras" / FUSIONX, 1.0),
-        (tmp_path / "own.safetensors", 0.3),
-    ]
-    bake(published, tmp_path / "merged", precision="float32", loras=[("fusionx", 1.0)])
-    merged = WeightsFolder(tmp_path / "merged")
-    assert merged.loras_for(PRESETS["fusionx"], extra) == [(tmp_path / "own.safetensors", 0.3)]
-    with pytest.raises(InvalidInput, match="merged") as error:
-        merged.loras_for(PRESETS["quality"])
-    assert error.value.field == "preset"
-
-
-def test_a_presets_lora_that_is_not_there(baked, copy_of):
-    target = copy_of(baked)
-    (target / "loras" / FUSIONX).unlink()
-    make_manifest(target, name="without", default_preset="quality", precision={})
-    folder = WeightsFolder(target)
-    with pytest.raises(InvalidInput, match=r"preset 'fusionx' .* lack .*FusionX_LoRA") as error:
-        folder.loras_for(PRESETS["fusionx"])
-    assert error.value.field == "preset"
-
-
-def test_a_presets_lora_that_is_not_there_any_more(baked, copy_of):
-    target = copy_of(baked)
-    folder = WeightsFolder(target)
-    (target / "loras" / FUSIONX).unlink()
-    with pytest.raises(WeightsError, match="FusionX_LoRA"):
-        folder.loras_for(PRESETS["fusionx"])

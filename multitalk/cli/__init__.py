@@ -1,0 +1,1 @@
+"""The command line: ``multitalk generate | fetch | bake | verify | doctor | bench``."""

@@ -1,0 +1,1 @@
+"""From a process's first instant to ready."""

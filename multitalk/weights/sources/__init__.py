@@ -1,1 +1,0 @@
-"""What to fetch: the published files (``catalogue``), pinned and hashed (``lock``)."""

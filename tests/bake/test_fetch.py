@@ -1,0 +1,370 @@
+"""Fetching from a hub that works, lies, lacks files or hangs up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils._http import close_session
+
+from multitalk.bake import catalogue, downloads
+from multitalk.bake import fetch as fetching
+from multitalk.bake.catalogue import Selection, select
+from multitalk.bake.downloads import Retries
+from multitalk.bake.fetch import fetch, plan, update_lock
+from multitalk.bake.lock import Lock
+from multitalk.errors import InvalidInput, WeightsError
+from multitalk.weights.files import hash_file
+from tests.hub import commit_of, downloads_under_way
+
+T5 = "models_t5_umt5-xxl-enc-bf16.pth"
+T5_PATH = f"Wan2.1-I2V-14B-480P/{T5}"
+SMALL = Selection(loras=(), speech=False)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch) -> None:
+    # the client keeps what arrived in whole pieces, of 10 MB: more than these files have
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 4096)
+    # the hub of these tests has no storage of that kind, and what was fetched with it isn't continued
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def empty_lock(tmp_path) -> Path:
+    path = tmp_path / "empty-lock.json"
+    Lock().write(path)
+    return path
+
+
+@pytest.fixture
+def lock_file(hub, tmp_path) -> Path:
+    path = tmp_path / "lock.json"
+    update_lock(path)
+    hub.requests.clear()
+    return path
+
+
+def fetch_into(root: Path, lock_file: Path, selection: Selection = SMALL) -> list[str]:
+    return sorted(file.path for file in fetch(selection, root, lock_file, caches=(), pause=0.01))
+
+
+def begin_of(ranged: str) -> int:
+    return int(ranged.removeprefix("bytes=").partition("-")[0])
+
+
+def files_below(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_exactly_what_is_used_is_fetched(hub, hub_files, empty_lock, tmp_path, precision):
+    root = tmp_path / "raw"
+    paths = fetch_into(root, empty_lock, select(precision))
+    assert files_below(root) == paths  # nothing is left of the download itself
+    assert all((root / path).read_bytes() == (hub_files / path).read_bytes() for path in paths)
+    asked = {path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path}
+    assert len(asked) == len(paths) - 1  # the wheel lies on no hub
+    unused = ("dit_model_map", "int8_FusionX", "pytorch_model.bin")
+    assert not any(word in path for path in paths for word in unused)
+    published_form = [path for path in paths if "diffusion_pytorch_model-" in path or path == T5_PATH]
+    int8_form = [path for path in paths if path.endswith("_int8.safetensors")]
+    assert (len(published_form), len(int8_form)) == ((0, 2) if precision == "int8" else (3, 0))
+    assert {"Kokoro-82M/voices/one.pt", catalogue.SPACY_MODEL.name, *LORAS} <= set(paths)
+
+
+LORAS = {file_set.patterns[0].rpartition("/")[2] for file_set in catalogue._LORAS.values()}
+
+
+def test_unlocked_files_are_named(hub, empty_lock, tmp_path, capsys):
+    paths = fetch_into(tmp_path / "raw", empty_lock)
+    warnings = capsys.readouterr().err
+    assert all(f"warning: {path} isn't locked" in warnings for path in paths)
+
+
+def test_lock_pins_everything_and_downloads_no_large_file(hub, hub_files, tmp_path, capsys):
+    path = tmp_path / "lock.json"
+    lock = update_lock(path)
+    downloaded = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+    assert downloaded
+    assert not any(path.endswith((".safetensors", ".pth", ".pt")) for path in downloaded)
+    assert lock == Lock.read(path)
+    assert lock.repositories[catalogue.WAN.name].commit == commit_of(catalogue.WAN.name)
+    for precision in catalogue.PRECISIONS:
+        root = tmp_path / precision
+        fetch_into(root, path, select(precision))
+        assert not capsys.readouterr().err  # every file is locked
+
+
+def test_locked_revision_is_asked_for(hub, lock_file, tmp_path):
+    fetch_into(tmp_path / "raw", lock_file)
+    listed = [path for _, path, _ in hub.requests if path.startswith("/api/")]
+    assert listed
+    assert all(path.endswith(commit_of("/".join(path.split("/")[3:5]))) for path in listed)
+
+
+def test_pull_request_is_followed_until_it_is_locked(hub, empty_lock, tmp_path):
+    fetch_into(tmp_path / "raw", empty_lock)
+    assert f"/api/models/{catalogue.WAV2VEC2.name}/revision/refs/pr/1" in [
+        path for _, path, _ in hub.requests
+    ]
+
+
+def test_corrupted_file_is_refused_by_name(hub, lock_file, tmp_path):
+    hub.faults.corrupt.add(T5)
+    with pytest.raises(WeightsError, match=f"{T5_PATH} is not the file it should be.*the lock says"):
+        fetch_into(tmp_path / "raw", lock_file)
+    assert not (tmp_path / "raw" / T5_PATH).exists()
+    hub.faults.corrupt.clear()
+    fetch_into(tmp_path / "raw", lock_file)
+
+
+def test_corrupted_file_is_refused_without_a_lock_too(hub, empty_lock, tmp_path):
+    hub.faults.corrupt.add(T5)
+    with pytest.raises(WeightsError, match=f"{T5_PATH} is not the file it should be.*the hub says"):
+        fetch_into(tmp_path / "raw", empty_lock)
+
+
+def test_small_file_and_wheel_are_compared_with_the_lock(hub, lock_file, tmp_path):
+    for name in ("preprocessor_config.json", catalogue.SPACY_MODEL.name):
+        hub.faults.corrupt = {name}
+        with pytest.raises(WeightsError, match=f"{name} is not the file it should be"):
+            fetch_into(tmp_path / name, lock_file, Selection(loras=()))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_missing_file_is_named(hub, lock_file, empty_lock, tmp_path, locked):
+    hub.faults.missing.add(T5)
+    with pytest.raises(WeightsError, match=f"{catalogue.WAN.name} has no file {T5}"):
+        fetch_into(tmp_path / "raw", lock_file if locked else empty_lock)
+
+
+def test_cut_download_goes_on_where_it_was(hub, hub_files, lock_file, tmp_path, capfd):
+    hub.faults.cut = {T5: 2, catalogue.SPACY_MODEL.name: 2}
+    fetch_into(tmp_path / "raw", lock_file, Selection(loras=()))
+    for path in (T5_PATH, catalogue.SPACY_MODEL.name):
+        assert (tmp_path / "raw" / path).read_bytes() == (hub_files / path).read_bytes()
+        ranges = hub.downloads(Path(path).name)
+        assert ranges[0] == ""
+        begins = [begin_of(ranged) for ranged in ranges[1:]]
+        assert begins == sorted(set(begins))
+        assert begins[0] > 10_000  # each time from further on
+
+
+def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_path):
+    """As when another thread of the client has lost its connection and closes all of them."""
+    done = threading.Event()
+
+    def keep_closing() -> None:
+        while not done.wait(0.002):
+            close_session()
+
+    closer = threading.Thread(target=keep_closing)
+    closer.start()
+    threading.Timer(1.0, done.set).start()
+    try:
+        listings = [downloads.list_repository(catalogue.WAN, "main", Retries(5, 0.3)) for _ in range(30)]
+    finally:
+        done.set()
+        closer.join()
+    assert all(listing.files for listing in listings)
+
+
+def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
+    hub, lock_file, tmp_path, monkeypatch
+):
+    hub.faults.cut = {T5: 1000}
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    with pytest.raises(WeightsError, match=f"{T5_PATH} can't be downloaded"):
+        fetch_into(tmp_path / "raw", lock_file)
+    assert not (tmp_path / "raw" / T5_PATH).exists()
+    hub.faults.cut.clear()
+    fetch_into(tmp_path / "raw", lock_file)
+    assert (tmp_path / "raw" / T5_PATH).stat().st_size == 60_000
+
+
+def test_after_an_error_no_other_download_begins_again(hub, lock_file, tmp_path, monkeypatch):
+    """Its caller has an error to show, and may have left the hub or the folder behind."""
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.faults.cut = {T5: 1_000_000}
+    hub.faults.corrupt = {"preprocessor_config.json"}
+    with pytest.raises(WeightsError, match=r"preprocessor_config\.json is not the file it should be"):
+        fetch(SMALL, tmp_path / "raw", lock_file, caches=(), attempts=1000, pause=3600)
+    left = downloads_under_way()
+    for thread in left:
+        thread.join(60)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+def test_a_cut_xet_download_begins_anew_with_the_plain_client(
+    hub, hub_files, lock_file, tmp_path, monkeypatch
+):
+    asked = []
+
+    def cut(incomplete_path: Path, **arguments: object) -> None:
+        asked.append(incomplete_path)
+        incomplete_path.write_bytes(bytes(50_000))  # its pieces come in any order: this is a hole
+        raise OSError("the connection was cut")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.is_xet_available", lambda: not constants.HF_HUB_DISABLE_XET
+    )
+    monkeypatch.setattr("huggingface_hub.file_download.xet_get", cut)
+    hub.faults.xet.add(T5)
+    fetch_into(tmp_path / "raw", lock_file)
+    assert len(asked) == 1
+    assert hub.downloads(T5) == [""]
+    assert (tmp_path / "raw" / T5_PATH).read_bytes() == (hub_files / T5_PATH).read_bytes()
+
+
+def test_what_is_there_stays_and_what_changed_comes_again(hub, lock_file, tmp_path):
+    root = tmp_path / "raw"
+    fetch_into(root, lock_file)
+    hub.requests.clear()
+    fetch_into(root, lock_file)
+    assert not [path for _, path, _ in hub.requests if "/resolve/" in path]
+    damaged = bytearray((root / T5_PATH).read_bytes())
+    damaged[100] ^= 1
+    (root / T5_PATH).write_bytes(damaged)
+    fetch_into(root, lock_file)
+    assert hub.downloads(T5) == [""]
+
+
+def test_model_cache_is_used(hub, hub_files, lock_file, tmp_path):
+    snapshot = (
+        tmp_path / "cache/models--Wan-AI--Wan2.1-I2V-14B-480P/snapshots" / commit_of(catalogue.WAN.name)
+    )
+    snapshot.mkdir(parents=True)
+    (snapshot / T5).write_bytes((hub_files / T5_PATH).read_bytes())
+    fetch(SMALL, tmp_path / "raw", lock_file, caches=(tmp_path / "cache",))
+    assert (tmp_path / "raw" / T5_PATH).is_symlink()
+    assert hub.downloads(T5) == []
+    assert hash_file(tmp_path / "raw" / T5_PATH) == hash_file(hub_files / T5_PATH)
+
+
+def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):
+    hub.token = "hf_secret"
+    with pytest.raises(WeightsError, match="can't be listed"):
+        fetch_into(tmp_path / "raw", lock_file)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch_into(tmp_path / "raw", lock_file)
+
+
+def test_full_disk_is_said_before_anything_is_fetched(hub, lock_file, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(WeightsError, match="GB free; the download takes"):
+        fetch_into(tmp_path / "raw", lock_file)
+    assert hub.downloads(T5) == []
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_an_interrupted_download_has_left_counts(hub, hub_files, lock_file, tmp_path, monkeypatch, fast):
+    """It takes room already; what can't be continued is removed."""
+    root = tmp_path / "raw"
+    files = plan(SMALL.file_sets, SMALL.web_files, Lock.read(lock_file))
+    total = sum(file.size for file in files)
+    largest = max(files, key=lambda file: file.size)
+    staging = downloads._staging(largest, root)
+    staging.mkdir(parents=True)
+    (staging / "half").write_bytes(os.urandom(largest.size // 2))  # zeros may take no room
+    if fast:
+        (staging / "fast").touch()
+    usage = type("Usage", (), {"free": total - largest.size // 4})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
+    if fast:
+        with pytest.raises(WeightsError, match="the download takes"):
+            fetch_into(root, lock_file)
+        assert not staging.exists()
+    else:
+        assert fetch_into(root, lock_file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, which only root may")
+def test_a_mounted_folder_may_be_the_same_disk(tmp_path):
+    """As a build's cache and the layer that it writes to: two devices, one disk."""
+    script = """
+        mount -t tmpfs -o size=64m tmpfs . && cd "$PWD" && mkdir lower upper work merged
+        mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
+        exec "$0" -c '
+from pathlib import Path
+from multitalk.bake.target import on_one_disk
+first, second = Path("merged"), Path("upper")
+print(first.stat().st_dev == second.stat().st_dev, on_one_disk(first, second), on_one_disk(first, Path("/")))'
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    told = subprocess.check_output(
+        ["unshare", "--mount", "sh", "-ec", script, sys.executable], cwd=tmp_path, env=environment, text=True
+    )
+    assert told.split() == ["False", "True", "False"]
+
+
+def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
+    hub, hub_files, lock_file, tmp_path, monkeypatch
+):
+    def fetch_with(free: int) -> None:
+        monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
+        fetch(
+            select("bf16", speech=False), tmp_path / "raw", lock_file, caches=(), bake_to=tmp_path / "baked"
+        )
+
+    with pytest.raises(WeightsError, match=r"the download takes .* GB, the baked weights take"):
+        fetch_with(800_000)  # 550 kB to be fetched, and 60 % of it
+    assert hub.downloads(T5) == []
+    fetch_with(1_200_000)
+    assert hub.downloads(T5) == [""]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"repositories": {}}',
+        '{"repositories": {"a/b": {"commit": "main", "files": {}}}, "files": {}}',
+    ],
+)
+def test_damaged_lock_is_refused(tmp_path, content):
+    path = tmp_path / "lock.json"
+    path.write_text(content)
+    with pytest.raises(WeightsError, match=r"lock\.json can't be used"):
+        Lock.read(path)
+
+
+def test_shipped_lock_can_be_read():
+    names = {file_set.repository.name for file_set in catalogue.everything()[0]}
+    assert set(Lock.read().repositories) <= names
+
+
+def test_unknown_choices_are_refused():
+    for arguments in (("int4",), ("int8", "gguf"), ("int8", None, ("quality",))):
+        with pytest.raises(InvalidInput, match="is unknown; use"):
+            select(*arguments)
+
+
+def test_command_ends_with_a_sentence(hub, lock_file, tmp_path, capsys):
+    hub.faults.missing.add(T5)
+    arguments = [
+        "--to",
+        str(tmp_path / "raw"),
+        "--lock-file",
+        str(lock_file),
+        "--no-speech",
+        "--preset",
+        "none",
+    ]
+    assert fetching.main(arguments) == 2
+    commit = commit_of(catalogue.WAN.name)
+    sentence = f"error: {catalogue.WAN.name} has no file {T5} at {commit}, but it is locked.\n"
+    assert capsys.readouterr().err == sentence
+    hub.faults.missing.clear()
+    assert fetching.main(arguments) == 0
+    assert "GB" in capsys.readouterr().out
+    assert json.loads(lock_file.read_text())["files"]

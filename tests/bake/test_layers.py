@@ -1,0 +1,111 @@
+"""Cutting a baked folder into layers, and finding weights when a container starts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from multitalk.bake.layers import LAYER_BYTES, TIMESTAMP, check_layers, distribute, pack
+from multitalk.errors import WeightsError
+from multitalk.start.locate import candidates, is_whole, locate
+
+GB = 10**9
+
+
+def bf16_files() -> dict[str, int]:
+    """About what a bf16 bake writes."""
+    sizes = {
+        f"transformer/diffusion_pytorch_model-{n:05d}-of-00008.safetensors": 4_900 * 10**6
+        for n in range(1, 8)
+    }
+    sizes["transformer/diffusion_pytorch_model-00008-of-00008.safetensors"] = 3_700 * 10**6
+    sizes |= {f"text_encoder/model-{n:05d}-of-00003.safetensors": 4_000 * 10**6 for n in range(1, 4)}
+    sizes |= {"image_encoder/model.safetensors": 1_260 * 10**6, "vae/model.safetensors": 508 * 10**6}
+    return sizes | {"audio_encoder/model.safetensors": 380 * 10**6, "manifest.json": 400_000}
+
+
+def test_no_layer_is_larger_than_five_gigabytes():
+    sizes = bf16_files()
+    layers = pack(sizes)
+    assert sorted(name for layer in layers for name in layer) == sorted(sizes)
+    assert all(sum(sizes[name] for name in layer) <= LAYER_BYTES for layer in layers)
+    assert len(layers) == 16
+    assert sum(bool(layer) for layer in layers) <= 13
+
+
+def test_what_doesn_t_fit_is_refused():
+    with pytest.raises(WeightsError, match="fits none of 16 layers"):
+        pack({"large": 6 * GB})
+    with pytest.raises(WeightsError, match="fits none of 2 layers"):
+        pack(dict.fromkeys("abc", 4 * GB), count=2)
+
+
+def test_too_few_layers_are_told_of_by_the_size_they_would_need():
+    check_layers(28 * GB, LAYER_BYTES)
+    with pytest.raises(
+        WeightsError, match=r"16 layers of 1 GB don't hold .* 28\.0 GB: --layer-gb has to be 1\.8 or"
+    ):
+        check_layers(28 * GB, GB)
+
+
+def test_same_files_make_the_same_layers(tmp_path):
+    trees = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "part").mkdir(parents=True)
+        for number in range(4):
+            (folder / f"part/{number}.safetensors").write_bytes(bytes([number]) * 100)
+        (folder / "manifest.json").write_text("{}")
+        used = distribute(folder, tmp_path / f"{name}-layers", layer_bytes=220)
+        assert sum(used) == 402
+        assert not [path for path in folder.rglob("*") if path.is_file()]  # moved, not copied
+        root = tmp_path / f"{name}-layers"
+        assert [path.name for path in sorted(root.iterdir())] == [f"{number:02d}" for number in range(16)]
+        paths = sorted(root.rglob("*"))
+        trees.append(
+            [(path.relative_to(root), path.stat().st_mode, int(path.stat().st_mtime)) for path in paths]
+        )
+    assert trees[0] == trees[1]
+    assert {time for _, _, time in trees[0]} == {TIMESTAMP}
+
+
+def make_weights(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "a.safetensors").write_bytes(b"12345")
+    (folder / "manifest.json").write_text(json.dumps({"files": {"a.safetensors": {"size": 5}}}))
+    return folder
+
+
+def test_folder_is_whole_when_every_file_has_its_size(tmp_path):
+    folder = make_weights(tmp_path / "weights")
+    assert is_whole(folder)
+    (folder / "a.safetensors").write_bytes(b"1234")
+    assert not is_whole(folder)
+    (folder / "a.safetensors").unlink()
+    assert not is_whole(folder)
+    for content in ("", "[]", "{}", '{"files": {}}', '{"files": {"a": 1}}'):
+        (folder / "manifest.json").write_text(content)
+        assert not is_whole(folder)
+    assert not is_whole(tmp_path / "nowhere")
+
+
+def test_weights_are_looked_for_in_the_image_on_volumes_and_in_the_model_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
+    image, volume = tmp_path / "image", tmp_path / "volume"
+    assert locate([volume], image) is None
+    (volume / "huggingface-cache/hub/models--Wan-AI--Wan2.1/snapshots/abc").mkdir(parents=True)
+    assert locate([volume], image) is None  # somebody else's model
+    cached = make_weights(volume / "huggingface-cache/hub/models--me--multitalk-int8/snapshots/abc")
+    assert locate([volume], image) == cached
+    kept = make_weights(volume / "multitalk/weights")
+    assert locate([volume], image) == kept
+    make_weights(image)
+    assert locate([volume], image) == image
+
+
+def test_named_folder_is_the_only_candidate(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(tmp_path / "named"))
+    assert list(candidates([tmp_path], tmp_path)) == [Path(os.environ["MULTITALK_WEIGHTS"])]

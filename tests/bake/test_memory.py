@@ -1,0 +1,79 @@
+"""Memory: a bake takes a tensor or two, loading a quantized part nothing beside its files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.small_checkpoint import Sizes, make_small_checkpoint
+
+# Bakes twice in a fresh process, a small model first so that everything is imported, and measures the memory
+# that isn't a mapping of a file (those pages the system takes back when it needs them).
+SCRIPT = '''
+import json, re, sys, threading
+from pathlib import Path
+import torch
+from multitalk.bake.bake import bake
+from multitalk.weights.store import WeightsFolder, load_part
+
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+small, large, target, precision = sys.argv[1:]
+bake(small, target + "/small", precision=precision, loras=[("lightx2v", 1.0)])
+load_part(WeightsFolder(target + "/small"), "transformer", "cpu", torch.bfloat16)
+
+class Grown:
+    """What memory grows by at most inside it."""
+
+    def __enter__(self):
+        self.before = self.peak = anonymous()
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+        self.watcher.start()
+        return self
+
+    def watch(self):
+        while not self.stop.wait(0.001):
+            self.peak = max(self.peak, anonymous())
+
+    def __exit__(self, *error):
+        self.stop.set()
+        self.watcher.join()
+        self.nbytes = self.peak - self.before
+
+with Grown() as baked:
+    bake(large, target + "/large", precision=precision, loras=[("lightx2v", 1.0)], max_shard_bytes=30e6)
+with Grown() as loaded:
+    model = load_part(WeightsFolder(target + "/large"), "transformer", "cpu", torch.bfloat16)
+print(json.dumps({"baked": baked.nbytes, "loaded": loaded.nbytes}))
+'''
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_peak_memory_of_a_bake_and_of_loading(precision, tmp_path):
+    sizes = Sizes(dim=1024, heads=8, ffn_dim=2816, layers=4)
+    small = make_small_checkpoint(tmp_path / "small")
+    large = make_small_checkpoint(tmp_path / "large", sizes, shards=3)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(small), str(large), str(tmp_path / "baked"), precision],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    grown = json.loads(done.stdout.splitlines()[-1])
+    written = (tmp_path / "baked" / "large" / "transformer").glob("*.safetensors")
+    part = sum(path.stat().st_size for path in written)
+    largest_tensor = 6 * sizes.dim * sizes.dim * 4  # of the time projection, in float32
+    # a tensor in float32 and its cast, never the part, nor a shard
+    assert part > (6 if precision == "bf16" else 3) * largest_tensor
+    assert grown["baked"] < 3 * largest_tensor, f"{grown} for a part of {part / 1e6:.0f} MB"
+    # tensors stay mapped from their files, as they are
+    assert grown["loaded"] < 0.1 * part, f"{grown} for a part of {part / 1e6:.0f} MB"

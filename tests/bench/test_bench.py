@@ -1,0 +1,186 @@
+"""The bench, whole, on small networks on a CPU; what it counts, by hand."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from multitalk.bench.clip import (
+    BenchOptions,
+    describe_bench,
+    make_pipeline,
+    make_request,
+    plan_bench,
+    sizes_of,
+)
+from multitalk.bench.counting import Counter
+from multitalk.bench.measure import _computed
+from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
+from multitalk.cli.main import main
+from multitalk.conditioning.settings import resolve_settings
+from multitalk.request.presets import PRESETS
+from multitalk.runtime.sizes import PUBLISHED
+
+TINY = ("--scale", "tiny", "--size", "64", "64", "--frames", "9", "--device", "cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_ceilings():
+    from multitalk.bench import ceilings
+
+    patch = pytest.MonkeyPatch()
+    for name, value in (("SIDE", 64), ("COPY", 1 << 16), ("REPEATS", 1)):
+        patch.setitem(getattr(ceilings, name), "cpu", value)
+    yield
+    patch.undo()
+
+
+def test_a_run_measures_every_stage_and_two_are_compared(tmp_path, capsys):
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    assert main(["bench", *TINY, "--steps", "2", "--output", str(first)]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads(first.read_text())
+    stages = {stage["stage"]: stage for stage in result["stages"]}
+    assert set(stages) == {"speech", "text", "audio", "image", "encode", "denoise", "decode", "video"}
+    for name in ("text", "audio", "encode", "denoise", "decode"):
+        assert stages[name]["seconds"] > 0
+        assert stages[name]["operations"] > 0
+        assert stages[name]["bytes"] > 0
+        assert name in printed
+    assert sum(stage["seconds"] for stage in result["stages"]) <= result["seconds"]
+    assert result["ceilings"]["matmul"]["float32"] > 0
+    assert result["seconds"] > 0
+
+    options = ("--people", "2", "--clips", "2", "--preset", "quality", "--steps", "7", "--teacache", "0.2")
+    more = ("--precision", "int8", "--batch-branches")
+    assert main(["bench", *TINY, *options, *more, "--output", str(second)]) == 0
+    printed = capsys.readouterr().out
+    later = json.loads(second.read_text())
+    assert later["plan"]["transformer_precision"] == "int8"
+    assert later["steps"]["computed"] < later["steps"]["all"] == 7, "TeaCache skips something"
+    assert "of them computed" in printed
+
+    assert main(["bench", "--compare", str(first), str(second)]) == 0
+    compared = capsys.readouterr().out
+    assert "denoise" in compared
+    assert "people: 1 and 2" in compared
+
+
+def test_what_is_no_result_is_refused(tmp_path, capsys):
+    (tmp_path / "a.json").write_text("{}")
+    assert main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
+    assert "no result of the bench" in capsys.readouterr().err
+
+
+def test_operations_are_counted():
+    generator = torch.Generator().manual_seed(0)
+    tokens, weight = torch.randn(3, 5, 8, generator=generator), torch.randn(6, 8, generator=generator)
+    with torch.inference_mode(), Counter() as counter:
+        F.linear(tokens, weight)
+    assert counter.work.operations == 2 * 3 * 5 * 8 * 6
+    assert counter.work.bytes == 4 * (3 * 5 * 8 + 6 * 8 + 3 * 5 * 6)
+    with torch.inference_mode(), Counter() as counter:
+        F.scaled_dot_product_attention(*(torch.randn(2, 4, 10, 16) for _ in range(3)))
+    assert counter.work.operations == 2 * (2 * 4 * 10 * 10 * 16) * 2
+    with torch.inference_mode(), Counter() as counter:
+        F.conv3d(torch.randn(1, 4, 5, 6, 7), torch.randn(8, 4, 3, 3, 3))
+    assert counter.work.operations == 2 * (8 * 3 * 4 * 5) * (4 * 27)
+    with torch.inference_mode(), Counter() as counter:
+        tokens.transpose(0, 1).flatten()[1:].view(-1)
+        assert counter.work.operations == 0
+
+
+@pytest.mark.parametrize("precision", [None, "int8", "fp8"])
+def test_random_networks_give_finite_numbers(precision):
+    scale = SCALES["tiny"]
+    transformer = make_transformer(scale, precision=precision)
+    with torch.inference_mode():
+        text = make_text_encoder(scale, precision=precision and "int8")(input_ids=torch.tensor([[4, 5, 1]]))
+        output = transformer(
+            torch.randn(1, 36, 2, 4, 4),
+            torch.tensor([900.0]),
+            transformer.project_text(text.last_hidden_state),
+            transformer.project_image(torch.randn(1, 257, scale.image_dim)),
+            transformer.project_audio(torch.randn(1, 5, 5, scale.audio_layers, scale.audio_dim)),
+        )
+        frames = make_vae(scale).decode(torch.randn(1, 16, 1, 4, 4)).sample
+    assert output.isfinite().all()
+    assert output.std() > 0.01
+    assert frames.isfinite().all()
+
+
+def test_half_precision_networks_keep_what_the_real_ones_keep():
+    transformer = make_transformer(SCALES["tiny"], dtype=torch.bfloat16)
+    dtypes = {name: parameter.dtype for name, parameter in transformer.named_parameters()}
+    assert dtypes["blocks.0.attn1.to_q.weight"] == torch.bfloat16
+    assert dtypes["condition_embedder.time_proj.weight"] == torch.float32
+
+
+def test_the_real_scale_is_the_published_model():
+    sizes = sizes_of(SCALES["real"])
+    assert sizes == PUBLISHED
+    assert SCALES["real"].cut(2).layers == 2
+    assert SCALES["real"].cut(2).text_layers == 2
+
+
+def test_the_job_has_the_clips_that_were_asked_for():
+    request = make_request(BenchOptions(scale="tiny", height=64, width=64, frames=9, clips=3))
+    assert request.motion_frames == 5
+    assert request.audio["person1"].seconds == (9 + 2 * 4) / 25
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_all_its_parts(tmp_path, capsys):
+    """On a CPU, with small networks: what is measured there means nothing, that it runs does."""
+    from benchmarks.gpu import CLIPS
+    from benchmarks.gpu import main as measure_gpu
+    from benchmarks.model_calls import PRECISIONS
+
+    output = tmp_path / "gpu.json"
+    assert measure_gpu(["--tiny", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [row for row in rows if "error" in row or "error" in row.get("result", {})] == []
+    calls = [row for row in rows if row["part"] == "call"]
+    assert {row["precision"] for row in calls} == set(PRECISIONS)
+    assert {row["how"] for row in calls} == {"as it is", "two people", "compiled"}
+    assert all(row["floor"] > 0 for row in calls if row["how"] != "two people")
+    assert [row["name"] for row in rows if row["part"] == "clip"] == [name for name, _ in CLIPS]
+    assert {row["precision"] for row in rows if row["part"] == "cap"} == {"int8", "bf16"}
+    assert "GB claimed" in capsys.readouterr().out
+
+
+def test_the_gpu_script_says_where_there_is_no_gpu(tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    from benchmarks.gpu import main as measure_gpu
+
+    assert measure_gpu(["--output", str(tmp_path / "gpu.json")]) == 1
+    assert "no GPU here" in capsys.readouterr().err
+
+
+def test_the_plan_is_told_what_the_pipeline_would_tell_it():
+    job = describe_bench(BenchOptions(height=720, width=1280, frames=9, preset="quality", cache="magcache"))
+    assert (job.height, job.width, job.frames, job.branches, job.calls) == (720, 1280, 9, 3, 120)
+    assert job.keeps_residuals
+
+
+def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
+    """By what the pipeline itself computes: shift and coefficients differ from 480p to 720p."""
+    counts = {}
+    for side in (64, 864):
+        options = BenchOptions(
+            scale="tiny", height=side, width=side, frames=5, preset="quality", teacache=0.3, device="cpu"
+        )
+        pipeline = make_pipeline(options, plan_bench(options), tmp_path)
+        request = make_request(options)
+        settings = resolve_settings(request, PRESETS["quality"])
+        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2))
+        with torch.inference_mode():
+            expected = pipeline._make_sampling(request, job).computed
+        counts[settings.resolution] = _computed(pipeline, request, settings.sampling.steps)
+        assert counts[settings.resolution] == sum(expected)
+    assert set(counts) == {"480p", "720p"}

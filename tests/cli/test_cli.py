@@ -1,0 +1,227 @@
+"""The command line: options, errors, and a video made with small weights."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from multitalk.bake.commands import lora_option
+from multitalk.cli.main import build_parser, main, request_fields
+from multitalk.cli.progress_display import ProgressDisplay, format_seconds
+from multitalk.errors import InvalidInput
+from multitalk.pipeline.progress import Progress
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, str]:
+    """A picture and two voices in files."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (90, 160, 3), np.uint8)).save(tmp_path / "face.png")
+    for name, rate in (("first", 22050), ("second", 16000)):
+        time = np.arange(rate) / rate
+        soundfile.write(tmp_path / f"{name}.wav", 0.3 * np.sin(2 * np.pi * 220 * time), rate)
+    return {name: str(tmp_path / name) for name in ("face.png", "first.wav", "second.wav")}
+
+
+def options(*argv: str) -> argparse.Namespace:
+    return build_parser().parse_args(["generate", "-o", "out.mp4", *argv])
+
+
+def fields(*argv: str) -> dict[str, Any]:
+    return request_fields(options(*argv))
+
+
+def test_options_become_fields() -> None:
+    assert fields("--image", "a.png", "--audio", "a.wav") == {"image": "a.png", "audio": "a.wav"}
+    assert fields("--audio", "a.wav", "--audio2", "b.wav") == {
+        "audio": {"person1": "a.wav", "person2": "b.wav"}
+    }
+    assert fields("--say", "Hello") == {"speech": {"text": "Hello"}}
+    assert fields("--say", "Hi", "--voice", "am_adam", "--language", "b", "--speed", "1.5") == {
+        "speech": {"text": "Hi", "voices": {"person1": "am_adam"}, "language": "b", "speed": 1.5}
+    }
+    assert fields("--boxes", '{"person1": [1, 2, 3, 4]}') == {"boxes": {"person1": [1, 2, 3, 4]}}
+    assert fields("--preset", "demo", "--prompt", "Rain") == {"preset": "demo", "prompt": "Rain"}
+
+
+def test_settings_are_json_or_bare_text() -> None:
+    given = fields(
+        *("--set", "size=[64,112]", "--set", "turns=in_order", "--set", "teacache=null", "--set", "apg=true"),
+        *("--set", "shift=2.5", "--set", "prompt=42", "--set", 'negative_prompt="a=b"', "--set", "seed = 7"),
+    )
+    assert given == {
+        "size": [64, 112],
+        "turns": "in_order",
+        "teacache": None,
+        "apg": True,
+        "shift": 2.5,
+        "prompt": "42",
+        "negative_prompt": "a=b",
+        "seed": 7,
+    }
+
+
+def test_options_go_before_the_request_file(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"image": "a.png", "audio": "one.wav", "seed": 1, "steps": 3}))
+    given = fields("--request", str(job), "--audio2", "two.wav", "--set", "seed=2")
+    assert given == {
+        "image": "a.png",
+        "audio": {"person1": "one.wav", "person2": "two.wav"},
+        "seed": 2,
+        "steps": 3,
+    }
+
+
+@pytest.mark.parametrize("voices", [["f2"], "f2"])
+def test_voices_of_the_request_file_that_are_none_are_left_to_the_request(
+    tmp_path: Path, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], voices: Any
+) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"image": inputs["face.png"], "speech": {"text": "hi", "voices": voices}}))
+    output = str(tmp_path / "out.mp4")
+    assert main(["generate", "--request", str(job), "--voice", "f3", "-o", output]) == 2
+    assert "speech.voices is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv", [["--boxes", "{"], ["--set", "steps"], ["--set", "=3"], ["--request", "none.json"]]
+)
+def test_options_that_cannot_be_read(argv: list[str]) -> None:
+    with pytest.raises(InvalidInput):
+        fields(*argv)
+
+
+def test_lora_options() -> None:
+    assert lora_option("a.safetensors") == ("a.safetensors", 1.0)
+    assert lora_option("dir/a.safetensors:0.8") == ("dir/a.safetensors", 0.8)
+    assert lora_option("C:\\a.safetensors") == ("C:\\a.safetensors", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--audio", "first.wav"], "image is missing"),
+        (["--image", "face.png"], "audio is missing"),
+        (["--image", "face.png", "--audio", "nowhere.wav"], "no such sound file"),
+        (["--image", "first.wav", "--audio", "first.wav"], "can't be read as a picture"),
+        (["--image", "face.png", "--audio2", "first.wav"], "person2 without person1"),
+        (["--image", "face.png", "--audio", "first.wav", "--say", "(s1) hi"], "has a sound"),
+        (["--image", "face.png", "--say", "..."], "words to say"),
+        (["--image", "face.png", "--audio", "first.wav", "--set", "step=3"], "nearest is steps"),
+        (["--image", "face.png", "--audio", "first.wav", "--set", "seed=NaN"], "whole number"),
+        (["--image", "face.png", "--audio", "first.wav", "--set", "size=[100,100]"], "multiples of 16"),
+        (["--image", "face.png", "--audio", "first.wav", "--preset", "best"], "quality, fusionx"),
+        (["--image", "face.png", "--audio", "first.wav", "-o", "nowhere/out.mp4"], "doesn't exist"),
+        (
+            ["--image", "face.png", "--audio", "first.wav", "-o", "a" * 300],
+            "can't be used: File name too long",
+        ),
+        (["--image", "face.png", "--audio", "first.wav", "--weights", "nowhere"], "nowhere"),
+    ],
+)
+def test_user_errors_are_one_sentence_and_status_2(
+    inputs: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "-o", "out.mp4", *argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_debug_shows_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "-o", str(tmp_path / "out.mp4"), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["generate"], ["generate", "-o"], ["bake", "--from", "x"]]
+)
+def test_wrong_arguments_exit_with_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+
+
+def test_the_module_runs() -> None:
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "multitalk",
+            "generate",
+            "-o",
+            "out.mp4",
+            "--image",
+            "nowhere.png",
+            "--say",
+            "Hi",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr == "error: image is 'nowhere.png', but there is no such picture file.\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def steps() -> list[Progress]:
+    return [
+        Progress("text", 0, 0, 0, 0, 0.0, None),
+        Progress("denoise", 0, 2, 1, 4, 0.2, 75.4),
+        Progress("denoise", 0, 2, 2, 4, 0.3, 60.0),
+        Progress("done", 1, 2, 4, 4, 1.0, 0.0),
+    ]
+
+
+def test_progress_in_lines() -> None:
+    stream = io.StringIO()
+    with ProgressDisplay(stream) as display:
+        display.message("loading")
+        for progress in steps():
+            display.update(progress)
+    assert stream.getvalue().splitlines() == [
+        "  0%  text",
+        " 20%  denoise  clip 1/2  step 1/4  1:15 left",
+        "100%  done  clip 2/2  step 4/4",
+    ]
+
+
+def test_progress_on_a_terminal_and_quiet() -> None:
+    terminal, quiet = Terminal(), Terminal()
+    for stream in (terminal, quiet):
+        with ProgressDisplay(stream, quiet=stream is quiet) as display:
+            display.message("loading")
+            for progress in steps():
+                display.update(progress)
+    assert "clip 1/2  step 1/4  1:15 left" in terminal.getvalue()
+    assert quiet.getvalue() == ""
+
+
+def test_seconds_are_readable() -> None:
+    assert [format_seconds(seconds) for seconds in (0.4, 75.2, 3661)] == ["0:00", "1:15", "1:01:01"]

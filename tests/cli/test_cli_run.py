@@ -1,0 +1,164 @@
+"""The command line from published weights to a video, with a small checkpoint of random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from multitalk.cli.main import main
+from multitalk.media.sound import read_sound
+from tests.small_checkpoint import LIGHTX2V, make_small_checkpoint
+
+SMALL = (
+    "--set",
+    "size=[64,64]",
+    "--set",
+    "steps=1",
+    "--set",
+    "frames_per_clip=21",
+    "--set",
+    "motion_frames=5",
+)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_checkpoint(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def baked(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("baked") / "weights"
+    assert main(["bake", "--from", str(raw), "--to", str(target), "--precision", "float32", "--quiet"]) == 0
+    return target
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with face.png, one.wav (stereo, 44.1 kHz, 1 s) and two.wav (mono, 16 kHz, 0.5 s)."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (90, 160, 3), np.uint8)).save(folder / "face.png")
+    time = np.arange(44100) / 44100
+    wave = 0.3 * np.sin(2 * np.pi * (200 + 150 * time) * time)
+    soundfile.write(folder / "one.wav", np.stack([wave, 0.5 * wave], axis=1), 44100)
+    soundfile.write(folder / "two.wav", wave[:8000], 16000)
+    return folder
+
+
+def test_bake_verify_and_doctor(
+    raw: Path, baked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(baked)]) == 0
+    assert capsys.readouterr().out.endswith("files verified\n")
+    assert main(["doctor", "--weights", str(baked)]) == 0
+    report = capsys.readouterr().out
+    assert "precision  float32" in report
+    assert LIGHTX2V in report
+    assert report.endswith("Ready to make videos.\n")
+
+    merged = tmp_path / "merged"
+    assert main(["bake", "--from", str(raw), "--to", str(merged), "--lora", "lightx2v:1.2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{merged}: ")
+    assert "transformer" in captured.err
+    assert main(["doctor", "--weights", str(merged)]) == 0
+    assert f"{LIGHTX2V} (merged at 1.2)" in capsys.readouterr().out
+
+    weights = next((merged / "vae").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    assert main(["verify", str(merged)]) == 1
+    assert "vae" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--from", "nowhere", "--to", "baked"],
+        ["--from", "RAW", "--to", "baked", "--lora", "nowhere.safetensors"],
+        ["--from", "RAW", "--to", "baked", "--lora", "lightx2v:nan"],
+        ["--from", "RAW", "--to", "baked", "--default-preset", "best"],
+    ],
+)
+def test_bake_refuses_with_one_sentence(
+    raw: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bake", *(str(raw) if word == "RAW" else word for word in argv)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_person_from_a_request_file(
+    baked: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, target = files / "job.json", tmp_path / "out.mp4"
+    job.write_text(json.dumps({"image": "face.png", "audio": "one.wav", "steps": 9, "text_guidance": 1}))
+    argv = ["generate", "--request", str(job), "--weights", str(baked), *SMALL, "-o", str(target), "--json"]
+    assert main(argv) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert (result["path"], result["frames"], result["fps"], result["seed"]) == (str(target), 25, 25, 42)
+    assert result["seconds"] == 1.0
+    assert result["timings"]["total"] > 0
+    assert "denoise  clip 2/2" in captured.err
+    with av.open(str(target)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, video.width, video.height, video.frames) == ("h264", 64, 64, 25)
+        assert (audio.rate, audio.channels) == (44100, 2)
+        assert json.loads(container.metadata["comment"])["seed"] == 42
+    sound, original = read_sound(target), read_sound(files / "one.wav")
+    assert np.corrcoef(sound.mono()[:44100], original.mono())[0, 1] > 0.99
+
+
+def test_two_people(
+    baked: Path,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(baked))
+    boxes = '{"person1": [0, 0, 70, 90], "person2": [80, 0, 160, 90]}'
+    argv = ["--image", "face.png", "--audio", "two.wav", "--audio2", "one.wav", "--boxes", boxes, *SMALL]
+    argv += ["--set", "turns=in_order", "--set", "text_guidance=1", "--set", "seed=-1", "--quiet"]
+    assert main(["generate", *argv, "-o", str(tmp_path / "out.mp4")]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 37 frames, 1.48 seconds, seed ")
+    assert "seed -1" not in captured.out
+
+
+def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "multitalk", "generate", "--weights", str(baked)]
+    command += ["--image", str(files / "face.png"), "--audio", str(files / "one.wav")]
+    command += ["--set", "size=[64,64]", "--set", "steps=200", "-o", str(tmp_path / "out.mp4")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "denoise" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert lines[-1] == "error: cancelled.\n"
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,85 @@
+"""What ``doctor`` finds, and how it says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from multitalk.cli import doctor
+from multitalk.cli.doctor import Finding, examine, format_findings
+from multitalk.cli.main import main
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def test_missing_weights_are_a_finding_and_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--weights", str(tmp_path / "nowhere")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Not ready: weights."
+    assert any(line.startswith("missing weights") and "nowhere" in line for line in lines)
+
+
+def test_what_is_here_is_found() -> None:
+    found = by_name(examine())
+    assert {"python", "torch", "plan", "ffmpeg", "weights", "packages"} <= set(found)
+    for name in ("python", "torch", "plan", "ffmpeg", "packages"):
+        assert found[name].state == "ok", found[name]
+    assert "libx264" in found["ffmpeg"].text
+
+
+def test_packages_that_differ_are_told(tmp_path, monkeypatch) -> None:
+    required = tmp_path / "requirements.txt"
+    required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")
+    monkeypatch.setattr(doctor, "REQUIREMENTS", required)
+    found = by_name(examine())
+    assert found["packages"].state == "note"
+    assert found["packages"].text == "1 of 3 as required"
+    assert found["numpy"].state == "note"
+    assert "tested with ==0.1" in found["numpy"].text
+    assert found["multitalk-of-nowhere"].state == "missing"
+
+
+def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--plans"]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in ("T4", "A100", "H200", "RTX 5090", "480p", "720p"))
+
+
+def test_lines_are_aligned_and_end_with_the_verdict() -> None:
+    findings = [Finding("ok", "python", "3.11"), Finding("note", "gpu", "none")]
+    assert format_findings(findings).splitlines() == [
+        "ok      python  3.11",
+        "note    gpu     none",
+        "Ready to make videos.",
+    ]
+    assert format_findings([*findings, Finding("missing", "x", "y")]).endswith("Not ready: x.")
+
+
+def test_packages_are_compared_with_the_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(
+        "# comment\n-r other.txt\nnumpy\npillow<1  # ancient\nnot-a-package-of-anybody==1\n"
+        "av; python_version < '3'\n"
+    )
+    monkeypatch.setattr(doctor, "REQUIREMENTS", requirements)
+    found = by_name(examine())
+    assert found["packages"].text == "1 of 3 as required"
+    assert (found["pillow"].state, found["not-a-package-of-anybody"].state) == ("note", "missing")
+    assert "make setup" in found["not-a-package-of-anybody"].text
+    monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "nowhere")
+    assert by_name(examine())["packages"].state == "note"
+
+
+def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> object:
+        raise OSError(f"{name}:\nlibrary damaged")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    found = by_name(examine())
+    assert found["ffmpeg"].state == "missing"
+    assert "\n" not in found["ffmpeg"].text

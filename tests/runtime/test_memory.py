@@ -1,0 +1,182 @@
+"""The model of memory and work against the real networks at real shapes, on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from torch.utils.flop_counter import FlopCounterMode
+
+from multitalk.models import attention, audio_attention, vae_stages, video_vae
+from multitalk.models.quantized import QuantizedLinear
+from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.runtime.choose import Weights, _layout
+from multitalk.runtime.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, Job, MemoryLayout
+from multitalk.runtime.settings import PlanSettings
+from multitalk.runtime.sizes import PUBLISHED, ModelSizes
+from multitalk.runtime.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
+from multitalk.weights.folders import EMBEDDED_FOLDER
+from multitalk.weights.libraries import kept_in_float32
+from multitalk.weights.store import WeightsFolder
+
+from .live_bytes import LiveBytes
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_transformer(dtype: torch.dtype, layers: int = 2) -> MultiTalkTransformer:
+    with torch.device("meta"):
+        transformer = MultiTalkTransformer(num_layers=layers)
+    for name, parameter in transformer.named_parameters():
+        parameter.data = parameter.data.to(
+            torch.float32 if kept_in_float32(transformer, name, dtype) else dtype
+        )
+    return transformer.requires_grad_(False)
+
+
+def inputs(job: Job, dtype: torch.dtype) -> list[torch.Tensor]:
+    kind = {"device": "meta", "dtype": dtype}
+    return [
+        torch.empty(1, 36, job.latent_frames, job.height // 8, job.width // 8, device="meta"),
+        torch.empty(1, device="meta"),
+        torch.empty(1, 512, 5120, **kind),
+        torch.empty(1, 257, 5120, **kind),
+        torch.empty(1, job.latent_frames, 32 * job.people, 768, **kind),
+    ]
+
+
+def masks(job: Job) -> torch.Tensor | None:
+    return torch.empty(3, job.tokens_per_frame, device="meta") if job.people > 1 else None
+
+
+@pytest.fixture
+def attention_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device would make the whole matrix of scores, which no kernel of a GPU does."""
+
+    def attend(query: torch.Tensor, key: Any, value: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+    monkeypatch.setattr(attention, "attend", attend)
+    monkeypatch.setattr(audio_attention, "attend", attend)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+
+
+def layout_of(precision: str) -> MemoryLayout:
+    return _layout(Weights(PUBLISHED, precision, precision), DTYPES[precision], Job(), PlanSettings())
+
+
+def test_parameters_are_counted_exactly() -> None:
+    transformer = make_transformer(torch.float32, layers=40)
+    assert sum(p.numel() for p in transformer.parameters()) == PUBLISHED.transformer_parameters
+    block = PUBLISHED.block_matrices + PUBLISHED.block_vectors
+    assert sum(p.numel() for p in transformer.blocks[0].parameters()) == block
+    with torch.device("meta"):
+        vae = AutoencoderKLWan()
+    assert sum(p.numel() for p in vae.parameters()) == pytest.approx(PUBLISHED.vae_parameters, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_bytes_of_the_weights(precision: str) -> None:
+    transformer = make_transformer(DTYPES[precision], layers=40)
+    real = sum(p.nbytes for p in transformer.parameters())
+    assert real <= layout_of(precision).part_bytes("transformer") <= real * 1.001
+
+
+def test_sizes_of_a_folder() -> None:
+    folder = WeightsFolder(EMBEDDED_FOLDER)
+    sizes = ModelSizes.of(folder)
+    stored = folder.manifest.tensors
+    for part, counted in (
+        ("transformer", sizes.transformer_parameters),
+        ("text_encoder", sizes.text_matrices + sizes.text_embedding),
+        ("vae", sizes.vae_parameters),
+    ):
+        assert counted == sum(torch.Size(info.shape).numel() for info in stored[part].values()), part
+
+
+@pytest.mark.usefixtures("attention_without_scores")
+@pytest.mark.parametrize("people", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(480, 832), (720, 1280)])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_peak_of_a_model_call(precision: str, height: int, width: int, people: int) -> None:
+    job = Job(height=height, width=width, people=people)
+    transformer = make_transformer(DTYPES[precision])
+    arguments = inputs(job, DTYPES[precision])
+    for kept in (False, True):
+        with torch.inference_mode(), LiveBytes() as live:
+            transformer(*arguments, person_masks=masks(job), return_block_residual=kept)
+        claimed = layout_of(precision).block_work(replace(job, keeps_residuals=kept, branches=0))
+        assert live.peak <= claimed <= 1.1 * live.peak, kept
+
+
+@pytest.mark.usefixtures("attention_without_scores")
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
+    job = Job(height=720, width=1280)
+    with torch.device("meta"):
+        transformer = MultiTalkTransformer(num_layers=2, quantization=precision)
+    for name, parameter in transformer.named_parameters():
+        if parameter.dtype == torch.float32 and not kept_in_float32(transformer, name, torch.bfloat16):
+            parameter.data = parameter.data.to(torch.bfloat16)
+    for layer in transformer.modules():
+        if isinstance(layer, QuantizedLinear):
+            layer.matmul = precision if products else None
+    with torch.inference_mode(), LiveBytes() as live:
+        transformer(*inputs(job, torch.bfloat16), person_masks=masks(job))
+    layout = _layout(Weights(PUBLISHED, precision, precision), torch.bfloat16, job, PlanSettings())
+    claimed = replace(layout, eight_bit_products=products).block_work(job)
+    assert live.peak <= claimed <= 1.1 * live.peak
+
+
+def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)  # values don't exist here
+    with torch.device("meta"):
+        vae = AutoencoderKLWan()
+    unit = 480 * 832 * 96 * 4
+    with torch.inference_mode(), LiveBytes() as live:
+        for _ in video_vae.decode_latents(vae, torch.empty(16, 5, 60, 104, device="meta")):
+            pass
+    assert live.peak / unit == pytest.approx(DECODE_UNITS, rel=0.03)
+    assert live.peak <= DECODE_UNITS * unit
+    with torch.device("meta"):
+        half_vae = AutoencoderKLWan()
+    video_vae.prepare_decoder(half_vae, torch.bfloat16)
+    with torch.inference_mode(), LiveBytes() as live:
+        for _ in video_vae.decode_latents(half_vae, torch.empty(16, 5, 60, 104, device="meta")):
+            pass
+    assert 0.95 * HALF_DECODE_UNITS <= live.peak / unit <= HALF_DECODE_UNITS
+    with torch.inference_mode(), LiveBytes() as live:
+        video_vae.encode_condition(vae, torch.empty(3, 25, 480, 832, device="meta"), 41)
+    assert live.peak / unit == pytest.approx(ENCODE_UNITS, rel=0.03)
+    assert live.peak <= ENCODE_UNITS * unit
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_operations_of_a_model_call(people: int) -> None:
+    job = Job(height=96, width=160, people=people, frames=9)
+    layers = 2
+    transformer = make_transformer(torch.float32, layers)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        transformer(*inputs(job, torch.float32), person_masks=masks(job))
+    time_path = 2 * PUBLISHED.time_parameters
+    sizes = ModelSizes(layers=layers)
+    assert counter.get_total_flops() == pytest.approx(call_operations(sizes, job) + time_path, rel=0.002)
+
+
+def test_operations_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)
+    with torch.device("meta"):
+        vae = AutoencoderKLWan()
+    pixels = 480 * 832 * 81
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        for _ in video_vae.decode_latents(vae, torch.empty(16, 21, 60, 104, device="meta")):
+            pass
+    assert counter.get_total_flops() / pixels == pytest.approx(DECODE_OPERATIONS, rel=0.01)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        video_vae.encode_condition(vae, torch.empty(3, 81, 480, 832, device="meta"), 81)
+    assert counter.get_total_flops() / pixels == pytest.approx(ENCODE_OPERATIONS, rel=0.01)

@@ -1,0 +1,188 @@
+"""What plans move: never more on the device than before or afterwards, and a failure is made up for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
+
+from multitalk.models import streaming
+from multitalk.models.constants import SLOTS
+from multitalk.models.streaming import BlockStreamer
+from multitalk.runtime import placement as placing
+from multitalk.runtime.placement import Placement
+from multitalk.runtime.plan import PARTS, HardwarePlan
+from tests.models.test_models import small_transformer
+from tests.runtime.test_compiled import call
+
+from .small_device import DEVICE, SmallDevice
+
+BLOCKS = 10
+COUNTS = [0, 3, 7, 10, 8, 1, 4, 0, 10, 0]
+
+
+def stack(blocks: int = BLOCKS) -> nn.ModuleList:
+    torch.manual_seed(0)
+    return nn.ModuleList(nn.Linear(64, 64) for _ in range(blocks)).requires_grad_(False)
+
+
+def run(blocks: nn.ModuleList, streamer: BlockStreamer | None) -> torch.Tensor:
+    x = torch.linspace(-1, 1, 64)
+    with torch.inference_mode():
+        for block in blocks if streamer is None else streamer.run():
+            x = block(x)
+    return x
+
+
+def device_bytes(blocks: nn.ModuleList, count: int) -> int:
+    """What the memory model counts: resident blocks, and the slots of the others."""
+    block = 64 * 64 * 4 + 64 * 4
+    return (len(blocks) - count + min(SLOTS, count)) * block
+
+
+def test_a_change_never_needs_more_than_both_layouts() -> None:
+    expected = run(stack(), None)
+    blocks = stack()
+    with SmallDevice() as device:
+        streamer = BlockStreamer(blocks, DEVICE, COUNTS[0])
+        assert torch.equal(run(blocks, streamer), expected)
+        for before, after in pairwise(COUNTS):
+            device.start_peak()
+            streamer.change(after)
+            assert torch.equal(run(blocks, streamer), expected)
+            assert len(streamer.streamed) == after
+            assert device.live == device_bytes(blocks, after), (before, after)
+            largest = max(device_bytes(blocks, count) for count in (before, after))
+            assert device.peak <= largest, (before, after)
+
+
+class Transformer(nn.Module):
+    """As much of one as is moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = stack()
+        self.outer = nn.Linear(8, 8).requires_grad_(False)
+        self.block_streamer: BlockStreamer | None = None
+
+
+def plan(streamed: int, *resident: str) -> HardwarePlan:
+    return HardwarePlan(
+        DEVICE, torch.float32, "native", streamed_blocks=streamed, resident=("transformer", *resident)
+    )
+
+
+@pytest.mark.parametrize("good", [7, 5, 0])
+def test_a_job_after_a_change_that_failed(good: int) -> None:
+    expected = run(stack(), None)
+    with SmallDevice() as device:
+        transformer = Transformer()
+        placement = Placement(transformer, {}, plan(7))
+        device.limit = device_bytes(transformer.blocks, 3) + 1000
+        with pytest.raises(torch.OutOfMemoryError):
+            placement.carry_out(plan(0))
+        if good == 0:
+            device.limit = None  # the same plan again, where there is room for it now
+        placement.carry_out(plan(good))
+        assert torch.equal(run(transformer.blocks, transformer.block_streamer), expected)
+        streamer = transformer.block_streamer
+        assert (0 if streamer is None else len(streamer.streamed)) == good
+
+
+def test_kept_memory_is_given_back_before_weights_take_their_places(monkeypatch) -> None:
+    """Before a change and when the last that leaves has left; a plan like the last one asks for nothing."""
+    with SmallDevice() as device:
+        moments: list[int] = []
+        for module in (streaming, placing):
+            monkeypatch.setattr(module, "give_back", lambda device_: moments.append(device.live))
+        transformer = Transformer()
+        placement = Placement(
+            transformer, {"image_encoder": nn.Linear(64, 64).requires_grad_(False)}, plan(3)
+        )
+        run(transformer.blocks, transformer.block_streamer)
+        for before, after in ((3, 7), (7, 2)):
+            moments.clear()
+            held = device.live
+            placement.carry_out(plan(after))
+            run(transformer.blocks, transformer.block_streamer)
+            moved = {
+                index for count in (before, after) for index in streaming.streamed_indices(BLOCKS, count)
+            }
+            resident = (BLOCKS - len(moved)) * (64 * 64 + 64) * 4
+            outer = (8 * 8 + 8) * 4
+            assert moments == [held, resident + outer], "what leaves has left, and nothing has come"
+            moments.clear()
+            placement.carry_out(plan(after))
+            assert moments == []
+        placement.carry_out(plan(2, "image_encoder"))
+        assert len(moments) == 1, "another part comes to stay"
+
+
+def test_a_part_that_could_not_stay_goes_on_visiting() -> None:
+    image = nn.Linear(64, 64).requires_grad_(False)
+    expected = image(torch.ones(64))
+    with SmallDevice() as device:
+        placement = Placement(None, {"image_encoder": image}, plan(0))
+        device.limit = 100
+        with pytest.raises(torch.OutOfMemoryError):
+            placement.carry_out(plan(0, *PARTS))
+        device.limit = None
+        with placement.on_device("image_encoder"):
+            assert device.live >= 64 * 64 * 4
+            assert torch.equal(image(torch.ones(64)), expected)
+        assert device.live == 0, "it has gone"
+
+
+def test_nothing_of_a_text_encoder_stays_between_its_stages() -> None:
+    config = UMT5Config(
+        vocab_size=50,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=4,
+        num_heads=2,
+        relative_attention_num_buckets=8,
+    )
+    encoder = UMT5EncoderModel(config).eval().requires_grad_(False)
+    tokens = torch.tensor([[3, 1, 4, 1, 5]])
+    expected = encoder(tokens).last_hidden_state
+    with SmallDevice() as device:
+        placement = Placement(None, {"text_encoder": encoder}, plan(0))
+        for _ in range(2):
+            with placement.on_device("text_encoder"):
+                assert torch.equal(encoder(tokens).last_hidden_state, expected)
+                assert device.live > 0
+            assert device.live == 0
+
+
+def test_a_run_that_was_forgotten_leaves_the_next_one_alone() -> None:
+    """An error's traceback keeps a run alive; its end may come in the middle of a later one."""
+    expected = run(stack(), None)
+    blocks = stack()
+    streamer = BlockStreamer(blocks, DEVICE, 6)
+    forgotten = streamer.run()
+    for _ in range(3):
+        next(forgotten)
+    x = torch.linspace(-1, 1, 64)
+    for number, block in enumerate(streamer.run()):
+        x = block(x)
+        if number == 2:
+            forgotten.close()
+    assert torch.equal(x, expected)
+
+
+def test_a_block_that_fails_ends_its_run_at_once() -> None:
+    transformer = small_transformer(num_layers=4)
+    streamer = transformer.block_streamer = BlockStreamer(list(transformer.blocks), DEVICE, 4)
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("in the middle of it")
+
+    with transformer.blocks[2].register_forward_pre_hook(fail), pytest.raises(torch.OutOfMemoryError) as kept:
+        call(transformer, 1)
+    assert kept.traceback, "which keeps the frames alive"
+    assert streamer._placed is None
+    assert not streamer._copied

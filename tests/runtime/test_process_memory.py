@@ -1,0 +1,73 @@
+"""Memory that ran out is told from other errors wherever jobs end, with what to do about it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from multitalk.cli import doctor
+from multitalk.cli.main import _unexpected
+from multitalk.parallel.failures import sentence_of
+from multitalk.runtime.process_memory import SMALLER, is_out_of_memory, peak_memory, trim
+from multitalk.serverless.answers import failure
+from multitalk.ui.jobs import _sentence
+from multitalk.weights import host_memory
+from multitalk.weights.host_memory import container_limit, free_memory, usable_memory
+
+
+def of_the_cpu() -> Exception:
+    """What torch raises where the machine's memory is too small."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    return caught.value
+
+
+ERRORS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), of_the_cpu()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_each_front_end_says_what_to_do(error: Exception):
+    assert is_out_of_memory(error)
+    assert SMALLER in _unexpected(error)
+    assert SMALLER in sentence_of(error)
+    assert SMALLER in failure(error, "job")["error"]
+    assert "choose a smaller size" in _sentence(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("")])
+def test_other_errors_are_not_about_memory(error: Exception):
+    assert not is_out_of_memory(error)
+    assert SMALLER not in _unexpected(error)
+    assert SMALLER not in failure(error, "job")["error"]
+
+
+def test_the_peak_counts_what_is_held_and_stays():
+    size = 1 << 28
+    assert (before := peak_memory()) is not None
+    held = torch.ones(size, dtype=torch.uint8)
+    assert (peak := peak_memory()) is not None
+    assert peak > size
+    assert peak >= before
+    del held
+    trim()
+    assert (after := peak_memory()) is not None
+    assert after > peak - size // 2  # the system counts in pages, and late
+
+
+@pytest.mark.parametrize(
+    ("content", "limit"),
+    [("8000000000\n", 8_000_000_000), ("max\n", None), ("9223372036854771712\n", None), (None, None)],
+)
+def test_a_container_may_use_its_limit(tmp_path, monkeypatch, content: str | None, limit: int | None):
+    monkeypatch.setattr(host_memory, "_LIMITS", ())
+    of_the_machine = usable_memory()
+    assert of_the_machine > 0
+    assert container_limit() is None
+    files = (tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes")
+    if content is not None:
+        files[0].write_text(content)
+    monkeypatch.setattr(host_memory, "_LIMITS", files)
+    assert container_limit() == limit
+    assert usable_memory() == min(of_the_machine, limit or of_the_machine)
+    assert free_memory() <= (limit or of_the_machine)
+    assert ("for this container" in doctor._memory()) == (limit is not None and limit < of_the_machine)

@@ -1,0 +1,38 @@
+"""Imports without what a start doesn't need: what is left out is there for who asks for it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from multitalk.start.imports import quick_imports
+from tests.fresh_process import run_script
+
+
+def test_a_hidden_package_is_back_afterwards():
+    script = """
+import importlib.util, sys
+from multitalk.start.imports import quick_imports
+import json as loaded
+with quick_imports(["scipy", "json"]):
+    assert importlib.util.find_spec("scipy") is None
+    import json
+    assert json is loaded  # what is imported already stays
+    try:
+        import scipy
+    except ImportError:
+        print("hidden")
+import scipy
+print(scipy.__name__)
+"""
+    assert run_script(script).split() == ["hidden", "scipy"]
+
+
+def test_quick_imports_leaves_everything_as_it_was_after_an_error():
+    before = gc.isenabled()
+    with pytest.raises(ValueError, match="x"), quick_imports(["a_package_that_is_not_there"]):
+        raise ValueError("x")
+    assert gc.isenabled() == before
+    assert "a_package_that_is_not_there" not in sys.modules
