@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..conditioning.audio import FPS
 from ..models.attention_backends import set_attention_backends
+from ..models.constants import FPS
 from ..models.linear import LoraLinear, LowRankLayer
 from ..pipeline.pipeline import MultiTalkPipeline
 from ..pipeline.planning import describe_for_plan

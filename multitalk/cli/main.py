@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit status.
     """
     if launched_rank():  # torchrun has started several processes: this one isn't the first, which speaks
-        from ..parallel.command import follow_command
+        from .follow import follow_command
 
         return follow_command(argv)
     args = build_parser().parse_args(argv)

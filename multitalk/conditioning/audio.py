@@ -9,10 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.constants import FPS
+
 if TYPE_CHECKING:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-FPS = 25
 SAMPLE_RATE = 16000
 TARGET_LOUDNESS = -23.0  # LUFS, EBU R 128
 _LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one

@@ -13,10 +13,11 @@ import torch
 from ..errors import InvalidInput
 from ..media.mix import check_mix, file_sound, trim
 from ..media.sound import Sound
+from ..models.constants import FPS
 from ..request.presets import Preset
 from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
-from .audio import FPS, encode_audio, normalize_loudness, to_model_rate
+from .audio import encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
 from .settings import JobSettings, resolve_settings

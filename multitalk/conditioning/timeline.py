@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .audio import FPS
+from ..models.constants import FPS
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Frames of the video, and features of its sound, per second.
+FPS = 25
 # Compute capability from which a GPU multiplies 8-bit weights as they are: integer tensor cores begin with
 # Turing (V100 has none), 8-bit float ones with Ada.
 INT8_CAPABILITY = (7, 5)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..conditioning.audio import FPS
 from ..conditioning.condition import make_condition
 from ..conditioning.describe import describe_job
 from ..conditioning.image import encode_image
@@ -20,6 +19,7 @@ from ..errors import Cancelled
 from ..media.background import BackgroundWriter
 from ..media.mix import between
 from ..media.video import VideoWriter
+from ..models.constants import FPS
 from ..models.video_vae import latent_frames
 from ..parallel.launch import connected_processes
 from ..parallel.layout import ParallelSettings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..conditioning.audio import FPS
 from ..errors import InvalidInput
+from ..models.constants import FPS
 from .checks import check_choice, shown
 from .generation_request import NUMBERS, GenerationRequest
 

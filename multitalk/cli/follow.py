@@ -9,7 +9,7 @@ import time
 import traceback
 
 from ..errors import Cancelled, InvalidInput, ProcessFailed, WeightsError
-from .launch import connected
+from ..parallel.launch import connected
 
 # torchrun ends all processes as soon as one has failed: process 0, which speaks for all, is to be faster
 LAST_WORD_SECONDS = 3.0
@@ -44,7 +44,7 @@ def follow_command(argv: list[str] | None = None) -> int:
 
 
 def _follow(argv: list[str] | None) -> int:
-    from ..cli.main import build_parser, generate_command
+    from .main import build_parser, generate_command
 
     args = build_parser().parse_args(argv)
     if args.command is not generate_command:
@@ -53,9 +53,9 @@ def _follow(argv: list[str] | None) -> int:
         # cancelling is process 0's: it tells the others, and what is left behind is in order
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        from ..parallel.loading import load_in_team
+        from ..parallel.pipelines import FollowingPipeline
         from ..runtime.settings import PlanSettings
-        from .loading import load_in_team
-        from .pipelines import FollowingPipeline
 
         plan = PlanSettings.from_environment().updated(args.plan)
         pipeline = load_in_team(args.weights, device, None, plan, None)
