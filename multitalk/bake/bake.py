@@ -58,7 +58,7 @@ def bake(
     The folder appears under its name when it is complete, not before. Memory: about one tensor in float32.
 
     Args:
-        source_dir: Published weights (REFERENCE, section 2).
+        source_dir: Published weights (docs/MODEL.md, section 2).
         target_dir: The new folder.
         precision: "bf16" (the VAE, the audio encoder and the transformer's norms stay in float32), "int8" or
             "fp8" (the same, but for 8 bits in the transformer's blocks and the text encoder), or "float32".

@@ -12,7 +12,7 @@ from ..weights.tensor_files import TensorSource
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, UMT5Config, Wav2Vec2Config
 
-# Facts of the published model that stand in none of its files (REFERENCE, sections 2 and 3).
+# Facts of the published model that stand in none of its files (docs/MODEL.md, sections 2 and 3).
 AUDIO_WINDOW = 5
 IMAGE_ENCODER_HEADS = 16
 

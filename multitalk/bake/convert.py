@@ -32,7 +32,7 @@ TEXT_ENCODER = RenameTable(
 def image_encoder_table(layers: int, width: int) -> RenameTable:
     """The visual half of CLIP -> transformers' CLIPVisionModel without its last layer.
 
-    What the transformer is conditioned on is the output of the layer before the last (REFERENCE, section 4),
+    What the transformer is conditioned on is the output of the layer before the last (docs/MODEL.md, section 4),
     so the last is left out.
 
     Args:

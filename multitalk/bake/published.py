@@ -1,4 +1,4 @@
-"""The published files, in the layout they are downloaded in (REFERENCE, section 2)."""
+"""The published files, in the layout they are downloaded in (docs/MODEL.md, section 2)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PickleSource:
 
 
 class QuantizedSource:
-    """An int8 file as optimum-quanto writes it, dequantized in float32 (REFERENCE, section 6).
+    """An int8 file as optimum-quanto writes it, dequantized in float32 (docs/MODEL.md, section 6).
 
     ``NAME._data`` holds int8 values and ``NAME._scale`` one factor per output row; what isn't quantized
     lies there as it is.

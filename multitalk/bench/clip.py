@@ -20,13 +20,13 @@ from ..models.attention_backends import set_attention_backends
 from ..models.constants import FPS
 from ..models.linear import LoraLinear, LowRankLayer
 from ..pipeline.pipeline import MultiTalkPipeline
-from ..pipeline.planning import describe_for_plan
+from ..pipeline.planning import workload_of
 from ..pipeline.progress import JobMonitor
 from ..request.generation_request import GenerationRequest
 from ..request.presets import PRESETS, Preset
 from ..runtime.acceleration import Acceleration, accelerate
 from ..runtime.choose import Weights
-from ..runtime.memory import Job
+from ..runtime.memory import Workload
 from ..runtime.plan import DEFAULT_BACKEND, HardwarePlan
 from ..runtime.planner import make_plan
 from ..runtime.settings import PlanSettings
@@ -158,10 +158,10 @@ def sizes_of(scale: Scale) -> ModelSizes:
     )
 
 
-def describe_bench(options: BenchOptions) -> Job:
+def describe_bench(options: BenchOptions) -> Workload:
     """What a plan needs to know of what is measured, as the pipeline would say it."""
     seconds = options.frames * options.clips / FPS
-    return describe_for_plan(make_request(options), PRESETS[options.preset], seconds)
+    return workload_of(make_request(options), PRESETS[options.preset], seconds)
 
 
 def plan_bench(options: BenchOptions) -> HardwarePlan:

@@ -119,7 +119,7 @@ def _check_gpus() -> list[Finding]:
 
 
 def _check_plan(weights: str | Path | None) -> list[Finding]:
-    from ..pipeline.planning import loading_job
+    from ..pipeline.planning import loading_workload
     from ..runtime.planner import Planner, weights_of
     from ..weights.folders import find_weights
     from ..weights.store import WeightsFolder
@@ -129,7 +129,7 @@ def _check_plan(weights: str | Path | None) -> list[Finding]:
     except (MultiTalkError, KeyError):
         planned = None  # what is wrong with the weights is another finding
     try:
-        plan = Planner(weights=planned).plan(loading_job())
+        plan = Planner(weights=planned).plan(loading_workload())
     except MultiTalkError as error:
         return [Finding("missing", "plan", str(error))]
     return [Finding("ok", "plan", plan.description), *(Finding("note", "plan", note) for note in plan.notes)]

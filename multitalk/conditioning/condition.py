@@ -19,7 +19,7 @@ def make_condition(
     length: int,
     check_cancelled: Callable[[], None] | None = None,
 ) -> torch.Tensor:
-    """The condition y of a clip (REFERENCE, section 4).
+    """The condition y of a clip (docs/MODEL.md, section 4).
 
     Args:
         vae: The autoencoder.

@@ -37,7 +37,7 @@ class CoverCrop:
 
     @classmethod
     def of(cls, image_height: int, image_width: int, height: int, width: int) -> CoverCrop:
-        """The cut of a picture for a target size (REFERENCE, section 4: image)."""
+        """The cut of a picture for a target size (docs/MODEL.md, section 4: image)."""
         scale = max(height / image_height, width / image_width)
         resized_height, resized_width = math.ceil(scale * image_height), math.ceil(scale * image_width)
         top, left = round((resized_height - height) / 2), round((resized_width - width) / 2)
@@ -85,7 +85,7 @@ def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:
 def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.Tensor:
     """CLIP features of one frame: the tokens after the last block the encoder holds, without a final norm.
 
-    The published encoder's last block is never used, so the baked one ends before it (REFERENCE, section 4).
+    The published encoder's last block is never used, so the baked one ends before it (docs/MODEL.md, section 4).
 
     Args:
         image_encoder: transformers' vision model.

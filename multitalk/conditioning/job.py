@@ -19,10 +19,10 @@ from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
 from .audio import encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
+from .job_settings import JobSettings, resolve_settings
 from .people import person_masks, token_masks
-from .settings import JobSettings, resolve_settings
 from .text import encode_prompt
-from .timeline import AudioTimeline, ClipPlan, count_frames, plan_clips
+from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
 
 if TYPE_CHECKING:
     from ..pipeline.components import Components
@@ -51,7 +51,7 @@ class JobConditions:
     """
 
     settings: JobSettings
-    clips: list[ClipPlan]
+    clips: list[ClipSpan]
     seed: int
     image: torch.Tensor
     person_masks: torch.Tensor | None
@@ -95,7 +95,7 @@ def prepare_job(
     embeddings = _encode_voices(voices, turns, components, monitor)
     sound = file_sound(voices, turns)
     frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
-    clips = plan_clips(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
+    clips = clip_spans(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
         image = prepare_image(request.image, settings.height, settings.width).to(transformer.device)
     return JobConditions(

@@ -12,7 +12,7 @@ HALF_MARGIN = 0.05  # of each half's height and width that belongs to nobody
 
 
 def half_boxes(image_height: int, image_width: int) -> dict[str, Box]:
-    """Person 1 in the left half and person 2 in the right one, each with a margin (REFERENCE, section 4)."""
+    """Person 1 in the left half and person 2 in the right one, each with a margin (docs/MODEL.md, section 4)."""
     half = image_width // 2
     top, bottom = int(HALF_MARGIN * image_height), int((1 - HALF_MARGIN) * image_height)
     left, right = int(HALF_MARGIN * half), int((1 - HALF_MARGIN) * half)

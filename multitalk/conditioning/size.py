@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-# Height / width -> (height, width): the reference's tables (REFERENCE, section 4).
+# Height / width -> (height, width): the reference's tables (docs/MODEL.md, section 4).
 BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
     "480p-bucket": {
         0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704),

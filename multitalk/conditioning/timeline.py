@@ -11,7 +11,7 @@ from ..models.constants import FPS
 
 
 @dataclass(frozen=True)
-class ClipPlan:
+class ClipSpan:
     """One clip of the video.
 
     Attributes:
@@ -41,10 +41,10 @@ def count_frames(seconds: float, features: int, max_seconds: float | None) -> in
     return frames
 
 
-def plan_clips(frames: int, features: int, frames_per_clip: int, motion_frames: int) -> list[ClipPlan]:
+def clip_spans(frames: int, features: int, frames_per_clip: int, motion_frames: int) -> list[ClipSpan]:
     """Cut a video into clips that overlap by the motion frames.
 
-    The last clip is the first that ends at or past the last feature (REFERENCE, section 5: the end); a
+    The last clip is the first that ends at or past the last feature (docs/MODEL.md, section 5: the end); a
     started frame beyond it is not worth a clip of its own.
 
     Args:
@@ -53,13 +53,13 @@ def plan_clips(frames: int, features: int, frames_per_clip: int, motion_frames: 
         frames_per_clip: 4n+1.
         motion_frames: 4n+1, fewer than `frames_per_clip`.
     """
-    plans: list[ClipPlan] = []
+    plans: list[ClipSpan] = []
     start = 0
     while True:
         skip = motion_frames if plans else 0
         end = start + frames_per_clip
         last = end >= min(features, frames)
-        plans.append(ClipPlan(len(plans), start, skip, (min(end, frames) if last else end) - start - skip))
+        plans.append(ClipSpan(len(plans), start, skip, (min(end, frames) if last else end) - start - skip))
         if last:
             return plans
         start = end - motion_frames
@@ -83,7 +83,7 @@ class AudioTimeline:
         """The windows of the clip that starts at a frame: ``P frames_per_clip window L C``.
 
         Where the clip ends at or past the last feature, the sound is continued by its mirror image, again and
-        again if it is short (REFERENCE, section 5: the end). Before the first and after the last feature of
+        again if it is short (docs/MODEL.md, section 5: the end). Before the first and after the last feature of
         that timeline the nearest one repeats.
         """
         features = self.embeddings.shape[1]

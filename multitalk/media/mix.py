@@ -1,4 +1,4 @@
-"""Two voices on one timeline, and the one soundtrack that goes into the file (REFERENCE, section 4)."""
+"""Two voices on one timeline, and the one soundtrack that goes into the file (docs/MODEL.md, section 4)."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Sound:
         return int(self.samples.shape[1])
 
     def mono(self) -> np.ndarray:
-        """The channels' mean, float32 ``[n]``, as the audio encoder hears it (REFERENCE, section 4)."""
+        """The channels' mean, float32 ``[n]``, as the audio encoder hears it (docs/MODEL.md, section 4)."""
         return np.asarray(np.mean(self.samples, axis=1), np.float32)
 
     def is_silent(self, threshold: float = 1e-4) -> bool:

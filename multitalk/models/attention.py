@@ -72,7 +72,7 @@ class SelfAttentionProcessor:
     def reference_map(
         self, query: torch.Tensor, key: torch.Tensor, person_masks: torch.Tensor
     ) -> torch.Tensor:
-        """How much each token looks at each person in the first frame (REFERENCE, section 3: reference map).
+        """How much each token looks at each person in the first frame (docs/MODEL.md, section 3: reference map).
 
         It is an attention over the first frame's keys whose values are the mask columns, so the ``N x S``
         matrix never exists.

@@ -14,7 +14,7 @@ from .half import project_to_residual
 from .rotary import apply_rotary, label_rotary_table
 from .sequence import TokenShard
 
-# Label positions of L-RoPE (REFERENCE, section 3): the range each class of video token is spread over, and
+# Label positions of L-RoPE (docs/MODEL.md, section 3): the range each class of video token is spread over, and
 # the point where each person's audio tokens sit.
 PERSON_LABEL_RANGES = ((0.0, 4.0), (20.0, 24.0))
 BACKGROUND_LABEL = 12.0

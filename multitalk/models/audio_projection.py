@@ -13,7 +13,7 @@ FRAMES_PER_LATENT = 4
 
 
 class AudioProjection(nn.Module):
-    """Project windows of audio features to tokens (REFERENCE, section 3; upstream ``AudioProjModel``).
+    """Project windows of audio features to tokens (docs/MODEL.md, section 3; upstream ``AudioProjModel``).
 
     Args:
         window: Neighbouring audio features per video frame (odd).

@@ -85,7 +85,7 @@ class VideoRotaryEmbedding(nn.Module):
 
 
 def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10000.0) -> RotaryTable:
-    """Cosines and sines of label RoPE (REFERENCE, section 3: L-RoPE; MultiTalk paper, arXiv 2505.22647).
+    """Cosines and sines of label RoPE (docs/MODEL.md, section 3: L-RoPE; MultiTalk paper, arXiv 2505.22647).
 
     Args:
         positions: Label positions, any shape ``...``, floating.

@@ -43,7 +43,7 @@ class BlockRunner(Protocol):
 
 
 class MultiTalkTransformer(WanTransformer3DModel):
-    """The 18.9 B-parameter transformer of MultiTalk (REFERENCE, section 3).
+    """The 18.9 B-parameter transformer of MultiTalk (docs/MODEL.md, section 3).
 
     What depends on the prompt, the picture or the sound alone is projected once by :meth:`project_text`,
     :meth:`project_image` and :meth:`project_audio`; :meth:`forward` takes the projections.

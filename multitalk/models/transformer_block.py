@@ -40,7 +40,7 @@ def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torc
 
 
 class MultiTalkTransformerBlock(WanTransformerBlock):
-    """A Wan block with audio cross-attention before the feed-forward (REFERENCE, section 3).
+    """A Wan block with audio cross-attention before the feed-forward (docs/MODEL.md, section 3).
 
     Args:
         dim: Width of the video tokens.

@@ -35,7 +35,7 @@ def processes_here() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched_processes() > 1 else 1
 
 
-def own_device(device: str | None = None) -> str:
+def process_device(device: str | None = None) -> str:
     """The device of this process: one GPU each, or the CPU.
 
     Args:
@@ -83,7 +83,7 @@ def connected(device: str | None = None) -> Iterator[str | None]:
     import torch
     import torch.distributed as dist
 
-    own = own_device(device)
+    own = process_device(device)
     if own != "cpu":
         torch.cuda.set_device(own)
     dist.init_process_group("gloo" if own == "cpu" else "nccl", timeout=CALL_TIMEOUT)

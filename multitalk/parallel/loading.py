@@ -11,7 +11,7 @@ import torch
 
 from ..errors import WeightsError
 from ..pipeline.components import fit_transformer, load_components, load_transformer_to_run
-from ..pipeline.planning import loading_job
+from ..pipeline.planning import loading_workload
 from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
@@ -19,7 +19,7 @@ from ..runtime.settings import PlanSettings
 from ..weights.folders import find_weights
 from ..weights.store import WeightsFolder
 from .failures import attempt
-from .launch import own_device, processes_here
+from .launch import process_device, processes_here
 from .layout import ParallelSettings
 from .pipelines import FollowingPipeline, LeadingPipeline
 from .team import Team
@@ -46,7 +46,7 @@ def load_in_team(
     """
     chosen = torch.device(device) if device is not None else None
     if chosen is None or chosen.index is None:
-        chosen = torch.device(own_device(None if chosen is None else chosen.type))
+        chosen = torch.device(process_device(None if chosen is None else chosen.type))
     team = Team(chosen)
     settings = settings or ParallelSettings()
     found, error = attempt(lambda: _open(weights_dir, chosen, dtype, plan))
@@ -73,7 +73,7 @@ def _open(
     # the machine's other processes have their share of its memory
     machine = planner.machine
     planner.machine = replace(machine, host_memory=machine.host_memory // processes_here())
-    return folder, planner.plan(loading_job()), planner
+    return folder, planner.plan(loading_workload()), planner
 
 
 def _load(
@@ -88,7 +88,7 @@ def _load(
     blocks = None
     if shared and planner is not None:  # this job's memory and every later one's is counted so
         planner = planner.sharing(team.size)
-        plan = planner.plan(loading_job())
+        plan = planner.plan(loading_workload())
     elif shared:
         plan = replace(plan, streamed_blocks=0)
     transformer = load_transformer_to_run(folder, plan, on_host=shared or plan.streamed_blocks > 0)
@@ -117,7 +117,7 @@ def _check_same(
     """
     files = sorted((name, record.sha256) for name, record in folder.manifest.files.items())
     own = (str(plan.dtype), plan.transformer_precision, fingerprint(files))
-    fits = planner is not None and planner.sharing(team.size).fits(loading_job())
+    fits = planner is not None and planner.sharing(team.size).fits(loading_workload())
     answers = team.channel.gather((own, plan.streamed_blocks, fits, settings.share_weights))
     for rank, (other, *_) in enumerate(answers):
         if other != own:

@@ -13,7 +13,7 @@ from ..sampling.pace import Mark, cuda_mark
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..conditioning.timeline import ClipPlan
+    from ..conditioning.timeline import ClipSpan
     from ..sampling.color import ColorCorrection
 
 OnFrames = Callable[[torch.Tensor], None]
@@ -22,7 +22,7 @@ OnFrames = Callable[[torch.Tensor], None]
 def decode_clip(
     vae: AutoencoderKLWan,
     latents: torch.Tensor,
-    plan: ClipPlan,
+    plan: ClipSpan,
     color: ColorCorrection,
     motion_frames: int,
     before_group: Callable[[], None],

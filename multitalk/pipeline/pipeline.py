@@ -14,7 +14,7 @@ from ..conditioning.condition import make_condition
 from ..conditioning.describe import describe_job
 from ..conditioning.image import encode_image
 from ..conditioning.job import JobConditions, prepare_job
-from ..conditioning.timeline import ClipPlan
+from ..conditioning.timeline import ClipSpan
 from ..errors import Cancelled
 from ..media.background import BackgroundWriter
 from ..media.mix import between
@@ -46,7 +46,7 @@ from ..weights.store import WeightsFolder
 from .components import Components, load_components
 from .decode import OnFrames, decode_clip
 from .loras import job_loras
-from .planning import JobPlanner, loading_job
+from .planning import JobPlanner, loading_workload
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .results import Clip, GenerationResult
 
@@ -120,7 +120,7 @@ class MultiTalkPipeline:
         if isinstance(plan, HardwarePlan):
             return cls(load_components(folder, plan), folder, plan)
         planner = Planner(with_arguments(plan, device, dtype), weights_of(folder))
-        loaded = planner.plan(loading_job())
+        loaded = planner.plan(loading_workload())
         return cls(load_components(folder, loaded), folder, loaded, planner)
 
     def generate(
@@ -311,7 +311,7 @@ class MultiTalkPipeline:
         )
 
     def _project(
-        self, job: JobConditions, plan: ClipPlan, last_frame: torch.Tensor
+        self, job: JobConditions, plan: ClipSpan, last_frame: torch.Tensor
     ) -> dict[Branch, BranchConditions]:
         """The conditions of every guidance branch of a clip, projected once."""
         transformer = self.components.transformer
@@ -339,7 +339,7 @@ class MultiTalkPipeline:
         sampling: ClipSampling,
         branches: dict[Branch, BranchConditions],
         condition: torch.Tensor,
-        plan: ClipPlan,
+        plan: ClipSpan,
         known_frames: int,
         monitor: JobMonitor,
     ) -> torch.Tensor:
@@ -371,7 +371,7 @@ class MultiTalkPipeline:
             yield VelocityModel(transformer, condition, calls, sampling.computed)
 
 
-def _clip(job: JobConditions, plan: ClipPlan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
+def _clip(job: JobConditions, plan: ClipSpan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
     start = plan.start + plan.skip
     sound = between(job.soundtrack, start / FPS, (start + plan.new_frames) / FPS)
     return Clip(plan.index, frames, latents, job.seed, start, job.frames, sound)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..conditioning.settings import resolve_settings
+from ..conditioning.job_settings import resolve_settings
 from ..media.sound import max_audio_seconds
 from ..request.presets import Preset
-from ..runtime.memory import Job
+from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner
 
@@ -26,15 +26,15 @@ def longest_sound() -> float:
     Raises:
         InvalidInput: The variable isn't a number of seconds above 0.
     """
-    return max(Job.sound_seconds, min(max_audio_seconds(), _ANY_LENGTH))
+    return max(Workload.sound_seconds, min(max_audio_seconds(), _ANY_LENGTH))
 
 
-def loading_job() -> Job:
+def loading_workload() -> Workload:
     """What the plan is for that weights are loaded by: a 480p clip of two people, and any sound."""
-    return Job(sound_seconds=longest_sound())
+    return Workload(sound_seconds=longest_sound())
 
 
-def describe_for_plan(request: GenerationRequest, preset: Preset, sound_seconds: float) -> Job:
+def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float) -> Workload:
     """What a plan needs to know of a request.
 
     Args:
@@ -43,7 +43,7 @@ def describe_for_plan(request: GenerationRequest, preset: Preset, sound_seconds:
         sound_seconds: The longest sound the audio encoder may get.
     """
     settings = resolve_settings(request, preset)
-    return Job(
+    return Workload(
         height=settings.height,
         width=settings.width,
         people=request.people,
@@ -66,7 +66,7 @@ class JobPlanner:
     def __init__(self, planner: Planner | None, loaded: HardwarePlan) -> None:
         self._planner = planner
         self._loaded = loaded
-        self._known: dict[Job, HardwarePlan] = {}
+        self._known: dict[Workload, HardwarePlan] = {}
 
     def plan(self, request: GenerationRequest, preset: Preset) -> HardwarePlan:
         """The plan of a job.
@@ -76,7 +76,7 @@ class JobPlanner:
         """
         if self._planner is None or self._loaded.device.type != "cuda":
             return self._loaded
-        job = describe_for_plan(request, preset, longest_sound())
+        job = workload_of(request, preset, longest_sound())
         if job not in self._known:
             plan = self._planner.plan(job)
             # what was decided when the weights were loaded stays

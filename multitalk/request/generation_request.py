@@ -38,7 +38,7 @@ from .presets import PRESETS, Preset
 from .script import tagged_people
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
-# The reference's default (REFERENCE, section 5).
+# The reference's default (docs/MODEL.md, section 5).
 DEFAULT_NEGATIVE_PROMPT = (
     "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
     "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "

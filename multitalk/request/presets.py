@@ -36,7 +36,7 @@ class Preset:
     teacache: tuple[float, ...] = ()
 
 
-# Settings of REFERENCE, section 5. A new preset is an entry here.
+# Settings of docs/MODEL.md, section 5. A new preset is an entry here.
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (

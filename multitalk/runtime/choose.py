@@ -12,7 +12,7 @@ from ..models.constants import SLOTS
 from .attention import candidates, cross_attention_backend, refusal
 from .gpus import BFLOAT16_CAPABILITY, GB, multiplies
 from .machine import Machine
-from .memory import HOST_RESERVE, Job, MemoryLayout, usable
+from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
 from .plan import PARTS, HardwarePlan
 from .sentences import describe, gb, host_too_small, no_kernels
 from .settings import PlanSettings
@@ -43,7 +43,7 @@ class Weights:
 
 def plan_for(
     machine: Machine,
-    job: Job | None = None,
+    job: Workload | None = None,
     weights: Weights | None = None,
     settings: PlanSettings | None = None,
     shared_by: int = 1,
@@ -64,7 +64,7 @@ def plan_for(
     Raises:
         InvalidInput: It doesn't fit, or a setting can't be used here.
     """
-    job, weights, settings = job or Job(), weights or Weights(), settings or PlanSettings()
+    job, weights, settings = job or Workload(), weights or Weights(), settings or PlanSettings()
     weights = replace(
         weights,
         transformer=_precision(weights.transformer, settings.transformer_precision, "transformer_precision"),
@@ -147,7 +147,7 @@ def stored_precision(precision: str, dtype: torch.dtype) -> str:
     return precision if precision in EIGHT_BIT else _LABELS[dtype]
 
 
-def _layout(weights: Weights, dtype: torch.dtype, job: Job, settings: PlanSettings) -> MemoryLayout:
+def _layout(weights: Weights, dtype: torch.dtype, job: Workload, settings: PlanSettings) -> MemoryLayout:
     batch = settings.batch_branches
     if batch is None:
         batch = job.tokens <= BATCHED_TOKENS
@@ -187,7 +187,12 @@ def budget_of(machine: Machine, settings: PlanSettings) -> int:
 
 
 def _fit(
-    start: MemoryLayout, job: Job, budget: int, settings: PlanSettings, notes: list[str], machine: Machine
+    start: MemoryLayout,
+    job: Workload,
+    budget: int,
+    settings: PlanSettings,
+    notes: list[str],
+    machine: Machine,
 ) -> MemoryLayout:
     """The first layout that fits."""
     if start.streamed_blocks > start.sizes.layers:
@@ -222,7 +227,7 @@ def _fit(
 
 
 def _on_cpu(
-    machine: Machine, job: Job, weights: Weights, settings: PlanSettings, dtype: torch.dtype
+    machine: Machine, job: Workload, weights: Weights, settings: PlanSettings, dtype: torch.dtype
 ) -> HardwarePlan:
     """All in host memory; nothing to stream from anywhere."""
     attention, cross, notes = "native", "native", []
@@ -243,7 +248,7 @@ def _on_cpu(
 
 def _make_plan(
     machine: Machine,
-    job: Job,
+    job: Workload,
     layout: MemoryLayout,
     dtype: torch.dtype,
     attention: str,

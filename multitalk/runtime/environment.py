@@ -1,6 +1,6 @@
 """Environment variables: the one place that reads and sets them.
 
-A variable that is unset or blank has its default; an invalid value gives one sentence that names the variable.
+An unset or blank variable has its default; an invalid value gives a one-line error that names the variable.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def read_text(
         default: Returned where it is unset or blank.
         environment: Variables by name; None reads this process's.
     """
-    return (os.environ if environment is None else environment).get(name, "").strip() or default
+    variables: Mapping[str, str] = os.environ if environment is None else environment
+    return variables.get(name, "").strip() or default
 
 
 def parse_flag(text: str) -> bool:
@@ -52,9 +53,9 @@ def read_flag(name: str, default: bool = False, environment: Mapping[str, str] |
     Raises:
         InvalidInput: The value is neither on nor off.
     """
-    text = read_text(name, environment=environment)
+    text = read_text(name, "", environment)
     try:
-        return default if text is None else parse_flag(text)
+        return parse_flag(text) if text else default
     except ValueError:
         raise InvalidInput(f"{name} must be on or off, not {text[:40]!r}.") from None
 

@@ -36,7 +36,7 @@ HOST_RESERVE = 4_000_000_000
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """What memory and time depend on.
 
     Attributes:
@@ -151,7 +151,7 @@ class MemoryLayout:
                 total += page_locked(self.part_bytes(part))
         return total
 
-    def stages(self, job: Job) -> dict[str, int]:
+    def stages(self, job: Workload) -> dict[str, int]:
         """Peak device bytes of each stage of a job."""
         base = self.transformer_bytes + sum(self.part_bytes(part) for part in self._small(self.resident))
         if not self.streamed_blocks and set(_SMALL_PARTS) <= set(self.resident):
@@ -172,11 +172,11 @@ class MemoryLayout:
             "decode": base + vae + frames + self._vae_work(job, decode),
         }
 
-    def peak(self, job: Job) -> int:
+    def peak(self, job: Workload) -> int:
         """Peak device bytes of a job."""
         return max(self.stages(job).values())
 
-    def block_work(self, job: Job) -> int:
+    def block_work(self, job: Workload) -> int:
         """Bytes of what the transformer computes with."""
         unit = job.tokens * self.sizes.dim * 2 * self.batch
         units = BLOCK_UNITS * (2 if self.compute == "float32" else 1)
@@ -187,7 +187,7 @@ class MemoryLayout:
         wide = 1 if self.compute == "bf16" else 2
         return int(unit * units + job.tokens * self.sizes.dim * 2 * kept * wide)
 
-    def _vae_work(self, job: Job, units: float) -> int:
+    def _vae_work(self, job: Workload, units: float) -> int:
         height, width, features = job.height, job.width, 0
         if self.vae_tiling:
             # the layers that are never tiled: a clip at latent resolution, before and after them

@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 from .attention import NATIVE, candidates
 from .choose import Weights, budget_of, plan_for
 from .machine import Machine, detect_machine
-from .memory import Job
+from .memory import Workload
 from .plan import HardwarePlan
 from .sentences import describe
 from .settings import PlanSettings
@@ -48,7 +48,7 @@ class Planner:
         self._working: tuple[str, str] | None = None
         self._notes: tuple[str, ...] = ()
 
-    def plan(self, job: Job | None = None) -> HardwarePlan:
+    def plan(self, job: Workload | None = None) -> HardwarePlan:
         """Plan a job; None is a 480p clip of two people.
 
         Raises:
@@ -66,7 +66,7 @@ class Planner:
             cross_attention_backend=cross,
             notes=(*plan.notes, *self._notes),
         )
-        return replace(plan, description=describe(plan, self.machine, job or Job()))
+        return replace(plan, description=describe(plan, self.machine, job or Workload()))
 
     def sharing(self, processes: int) -> Planner:
         """A planner of the same where so many processes share the transformer's matrices."""
@@ -74,7 +74,7 @@ class Planner:
         planner.shared_by = processes
         return planner
 
-    def fits(self, job: Job | None = None) -> bool:
+    def fits(self, job: Workload | None = None) -> bool:
         """Whether a job fits, also where a person's settings would let it run all the same."""
         try:
             plan = plan_for(self.machine, job, self.weights, self.settings, self.shared_by)
@@ -86,7 +86,7 @@ class Planner:
 def make_plan(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-    job: Job | None = None,
+    job: Workload | None = None,
     weights: Weights | None = None,
     settings: PlanSettings | None = None,
 ) -> HardwarePlan:

@@ -8,7 +8,7 @@ from ..errors import InvalidInput
 from .choose import Weights, plan_for
 from .gpus import GB, GPUS, GpuSpecification
 from .machine import Gpu, Machine
-from .memory import Job
+from .memory import Workload
 from .plan import PARTS
 from .sizes import PUBLISHED
 
@@ -61,7 +61,7 @@ def plans_table() -> str:
 def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...]]:
     for size, (height, width) in SIZES.items():
         for precision in PRECISIONS:
-            job = Job(height=height, width=width)
+            job = Workload(height=height, width=width)
             start = (gpu.name, size, precision)
             try:
                 plan = plan_for(usual_machine(gpu), job, Weights(PUBLISHED, precision, precision))

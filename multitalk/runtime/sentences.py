@@ -5,11 +5,11 @@ from __future__ import annotations
 from .attention import BACKENDS
 from .gpus import GB
 from .machine import Machine
-from .memory import HOST_RESERVE, Job, MemoryLayout
+from .memory import HOST_RESERVE, MemoryLayout, Workload
 from .plan import PARTS, HardwarePlan
 
 
-def describe(plan: HardwarePlan, machine: Machine, job: Job) -> str:
+def describe(plan: HardwarePlan, machine: Machine, job: Workload) -> str:
     """One line for people."""
     where = machine.gpu.name if machine.gpu is not None else "CPU"
     if machine.gpu_count > 1:

@@ -17,7 +17,7 @@ BYTES = {"float32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """Widths, depths and parameter counts; the defaults are the published model's (REFERENCE, section 3).
+    """Widths, depths and parameter counts; the defaults are the published model's (docs/MODEL.md, section 3).
 
     Attributes:
         dim, heads, ffn_dim, layers: Of the transformer.

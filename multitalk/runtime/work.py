@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..models.constants import TILE, TILE_STRIDE
 from .gpus import GpuSpecification, multiplies
-from .memory import Job, MemoryLayout
+from .memory import MemoryLayout, Workload
 from .sizes import ModelSizes
 
 # Share of a data sheet's dense throughput that a clip is expected to reach. Not measured.
@@ -16,7 +16,7 @@ DECODE_OPERATIONS = 8_520_000
 ENCODE_OPERATIONS = 5_070_000
 
 
-def call_operations(sizes: ModelSizes, job: Job) -> int:
+def call_operations(sizes: ModelSizes, job: Workload) -> int:
     """Floating-point operations of one model call, a multiplication with its addition counted as two.
 
     Linear layers on the video's tokens, self-attention over all of them, attention to text, picture and
@@ -38,7 +38,7 @@ def call_operations(sizes: ModelSizes, job: Job) -> int:
     return sizes.layers * (linear + attention + reference_map) + patches
 
 
-def autoencoder_operations(sizes: ModelSizes, job: Job) -> int:
+def autoencoder_operations(sizes: ModelSizes, job: Workload) -> int:
     """Floating-point operations of encoding a clip's condition and decoding its latents."""
     scale = (sizes.vae_dim / 96) ** 2
     return int(scale * job.height * job.width * job.frames * (DECODE_OPERATIONS + ENCODE_OPERATIONS / 3))
@@ -53,7 +53,7 @@ def throughput(gpu: GpuSpecification, precision: str) -> float:
     return gpu.eight_bit
 
 
-def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float:
+def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Workload) -> float:
     """Seconds of one model call: the larger of its computing and of copying its streamed blocks."""
     operations = call_operations(layout.sizes, job)
     attention = 4 * job.tokens**2 * layout.sizes.dim * layout.sizes.layers
@@ -66,7 +66,7 @@ def call_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float
     return max(seconds / UTILISATION, copied)
 
 
-def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Job) -> float:
+def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, job: Workload) -> float:
     """Seconds of a clip: its model calls and its autoencoder."""
     # convolutions in float32 run on tensor cores at half their 16-bit rate where there is TF32
     rate = gpu.half / 2 if gpu.capability >= (8, 0) else gpu.single

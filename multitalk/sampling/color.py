@@ -9,7 +9,7 @@ import torch
 
 
 class ColorCorrection:
-    """Moves each frame's Lab statistics to those of a reference picture (REFERENCE, section 5).
+    """Moves each frame's Lab statistics to those of a reference picture (docs/MODEL.md, section 5).
 
     Args:
         reference: The picture ``3 H W`` in [-1, 1].

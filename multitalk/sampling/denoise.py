@@ -35,7 +35,7 @@ class Predictor(Protocol):
 class VelocityModel:
     """Predicts the velocity of each branch for one clip, reusing the blocks' residual on skipped steps.
 
-    What is kept from step to step is one per model call and belongs to this clip alone (REFERENCE, section 5:
+    What is kept from step to step is one per model call and belongs to this clip alone (docs/MODEL.md, section 5:
     TeaCache).
 
     Args:

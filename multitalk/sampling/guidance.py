@@ -30,7 +30,7 @@ DROP_AUDIO = Branch("drop_audio", text=True, audio=False)
 
 
 def needed_branches(text_guidance: float, audio_guidance: float) -> tuple[Branch, ...]:
-    """The predictions that don't cancel out: three, two or one (REFERENCE, section 5: guidance)."""
+    """The predictions that don't cancel out: three, two or one (docs/MODEL.md, section 5: guidance)."""
     if text_guidance == 1:
         return (COND,) if audio_guidance == 1 else (COND, DROP_AUDIO)
     return (COND, DROP_TEXT) if audio_guidance == 1 else (COND, DROP_TEXT, UNCOND)

@@ -8,7 +8,7 @@ from .schedule import add_noise
 
 
 class MotionFrames:
-    """Holds the first latents of a later clip to the end of the clip before (REFERENCE, section 5).
+    """Holds the first latents of a later clip to the end of the clip before (docs/MODEL.md, section 5).
 
     Args:
         latents: ``C m h w`` float32, the re-encoded motion frames.

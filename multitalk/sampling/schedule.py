@@ -9,7 +9,7 @@ NUM_TRAIN_TIMESTEPS = 1000
 
 
 def make_timesteps(steps: int, shift: float) -> torch.Tensor:
-    """Timesteps from 1000 down to 0, shifted towards the noisy end (REFERENCE, section 5).
+    """Timesteps from 1000 down to 0, shifted towards the noisy end (docs/MODEL.md, section 5).
 
     The order of operations is the reference's: another is an ulp off, and that grows.
 

@@ -8,7 +8,7 @@ import torch
 ALWAYS_COMPUTED = 5  # the first steps lay out the picture
 
 # Polynomials from the change of the time modulation to that of the output, highest power first
-# (REFERENCE, section 5; fitted upstream for Wan2.1 image-to-video).
+# (docs/MODEL.md, section 5; fitted upstream for Wan2.1 image-to-video).
 COEFFICIENTS = {
     "480p": (2.57151496e05, -3.54229917e04, 1.40286849e03, -1.35890334e01, 1.32517977e-01),
     "720p": (8.10705460e03, 2.13393892e03, -3.72934672e02, 1.66203073e01, -4.17769401e-02),

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .settings import Network
+from .worker_settings import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv4 behind an IPv6 prefix, for networks that translate between the two (RFC 6052, RFC 8215)

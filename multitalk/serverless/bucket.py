@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MultiTalkError
-from .settings import BucketSettings
+from .worker_settings import BucketSettings
 
 CONTENT_TYPE = "video/mp4"
 DEFAULT_REGION = "us-east-1"  # signing needs one, also where a service has none

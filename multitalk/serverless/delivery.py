@@ -16,7 +16,7 @@ from ..media.fragments import split_clip, write_clip
 from .answers import Undelivered, encoded_size, success
 from .bucket import Bucket, BucketError
 from .log import log_event
-from .settings import Settings
+from .worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
     from ..pipeline.results import Clip, GenerationResult
@@ -50,7 +50,7 @@ class JobDelivery:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WorkerSettings,
         bucket: Bucket | None,
         job_id: str,
         folder: Path,

@@ -14,11 +14,11 @@ from .memory import check_device, release
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
-    from .settings import Settings
+    from .worker_settings import WorkerSettings
 
 
 def fitness_checks(
-    pipeline: MultiTalkPipeline | None, failure: Exception | None, settings: Settings
+    pipeline: MultiTalkPipeline | None, failure: Exception | None, settings: WorkerSettings
 ) -> list[Callable[[], None]]:
     """The checks, for ``runpod.serverless.register_fitness_check``; each raises where something is wrong.
 

@@ -23,7 +23,7 @@ from .inputs import input_urls, read_request
 from .log import log_event
 from .memory import check_device, peaks, release, reset_peaks
 from .progress import ProgressReporter
-from .settings import Settings
+from .worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
@@ -50,7 +50,7 @@ class JobWorker:
     def __init__(
         self,
         pipeline: MultiTalkPipeline,
-        settings: Settings,
+        settings: WorkerSettings,
         config: dict[str, Any],
         bucket: Bucket | None = None,
         send_progress: SendProgress | None = None,

@@ -14,16 +14,16 @@ from ..request.aliases import translate
 from ..request.checks import PEOPLE, check_names, shown
 from ..request.generation_request import GenerationRequest
 from .paths import read_path, resolve_path
-from .settings import Settings
 from .sources import Source, decode, sort_source
 from .urls import fetch
+from .worker_settings import WorkerSettings
 
 # what no check of a picture or a sound refuses
 _PICTURE = Image.new("RGB", (64, 64))
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
 
 
-async def read_request(given: Any, settings: Settings) -> GenerationRequest:
+async def read_request(given: Any, settings: WorkerSettings) -> GenerationRequest:
     """Make the request of a job.
 
     Everything that can be told from the input alone is checked before anything is fetched.
@@ -76,7 +76,7 @@ def _sort_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
     return sources
 
 
-def _check_the_rest(fields: dict[str, Any], settings: Settings) -> None:
+def _check_the_rest(fields: dict[str, Any], settings: WorkerSettings) -> None:
     """Check all fields but the files: a job with a wrong number in it fetches nothing.
 
     The checks are the request's own, on a picture and sounds that can't fail; what only the real picture
@@ -93,7 +93,7 @@ def _check_the_rest(fields: dict[str, Any], settings: Settings) -> None:
     GenerationRequest.checked(stand_in)
 
 
-def _allowed_loras(value: Any, settings: Settings) -> list[Any]:
+def _allowed_loras(value: Any, settings: WorkerSettings) -> list[Any]:
     """LoRAs with their paths checked and resolved; what is no path is left for the request to refuse."""
     loras = []
     for entry in value if isinstance(value, list) else [value]:
@@ -110,7 +110,7 @@ def _allowed_loras(value: Any, settings: Settings) -> list[Any]:
     return loras
 
 
-async def _read(source: Source, field: str, settings: Settings) -> bytes:
+async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes:
     if source.kind == "url":
         return await fetch(source.text, field, settings.allowed_networks)
     if source.kind == "path":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput, MultiTalkError
 from ..start.cold_start import ColdStart
 from .log import log_event, set_up_logging
-from .settings import Settings
+from .worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
@@ -32,7 +32,7 @@ def serve(start: ColdStart | None = None) -> int:
     set_up_logging()
     on_runpod = is_on_runpod()
     try:
-        settings = Settings.from_environment()
+        settings = WorkerSettings.from_environment()
         check_jobs_come(on_runpod)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
@@ -134,7 +134,9 @@ def quieten() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
 
-def load_pipeline(settings: Settings, start: ColdStart) -> tuple[MultiTalkPipeline | None, Exception | None]:
+def load_pipeline(
+    settings: WorkerSettings, start: ColdStart
+) -> tuple[MultiTalkPipeline | None, Exception | None]:
     """Load the models; the pipeline, or why there is none."""
     started = time.monotonic()
     try:
@@ -154,7 +156,7 @@ def load_pipeline(settings: Settings, start: ColdStart) -> tuple[MultiTalkPipeli
 
 def make_worker(
     pipeline: MultiTalkPipeline,
-    settings: Settings,
+    settings: WorkerSettings,
     config: dict[str, Any],
     send_progress: SendProgress | None,
 ) -> JobWorker:

@@ -14,8 +14,8 @@ from yarl import URL
 from .. import __version__
 from ..errors import InvalidInput
 from .addresses import ForbiddenAddress, guarded_sockets
-from .settings import Network
 from .sources import MAX_BYTES
+from .worker_settings import Network
 
 MAX_SECONDS = 60.0
 MAX_REDIRECTS = 5

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
-    from ..runtime.memory import Job
+    from ..runtime.memory import Workload
     from ..runtime.sizes import ModelSizes
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Work:
     coding: float
 
 
-def count_work(sizes: ModelSizes, job: Job, clips: int) -> Work:
+def count_work(sizes: ModelSizes, job: Workload, clips: int) -> Work:
     """The work of a video of so many clips."""
     from ..runtime.work import autoencoder_operations, call_operations  # brings torch
 

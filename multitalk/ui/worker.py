@@ -188,13 +188,13 @@ class ModelWorker:
     def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
         if self.pipeline is None or self.estimator.sizes is None:
             return None
-        from ..conditioning.timeline import count_frames, plan_clips
-        from ..pipeline.planning import describe_for_plan
+        from ..conditioning.timeline import clip_spans, count_frames
+        from ..pipeline.planning import workload_of
 
-        job = describe_for_plan(request, self.pipeline.preset_of(request), seconds)
+        job = workload_of(request, self.pipeline.preset_of(request), seconds)
         features = max(1, int(seconds * self.pipeline.fps))
         frames = count_frames(seconds, features, request.max_seconds)
-        clips = plan_clips(frames, features, request.frames_per_clip, request.motion_frames)
+        clips = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
         return count_work(self.estimator.sizes, job, len(clips))
 
 

@@ -55,7 +55,7 @@ class Difference:
 
 
 class LoraFile:
-    """A LoRA: differences of published tensors (REFERENCE, section 6).
+    """A LoRA: differences of published tensors (docs/MODEL.md, section 6).
 
     Args:
         path: The safetensors file.

@@ -1,4 +1,4 @@
-"""Clips and the stretches of sound they hear, against the rules of REFERENCE, section 5."""
+"""Clips and the stretches of sound they hear, against the rules of docs/MODEL.md, section 5."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multitalk.conditioning.audio import feature_count, normalize_loudness
-from multitalk.conditioning.timeline import AudioTimeline, count_frames, plan_clips
+from multitalk.conditioning.timeline import AudioTimeline, clip_spans, count_frames
 
 
 def test_features_are_counted_in_floating_point_as_the_reference_does():
@@ -18,22 +18,22 @@ def test_features_are_counted_in_floating_point_as_the_reference_does():
 def test_the_video_is_as_long_as_its_sound_within_a_frame(seconds):
     features = int(seconds * 25)
     frames = count_frames(seconds, features, None)
-    plans = plan_clips(frames, features, 81, 25)
+    plans = clip_spans(frames, features, 81, 25)
     shown = sum(plan.new_frames for plan in plans)
     assert abs(shown / 25 - seconds) <= 1 / 25
     assert all(plan.new_frames > 0 for plan in plans)
 
 
 def test_clips_overlap_by_the_motion_frames():
-    plans = plan_clips(150, 150, 81, 25)
+    plans = clip_spans(150, 150, 81, 25)
     assert [plan.start for plan in plans] == [0, 56, 112]
     assert [plan.skip for plan in plans] == [0, 25, 25]
     assert [plan.new_frames for plan in plans] == [81, 56, 13]
 
 
 def test_a_started_frame_is_shown_but_is_not_worth_a_clip_of_its_own():
-    assert sum(plan.new_frames for plan in plan_clips(83, 82, 81, 25)) == 83
-    only = plan_clips(82, 81, 81, 25)
+    assert sum(plan.new_frames for plan in clip_spans(83, 82, 81, 25)) == 83
+    only = clip_spans(82, 81, 81, 25)
     assert len(only) == 1
     assert only[0].new_frames == 81
 
@@ -41,8 +41,8 @@ def test_a_started_frame_is_shown_but_is_not_worth_a_clip_of_its_own():
 def test_max_seconds_stops_the_video_while_the_sound_goes_on():
     frames = count_frames(6.0, 150, 81 / 25)
     assert frames == 81
-    assert len(plan_clips(frames, 150, 81, 25)) == 1
-    assert [plan.new_frames for plan in plan_clips(100, 150, 81, 25)] == [81, 19]
+    assert len(clip_spans(frames, 150, 81, 25)) == 1
+    assert [plan.new_frames for plan in clip_spans(100, 150, 81, 25)] == [81, 19]
 
 
 def mirrored(embeddings: torch.Tensor, start: int, frames: int = 81) -> torch.Tensor:

@@ -21,7 +21,7 @@ from multitalk.runtime.choose import Weights, plan_for
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.report import usual_machine
 from multitalk.serverless.inputs import read_request
-from multitalk.serverless.settings import Settings
+from multitalk.serverless.worker_settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()

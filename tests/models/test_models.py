@@ -1,4 +1,4 @@
-"""The transformer's own parts against their definitions in REFERENCE, section 3."""
+"""The transformer's own parts against their definitions in docs/MODEL.md, section 3."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
-from multitalk.conditioning.timeline import ClipPlan
+from multitalk.conditioning.timeline import ClipSpan
 from multitalk.errors import Cancelled, MultiTalkError
 from multitalk.media.background import MOST_WAITING, BackgroundWriter
 from multitalk.media.video import VideoWriter
@@ -34,7 +34,7 @@ def vae() -> AutoencoderKLWan:
 
 def decode(vae, skip: int = 0, before_group=lambda: None, on_frames=None):
     latents = torch.randn(16, 4, 4, 6, generator=torch.Generator().manual_seed(1))
-    plan = ClipPlan(index=0, start=0, skip=skip, new_frames=13 - skip - 1)
+    plan = ClipSpan(index=0, start=0, skip=skip, new_frames=13 - skip - 1)
     color = ColorCorrection(torch.zeros(3, 32, 48), 0.0)
     with torch.inference_mode():
         return decode_clip(vae, latents, plan, color, 5, before_group, on_frames)
@@ -69,8 +69,8 @@ def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
     lengths: list[int] = []
     vae.post_quant_conv.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[2]))
     with torch.inference_mode():
-        whole = decode_clip(vae, latents, ClipPlan(0, 0, skip, 21 - skip), color, 5, lambda: None)[0]
-        frames = decode_clip(vae, latents, ClipPlan(0, 0, skip, new_frames), color, 5, lambda: None)[0]
+        whole = decode_clip(vae, latents, ClipSpan(0, 0, skip, 21 - skip), color, 5, lambda: None)[0]
+        frames = decode_clip(vae, latents, ClipSpan(0, 0, skip, new_frames), color, 5, lambda: None)[0]
     assert torch.equal(frames, whole[:new_frames])
     assert lengths == [6, decoded]
 

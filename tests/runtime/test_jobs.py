@@ -9,11 +9,11 @@ import pytest
 
 from multitalk import GenerationRequest
 from multitalk.errors import InvalidInput
-from multitalk.pipeline.planning import JobPlanner, describe_for_plan, loading_job
+from multitalk.pipeline.planning import JobPlanner, loading_workload, workload_of
 from multitalk.request.presets import PRESETS
 from multitalk.runtime.choose import Weights
 from multitalk.runtime.gpus import GPUS
-from multitalk.runtime.memory import Job
+from multitalk.runtime.memory import Workload
 from multitalk.runtime.planner import Planner
 from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
@@ -37,7 +37,7 @@ def planner_for(name: str, settings: PlanSettings | None = None) -> JobPlanner:
 
 
 def test_what_a_plan_is_told_of_a_request() -> None:
-    job = describe_for_plan(request(size=(480, 832), steps=3), LIGHTX2V, 10.0)
+    job = workload_of(request(size=(480, 832), steps=3), LIGHTX2V, 10.0)
     assert (job.height, job.width, job.people, job.frames, job.branches, job.calls) == (480, 832, 1, 81, 2, 6)
     two = request(
         image=EXAMPLES / "two_people.png",
@@ -46,11 +46,11 @@ def test_what_a_plan_is_told_of_a_request() -> None:
         teacache=0.3,
         size="720p",
     )
-    job = describe_for_plan(two, PRESETS["quality"], 10.0)
+    job = workload_of(two, PRESETS["quality"], 10.0)
     assert (job.people, job.frames, job.branches, job.calls, job.keeps_residuals) == (2, 41, 3, 120, True)
     assert job.height * job.width == pytest.approx(720 * 1280, rel=0.05)
     spoken = request(audio=None, speech="(s1) Hello. (s2) Good morning.", image=EXAMPLES / "two_people.png")
-    assert describe_for_plan(spoken, LIGHTX2V, 10.0).people == 2
+    assert workload_of(spoken, LIGHTX2V, 10.0).people == 2
 
 
 def test_as_few_blocks_as_the_job_needs() -> None:
@@ -71,9 +71,9 @@ def test_longer_sounds_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MAX_AUDIO_SECONDS", limit)
         assert "audio_encoder" not in jobs.plan(request(size=(480, 832)), LIGHTX2V).resident
         assert jobs._planner is not None
-        assert "audio_encoder" not in jobs._planner.plan(loading_job()).resident
+        assert "audio_encoder" not in jobs._planner.plan(loading_workload()).resident
     monkeypatch.setenv("MAX_AUDIO_SECONDS", "60")
-    assert loading_job() == Job()
+    assert loading_workload() == Workload()
 
 
 def test_words_are_spoken_on_the_host_where_memory_is_scarce() -> None:

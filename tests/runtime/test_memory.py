@@ -15,7 +15,7 @@ from multitalk.models import attention, audio_attention, vae_stages, video_vae
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.runtime.choose import Weights, _layout
-from multitalk.runtime.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, Job, MemoryLayout
+from multitalk.runtime.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, MemoryLayout, Workload
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED, ModelSizes
 from multitalk.runtime.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
@@ -38,7 +38,7 @@ def make_transformer(dtype: torch.dtype, layers: int = 2) -> MultiTalkTransforme
     return transformer.requires_grad_(False)
 
 
-def inputs(job: Job, dtype: torch.dtype) -> list[torch.Tensor]:
+def inputs(job: Workload, dtype: torch.dtype) -> list[torch.Tensor]:
     kind = {"device": "meta", "dtype": dtype}
     return [
         torch.empty(1, 36, job.latent_frames, job.height // 8, job.width // 8, device="meta"),
@@ -49,7 +49,7 @@ def inputs(job: Job, dtype: torch.dtype) -> list[torch.Tensor]:
     ]
 
 
-def masks(job: Job) -> torch.Tensor | None:
+def masks(job: Workload) -> torch.Tensor | None:
     return torch.empty(3, job.tokens_per_frame, device="meta") if job.people > 1 else None
 
 
@@ -66,7 +66,7 @@ def attention_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def layout_of(precision: str) -> MemoryLayout:
-    return _layout(Weights(PUBLISHED, precision, precision), DTYPES[precision], Job(), PlanSettings())
+    return _layout(Weights(PUBLISHED, precision, precision), DTYPES[precision], Workload(), PlanSettings())
 
 
 def test_parameters_are_counted_exactly() -> None:
@@ -103,7 +103,7 @@ def test_sizes_of_a_folder() -> None:
 @pytest.mark.parametrize(("height", "width"), [(480, 832), (720, 1280)])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_peak_of_a_model_call(precision: str, height: int, width: int, people: int) -> None:
-    job = Job(height=height, width=width, people=people)
+    job = Workload(height=height, width=width, people=people)
     transformer = make_transformer(DTYPES[precision])
     arguments = inputs(job, DTYPES[precision])
     for kept in (False, True):
@@ -117,7 +117,7 @@ def test_peak_of_a_model_call(precision: str, height: int, width: int, people: i
 @pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
 def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
-    job = Job(height=720, width=1280)
+    job = Workload(height=720, width=1280)
     with torch.device("meta"):
         transformer = MultiTalkTransformer(num_layers=2, quantization=precision)
     for name, parameter in transformer.named_parameters():
@@ -158,7 +158,7 @@ def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("people", [1, 2])
 def test_operations_of_a_model_call(people: int) -> None:
-    job = Job(height=96, width=160, people=people, frames=9)
+    job = Workload(height=96, width=160, people=people, frames=9)
     layers = 2
     transformer = make_transformer(torch.float32, layers)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -13,7 +13,7 @@ from multitalk.errors import InvalidInput
 from multitalk.runtime.choose import Weights, plan_for
 from multitalk.runtime.gpus import GB, GPUS, find_specification
 from multitalk.runtime.machine import Gpu, Machine, driver_version
-from multitalk.runtime.memory import HOST_RESERVE, Job, usable
+from multitalk.runtime.memory import HOST_RESERVE, Workload, usable
 from multitalk.runtime.plan import HardwarePlan
 from multitalk.runtime.report import SIZES, plans_table, usual_machine
 from multitalk.runtime.sizes import PUBLISHED
@@ -22,9 +22,9 @@ BY_NAME = {gpu.name: gpu for gpu in GPUS}
 CASES = list(itertools.product(BY_NAME, SIZES, (1, 2), ("bf16", "fp8", "int8")))
 
 
-def job_of(size: str, people: int) -> Job:
+def job_of(size: str, people: int) -> Workload:
     height, width = SIZES[size]
-    return Job(height=height, width=width, people=people)
+    return Workload(height=height, width=width, people=people)
 
 
 def plan_of(gpu: str, size: str = "480p", people: int = 2, precision: str = "bf16") -> HardwarePlan:
@@ -98,17 +98,17 @@ def test_what_fits_nowhere_is_refused_with_a_sentence() -> None:
     assert "choose a smaller size" in str(error.value)
     # and its sentence is true: a smaller clip fits
     assert plan_for(
-        replace(usual_machine(BY_NAME["T4"]), gpu=gpu), Job(height=240, width=416)
+        replace(usual_machine(BY_NAME["T4"]), gpu=gpu), Workload(height=240, width=416)
     ).streamed_blocks
 
 
 def test_a_machine_without_a_gpu() -> None:
     small = Weights(replace(PUBLISHED, layers=1, text_layers=0, text_matrices=0, text_embedding=0))
-    plan = plan_for(Machine(host_memory=24 * GB), Job(), small)
+    plan = plan_for(Machine(host_memory=24 * GB), Workload(), small)
     assert (plan.device.type, plan.dtype) == ("cpu", torch.float32)
     assert (plan.streamed_blocks, plan.vae_tiling, plan.expected_seconds) == (0, False, None)
     with pytest.raises(InvalidInput, match=r"need 10\d\.\d GB of memory on a CPU, and there are 24\.0 GB"):
-        plan_for(Machine(host_memory=24 * GB), Job(), Weights())
+        plan_for(Machine(host_memory=24 * GB), Workload(), Weights())
 
 
 def test_too_little_host_memory_is_said() -> None:

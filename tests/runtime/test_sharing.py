@@ -6,7 +6,7 @@ import pytest
 
 from multitalk.runtime.choose import Weights, budget_of
 from multitalk.runtime.gpus import GPUS
-from multitalk.runtime.memory import Job
+from multitalk.runtime.memory import Workload
 from multitalk.runtime.planner import Planner
 from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
@@ -51,7 +51,7 @@ def test_where_weights_are_shared(name: str, precision: str, processes: int, fit
 
 def test_later_jobs_are_planned_by_what_is_there() -> None:
     shared = planner_for("RTX 4090", "bf16").sharing(4)
-    small, large = shared.plan(Job()), shared.plan(Job(height=720, width=1280))
+    small, large = shared.plan(Workload()), shared.plan(Workload(height=720, width=1280))
     assert small.streamed_blocks == large.streamed_blocks == 0
     assert not small.vae_tiling
     assert large.vae_tiling, "beside 12 blocks a 720p clip's frames don't fit as a whole"

@@ -46,7 +46,7 @@ def test_projected_guidance_without_guidance_is_the_prediction():
 
 
 class StepByStepTeaCache:
-    """The rule of REFERENCE, section 5, as a sampler that goes step by step would follow it."""
+    """The rule of docs/MODEL.md, section 5, as a sampler that goes step by step would follow it."""
 
     def __init__(self, threshold: float, resolution: str) -> None:
         self.threshold = threshold

@@ -18,7 +18,7 @@ from multitalk.errors import InvalidInput
 from multitalk.serverless import inputs
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.inputs import read_request
-from multitalk.serverless.settings import Settings
+from multitalk.serverless.worker_settings import WorkerSettings
 from tests.serverless.conftest import base64_of, job_fields, png, wav
 
 IMAGE, SOUND = base64_of(png()), base64_of(wav(0.3))
@@ -213,8 +213,8 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def worker_settings(roots: Path) -> Settings:
-    return Settings(input_roots=(roots,), allowed_networks=(ipaddress.ip_network(f"{PUBLIC}/32"),))
+def worker_settings(roots: Path) -> WorkerSettings:
+    return WorkerSettings(input_roots=(roots,), allowed_networks=(ipaddress.ip_network(f"{PUBLIC}/32"),))
 
 
 def placed(value: Any, url: str, roots: Path) -> Any:

@@ -19,7 +19,7 @@ from multitalk.pipeline.results import Clip, GenerationResult
 from multitalk.serverless.answers import Undelivered, encoded_size
 from multitalk.serverless.bucket import Bucket
 from multitalk.serverless.delivery import JobDelivery, safe_name, split_clip
-from multitalk.serverless.settings import BucketSettings, Settings
+from multitalk.serverless.worker_settings import BucketSettings, WorkerSettings
 from tests.ports import HeldPort
 from tests.serverless.conftest import decoded, frame_count
 from tests.serverless.storage import Storage, new_bucket
@@ -49,7 +49,7 @@ def result(tmp_path: Path) -> GenerationResult:
     return GenerationResult(path, 20, 0.8, 5, {"total": 1.23456}, 128, 128)
 
 
-def deliver(result: GenerationResult, settings: Settings, **options: Any) -> JobDelivery:
+def deliver(result: GenerationResult, settings: WorkerSettings, **options: Any) -> JobDelivery:
     values = {"bucket": None, "job_id": "job1", "emit": None, "on_url": lambda *_: None} | options
     return JobDelivery(settings, folder=result.path.parent, fps=25, **values)
 
@@ -60,26 +60,26 @@ def unreachable() -> Bucket:
 
 
 def test_a_video_that_fits_is_in_the_answer(result):
-    answer = deliver(result, Settings()).finish(result, "a.mp4")
+    answer = deliver(result, WorkerSettings()).finish(result, "a.mp4")
     assert decoded(answer) == result.path.read_bytes()
     assert (answer["status"], answer["filename"], answer["timings"]) == ("success", "a.mp4", {"total": 1.235})
 
 
 def test_the_limit_is_that_of_the_encoded_answer(result):
-    size = encoded_size(deliver(result, Settings()).finish(result, "a.mp4"))
-    assert "video_base64" in deliver(result, Settings(inline_limit=size)).finish(result, "a.mp4")
+    size = encoded_size(deliver(result, WorkerSettings()).finish(result, "a.mp4"))
+    assert "video_base64" in deliver(result, WorkerSettings(inline_limit=size)).finish(result, "a.mp4")
     with pytest.raises(Undelivered):
-        deliver(result, Settings(inline_limit=size - 1)).finish(result, "a.mp4")
+        deliver(result, WorkerSettings(inline_limit=size - 1)).finish(result, "a.mp4")
 
 
 def test_runsync_may_answer_with_twice_as_much():
-    assert Settings().answer_limit("sync-1") == 2 * Settings().answer_limit("1-u1") == 20_000_000
+    assert WorkerSettings().answer_limit("sync-1") == 2 * WorkerSettings().answer_limit("1-u1") == 20_000_000
 
 
 def test_what_does_not_fit_is_kept_on_the_volume(result, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir()
-    settings = Settings(inline_limit=1000, output_root=volume)
+    settings = WorkerSettings(inline_limit=1000, output_root=volume)
     with pytest.raises(Undelivered, match=r"multitalk/job1\.mp4") as kept:
         deliver(result, settings).finish(result, "a.mp4")
     assert Path(kept.value.video_path or "").read_bytes() == result.path.read_bytes()
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_kept_on_the_volume(result, tmp_path):
 def test_a_full_volume_keeps_no_half_video(result, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir()
-    settings = Settings(inline_limit=1000, output_root=volume)
+    settings = WorkerSettings(inline_limit=1000, output_root=volume)
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (result.path.stat().st_size // 2, most))
     try:
@@ -103,7 +103,7 @@ def test_a_full_volume_keeps_no_half_video(result, tmp_path):
 
 
 def test_without_a_volume_a_job_stops_as_soon_as_its_video_is_clearly_too_large(result):
-    delivery = deliver(result, Settings(inline_limit=50_000))
+    delivery = deliver(result, WorkerSettings(inline_limit=50_000))
     delivery.clip(clip(0, 0, 20, 1000))
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
@@ -112,7 +112,7 @@ def test_without_a_volume_a_job_stops_as_soon_as_its_video_is_clearly_too_large(
 
 
 def test_a_video_that_will_fit_is_not_stopped(result):
-    delivery = deliver(result, Settings())
+    delivery = deliver(result, WorkerSettings())
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
         delivery.clip(clip(1, 120, 20, 140))
@@ -124,7 +124,7 @@ def test_the_frames_of_the_clip_itself_count_when_the_size_is_told(result):
     whole = result.path.with_name("whole.mp4")
     with VideoWriter(whole, side, side) as writer:
         writer.write(frames)
-    delivery = deliver(result, Settings(inline_limit=round(whole.stat().st_size * 4 / 3) + 2000))
+    delivery = deliver(result, WorkerSettings(inline_limit=round(whole.stat().st_size * 4 / 3) + 2000))
     with VideoWriter(result.path.with_name("out.mp4"), side, side) as writer:
         for index, part in enumerate(frames.tensor_split([201])):
             writer.write(part)
@@ -134,14 +134,14 @@ def test_the_frames_of_the_clip_itself_count_when_the_size_is_told(result):
 
 
 def test_with_a_volume_it_goes_on(result, tmp_path):
-    delivery = deliver(result, Settings(inline_limit=1000, output_root=tmp_path))
+    delivery = deliver(result, WorkerSettings(inline_limit=1000, output_root=tmp_path))
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
         delivery.clip(clip(1, 20, 20, 1000))
 
 
 def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answer_carries_the_video(result):
-    delivery = deliver(result, Settings(), bucket=unreachable())
+    delivery = deliver(result, WorkerSettings(), bucket=unreachable())
     delivery.start()
     answer = delivery.finish(result, "a.mp4")
     assert decoded(answer) == result.path.read_bytes()
@@ -153,7 +153,7 @@ def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_
     port, name = HeldPort(), new_bucket()
     place = BucketSettings(f"http://127.0.0.1:{port.number}", name, None, "made/", 60, "key", "hush-hush")
     messages: list[dict[str, Any]] = []
-    delivery = deliver(result, Settings(), bucket=Bucket(place), emit=messages.append)
+    delivery = deliver(result, WorkerSettings(), bucket=Bucket(place), emit=messages.append)
     delivery.start()
     delivery.clip(clip(0, 0, 20, 20))
     assert "video_base64" in messages[0], "the bucket isn't asked for every clip"
@@ -169,7 +169,7 @@ def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_
 
 
 def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_carry(result):
-    delivery = deliver(result, Settings(inline_limit=50_000), bucket=unreachable())
+    delivery = deliver(result, WorkerSettings(inline_limit=50_000), bucket=unreachable())
     delivery.start()
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
@@ -178,7 +178,7 @@ def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_c
 
 
 def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
-    delivery = deliver(result, Settings(inline_limit=1000), bucket=unreachable())
+    delivery = deliver(result, WorkerSettings(inline_limit=1000), bucket=unreachable())
     delivery.start()
     with pytest.raises(Undelivered, match=r"can't be reached.*more than an answer can carry.*BUCKET_"):
         delivery.finish(result, "a.mp4")
@@ -187,7 +187,7 @@ def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
 def test_streamed_clips_leave_room_for_the_whole(result):
     messages: list[dict[str, Any]] = []
     limit = 2 * encoded_size({"video_base64": "A" * (result.path.stat().st_size * 4 // 3)}) + 3000
-    delivery = deliver(result, Settings(inline_limit=limit), emit=messages.append)
+    delivery = deliver(result, WorkerSettings(inline_limit=limit), emit=messages.append)
     delivery.clip(clip(0, 0, 20, 60))
     delivery.clip(clip(1, 0, 20, 60))
     assert ["video_base64" in message for message in messages] == [True, False]
@@ -202,7 +202,7 @@ def test_what_is_too_large_for_a_message_comes_in_parts(tmp_path):
         writer.write(noise(20, 256))
     messages: list[dict[str, Any]] = []
     large = GenerationResult(path, 20, 0.8, 5, {}, 256, 256)
-    delivery = deliver(large, Settings(), emit=messages.append)
+    delivery = deliver(large, WorkerSettings(), emit=messages.append)
     delivery.clip(clip(0, 0, 20, 20, side=256))
     last = delivery.finish(large, "a.mp4")
     clips = [message for message in messages if message["type"] == "clip"]

@@ -13,7 +13,7 @@ from multitalk.request.aliases import ALIASES
 from multitalk.request.generation_request import GenerationRequest
 from multitalk.serverless.answers import failure
 from multitalk.serverless.inputs import read_request
-from multitalk.serverless.settings import Settings
+from multitalk.serverless.worker_settings import WorkerSettings
 from tests.serverless.conftest import base64_of, png, wav
 
 IMAGE, SOUND = base64_of(png()), base64_of(wav(0.3))
@@ -59,7 +59,7 @@ BASES = st.sampled_from([{}, {"image": IMAGE}, {"image": IMAGE, "audio": SOUND},
 def test_nothing_but_invalid_input_is_ever_raised(base, extra, whole):
     job_input = {**base, **extra} if whole is None else whole
     try:
-        asyncio.run(read_request(job_input, Settings()))
+        asyncio.run(read_request(job_input, WorkerSettings()))
     except InvalidInput as refused:
         answer = failure(refused, "job")
     else:

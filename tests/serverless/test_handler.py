@@ -19,7 +19,7 @@ from multitalk.pipeline.progress import Progress
 from multitalk.serverless import handler
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.progress import ProgressReporter
-from multitalk.serverless.settings import Settings
+from multitalk.serverless.worker_settings import WorkerSettings
 from tests.serverless.conftest import job_fields
 
 
@@ -38,7 +38,7 @@ class Failing:
 
 def answer_to(error: Exception) -> tuple[dict[str, Any], dict[str, Any]]:
     config: dict[str, Any] = {}
-    worker = JobWorker(Failing(error), Settings(), config)  # type: ignore[arg-type]
+    worker = JobWorker(Failing(error), WorkerSettings(), config)  # type: ignore[arg-type]
     return asyncio.run(worker.handle({"id": "job1", "input": job_fields()})), config
 
 
@@ -99,7 +99,7 @@ def test_a_cancelled_job_ends_when_its_thread_has_and_the_next_one_runs():
 
     async def cancel_it() -> bool:
         pipeline = Waiting()
-        worker = JobWorker(pipeline, Settings(), {})  # type: ignore[arg-type]
+        worker = JobWorker(pipeline, WorkerSettings(), {})  # type: ignore[arg-type]
         task = asyncio.create_task(worker.handle({"id": "job1", "input": job_fields()}))
         while not pipeline.entered.is_set():
             await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ def test_a_cancelled_job_ends_when_its_thread_has_and_the_next_one_runs():
 def test_a_worker_that_ends_waits_for_no_jobs_files():
     async def end_it() -> list[dict[str, Any]]:
         with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
-            settings = Settings(allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),))
+            settings = WorkerSettings(allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),))
             worker = JobWorker(Failing(RuntimeError()), settings, {})  # type: ignore[arg-type]
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/face.png"
             job = asyncio.create_task(worker.handle({"id": "job1", "input": job_fields(image=url)}))

@@ -12,20 +12,20 @@ from multitalk.errors import InvalidInput
 from multitalk.request.aliases import translate
 from multitalk.serverless import settings as settings_module
 from multitalk.serverless.answers import without_paths
-from multitalk.serverless.settings import Settings, read_bucket
+from multitalk.serverless.worker_settings import WorkerSettings, read_bucket
 
 KEYS = {"BUCKET_ACCESS_KEY_ID": "key", "BUCKET_SECRET_ACCESS_KEY": "hush-hush"}
 R2 = "0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
 
 
 def test_nothing_set_is_a_worker_that_answers_inline():
-    settings = Settings.from_environment({})
-    assert settings == Settings()
+    settings = WorkerSettings.from_environment({})
+    assert settings == WorkerSettings()
     assert settings.input_roots == (Path("/runpod-volume"),)
 
 
 def test_everything_set(tmp_path):
-    settings = Settings.from_environment(
+    settings = WorkerSettings.from_environment(
         {
             "MULTITALK_WEIGHTS": "/weights",
             "INPUT_ROOTS": f"{tmp_path}:/data, /more",
@@ -61,17 +61,17 @@ def test_everything_set(tmp_path):
 )
 def test_a_wrong_setting_is_named(name, value):
     with pytest.raises(InvalidInput, match=name.split("_")[0]):
-        Settings.from_environment({name: value})
+        WorkerSettings.from_environment({name: value})
 
 
 def test_a_volume_that_belongs_to_root_is_told(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(settings_module, "VOLUME", str(tmp_path))
-    assert Settings.from_environment({}).output_root == tmp_path
+    assert WorkerSettings.from_environment({}).output_root == tmp_path
     assert not caplog.records
     monkeypatch.setattr(
         "os.access", lambda path, mode: False
     )  # tests may run as root, who may write anywhere
-    assert Settings.from_environment({}).output_root is None
+    assert WorkerSettings.from_environment({}).output_root is None
     (record,) = caplog.records
     assert (record.levelname, record.message) == ("WARNING", "volume_not_writable")
     assert "RUN_AS=0" in record.fields["advice"]

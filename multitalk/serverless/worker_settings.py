@@ -60,7 +60,7 @@ class BucketSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """How a worker is set up.
 
     Attributes:
@@ -88,7 +88,7 @@ class Settings:
     log_inputs: bool = False
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> WorkerSettings:
         """Read the settings.
 
         Raises:
