@@ -1,4 +1,4 @@
-"""Backends are tried on the device before they are used."""
+"""Attention backends are tried on the device before they are used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_working_backend_passes() -> None:
     assert probe("_native_math", CPU, torch.float32) is None
 
 
-def test_a_missing_package_a_missing_device_and_a_wrong_result_are_told_apart(
+def test_a_missing_package_and_a_wrong_result_are_distinguished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def wrong(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_a_missing_package_a_missing_device_and_a_wrong_result_are_told_apart(
     assert "is off by inf" in str(probe("broken", CPU, torch.float32))
 
 
-def test_the_first_that_works_is_taken_and_the_others_reasons_kept() -> None:
+def test_the_first_working_backend_is_used_with_notes_on_the_others() -> None:
     notes: list[str] = []
     chosen = first_working(["sage", "sage_fp8_fp32", "flash", "native"], CPU, torch.bfloat16, notes)
     assert chosen == "native"
@@ -49,7 +49,7 @@ def test_the_first_that_works_is_taken_and_the_others_reasons_kept() -> None:
     assert first_working(["flash"], CPU, torch.bfloat16, notes) == "native"
 
 
-def test_backends_are_set_per_kind_of_attention_and_for_this_model_alone(
+def test_backends_are_set_per_kind_of_attention_and_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[tuple[int, int]] = []
