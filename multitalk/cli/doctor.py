@@ -121,7 +121,7 @@ def _check_gpus() -> list[Finding]:
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from ..pipeline.planning import loading_workload
     from ..runtime.planner import Planner, weights_of
-    from ..weights.folders import find_weights
+    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -160,7 +160,7 @@ def _check_ffmpeg() -> list[Finding]:
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
-    from ..weights.folders import find_weights
+    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -182,8 +182,8 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:
+    from ..runtime.weights_folder import find_weights
     from ..speech.speak import choose_engine
-    from ..weights.folders import find_weights
     from ..weights.kokoro_files import FOLDER, SPACY_MODEL
 
     try:

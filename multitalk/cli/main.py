@@ -197,8 +197,8 @@ def generate_command(args: argparse.Namespace) -> int:
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
+    from ..runtime.weights_folder import find_weights
     from ..start.cold_start import ColdStart
-    from ..weights.folders import find_weights
 
     weights = find_weights(args.weights)
     start = ColdStart(weights)

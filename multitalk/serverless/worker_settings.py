@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
-from ..media.sound import max_audio_seconds
+from ..runtime.limits import max_audio_seconds
 from .log import log_event
 
 VOLUME = "/runpod-volume"
