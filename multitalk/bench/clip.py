@@ -28,7 +28,7 @@ from ..runtime.choose import Weights
 from ..runtime.compiled import compile_by_plan
 from ..runtime.memory import Workload
 from ..runtime.plan import DEFAULT_BACKEND, HardwarePlan
-from ..runtime.planner import make_plan
+from ..runtime.planner import Planner
 from ..runtime.settings import PlanSettings
 from ..runtime.sizes import PUBLISHED, ModelSizes
 from ..weights.manifest import MergedLora
@@ -182,7 +182,7 @@ def plan_bench(options: BenchOptions) -> HardwarePlan:
             if getattr(options, name) is not None
         },
     )
-    return make_plan(workload=describe_bench(options), weights=weights, settings=chosen)
+    return Planner(chosen, weights).plan(describe_bench(options))
 
 
 class SyntheticFolder:

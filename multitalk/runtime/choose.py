@@ -90,7 +90,7 @@ def plan_for(
     )
     layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
-        notes.append("The residual stream and the outputs that are added to it stay in float32.")
+        notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
     return _make_plan(machine, workload, layout, dtype, attention, cross, settings, notes)
 
 
@@ -109,6 +109,8 @@ def _choose_dtype(machine: Machine, settings: PlanSettings) -> torch.dtype:
         if gpu is None:
             return torch.float32
         return torch.bfloat16 if gpu.capability >= BFLOAT16_CAPABILITY else torch.float16
+    if settings.dtype not in _DTYPES:
+        raise InvalidInput(f"dtype must be {' or '.join(_DTYPES)}, not {settings.dtype!r}.", "dtype")
     dtype = _DTYPES[settings.dtype]
     if gpu is not None and dtype == torch.bfloat16 and gpu.capability < BFLOAT16_CAPABILITY:
         minimum = ".".join(map(str, BFLOAT16_CAPABILITY))
@@ -212,7 +214,7 @@ def _fit(
     name = machine.gpu.name
     if needed_on_host:
         raise InvalidInput(
-            f"device: {name} needs {format_gb(needed_on_host)} of host memory for offloaded weights "
+            f"{name} needs {format_gb(needed_on_host)} of host memory for offloaded weights "
             f"({format_gb(machine.host_memory)} available). Use smaller weights or a larger GPU.",
             "device",
         )
@@ -244,7 +246,7 @@ def _plan_for_cpu(
     needed = sum(map(layout.part_bytes, PARTS))
     if machine.host_memory and needed > machine.host_memory:
         raise InvalidInput(
-            f"device: these weights need {format_gb(needed)} of memory on a CPU "
+            f"These weights need {format_gb(needed)} of memory on a CPU "
             f"({format_gb(machine.host_memory)} available). Use a GPU or the embedded weights.",
             "device",
         )

@@ -45,7 +45,6 @@ class Machine:
         gpu: The GPU; None if the CPU computes.
         gpu_count: Number of GPUs.
         host_memory: Host memory in bytes; 0 if unknown.
-        torch_version: Version of torch, such as (2, 5).
         cuda: CUDA version that torch was built for; None in a CPU build.
         driver: Version of the NVIDIA driver; None if unknown or missing.
         architectures: Architectures that torch has kernels for, such as "sm_80" and "compute_90" (which newer
@@ -57,7 +56,6 @@ class Machine:
     gpu: Gpu | None = None
     gpu_count: int = 0
     host_memory: int = 0
-    torch_version: tuple[int, int] = (2, 5)
     cuda: tuple[int, int] | None = None
     driver: tuple[int, int] | None = None
     architectures: tuple[str, ...] = ()
@@ -77,7 +75,7 @@ class Machine:
         if self.driver >= oldest:
             return None
         return (
-            f"device: the NVIDIA driver {_dotted(self.driver)} is too old for this torch, built for CUDA "
+            f"The NVIDIA driver {_dotted(self.driver)} is too old for this torch, built for CUDA "
             f"{_dotted(self.cuda)}. Install driver {_dotted(oldest)} or later."
         )
 
@@ -87,9 +85,10 @@ class Machine:
         if self.gpu is None or not self.architectures or any(map(self._runs, self.architectures)):
             return None
         number = "".join(map(str, self.gpu.capability))
+        built_for = ", ".join(self.architectures)
         return (
-            f"device: this torch (CUDA {_dotted(self.cuda or ())}, {', '.join(self.architectures)}) has no "
-            f"kernels for {self.gpu.name} (sm_{number}). Use the cu128 image, or a torch built for this GPU."
+            f"This torch (CUDA {_dotted(self.cuda or ())}, {built_for}) has no kernels for "
+            f"{self.gpu.name} (sm_{number}). Use the cu128 image, or a torch built for this GPU."
         )
 
     def _runs(self, architecture: str) -> bool:
@@ -127,7 +126,6 @@ def detect_machine(device: str | torch.device | None = None) -> Machine:
         gpu=gpu,
         gpu_count=count,
         host_memory=usable_memory(),
-        torch_version=_version(torch.__version__) or (0, 0),
         cuda=_version(torch.version.cuda),
         driver=driver_version(),
         architectures=tuple(torch.cuda.get_arch_list()) if gpu is not None else (),

@@ -88,28 +88,6 @@ class Planner:
         return plan_for(self.machine, workload, self.weights, self.settings, self.shared_by)
 
 
-def make_plan(
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    workload: Workload | None = None,
-    weights: Weights | None = None,
-    settings: PlanSettings | None = None,
-) -> HardwarePlan:
-    """Plan one job on this machine.
-
-    Args:
-        device: None takes the first GPU, or the CPU if there is none.
-        dtype: None takes bfloat16 on GPUs that support it, float16 on others and float32 on the CPU.
-        workload: The job; None is a 480p clip of two people.
-        weights: The weights; None is the published model in bf16.
-        settings: Settings that override the plan; None reads the environment.
-
-    Raises:
-        InvalidInput: The device does not exist, a setting is invalid, or the job does not fit.
-    """
-    return Planner(with_arguments(settings, device, dtype), weights).plan(workload)
-
-
 def with_arguments(
     settings: PlanSettings | None, device: str | torch.device | None, dtype: torch.dtype | None
 ) -> PlanSettings:

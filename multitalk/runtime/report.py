@@ -28,7 +28,6 @@ def usual_machine(gpu: GpuSpecification) -> Machine:
         gpu=Gpu(gpu.name, gpu.capability, gpu.memory, gpu),
         gpu_count=1,
         host_memory=128 * GB,
-        torch_version=(2, 8) if newer else (2, 5),
         cuda=(12, 8) if newer else (12, 4),
         architectures=(*architectures, "sm_100", "sm_120") if newer else architectures,
         packages=(("flash_attn", "2"), ("sageattention", "2.2.0")),

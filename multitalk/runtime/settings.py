@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,8 @@ class PlanSettings:
         for assignment in assignments:
             name, _, text = assignment.partition("=")
             if name not in _PARSERS or not text.strip():
-                names = ", ".join(field.name for field in fields(self))
-                raise InvalidInput(
-                    f"--plan must be NAME=VALUE with a NAME out of {names}, not {assignment[:80]!r}.", "plan"
-                )
+                allowed = f"NAME=VALUE with a NAME out of {', '.join(_PARSERS)}"
+                raise InvalidInput(f"--plan must be {allowed}, not {assignment[:80]!r}.", "plan")
             changes[name] = parse_value(f"--plan {name}", text, _PARSERS[name], "plan")
         return replace(self, **changes)
 

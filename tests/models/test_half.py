@@ -68,7 +68,7 @@ def test_a_transformer_that_would_overflow(people: int) -> None:
     scale = 3e4
     stream: list[torch.Tensor] = []
     expected_model, model = make_transformer(scale), to_float16(make_transformer(scale))
-    hook = expected_model.blocks[-1].register_forward_hook(lambda *given: stream.append(given[2]))
+    hook = expected_model.blocks[-1].register_forward_hook(lambda *call: stream.append(call[2]))
     expected = run(expected_model, torch.float32, people)
     hook.remove()
     assert stream[0].abs().max() > 2 * LARGEST, "the residual stream leaves float16's range"
@@ -145,7 +145,7 @@ def test_a_text_encoder_that_would_overflow() -> None:
     expected = make()(input_ids=ids).last_hidden_state
     plain = to_float16(make())
     assert plain.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == torch.float32
-    assert not plain(input_ids=ids).last_hidden_state.isfinite().all(), "transformers' own overflows"
+    assert not plain(input_ids=ids).last_hidden_state.isfinite().all(), "transformers' layer overflows"
     widened = to_float16(make())
     widen_text_encoder(widened)
     got = widened(input_ids=ids).last_hidden_state

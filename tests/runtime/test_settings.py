@@ -17,7 +17,7 @@ from multitalk.runtime.attention import BACKENDS
 from multitalk.runtime.choose import plan_for
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.plan import PARTS
-from multitalk.runtime.planner import make_plan
+from multitalk.runtime.planner import Planner
 from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
 
@@ -144,6 +144,11 @@ def test_bfloat16_is_rejected_if_it_would_be_emulated() -> None:
         plan_for(T4, settings=PlanSettings(dtype="bfloat16"))
 
 
+def test_an_unknown_dtype_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match="dtype must be bfloat16 or float16 or float32, not 'float64'"):
+        plan_for(T4, settings=PlanSettings(dtype="float64"))
+
+
 @pytest.mark.parametrize(
     ("machine", "backend", "reason"),
     [
@@ -185,10 +190,10 @@ def test_float32_uses_a_kernel_that_supports_it() -> None:
 
 def test_a_device_that_does_not_exist() -> None:
     with pytest.raises(InvalidInput, match="device must be cpu, cuda or cuda:N, not 'tpu'"):
-        make_plan("tpu")
+        Planner(PlanSettings(device="tpu"))
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match=r"device: torch found no NVIDIA GPU \(cuda:3 requested\)"):
-            make_plan("cuda:3")
+            Planner(PlanSettings(device="cuda:3"))
 
 
 @pytest.mark.parametrize("products", [None, False])

@@ -201,12 +201,17 @@ def test_compiled_blocks_are_streamed() -> None:
         num_layers=5, image_dim=8, audio_layers=1, audio_channels=4, audio_hidden_dim=8, audio_tokens=2,
         audio_dim=8,
     ).requires_grad_(False)  # fmt: skip
-    given = (torch.randn(1, 36, 3, 4, 4), torch.tensor([500.0]), torch.randn(1, 4, 48), torch.randn(1, 5, 48))
+    inputs = (
+        torch.randn(1, 36, 3, 4, 4),
+        torch.tensor([500.0]),
+        torch.randn(1, 4, 48),
+        torch.randn(1, 5, 48),
+    )
     audio = torch.randn(1, 3, 2, 8)
     with torch.inference_mode():
-        expected = transformer(*given, audio)
+        expected = transformer(*inputs, audio)
     compile_blocks(transformer, backend="eager")
     transformer.block_streamer = BlockStreamer(list(transformer.blocks), CPU, 4)
     for _ in range(2):
         with torch.inference_mode():
-            assert torch.equal(transformer(*given, audio), expected)
+            assert torch.equal(transformer(*inputs, audio), expected)
