@@ -55,8 +55,8 @@ def check_layers(nbytes: int, layer_bytes: int, count: int = LAYERS) -> None:
     if nbytes > count * layer_bytes:
         minimum = math.ceil(nbytes / count / 1e8) / 10
         raise WeightsError(
-            f"--layer-gb must be at least {minimum:g} for {count} layers of about {nbytes / 1e9:.1f} GB in all, "
-            f"not {layer_bytes / 1e9:g}."
+            f"--layer-gb must be at least {minimum:g}, not {layer_bytes / 1e9:g}: "
+            f"{count} layers must hold about {nbytes / 1e9:.1f} GB."
         )
 
 

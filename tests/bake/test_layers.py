@@ -46,7 +46,7 @@ def test_what_doesn_t_fit_is_refused():
 def test_too_few_layers_are_told_of_by_the_size_they_would_need():
     check_layers(28 * GB, LAYER_BYTES)
     with pytest.raises(
-        WeightsError, match=r"--layer-gb must be at least 1\.8 for 16 layers of about 28\.0 GB in all, not 1"
+        WeightsError, match=r"--layer-gb must be at least 1\.8, not 1: 16 layers must hold about 28\.0 GB"
     ):
         check_layers(28 * GB, GB)
 
