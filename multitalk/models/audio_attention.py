@@ -1,4 +1,4 @@
-"""Audio cross-attention: a latent frame listens to its own stretch of sound, a person to their own voice."""
+"""Audio cross-attention: each latent frame attends to its own audio, and each person to their own voice."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .half import project_to_residual
 from .rotary import apply_rotary, label_rotary_table
 from .sequence import TokenShard
 
-# Label positions of L-RoPE (docs/MODEL.md, section 3): the range each class of video token is spread over, and
-# the point where each person's audio tokens sit.
+# Label positions of L-RoPE (docs/MODEL.md, section 3): the range of each person's video tokens, and the
+# position of each person's audio tokens.
 PERSON_LABEL_RANGES = ((0.0, 4.0), (20.0, 24.0))
 BACKGROUND_LABEL = 12.0
 AUDIO_LABELS = (2.0, 22.0)
 
 
 def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
-    """Place every video token on the label axis by the person it looks at most.
+    """Compute the label position of every video token from the person that it attends to most.
 
     Args:
         reference_map: ``B 3 N``: person 1, person 2, background, float32.
@@ -33,7 +33,7 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
     people = reference_map[:, :2]
     low, high = people.amin(dim=2, keepdim=True), people.amax(dim=2, keepdim=True)
     share = (people - low) / (high - low + 1e-8)
-    # plain numbers: a tensor made of a list would be copied to the device, and waited for, in every block
+    # Python numbers: a tensor made from a list would be a synchronous copy to the device in every block
     positions = [
         share[:, person] * (end - start) + start for person, (start, end) in enumerate(PERSON_LABEL_RANGES)
     ]
@@ -42,10 +42,9 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
 
 
 class AudioAttentionProcessor:
-    """Per-frame attention to the audio tokens, with label RoPE where there are two people."""
+    """Attend to the audio tokens of each frame, with label RoPE for two people."""
 
     _attention_backend: Any = None
-    _parallel_config: Any = None
 
     def __call__(
         self,
@@ -70,8 +69,8 @@ class AudioAttentionProcessor:
             positions = torch.cat([torch.full((tokens,), label, device=key.device) for label in AUDIO_LABELS])
             cosines, sines = label_rotary_table(positions, head_dim)
             key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
-        before, after = (0, 0) if shard is None else shard.missing
-        if before or after:  # whole frames, so that each attends to its own sound
+        before, after = (0, 0) if shard is None else shard.padding
+        if before or after:  # to whole frames, which are attended one by one
             query = F.pad(query, (0, 0, 0, 0, before, after))
         query = query.reshape(batch * frames, -1, *query.shape[2:])
         attended = attend(query, key, value, self._attention_backend)
@@ -81,9 +80,9 @@ class AudioAttentionProcessor:
 
 
 class AudioCrossAttention(nn.Module, AttentionModuleMixin):
-    """The S video tokens of a latent frame attend to that frame's audio tokens.
+    """Attention of the S video tokens of a latent frame to the audio tokens of the same frame.
 
-    Upstream's name is ``SingleStreamMultiAttention``.
+    The name upstream is ``SingleStreamMultiAttention`` (docs/MODEL.md, section 3).
 
     Args:
         dim: Width of the video tokens.
@@ -116,9 +115,9 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
 
         Args:
             hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
-            audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens and person 2's.
+            audio_hidden_states: Audio tokens ``B T A C``. With labels, the first half of A is person 1's.
             labels: Label positions ``B N`` of the video tokens, or None for one person.
-            shard: Which tokens these are where several processes share them; None: all N.
+            shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
 
         Returns:
             ``B N D``.

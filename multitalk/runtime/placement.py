@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..models.host_copy import HostCopy, allocate, give_back
+from ..models.host_copy import HostCopy, allocate, release_cached_memory
 from ..models.streaming import BlockStreamer, StreamedStack
 from .plan import HardwarePlan
 
@@ -48,7 +48,7 @@ class Placement:
         """
         placed = (plan.streamed_blocks, frozenset(plan.resident))
         if placed != self._placed:
-            give_back(self._device)
+            release_cached_memory(self._device)
         self._placed = None
         for part, module in self._encoders.items():
             if part not in plan.resident and part not in self._visitors:
@@ -84,7 +84,7 @@ class Placement:
             # with none to stream it still brings those to the device that aren't there
             self._streamer = BlockStreamer(list(transformer.blocks), self._device, count)
         else:
-            self._streamer.change(count)
+            self._streamer.set_count(count)
         transformer.block_streamer = self._streamer if count else None
         self._streamed = count
 
@@ -126,7 +126,7 @@ class _Visitor:
 
     def go(self) -> None:
         """Leave the device; its memory is reused once what was asked of it is done."""
-        self._copy.rest()
+        self._copy.offload()
 
     def stay(self) -> None:
         """Become resident."""
@@ -149,7 +149,7 @@ class _LayersVisitor(_Visitor):
 
     def stay(self) -> None:
         super().stay()
-        self._layers.resident()
+        self._layers.keep_on_device()
 
 
 class _HostVisitor(_Visitor):

@@ -10,10 +10,10 @@ from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from multitalk.models.attention import SelfAttentionProcessor
 from multitalk.models.audio_attention import video_labels
 from multitalk.models.audio_projection import AudioProjection
-from multitalk.models.cpu_convolution import use_onednn
 from multitalk.models.rotary import VideoRotaryEmbedding, apply_rotary, label_rotary_table
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.models.transformer_block import MultiTalkTransformerBlock
+from multitalk.patches.torch import use_onednn
 
 
 def small_transformer(**overrides) -> MultiTalkTransformer:
