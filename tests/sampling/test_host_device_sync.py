@@ -21,11 +21,11 @@ from tests.models.test_models import conditions, small_transformer
 
 
 class HostWork(TorchDispatchMode):
-    """Records operations on tensors in host memory, and operations that read values or create tensors from them."""
+    """Records operations on tensors in host memory, and operations that read values of tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: list[str] = []
+        self.calls: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -34,7 +34,7 @@ class HostWork(TorchDispatchMode):
         if name in ("lift_fresh", "_local_scalar_dense", "item") or any(
             t.device.type == "cpu" for t in tensors
         ):
-            self.names.append(name)
+            self.calls.append(name)
         return result
 
 
@@ -47,11 +47,11 @@ class FromValues(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: list[str] = []
+        self.calls: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in self.NAMES:
-            self.names.append(func.__name__)
+            self.calls.append(func.__name__)
         return func(*args, **(kwargs or {}))
 
 
@@ -89,7 +89,7 @@ def test_a_step_does_not_synchronize(people, apg, computed, batched):
             model, noise, timesteps, make_guidance(5.0, 4.0, apg), motion, lambda: None, lambda step: None
         )
     assert latents.shape == noise.shape
-    assert (host.names, values.names) == ([], [])
+    assert (host.calls, values.calls) == ([], [])
 
 
 def test_synchronizing_functions_are_detected():
@@ -97,5 +97,5 @@ def test_synchronizing_functions_are_detected():
         torch.zeros(1, device="meta").new_tensor([1.0])
         torch.tensor([1.0], device="meta")
         torch.ones(1).item()
-    assert {"tensor", "new_tensor", "item"} <= set(values.names)
-    assert "_local_scalar_dense" in host.names
+    assert {"tensor", "new_tensor", "item"} <= set(values.calls)
+    assert "_local_scalar_dense" in host.calls
