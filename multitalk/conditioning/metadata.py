@@ -52,5 +52,6 @@ def make_metadata(
         if request.speech is not None:
             values["speech"] = request.speech.model_dump()
         if scripts:
+            # the key in all existing files
             values["said"] = {person: speech.model_dump() for person, speech in scripts.items()}
     return {"title": TITLE, "comment": json.dumps(values)}

@@ -115,7 +115,7 @@ def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype
         notes: Gets one sentence for each backend that failed.
 
     Returns:
-        Name of the backend; "native" if all fail, because a job's own error says more than a probe's.
+        Name of the backend; "native" if all fail, because the error of a job says more than that of a probe.
     """
     for name in dict.fromkeys(names):
         problem = probe(name, device, dtype)

@@ -102,7 +102,7 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(audio_dim, dim)
         self.to_v = nn.Linear(audio_dim, dim)
         self.to_out = nn.Linear(dim, dim)
-        AttentionModuleMixin.set_processor(self, AudioAttentionProcessor())
+        self.processor = AudioAttentionProcessor()
 
     def forward(
         self,
