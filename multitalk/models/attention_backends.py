@@ -101,7 +101,7 @@ def set_attention_backends(transformer: Any, self_attention: str, cross_attentio
     for block in transformer.blocks:
         block.attn1.processor._attention_backend = self_attention
         block.attn2.processor._attention_backend = cross_attention
-        block.audio_attn.processor._attention_backend = cross_attention
+        block.audio_attn.attention_backend = cross_attention
 
 
 def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype, notes: list[str]) -> str:

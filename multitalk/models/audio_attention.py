@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import AttentionModuleMixin
 from torch import nn
 
 from .attention_backends import attend
@@ -41,26 +38,54 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
     return torch.stack(positions, dim=1).gather(1, reference_map.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
-class AudioAttentionProcessor:
-    """Attend to the audio tokens of each frame, with label RoPE for two people."""
+class AudioCrossAttention(nn.Module):
+    """Attention of the S video tokens of a latent frame to the audio tokens of the same frame.
 
-    _attention_backend: Any = None
+    The name upstream is ``SingleStreamMultiAttention`` (docs/MODEL.md, section 3).
 
-    def __call__(
+    Args:
+        dim: Width of the video tokens.
+        heads: Attention heads.
+        audio_dim: Width of the audio tokens.
+
+    Attributes:
+        attention_backend: See :func:`multitalk.models.attention_backends.set_attention_backends`.
+    """
+
+    attention_backend: str | None = None
+
+    def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(audio_dim, dim)
+        self.to_v = nn.Linear(audio_dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(
         self,
-        attn: AudioCrossAttention,
         hidden_states: torch.Tensor,
         audio_hidden_states: torch.Tensor,
         labels: torch.Tensor | None = None,
         shard: TokenShard | None = None,
     ) -> torch.Tensor:
-        """See :meth:`AudioCrossAttention.forward`."""
+        """Attend frame by frame, with label RoPE for two people.
+
+        Args:
+            hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
+            audio_hidden_states: Audio tokens ``B T A C``. With labels, the first half of A is person 1's.
+            labels: Label positions ``B N`` of the video tokens, or None for one person.
+            shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
+
+        Returns:
+            ``B N D``.
+        """
         if shard is not None:
             audio_hidden_states = audio_hidden_states[:, shard.frames]
         batch, frames = audio_hidden_states.shape[:2]
-        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))  # B N H D
-        key = attn.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))  # (B T) A H D
-        value = attn.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))
+        query = self.to_q(hidden_states).unflatten(-1, (self.heads, -1))  # B N H D
+        key = self.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))  # (B T) A H D
+        value = self.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))
         if labels is not None:
             head_dim = query.shape[-1]
             cosines, sines = label_rotary_table(labels, head_dim)
@@ -73,53 +98,7 @@ class AudioAttentionProcessor:
         if before or after:  # to whole frames, which are attended one by one
             query = F.pad(query, (0, 0, 0, 0, before, after))
         query = query.reshape(batch * frames, -1, *query.shape[2:])
-        attended = attend(query, key, value, self._attention_backend)
+        attended = attend(query, key, value, self.attention_backend)
         attended = attended.reshape(batch, -1, hidden_states.shape[2])
         attended = attended[:, before : before + hidden_states.shape[1]]
-        return project_to_residual(attn.to_out, attended.type_as(hidden_states))
-
-
-class AudioCrossAttention(nn.Module, AttentionModuleMixin):
-    """Attention of the S video tokens of a latent frame to the audio tokens of the same frame.
-
-    The name upstream is ``SingleStreamMultiAttention`` (docs/MODEL.md, section 3).
-
-    Args:
-        dim: Width of the video tokens.
-        heads: Attention heads.
-        audio_dim: Width of the audio tokens.
-    """
-
-    _default_processor_cls = AudioAttentionProcessor
-    _available_processors = [AudioAttentionProcessor]
-    _supports_qkv_fusion = False
-    processor: Any
-
-    def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(audio_dim, dim)
-        self.to_v = nn.Linear(audio_dim, dim)
-        self.to_out = nn.Linear(dim, dim)
-        self.processor = AudioAttentionProcessor()
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        audio_hidden_states: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        shard: TokenShard | None = None,
-    ) -> torch.Tensor:
-        """Attend frame by frame.
-
-        Args:
-            hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
-            audio_hidden_states: Audio tokens ``B T A C``. With labels, the first half of A is person 1's.
-            labels: Label positions ``B N`` of the video tokens, or None for one person.
-            shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
-
-        Returns:
-            ``B N D``.
-        """
-        return self.processor(self, hidden_states, audio_hidden_states, labels, shard)
+        return project_to_residual(self.to_out, attended.type_as(hidden_states))
