@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..pipeline.progress import JobMonitor
     from ..request.generation_request import GenerationRequest
     from ..speech.engine import SpeechEngine
-    from ..speech.speak import SpeechReport
+    from ..speech.report import SpeechReport
 
 MAX_DRAWN_SEED = 2**32
 
@@ -136,7 +136,7 @@ def gather_voices(
         from ..speech.speak import check_length, speak
 
         spoken = speak(request.speech, request.spoken[0], engine, before_line)
-        report = spoken.report()
+        report = spoken.report
         if not sounds:
             turns = "together"  # a script's turns are in its tracks already
         sounds = {**spoken.tracks, **sounds}
