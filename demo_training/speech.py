@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitalk.conditioning.audio import SAMPLE_RATE, feature_count, normalize_loudness, to_model_rate
-from multitalk.speech import espeak
+from multitalk.speech.espeak import EspeakEngine
 
 TRAINING_VOICES = (
     "f1",
@@ -104,7 +104,7 @@ def speak_random(random: np.random.Generator, seconds: float, held_out: bool = F
     speed = random.uniform(0.75, 1.25)
     pieces = [np.zeros(int(random.uniform(0, 0.6) * SAMPLE_RATE), np.float32)]
     while sum(map(len, pieces)) < seconds * SAMPLE_RATE:
-        sound = espeak.synthesize(make_sentence(random), voice, language, speed)
+        sound = EspeakEngine().say(make_sentence(random), voice, language, speed).sound
         pieces.append(to_model_rate(sound.mono(), sound.rate))
         pieces.append(np.zeros(int(random.uniform(0.1, 0.8) * SAMPLE_RATE), np.float32))
     return np.concatenate(pieces)[: int(seconds * SAMPLE_RATE)]

@@ -25,7 +25,7 @@ from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import connected, launched_processes, launched_rank
 from ..parallel.layout import ParallelSettings
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from .fields import build_request, request_fields
+from .fields import request_fields
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -185,6 +185,7 @@ def _bake_command(args: argparse.Namespace) -> int:
 def generate_command(args: argparse.Namespace) -> int:
     """Makes a video and prints one line about it."""
     from ..media.video import check_target
+    from ..request.build import build_request
     from .progress_display import ProgressDisplay
 
     request = build_request(request_fields(args))

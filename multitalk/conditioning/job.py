@@ -27,7 +27,7 @@ from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
     from ..speech.engine import SpeechEngine
-    from ..speech.speak import SpeechReport
+    from ..speech.report import SpeechReport
     from .protocols import Encoders, Monitor
 
 RANDOM_SEEDS = 2**32  # a random seed is below this
@@ -138,7 +138,7 @@ def gather_voices(
         from ..speech.speak import check_length, speak
 
         spoken = speak(request.speech, request.spoken[0], engine, before_line)
-        report = spoken.report()
+        report = spoken.report
         if not sounds:
             turns = "together"  # the tracks of a script already contain its turns
         sounds = {**spoken.tracks, **sounds}

@@ -170,10 +170,10 @@ def test_a_request_selects_a_cache():
     ("fields", "message"),
     [
         ({"cache": "teacache"}, "one of first_block, magcache"),
-        ({"cache": {"name": "magcache", "threshold": -1}}, "from 0"),
-        ({"cache": {"name": "magcache", "threshhold": 1}}, "nearest is threshold"),
+        ({"cache": {"name": "magcache", "threshold": -1}}, "of at least 0"),
+        ({"cache": {"name": "magcache", "threshhold": 1}}, "Did you mean threshold?"),
         ({"cache": {"name": "magcache", "ratios": []}}, "list of numbers"),
-        ({"cache": 3}, "cache is 3"),
+        ({"cache": 3}, "not 3"),
         ({"cache": "magcache", "teacache": 0.3}, "one of them"),
     ],
 )
