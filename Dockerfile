@@ -53,6 +53,8 @@ FROM fetch-environment AS fetch
 COPY multitalk/__init__.py multitalk/errors.py multitalk/
 COPY multitalk/bake/ multitalk/bake/
 COPY multitalk/models/ multitalk/models/
+COPY multitalk/patches/__init__.py multitalk/patches/diffusers.py multitalk/patches/torch.py \
+    multitalk/patches/transformers.py multitalk/patches/
 COPY multitalk/weights/ multitalk/weights/
 COPY download_models.sh ./
 ARG PRECISION=int8

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ..request.generation_request import GenerationRequest
 
 
 def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     """The request's fields that the options of ``generate`` give, the file of ``--request`` beneath them."""
-    from ..request.checks import read_json_fields
+    from ..request.aliases import override
+    from ..request.build import read_json_fields
 
     fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
     for name in ("image", "preset", "prompt"):
@@ -35,12 +33,13 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
             raise InvalidInput(
                 f"--boxes is {args.boxes[:80]!r}, but must be JSON such as {example}.", "boxes"
             ) from None
+    settings: dict[str, Any] = {}
     for setting in args.set:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
             raise InvalidInput(f"--set is {setting[:80]!r}, but must be FIELD=VALUE, such as --set steps=8.")
-        fields[name.strip()] = _setting_value(name.strip(), text)
-    return fields
+        settings[name.strip()] = _setting_value(name.strip(), text)
+    return override(fields, settings)
 
 
 def _speech_fields(args: argparse.Namespace, given: Any) -> dict[str, Any] | None:
@@ -72,14 +71,3 @@ def _setting_value(name: str, text: str) -> Any:
     except ValueError:
         return text
     return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value
-
-
-def build_request(fields: dict[str, Any]) -> GenerationRequest:
-    """A request from its fields.
-
-    Raises:
-        InvalidInput: One sentence about the first field that can't be used.
-    """
-    from ..request.generation_request import GenerationRequest
-
-    return GenerationRequest.checked(fields)

@@ -20,12 +20,12 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import __version__
-from ..bake.commands import add_bake, add_verify, bake_command
+from ..bake.commands import add_bake, add_fetch, add_verify, bake_command
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import connected, launched_processes, launched_rank
 from ..parallel.layout import ParallelSettings
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from .fields import build_request, request_fields
+from .fields import request_fields
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_generate(commands.add_parser("generate", parents=[common], help="make a video", allow_abbrev=False))
-    _add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
+    add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
     _add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
     add_verify(commands.add_parser("verify", parents=[common], help="check a baked weights folder"))
     doctor = commands.add_parser(
@@ -182,16 +182,10 @@ def _bake_command(args: argparse.Namespace) -> int:
         return bake_command(args, display.show)
 
 
-def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    from ..bake import fetch
-
-    fetch.add_arguments(parser)
-    parser.set_defaults(command=fetch.run)
-
-
 def generate_command(args: argparse.Namespace) -> int:
     """Makes a video and prints one line about it."""
     from ..media.video import check_target
+    from ..request.build import build_request
     from .progress_display import ProgressDisplay
 
     request = build_request(request_fields(args))

@@ -118,8 +118,8 @@ def fit_to_plan(
     """
     import torch
 
-    from ..models.half import widen_text_encoder
     from ..models.video_vae import prepare_decoder
+    from ..patches.transformers import widen_text_encoder
     from ..runtime.placement import Placement
 
     transformer = None if placed else components.transformer

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..conditioning.condition import make_condition
-from ..conditioning.describe import describe_job
 from ..conditioning.image import encode_image
 from ..conditioning.job import JobConditions, prepare_job
+from ..conditioning.metadata import make_metadata
 from ..conditioning.timeline import ClipSpan
 from ..errors import Cancelled
 from ..media.background import BackgroundWriter
@@ -29,7 +29,7 @@ from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
 from ..runtime.weights_folder import find_weights
-from ..sampling.branches import BranchConditions, plan_calls
+from ..sampling.branches import BranchConditions, make_calls
 from ..sampling.cache import use_cache
 from ..sampling.clip_sampling import ClipSampling
 from ..sampling.color import ColorCorrection
@@ -157,7 +157,7 @@ class MultiTalkPipeline:
         started = time.monotonic()
         with torch.inference_mode():
             job = self._prepare(request, monitor)
-            metadata = describe_job(
+            metadata = make_metadata(
                 request, self.preset_of(request), job.settings.sampling, job.seed, words_in_file, said
             )
             writer = VideoWriter(
@@ -263,9 +263,9 @@ class MultiTalkPipeline:
     ) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
         sampling = self._make_sampling(request, job)
-        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.settings.branches))
+        monitor.start_clips(len(job.spans), sampling.settings.steps, len(job.settings.branches))
         condition_frames = job.image[:, None]  # 3 n H W
-        for plan in job.clips:
+        for plan in job.spans:
             with monitor.stage("encode", plan.index):
                 with self.components.using("vae"):
                     condition = make_condition(
@@ -367,7 +367,7 @@ class MultiTalkPipeline:
     ) -> Iterator[Predictor]:
         """What predicts the velocity of one clip."""
         transformer = self.components.transformer
-        calls = plan_calls(branches, self.plan.batch_branches)
+        calls = make_calls(branches, self.plan.batch_branches)
         with use_cache(transformer, sampling.cache, sampling.settings.steps, sampling.resolution):
             yield VelocityModel(transformer, condition, calls, sampling.computed)
 

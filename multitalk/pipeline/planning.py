@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..conditioning.job_settings import resolve_settings
+from ..conditioning.resolve import resolve_settings
 from ..request.presets import Preset
 from ..runtime.limits import max_audio_seconds
 from ..runtime.memory import Workload

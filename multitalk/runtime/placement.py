@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..models.host_copy import HostCopy, allocate, give_back
+from ..models.host_copy import HostCopy, allocate, release_cached_memory
 from ..models.streaming import BlockStreamer, StreamedStack
 from .plan import HardwarePlan
 
@@ -49,7 +49,7 @@ class Placement:
         """
         placement = (plan.streamed_blocks, frozenset(plan.resident))
         if placement != self._applied:
-            give_back(self._device)
+            release_cached_memory(self._device)
         self._applied = None
         for part, module in self._encoders.items():
             if part not in plan.resident and part not in self._offloaded:
@@ -85,7 +85,7 @@ class Placement:
             # also with a count of 0: it moves the other blocks to the device
             self._streamer = BlockStreamer(list(transformer.blocks), self._device, count)
         else:
-            self._streamer.change(count)
+            self._streamer.set_count(count)
         transformer.block_streamer = self._streamer if count else None
         self._streamed = count
 
@@ -113,7 +113,7 @@ class _OffloadedPart:
 
     def offload(self) -> None:
         """Free the part's device memory; it is reused after the computations that are queued on it."""
-        self._copy.rest()
+        self._copy.offload()
 
     def keep_on_device(self) -> None:
         """Load the part permanently."""
@@ -142,7 +142,7 @@ class _OffloadedTextEncoder(_OffloadedPart):
 
     def keep_on_device(self) -> None:
         super().keep_on_device()
-        self._layers.resident()
+        self._layers.keep_on_device()
 
 
 class _HostPart(_OffloadedPart):

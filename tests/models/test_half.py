@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
-from multitalk.models.half import project_to_residual, widen_text_encoder
+from multitalk.models.half import project_to_residual
 from multitalk.models.linear import LoraLinear
 from multitalk.models.quantized import Int8Linear, set_matmuls
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.patches.transformers import widen_text_encoder
 from multitalk.weights.libraries import kept_in_float32
 
 LARGEST = torch.finfo(torch.float16).max  # 65504

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 
 from multitalk.conditioning.timeline import ClipSpan
 from multitalk.errors import Cancelled, MultiTalkError
-from multitalk.media.background import MOST_WAITING, BackgroundWriter
+from multitalk.media.background import MAX_QUEUED, BackgroundWriter
 from multitalk.media.video import VideoWriter
 from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
 from multitalk.pipeline.decode import decode_clip
@@ -132,7 +132,7 @@ def write_all(path: Path, groups: Iterable[np.ndarray]) -> None:
 
 def test_an_error_of_the_encoder_reaches_the_caller_and_leaves_no_file(tmp_path: Path):
     # more than may wait for it: the caller isn't kept waiting
-    wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MOST_WAITING)
+    wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MAX_QUEUED)
     with pytest.raises(ValueError, match="frames are"):
         write_all(tmp_path / "out.mp4", wrong)
     assert list(tmp_path.iterdir()) == []

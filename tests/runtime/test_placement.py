@@ -51,7 +51,7 @@ def test_a_change_needs_no_more_than_the_larger_layout() -> None:
         assert torch.equal(run(blocks, streamer), expected)
         for before, after in pairwise(COUNTS):
             device.start_peak()
-            streamer.change(after)
+            streamer.set_count(after)
             assert torch.equal(run(blocks, streamer), expected)
             assert len(streamer.streamed) == after
             assert device.live == device_bytes(blocks, after), (before, after)
@@ -97,7 +97,7 @@ def test_cached_memory_is_released_before_weights_are_loaded(monkeypatch) -> Non
     with SmallDevice() as device:
         moments: list[int] = []
         for module in (streaming, placing):
-            monkeypatch.setattr(module, "give_back", lambda device_: moments.append(device.live))
+            monkeypatch.setattr(module, "release_cached_memory", lambda device_: moments.append(device.live))
         transformer = Transformer()
         placement = Placement(
             transformer, {"image_encoder": nn.Linear(64, 64).requires_grad_(False)}, plan(3)

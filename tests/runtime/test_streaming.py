@@ -163,7 +163,7 @@ def test_an_interrupted_run_leaves_the_blocks_usable() -> None:
         got = block(got)
     assert torch.equal(expected, got)
     # resident again
-    streamer.change(0)
+    streamer.set_count(0)
     got = x
     for block in blocks:
         got = block(got)
@@ -190,7 +190,7 @@ def test_layers_streamed_by_hooks() -> None:
             got = layer(got)
         assert torch.equal(expected, got)
         streamed.release()
-    streamed.resident()
+    streamed.keep_on_device()
     assert torch.equal(nn.Sequential(*layers)(x), expected)
 
 

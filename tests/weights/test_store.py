@@ -59,8 +59,8 @@ def test_a_config_of_another_model_is_an_error_not_a_crash(baked, copy_of):
     folder = copy_of(baked)
     config = folder / "transformer" / "config.json"
     config.write_text(config.read_text().replace('"ffn_dim": 80', '"ffn_dim": 96'))
-    with pytest.raises(WeightsError, match="don't fit the model"):
+    with pytest.raises(WeightsError, match="do not match the model"):
         load_part(WeightsFolder(folder), "transformer", "cpu", torch.float32)
     config.write_text(config.read_text().replace('"num_layers": 2', '"num_layers": 3'))
-    with pytest.raises(WeightsError, match="don't fit the model"):
+    with pytest.raises(WeightsError, match="do not match the model"):
         load_part(WeightsFolder(folder), "transformer", "cpu", torch.float32)
