@@ -61,9 +61,9 @@ class BlockStreamer:
     def set_count(self, count: int) -> None:
         """Change the number of streamed blocks.
 
-        Blocks are offloaded first and loaded afterwards, one by one, so that peak memory is no higher than
-        before or after the change. If memory runs out, every block is still either offloaded or resident: the
-        stack runs, and the next change continues from there.
+        Blocks are offloaded first and loaded afterwards, one by one, so that device memory never exceeds the
+        larger of the two states. If it runs out, every block is still either offloaded or resident: the stack
+        runs, and the next change continues from there.
 
         Args:
             count: New number of streamed blocks.
