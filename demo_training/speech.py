@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, and what a mouth does with it."""
+"""Random speech by espeak-ng, and the mouth motion for it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ WORDS = tuple(
 
 @dataclass(frozen=True)
 class Track:
-    """A stretch of speech and the mouth that goes with it.
+    """Speech and the mouth motion for it.
 
     Attributes:
-        samples: ``n`` float32 at 16 kHz, as loud as the model gets it.
-        opening: One value per video frame, 0 shut to 1 wide.
-        spread: One value per video frame, -1 rounded to 1 wide.
+        samples: ``n`` float32 at 16 kHz and -23 LUFS.
+        opening: One value per video frame, 0 (closed) to 1 (open).
+        spread: One value per video frame, -1 (rounded) to 1 (wide).
     """
 
     samples: np.ndarray
@@ -62,7 +62,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def mouth_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Opening from loudness and spread from the brightness of the sound, one value per video frame.
+    """Compute opening from loudness, and spread from brightness, one value per video frame.
 
     Args:
         samples: ``n`` float32 at 16 kHz and -23 LUFS.
@@ -83,13 +83,13 @@ def mouth_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_track(samples: np.ndarray) -> Track:
-    """A track from 16 kHz samples: loudness as the product sets it, and the mouth."""
+    """Create a track from 16 kHz samples: normalize the loudness and compute the mouth motion."""
     samples = normalize_loudness(samples.astype(np.float32))
     return Track(samples, *mouth_of(samples))
 
 
 def make_sentence(random: np.random.Generator) -> str:
-    """Some words in a row, with a comma now and then."""
+    """Create a random sentence with occasional commas."""
     words = [
         str(random.choice(WORDS)) + ("," if random.random() < 0.12 else "")
         for _ in range(random.integers(3, 9))
@@ -98,7 +98,7 @@ def make_sentence(random: np.random.Generator) -> str:
 
 
 def speak_random(random: np.random.Generator, seconds: float, held_out: bool = False) -> np.ndarray:
-    """Sentences with pauses between them, mono at 16 kHz, of about a length (16 kHz samples)."""
+    """Speak random sentences with pauses, mono at 16 kHz, cut to a length."""
     voice = str(random.choice(HELD_OUT_VOICES if held_out else TRAINING_VOICES))
     language = str(random.choice(LANGUAGES))
     speed = random.uniform(0.75, 1.25)
@@ -111,5 +111,5 @@ def speak_random(random: np.random.Generator, seconds: float, held_out: bool = F
 
 
 def make_random_track(seed: int, seconds: float, held_out: bool = False) -> Track:
-    """A track of speech from a seed."""
+    """Create a track of speech from a seed."""
     return make_track(speak_random(np.random.default_rng([3, seed, held_out]), seconds, held_out))

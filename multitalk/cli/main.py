@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from ..bake.commands import add_bake, add_verify, bake_command
+from .. import __version__
+from ..bake.commands import add_bake, add_fetch, add_verify, bake_command
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import connected, launched_processes, launched_rank
 from ..parallel.layout import ParallelSettings
@@ -71,11 +72,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m multitalk", description="A picture and a voice become a video."
     )
+    parser.add_argument("--version", action="version", version=f"multitalk {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_generate(commands.add_parser("generate", parents=[common], help="make a video", allow_abbrev=False))
-    _add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
+    add_fetch(commands.add_parser("fetch", parents=[common], help="download the published weights"))
     _add_bake(commands.add_parser("bake", parents=[common], help="convert the published weights"))
     add_verify(commands.add_parser("verify", parents=[common], help="check a baked weights folder"))
     doctor = commands.add_parser(
@@ -180,13 +182,6 @@ def _bake_command(args: argparse.Namespace) -> int:
         return bake_command(args, display.show)
 
 
-def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    from ..bake import fetch
-
-    fetch.add_arguments(parser)
-    parser.set_defaults(command=fetch.run)
-
-
 def generate_command(args: argparse.Namespace) -> int:
     """Makes a video and prints one line about it."""
     from ..media.video import check_target
@@ -198,8 +193,8 @@ def generate_command(args: argparse.Namespace) -> int:
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
+    from ..runtime.weights_folder import find_weights
     from ..start.cold_start import ColdStart
-    from ..weights.folders import find_weights
 
     weights = find_weights(args.weights)
     start = ColdStart(weights)

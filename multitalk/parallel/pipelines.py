@@ -220,7 +220,7 @@ def prepare(
         WeightsError: One of the weights folder can't, or none can here.
     """
     if placement is not None:
-        placement.carry_out(replace(plan, streamed_blocks=message.streamed_blocks))
+        placement.apply(replace(plan, streamed_blocks=message.streamed_blocks))
     activate_for_job(loras, message.loras, folder.path)
     if blocks is not None and blocks.has_any(loras.written):
         loras.activate([])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models.quantized import QUANTIZED_LINEARS, set_matmuls
-from ..runtime.acceleration import accelerate
+from ..runtime.compiled import compile_by_plan
 from ..runtime.plan import HardwarePlan
 from ..weights.store import (
     WeightsFolder,
@@ -62,7 +62,7 @@ class Components:
     def carry_out(self, plan: HardwarePlan) -> None:
         """Place the weights as a plan says."""
         if self.placement is not None:
-            self.placement.carry_out(plan)
+            self.placement.apply(plan)
 
 
 def load_components(
@@ -118,8 +118,8 @@ def fit_to_plan(
     """
     import torch
 
-    from ..models.half import widen_text_encoder
     from ..models.video_vae import prepare_decoder
+    from ..patches.transformers import widen_text_encoder
     from ..runtime.placement import Placement
 
     transformer = None if placed else components.transformer
@@ -171,4 +171,4 @@ def fit_transformer(
 
     set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
-    accelerate(transformer, plan, weights)
+    compile_by_plan(transformer, plan, weights)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..conditioning.condition import make_condition
-from ..conditioning.describe import describe_job
 from ..conditioning.image import encode_image
 from ..conditioning.job import JobConditions, prepare_job
+from ..conditioning.metadata import make_metadata
 from ..conditioning.timeline import ClipSpan
 from ..errors import Cancelled
 from ..media.background import BackgroundWriter
@@ -28,7 +28,8 @@ from ..request.presets import PRESETS, Preset
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
-from ..sampling.branches import BranchConditions, plan_calls
+from ..runtime.weights_folder import find_weights
+from ..sampling.branches import BranchConditions, make_calls
 from ..sampling.cache import use_cache
 from ..sampling.clip_sampling import ClipSampling
 from ..sampling.color import ColorCorrection
@@ -39,7 +40,7 @@ from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps
 from ..speech.kokoro import KokoroEngine
 from ..speech.speak import choose_engine
-from ..weights.folders import all_part_files, find_weights
+from ..weights.folders import all_part_files
 from ..weights.lora_switch import LoraSwitcher, activate_for_job
 from ..weights.read_ahead import ReadAhead
 from ..weights.store import WeightsFolder
@@ -96,7 +97,7 @@ class MultiTalkPipeline:
         must call the same methods, and process 0 gives the results (docs/PARALLEL.md).
 
         Args:
-            weights_dir: The folder; None searches (see :func:`multitalk.weights.folders.find_weights`).
+            weights_dir: The folder; None searches (:func:`multitalk.runtime.weights_folder.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
             plan: A plan to run every job by, as it is; or settings that override single choices, in place of
@@ -156,7 +157,7 @@ class MultiTalkPipeline:
         started = time.monotonic()
         with torch.inference_mode():
             job = self._prepare(request, monitor)
-            metadata = describe_job(
+            metadata = make_metadata(
                 request, self.preset_of(request), job.settings.sampling, job.seed, words_in_file, said
             )
             writer = VideoWriter(
@@ -262,9 +263,9 @@ class MultiTalkPipeline:
     ) -> Iterator[Clip]:
         """Condition, denoise and decode one clip after the other."""
         sampling = self._make_sampling(request, job)
-        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.settings.branches))
+        monitor.start_clips(len(job.spans), sampling.settings.steps, len(job.settings.branches))
         condition_frames = job.image[:, None]  # 3 n H W
-        for plan in job.clips:
+        for plan in job.spans:
             with monitor.stage("encode", plan.index):
                 with self.components.using("vae"):
                     condition = make_condition(
@@ -366,7 +367,7 @@ class MultiTalkPipeline:
     ) -> Iterator[Predictor]:
         """What predicts the velocity of one clip."""
         transformer = self.components.transformer
-        calls = plan_calls(branches, self.plan.batch_branches)
+        calls = make_calls(branches, self.plan.batch_branches)
         with use_cache(transformer, sampling.cache, sampling.settings.steps, sampling.resolution):
             yield VelocityModel(transformer, condition, calls, sampling.computed)
 

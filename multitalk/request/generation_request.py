@@ -15,7 +15,8 @@ from pydantic import InstanceOf, ValidationInfo, field_validator, model_validato
 from ..errors import InvalidInput
 from ..media.mix import check_mix
 from ..media.picture import read_picture
-from ..media.sound import Sound, max_audio_seconds, read_sound
+from ..media.sound import Sound, read_sound
+from ..runtime.limits import max_audio_seconds
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
