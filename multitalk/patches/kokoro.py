@@ -13,7 +13,7 @@ REPOSITORY = "hexgrad/Kokoro-82M"  # selects the model's variant; nothing is dow
 
 
 class OfflinePipeline(KPipeline):
-    """Kokoro's pipeline for one language, with a given grapheme-to-phoneme converter.
+    """Kokoro's pipeline for one language, with a grapheme-to-phoneme converter as an argument.
 
     The constructor of KPipeline creates the converter itself, which for English downloads spaCy's model if it
     is not installed as a package. This constructor replaces it and sets the same attributes.

@@ -133,7 +133,7 @@ def write_all(path: Path, groups: Iterable[np.ndarray]) -> None:
 def test_an_error_of_the_encoder_reaches_the_caller_and_leaves_no_file(tmp_path: Path):
     # more than may wait for it: the caller isn't kept waiting
     wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MAX_QUEUED)
-    with pytest.raises(ValueError, match="frames are"):
+    with pytest.raises(ValueError, match="frames must be"):
         write_all(tmp_path / "out.mp4", wrong)
     assert list(tmp_path.iterdir()) == []
 
