@@ -40,7 +40,7 @@ def serve(start: ColdStart | None = None) -> int:
     quieten()
     with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
         loading = loader.submit(load_pipeline, settings, start)
-        with start.step("import runpod"):
+        with start.stage("import runpod"):
             import runpod
 
         pipeline, failure = loading.result()
