@@ -1,4 +1,4 @@
-"""What several folders' tests share: a small checkpoint, what is baked from it, and a loopback hub."""
+"""Fixtures that tests of several folders share: a small checkpoint, folders baked from it, a loopback hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def baked(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In float32. Tests that damage it take a copy."""
+    """A folder in float32. Tests that damage it take a copy."""
     target = tmp_path_factory.mktemp("small") / "float32"
     bake(published, target, precision="float32")
     return target
@@ -37,24 +37,24 @@ def baked_bf16(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
-    """Copy a folder, to be damaged."""
+    """A function that copies a folder, so that a test can damage it."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / f"copy-of-{folder.name}"))
 
 
 @pytest.fixture(scope="session")
 def hub_files(tmp_path_factory) -> Path:
-    """Files of every name that the catalogue has; fetching doesn't look into them."""
+    """Files with every name in the catalogue; their contents do not matter to a fetch."""
     root = tmp_path_factory.mktemp("published")
-    for file_set in catalogue.everything()[0]:
-        for pattern in (*file_set.patterns, *file_set.optional):
+    for file_set in catalogue.all_file_sets():
+        for pattern in (*file_set.paths, *file_set.optional):
             for name in (pattern.replace("*", "one"), pattern.replace("*", "two")):
-                path = root / file_set.repository.folder / (Path(name).name if file_set.flat else name)
+                path = root / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 size = 60_000 if path.suffix in (".safetensors", ".pth", ".pt") else 300
-                path.write_bytes(content(path.relative_to(root).as_posix(), size))
-    unused = root / catalogue.MULTITALK.folder / "quant_models/dit_model_map_int8.json"
+                path.write_bytes(content(name, size))
+    unused = root / catalogue.QUANTIZED / "dit_model_map_int8.json"
     unused.write_text("{}")
-    (root / catalogue.SPACY_MODEL.name).write_bytes(content("wheel", 50_000))
+    (root / catalogue.SPACY_MODEL).write_bytes(content("wheel", 50_000))
     return root
 
 
@@ -65,13 +65,15 @@ def content(seed: str, size: int) -> bytes:
 
 @pytest.fixture
 def hub(hub_files, monkeypatch) -> Iterator[Hub]:
-    """A hub that has them, and is the one that is asked."""
-    wheel = catalogue.SPACY_MODEL.name
+    """A hub that serves them, used by this process's fetches."""
+    wheel = catalogue.SPACY_MODEL
     with Hub(published_repositories(hub_files), {wheel: hub_files / wheel}) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.address)
-        monkeypatch.setenv(catalogue.SPACY_MODEL.variable, f"{server.address}/{WEB_FOLDER}/{wheel}")
+        # huggingface_hub reads HF_ENDPOINT when it is imported
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("multitalk.bake.fetch.SPACY_MODEL_URL", f"{server.address}/{WEB_FOLDER}/{wheel}")
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield server
-        for thread in downloads_under_way():  # they would ask for this hub during another test
+        for thread in downloads_under_way():  # they would request files from this hub during another test
             thread.join(60)

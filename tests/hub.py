@@ -1,7 +1,6 @@
-"""A model hub on the loopback device: serves folders as repositories, and can be made to fail.
+"""A model hub on the loopback device that serves folders as repositories, with faults on request.
 
-``python -m tests.hub RAW_DIR PORT [LOG TOKEN]`` serves a folder of published weights as the
-repositories that it came from.
+``python -m tests.hub RAW_DIR PORT [LOG TOKEN]`` serves a folder of published weights as its repositories.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk.bake import catalogue
 
-LARGE = 10_000  # from this size on a file is a large one, whose sha256 the hub tells
+LARGE = 10_000  # bytes from which the hub has a file's sha256
 WEB_FOLDER = "web"
 
 
 @dataclass
 class Faults:
-    """What goes wrong, by a file's name in its repository.
+    """Faults by a file's name in its repository.
 
     Attributes:
-        cut: How often the connection still ends half way.
-        corrupt: Served with a byte changed.
-        missing: Not there.
-        held: So many of its bytes are sent; the others when it is taken out of here, or never.
-        xet: Said to lie in the hub's own storage as well; none is there.
+        cut: How many more times the connection ends halfway.
+        corrupt: Files served with one byte changed.
+        missing: Files that do not exist.
+        held: Bytes after which sending pauses until the file is removed from here.
+        xet: Files announced as stored in Xet, which does not exist.
     """
 
     cut: dict[str, int] = field(default_factory=dict)
@@ -51,10 +50,10 @@ class Hub:
 
     Args:
         repositories: Files of each repository, by their paths in it.
-        web: Files that lie on no hub, by name.
+        web: Files outside repositories, by name.
         port: 0 takes a free one.
-        token: What every request for a repository has to show; None: nothing.
-        log: A file that gets a line for each request.
+        token: Required for repositories; None: not required.
+        log: File to append each request to.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Hub:
         return self._hashes[file]
 
     def downloads(self, name: str) -> list[str]:
-        """The ranges with which a file was asked for; "" is the whole file."""
+        """List the ranges requested of a file; "" is the whole file."""
         return [
             ranged for method, path, ranged in self.requests if method == "GET" and path.endswith(f"/{name}")
         ]
@@ -111,22 +110,20 @@ def commit_of(repository: str) -> str:
 
 
 def downloads_under_way() -> list[threading.Thread]:
-    """Threads of a fetch that has ended with an error; they end by themselves."""
+    """List threads that a failed fetch has left; they end by themselves."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("download")]
 
 
 def published_repositories(raw: Path) -> dict[str, dict[str, Path]]:
-    """A folder of published weights as the repositories that the catalogue says it comes from."""
+    """Sort a folder of published weights into the repositories of the catalogue."""
     repositories: dict[str, dict[str, Path]] = {}
-    for file_set in catalogue.everything()[0]:
-        folder = raw / file_set.repository.folder
-        files = repositories.setdefault(file_set.repository.name, {})
-        if file_set.flat:
-            files |= {name: folder / Path(name).name for name in file_set.patterns}
-        else:
-            files |= {
-                path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-            }
+    for file_set in catalogue.all_file_sets():
+        repository = file_set.repository
+        paths = [raw / path for path in file_set.paths]
+        if repository.folder:
+            paths = [path for path in (raw / repository.folder).rglob("*") if path.is_file()]
+        files = repositories.setdefault(repository.name, {})
+        files |= {repository.remote_path(path.relative_to(raw).as_posix()): path for path in paths}
     return repositories
 
 
@@ -160,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(self.server_hub.repositories.get(match[1], {}), match[1], match[3], body)
         if match := re.fullmatch(f"/{WEB_FOLDER}/(.+)", path):
             return self._file(self.server_hub.web, "", match[1], body)
-        self._refuse(404, "nothing is here")
+        self._refuse(404, "not found")
 
     def _allowed(self) -> bool:
         token = self.server_hub.token
@@ -178,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, name: str) -> None:
         files = self.server_hub.repositories.get(name)
         if files is None or not self._allowed():
-            return self._refuse(401, "the repository isn't there, or not for you")
+            return self._refuse(401, "not found, or unauthorized")
         siblings = []
         for path, file in sorted(files.items()):
             if path in self.server_hub.faults.missing or not file.is_file():
@@ -201,9 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.server_hub.faults
         file = files.get(name)
         if file is None or name in faults.missing or not file.is_file():
-            return self._refuse(404, f"{name} isn't there")
+            return self._refuse(404, f"{name} not found")
         if repository and not self._allowed():
-            return self._refuse(401, "not for you")
+            return self._refuse(401, "unauthorized")
         size, sha256 = file.stat().st_size, self.server_hub.hash_of(file)
         begin, end = _range(self.headers.get("Range", ""), size)
         with file.open("rb") as stream:
@@ -235,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             return
-        with suppress(ConnectionError):  # a client that wanted the headers alone
+        with suppress(ConnectionError):  # a client that reads only the headers
             for offset in range(0, len(part), 1_000_000):
                 while begin + offset >= faults.held.get(name, size):
                     if self._client_is_gone():

@@ -15,13 +15,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from multitalk.bake import published
+from multitalk.bake import catalogue
 
 Shapes = dict[str, tuple[int, ...]]
 Tensors = dict[str, torch.Tensor]
 
-FUSIONX = "Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
-LIGHTX2V = "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors"
+FUSIONX, LIGHTX2V = catalogue.LORA_FILES["fusionx"], catalogue.LORA_FILES["lightx2v"]
 
 TEXT_LENGTH = 512
 IMAGE_TOKENS = 257
@@ -69,21 +68,21 @@ def make_small_checkpoint(
     """
     sizes = sizes or Sizes()
     generator = torch.Generator().manual_seed(seed)
-    for folder in (published.WAN, published.QUANTIZED, published.WAV2VEC2, published.TOKENIZER):
+    for folder in (catalogue.WAN.folder, catalogue.QUANTIZED, catalogue.WAV2VEC2.folder, catalogue.TOKENIZER):
         (root / folder).mkdir(parents=True, exist_ok=True)
     transformer = _fill(transformer_shapes(sizes), generator)
     text_encoder = _fill(text_encoder_shapes(sizes), generator, torch.bfloat16)
     _write_transformer(root, sizes, transformer, shards)
-    torch.save(text_encoder, root / published.TEXT_ENCODER)
-    torch.save(_fill(image_encoder_shapes(sizes), generator, torch.float16), root / published.IMAGE_ENCODER)
-    torch.save(_fill(vae_shapes(sizes), generator), root / published.VAE)
+    torch.save(text_encoder, root / catalogue.TEXT_ENCODER)
+    torch.save(_fill(image_encoder_shapes(sizes), generator, torch.float16), root / catalogue.IMAGE_ENCODER)
+    torch.save(_fill(vae_shapes(sizes), generator), root / catalogue.VAE)
     _write_audio_encoder(root, sizes, seed)
-    _write_tokenizer(root / published.TOKENIZER)
+    _write_tokenizer(root / catalogue.TOKENIZER)
     save_file(make_lora(transformer, generator, 4, image_keys=True), root / FUSIONX)
     save_file(make_lora(transformer, generator, 3, image_keys=False), root / LIGHTX2V)
     if quantized:
-        save_file(quantize(transformer), root / published.TRANSFORMER_INT8)
-        save_file(quantize(text_encoder), root / published.TEXT_ENCODER_INT8)
+        save_file(quantize(transformer), root / catalogue.TRANSFORMER_INT8)
+        save_file(quantize(text_encoder), root / catalogue.TEXT_ENCODER_INT8)
     return root
 
 
@@ -283,7 +282,7 @@ def quantize(tensors: Tensors) -> Tensors:
 
 
 def _write_transformer(root: Path, sizes: Sizes, tensors: Tensors, shards: int) -> None:
-    wan = root / published.WAN
+    wan = root / catalogue.WAN.folder
     config = {
         "model_type": "i2v",
         "dim": sizes.dim,
@@ -301,17 +300,17 @@ def _write_transformer(root: Path, sizes: Sizes, tensors: Tensors, shards: int) 
     video = [key for key in tensors if key not in audio]
     size = math.ceil(len(video) / shards)
     weight_map = dict.fromkeys(audio, "multitalk.safetensors")
-    save_file(audio, root / published.MULTITALK / "multitalk.safetensors")
+    save_file(audio, root / catalogue.MULTITALK.folder / "multitalk.safetensors")
     for number in range(shards):
         name = f"diffusion_pytorch_model-{number + 1:05d}-of-{shards:05d}.safetensors"
         keys = video[number * size : (number + 1) * size]
         save_file({key: tensors[key] for key in keys}, wan / name)
         weight_map |= dict.fromkeys(keys, name)
-    (root / published.TRANSFORMER_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (root / catalogue.TRANSFORMER_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def _write_audio_encoder(root: Path, sizes: Sizes, seed: int) -> None:
-    folder = root / published.WAV2VEC2
+    folder = root / catalogue.WAV2VEC2.folder
     config = Wav2Vec2Config(
         hidden_size=sizes.audio_channels,
         num_hidden_layers=sizes.audio_layers,
@@ -326,7 +325,7 @@ def _write_audio_encoder(root: Path, sizes: Sizes, seed: int) -> None:
         Wav2Vec2Model(config).save_pretrained(folder)
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": True}
     extractor |= {"feature_size": 1, "padding_value": 0.0, "sampling_rate": 16000}
-    (root / published.FEATURE_EXTRACTOR_CONFIG).write_text(json.dumps(extractor))
+    (root / catalogue.FEATURE_EXTRACTOR_CONFIG).write_text(json.dumps(extractor))
 
 
 def _write_tokenizer(folder: Path) -> None:

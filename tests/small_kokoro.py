@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from multitalk.bake.published import KOKORO, SPACY_MODEL
+from multitalk.bake.catalogue import KOKORO
+from multitalk.weights.kokoro_files import SPACY_MODEL
 
 VOCABULARY = (
     ';:,.!?—…"()“” \u0303ʣʥʦʨᵝꭧAIOQSTWYᵊabcdefhijklmnopqrstuvwxyz'
@@ -65,7 +66,7 @@ def make_small_kokoro(root: Path, seed: int = 0, english: bool = True) -> Path:
     """
     from kokoro import KModel
 
-    folder = root / KOKORO
+    folder = root / KOKORO.folder
     (folder / "voices").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     nothing = io.BytesIO()

@@ -1,5 +1,5 @@
-"""Build time: published files in, a baked weights folder out.
+"""Build time: convert published files into a baked weights folder.
 
-``fetch`` downloads the files that ``catalogue`` names and ``lock`` pins, ``bake`` converts and quantizes
-them, and ``layers`` cuts the result into image layers. Nothing here runs when a video is made.
+``fetch`` downloads the files that ``catalogue`` lists and ``lock`` pins, ``bake`` converts and quantizes
+them, and ``layers`` distributes the result over image layers. Nothing here runs when a video is generated.
 """

@@ -1,6 +1,6 @@
-"""``python -m multitalk.bake bake | verify``: the commands that make weights, without the rest.
+"""``python -m multitalk.bake bake | verify``: create and check weights without the rest of the package.
 
-The image's build has no more of it, so that new code bakes nothing again.
+The image's build runs these commands, so that a change of other code does not bake the weights again.
 """
 
 from __future__ import annotations
@@ -8,23 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..errors import MultiTalkError
-from .commands import add_bake, add_verify
+from .commands import add_bake, add_verify, run_command
 
 
-def main() -> int:
-    """Run one command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m multitalk.bake", description=__doc__)
+def _add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_bake(commands.add_parser("bake", help="convert the published weights"))
     add_verify(commands.add_parser("verify", help="check a baked weights folder"))
-    args = parser.parse_args()
-    try:
-        return int(args.command(args))
-    except MultiTalkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("multitalk.bake", __doc__, _add_commands))

@@ -1,32 +1,40 @@
-"""What is published where: the repositories, and which of their files each way to bake reads.
+"""The published files: their repositories, their layout in a folder, and which of them belong together.
 
-The published repositories hold 166 GB; what is used of them is 93 GB in full precision and 32 GB in int8.
+The repositories hold 166 GB; a bake reads 93 GB of them in full precision and 32 GB in int8.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
-from ..errors import InvalidInput
-from .choices import PRECISIONS, TRANSFORMER_SOURCES, TextEncoderSource, TransformerSource
+from ..weights import kokoro_files
+from ..weights.folders import PUBLISHED_MULTITALK, PUBLISHED_WAN
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A model repository.
+    """A model repository on the hub.
 
     Attributes:
-        name: ``owner/name`` on the hub.
-        folder: Where its files lie below the folder of published weights; empty: in that folder itself.
-        revision: What is followed as long as the lock names no commit.
+        name: ``owner/name``.
+        folder: Where its files are stored in the folder of published weights; empty for that folder itself.
+        revision: Branch or reference to follow until the lock pins a commit.
+        subfolder: Part of its paths to drop locally, with a trailing slash.
     """
 
     name: str
     folder: str
     revision: str = "main"
+    subfolder: str = ""
+
+    def local_path(self, name: str) -> str:
+        """Path in the folder of published weights of a file in the repository."""
+        local = name.removeprefix(self.subfolder)
+        return f"{self.folder}/{local}" if self.folder else local
+
+    def remote_path(self, path: str) -> str:
+        """Path in the repository of a file in the folder of published weights."""
+        return self.subfolder + (path.removeprefix(f"{self.folder}/") if self.folder else path)
 
 
 @dataclass(frozen=True)
@@ -35,171 +43,86 @@ class FileSet:
 
     Attributes:
         repository: Where they are published.
-        patterns: Their paths in it; ``*`` matches within a name. Each has to match something.
-        optional: Patterns that may match nothing.
-        flat: Leave the repository's own folders out: a LoRA lies beside the other folders.
+        paths: Their paths in the folder of published weights; ``*`` is a wildcard. Each must match a file.
+        optional: Paths that may be missing.
     """
 
     repository: Repository
-    patterns: tuple[str, ...]
+    paths: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    flat: bool = False
 
 
-@dataclass(frozen=True)
-class WebFile:
-    """A file that lies on no hub.
-
-    Attributes:
-        name: Where it lies below the folder of published weights.
-        url: Where it is published.
-        variable: Environment variable that names another address.
-    """
-
-    name: str
-    url: str
-    variable: str
-
-    def address(self) -> str:
-        """The address to read it from."""
-        return os.environ.get(self.variable) or self.url
-
-
-WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", "Wan2.1-I2V-14B-480P")
-MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", "MeiGen-MultiTalk")
-# the main branch has the pickled form alone, which torch 2.5 doesn't open safely
+WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", PUBLISHED_WAN)
+MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", PUBLISHED_MULTITALK)
+# the main branch has the pickled weights alone, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
-FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "")
+FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "", subfolder="FusionX_LoRa/")
 LIGHTX2V = Repository("Kijai/WanVideo_comfy", "")
 
-_COMMON = (
-    FileSet(
-        WAN,
-        (
-            "config.json",
-            "Wan2.1_VAE.pth",
-            "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
-            "google/umt5-xxl/tokenizer.json",
-            "google/umt5-xxl/tokenizer_config.json",
-        ),
-        optional=("google/umt5-xxl/special_tokens_map.json", "google/umt5-xxl/spiece.model"),
-    ),
-    FileSet(WAV2VEC2, ("config.json", "preprocessor_config.json", "model.safetensors")),
+# Paths in the folder of published weights (docs/MODEL.md, section 2).
+QUANTIZED = f"{MULTITALK.folder}/quant_models"
+TRANSFORMER_CONFIG = f"{WAN.folder}/config.json"
+TRANSFORMER_SHARDS = f"{WAN.folder}/diffusion_pytorch_model-*.safetensors"
+TRANSFORMER_INDEX = f"{MULTITALK.folder}/diffusion_pytorch_model.safetensors.index.json"
+AUDIO_LAYERS = f"{MULTITALK.folder}/multitalk.safetensors"
+TRANSFORMER_INT8 = f"{QUANTIZED}/dit_model_int8.safetensors"
+TRANSFORMER_INT8_FUSIONX = f"{QUANTIZED}/quant_model_int8_FusionX.safetensors"
+TEXT_ENCODER = f"{WAN.folder}/models_t5_umt5-xxl-enc-bf16.pth"
+TEXT_ENCODER_INT8 = f"{QUANTIZED}/t5_int8.safetensors"
+TOKENIZER = f"{WAN.folder}/google/umt5-xxl"
+IMAGE_ENCODER = f"{WAN.folder}/models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+VAE = f"{WAN.folder}/Wan2.1_VAE.pth"
+AUDIO_ENCODER = f"{WAV2VEC2.folder}/model.safetensors"
+AUDIO_ENCODER_CONFIG = f"{WAV2VEC2.folder}/config.json"
+FEATURE_EXTRACTOR_CONFIG = f"{WAV2VEC2.folder}/preprocessor_config.json"
+KOKORO_CONFIG = f"{KOKORO.folder}/{kokoro_files.CONFIG}"
+KOKORO_WEIGHTS = f"{KOKORO.folder}/{kokoro_files.WEIGHTS}"
+KOKORO_VOICES = f"{KOKORO.folder}/{kokoro_files.VOICES}/*.pt"
+# spaCy's small English model, which Kokoro needs; the version fits the spaCy of requirements.txt
+SPACY_MODEL = f"{kokoro_files.SPACY_MODEL}-3.8.0-py3-none-any.whl"
+SPACY_MODEL_URL = (
+    f"https://github.com/explosion/spacy-models/releases/download/en_core_web_sm-3.8.0/{SPACY_MODEL}"
 )
-_TRANSFORMER: dict[TransformerSource, tuple[FileSet, ...]] = {
-    "published": (
-        FileSet(WAN, ("diffusion_pytorch_model-*.safetensors",)),
-        FileSet(MULTITALK, ("diffusion_pytorch_model.safetensors.index.json", "multitalk.safetensors")),
-    ),
-    "int8": (FileSet(MULTITALK, ("quant_models/dit_model_int8.safetensors",)),),
-    "int8-fusionx": (FileSet(MULTITALK, ("quant_models/quant_model_int8_FusionX.safetensors",)),),
-}
-_TEXT_ENCODER: dict[TextEncoderSource, FileSet] = {
-    "published": FileSet(WAN, ("models_t5_umt5-xxl-enc-bf16.pth",)),
-    "int8": FileSet(MULTITALK, ("quant_models/t5_int8.safetensors",)),
-}
-_SPEECH = FileSet(KOKORO, ("config.json", "kokoro-v1_0.pth", "voices/*.pt"))
-# By preset: the LoRA file it needs. multitalk/request/presets.py names the same files, which a test compares.
+
+# By preset: its LoRA file. A test compares presets and files with multitalk/request/presets.py.
 LORA_FILES = {
     "fusionx": "Wan2.1_I2V_14B_FusionX_LoRA.safetensors",
     "lightx2v": "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors",
 }
-LORA_PRESETS = tuple(LORA_FILES)
-PRESETS = ("quality", *LORA_PRESETS, "demo")
-_LORAS = {
-    "fusionx": FileSet(FUSIONX, (f"FusionX_LoRa/{LORA_FILES['fusionx']}",), flat=True),
-    "lightx2v": FileSet(LIGHTX2V, (LORA_FILES["lightx2v"],), flat=True),
-}
-# What a bake writes for each byte that it reads, rounded up: the transformer's values take 4 bytes in the
-# published form and 1 in the int8 forms (docs/IMAGE.md has the sums).
-_WRITTEN = {
-    "published": {"float32": 1.15, "bf16": 0.6, "fp8": 0.35, "int8": 0.35},
-    "int8": {"float32": 2.9, "bf16": 1.5, "fp8": 0.8, "int8": 0.9},
-}
-# spaCy's small English model, by which Kokoro reads English; its version fits requirements.txt's spaCy
-SPACY_MODEL = WebFile(
-    "en_core_web_sm-3.8.0-py3-none-any.whl",
-    "https://github.com/explosion/spacy-models/releases/download/en_core_web_sm-3.8.0/"
-    "en_core_web_sm-3.8.0-py3-none-any.whl",
-    "SPACY_MODEL_URL",
+PRESETS = ("quality", *LORA_FILES, "demo")
+
+COMMON = (
+    FileSet(
+        WAN,
+        (
+            TRANSFORMER_CONFIG,
+            VAE,
+            IMAGE_ENCODER,
+            f"{TOKENIZER}/tokenizer.json",
+            f"{TOKENIZER}/tokenizer_config.json",
+        ),
+        optional=(f"{TOKENIZER}/special_tokens_map.json", f"{TOKENIZER}/spiece.model"),
+    ),
+    FileSet(WAV2VEC2, (AUDIO_ENCODER_CONFIG, FEATURE_EXTRACTOR_CONFIG, AUDIO_ENCODER)),
 )
+TRANSFORMER_FILES = {
+    "published": (FileSet(WAN, (TRANSFORMER_SHARDS,)), FileSet(MULTITALK, (TRANSFORMER_INDEX, AUDIO_LAYERS))),
+    "int8": (FileSet(MULTITALK, (TRANSFORMER_INT8,)),),
+    "int8-fusionx": (FileSet(MULTITALK, (TRANSFORMER_INT8_FUSIONX,)),),
+}
+TEXT_ENCODER_FILES = {
+    "published": FileSet(WAN, (TEXT_ENCODER,)),
+    "int8": FileSet(MULTITALK, (TEXT_ENCODER_INT8,)),
+}
+LORAS = {
+    "fusionx": FileSet(FUSIONX, (LORA_FILES["fusionx"],)),
+    "lightx2v": FileSet(LIGHTX2V, (LORA_FILES["lightx2v"],)),
+}
+SPEECH = FileSet(KOKORO, (KOKORO_CONFIG, KOKORO_WEIGHTS, KOKORO_VOICES))
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which of the published files are used.
-
-    Attributes:
-        precision: Of the bake.
-        transformer: The form the transformer is read from.
-        text_encoder: The form the text encoder is read from.
-        loras: Presets whose LoRA files are wanted.
-        speech: Whether Kokoro and spaCy's model are.
-    """
-
-    precision: str = "bf16"
-    transformer: TransformerSource = "published"
-    text_encoder: TextEncoderSource = "published"
-    loras: tuple[str, ...] = LORA_PRESETS
-    speech: bool = True
-
-    @property
-    def file_sets(self) -> tuple[FileSet, ...]:
-        """The repositories' files."""
-        sets = [*_COMMON, *_TRANSFORMER[self.transformer], _TEXT_ENCODER[self.text_encoder]]
-        sets += [_LORAS[name] for name in self.loras]
-        return (*sets, _SPEECH) if self.speech else tuple(sets)
-
-    @property
-    def lora_names(self) -> tuple[str, ...]:
-        """The LoRA files' names."""
-        patterns = (pattern for name in self.loras for pattern in _LORAS[name].patterns)
-        return tuple(PurePosixPath(pattern).name for pattern in patterns)
-
-    def baked_bytes(self, fetched: int) -> int:
-        """About how much a bake of so many bytes writes; rather too much than too little."""
-        form = "published" if self.transformer == "published" else "int8"
-        return int(fetched * _WRITTEN[form][self.precision])
-
-    @property
-    def web_files(self) -> tuple[WebFile, ...]:
-        """Files that lie on no hub."""
-        return (SPACY_MODEL,) if self.speech else ()
-
-
-def select(
-    precision: str,
-    transformer: TransformerSource | None = None,
-    loras: Sequence[str] = LORA_PRESETS,
-    speech: bool = True,
-) -> Selection:
-    """What a bake of a precision needs.
-
-    Args:
-        precision: Of the bake; int8 reads the published int8 files, which are a third of the others.
-        transformer: The form to read the transformer from, where another is wanted.
-        loras: Presets whose LoRA files are wanted.
-        speech: Whether to fetch Kokoro and spaCy's model.
-
-    Raises:
-        InvalidInput: A name is unknown.
-    """
-    for value, field, known in (
-        (precision, "precision", PRECISIONS),
-        (transformer or "published", "transformer-source", TRANSFORMER_SOURCES),
-        *((lora, "preset", LORA_PRESETS) for lora in loras),
-    ):
-        if value not in known:
-            raise InvalidInput(f"{field} '{value}' is unknown; use {', '.join(known)}.", field)
-    default: TransformerSource = "int8" if precision == "int8" else "published"
-    chosen = transformer or default
-    text_encoder: TextEncoderSource = "int8" if precision == "int8" and chosen != "published" else "published"
-    return Selection(precision, chosen, text_encoder, tuple(dict.fromkeys(loras)), speech)
-
-
-def everything() -> tuple[tuple[FileSet, ...], tuple[WebFile, ...]]:
-    """All files that any bake reads, each set once."""
-    sets = [*_COMMON, *(each for form in _TRANSFORMER.values() for each in form)]
-    sets += [*_TEXT_ENCODER.values(), *_LORAS.values(), _SPEECH]
-    return tuple(sets), (SPACY_MODEL,)
+def all_file_sets() -> tuple[FileSet, ...]:
+    """The files that any bake reads."""
+    transformer = (file_set for form in TRANSFORMER_FILES.values() for file_set in form)
+    return (*COMMON, *transformer, *TEXT_ENCODER_FILES.values(), *LORAS.values(), SPEECH)

@@ -1,4 +1,4 @@
-"""Configurations read from the tensors' shapes, so that a checkpoint of any size loads the same way."""
+"""Derive the configurations of the models from the shapes of their published tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..weights.tensor_files import TensorSource
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, UMT5Config, Wav2Vec2Config
 
-# Facts of the published model that stand in none of its files (docs/MODEL.md, sections 2 and 3).
+# Facts about the published model that its files do not contain (docs/MODEL.md, sections 2 and 3).
 AUDIO_WINDOW = 5
 IMAGE_ENCODER_HEADS = 16
 
@@ -22,11 +22,11 @@ def _shape(source: TensorSource, key: str) -> tuple[int, ...]:
         return source.info(key).shape
     except KeyError:
         names = ", ".join(str(path) for path in source.files()[:2])
-        raise WeightsError(f"The weights in {names} lack the tensor {key}.") from None
+        raise WeightsError(f"Weights file {names} has no tensor {key}.") from None
 
 
 def count_blocks(source: TensorSource, blocks: str) -> int:
-    """Number of repeated blocks, by the names of their tensors.
+    """Count repeated blocks by the names of their tensors.
 
     Args:
         source: The tensors.
@@ -39,7 +39,7 @@ def count_blocks(source: TensorSource, blocks: str) -> int:
 def transformer_config(
     source: TensorSource, published: dict[str, Any], audio_encoder: dict[str, Any]
 ) -> dict[str, Any]:
-    """Arguments of :class:`multitalk.models.transformer.MultiTalkTransformer`.
+    """Return the arguments of :class:`multitalk.models.transformer.MultiTalkTransformer`.
 
     Args:
         source: The published tensors.
@@ -74,7 +74,7 @@ def transformer_config(
 
 
 def text_encoder_config(source: TensorSource) -> UMT5Config:
-    """UMT5's configuration; its heads are the width of the position embedding."""
+    """Return UMT5's configuration. The position embedding has one channel per head."""
     from transformers import UMT5Config
 
     vocab_size, width = _shape(source, "token_embedding.weight")
@@ -94,7 +94,7 @@ def text_encoder_config(source: TensorSource) -> UMT5Config:
 
 
 def image_encoder_config(source: TensorSource) -> CLIPVisionConfig:
-    """CLIP's vision configuration, with one layer less than published."""
+    """Return the configuration of CLIP's image encoder, with one layer less than published."""
     from transformers import CLIPVisionConfig
 
     width, channels, patch, _ = _shape(source, "visual.patch_embedding.weight")
@@ -114,7 +114,7 @@ def image_encoder_config(source: TensorSource) -> CLIPVisionConfig:
 
 
 def vae_config(source: TensorSource) -> dict[str, Any]:
-    """Arguments of diffusers' ``AutoencoderKLWan``; the latents' mean and deviation are its defaults."""
+    """Return the arguments of diffusers' ``AutoencoderKLWan`` that differ from its defaults."""
     return {
         "base_dim": _shape(source, "encoder.conv1.weight")[0],
         "z_dim": _shape(source, "conv2.weight")[0],
@@ -122,7 +122,7 @@ def vae_config(source: TensorSource) -> dict[str, Any]:
 
 
 def audio_encoder_config(published: dict[str, Any]) -> Wav2Vec2Config:
-    """wav2vec2's configuration without what serves its training."""
+    """Return wav2vec2's configuration without its training options."""
     from transformers import Wav2Vec2Config
 
     training = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}

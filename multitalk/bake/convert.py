@@ -1,7 +1,6 @@
-"""The published names of tensors and the libraries' names: conversion as data.
+"""Convert published tensors of the encoders and the VAE to the names of their libraries.
 
-A table works on one tensor at a time (on the meta device as well), so that a model is converted shard by
-shard, and what a LoRA adds to one published tensor finds its place in the converted model.
+See :mod:`multitalk.weights.renames` for the transformer, whose table is also used when LoRAs are switched.
 """
 
 from __future__ import annotations
@@ -30,14 +29,13 @@ TEXT_ENCODER = RenameTable(
 
 
 def image_encoder_table(layers: int, width: int) -> RenameTable:
-    """The visual half of CLIP -> transformers' CLIPVisionModel without its last layer.
+    """Return the table for CLIP's image encoder -> transformers' CLIPVisionModel without its last layer.
 
-    What the transformer is conditioned on is the output of the layer before the last (docs/MODEL.md, section 4),
-    so the last is left out.
+    The transformer is conditioned on the output of the layer before the last (docs/MODEL.md, section 4).
 
     Args:
-        layers: In the published file.
-        width: Of the tokens.
+        layers: Number of layers in the published file.
+        width: Channels of the tokens.
     """
     attention = "self_attn"
     return RenameTable(
@@ -63,29 +61,24 @@ def image_encoder_table(layers: int, width: int) -> RenameTable:
     )
 
 
-def convert_text_encoder_tensor(key: str, tensor: torch.Tensor) -> Named:
-    """Convert one tensor of UMT5; see :meth:`RenameTable.convert`."""
-    return TEXT_ENCODER.convert(key, tensor)
-
-
 def convert_vae_tensor(key: str, tensor: torch.Tensor) -> Named:
-    """Convert one tensor of the VAE, by diffusers' own table."""
+    """Convert one tensor of the VAE with diffusers' own table."""
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
     return list(convert_wan_vae_to_diffusers({key: tensor}).items())
 
 
-# Parts of wav2vec2 that are used in training alone.
+# Parts of wav2vec2 that are used only in training.
 _AUDIO_TRAINING = ("masked_spec_embed", "quantizer.", "project_hid.", "project_q.", "lm_head.")
 _AUDIO_RENAMES = {
-    # weight norm, as older and as newer versions of torch name its two tensors
+    # the two tensors of the weight norm, in the names of older and of newer versions of torch
     "encoder.pos_conv_embed.conv.weight_g": "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
     "encoder.pos_conv_embed.conv.weight_v": "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
 }
 
 
 def convert_audio_encoder_tensor(key: str, tensor: torch.Tensor) -> Named:
-    """Convert one tensor of wav2vec2: transformers' own names but for the weight norm."""
+    """Convert one tensor of wav2vec2. Only the weight norm differs from transformers' names."""
     key = key.removeprefix("wav2vec2.")
     if key.startswith(_AUDIO_TRAINING):
         return []

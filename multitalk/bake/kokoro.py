@@ -1,4 +1,4 @@
-"""Kokoro in a bake: its published files, checked and copied, and spaCy's model that it reads English with."""
+"""Check and copy Kokoro's published files, and spaCy's model, which Kokoro needs for English."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ import torch
 
 from ..errors import WeightsError
 from ..weights import kokoro_files as names
-from .published import KOKORO, SPACY_MODEL, PublishedWeights
+from .catalogue import KOKORO, KOKORO_CONFIG, KOKORO_VOICES, KOKORO_WEIGHTS
+from .published import PublishedWeights, load_pickle
 
-# Kokoro's published checkpoint: a dict of tensors for each of the network's parts
+# Kokoro's published checkpoint: a dict of tensors for each of these modules
 MODULES = ("bert", "bert_encoder", "predictor", "decoder", "text_encoder")
-VOICE_SHAPE = (510, 1, 256)  # a style for every number of phonemes
+VOICE_SHAPE = (510, 1, 256)  # a style per number of phonemes
 
 
 @dataclass(frozen=True)
 class KokoroFiles:
-    """Kokoro's published files, known to be whole.
+    """Kokoro's published files, which are complete.
 
     Attributes:
         folder: Holds config.json, kokoro-v1_0.pth and voices.
         voices: Their files.
-        spacy_model: The folder or the wheel of spaCy's en_core_web_sm; None where it isn't there.
+        spacy_model: Folder or wheel of spaCy's en_core_web_sm; None if it is missing.
     """
 
     folder: Path
@@ -38,15 +39,20 @@ class KokoroFiles:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything, about."""
-        files = [self.folder / names.CONFIG, self.folder / names.WEIGHTS, *self.voices]
-        if self.spacy_model is not None:
-            model = self.spacy_model
-            files += [model] if model.is_file() else [path for path in model.rglob("*") if path.is_file()]
+        """Bytes of all files, approximately."""
+        files = self.files()
+        if self.spacy_model is not None and self.spacy_model.is_dir():
+            files += [path for path in self.spacy_model.rglob("*") if path.is_file()]
         return sum(path.stat().st_size for path in files)
 
+    def files(self) -> list[Path]:
+        """List the published files."""
+        files = [self.folder / names.CONFIG, self.folder / names.WEIGHTS, *self.voices]
+        wheel = self.spacy_model is not None and self.spacy_model.is_file()
+        return [*files, self.spacy_model] if wheel else files  # type: ignore[list-item]
+
     def copy(self, target: Path) -> None:
-        """Write everything into a baked folder's own folder for Kokoro."""
+        """Write the files into the Kokoro folder of a baked folder."""
         folder = target / names.FOLDER
         (folder / names.VOICES).mkdir(parents=True)
         for name in (names.CONFIG, names.WEIGHTS):
@@ -56,93 +62,82 @@ class KokoroFiles:
         if self.spacy_model is not None:
             _copy_spacy_model(self.spacy_model, folder / names.SPACY_MODEL)
 
-    def sources(self, root: Path) -> dict[str, list[dict[str, Any]]]:
-        """What the manifest says the files were made from."""
-        files = [self.folder / names.CONFIG, self.folder / names.WEIGHTS, *self.voices]
-        if self.spacy_model is not None and self.spacy_model.is_file():
-            files.append(self.spacy_model)
-        described = [{"file": p.relative_to(root).as_posix(), "size": p.stat().st_size} for p in files]
-        return {names.FOLDER: described}
-
 
 def find_kokoro(weights: PublishedWeights) -> KokoroFiles | None:
-    """Kokoro's files in a published folder, each of them read and checked; None where none is taken.
+    """Read and check Kokoro's files in a published folder; None if it has none or they are not selected.
 
     Raises:
-        WeightsError: A file is missing, damaged or doesn't fit.
+        WeightsError: A file is missing, damaged or does not match the network.
     """
     if not weights.has_speech:
         return None
-    folder = weights.root / KOKORO
-    config = weights.config(f"{KOKORO}/{names.CONFIG}")
-    _check_network(config, weights.path(f"{KOKORO}/{names.WEIGHTS}"))
-    voices = tuple(sorted((folder / names.VOICES).glob("*.pt")))
+    _check_network(weights.config(KOKORO_CONFIG), weights.path(KOKORO_WEIGHTS))
+    voices = tuple(sorted(weights.root.glob(KOKORO_VOICES)))
     if not voices:
-        raise WeightsError(f"Weights file {folder / names.VOICES}/*.pt is missing: Kokoro needs a voice.")
+        raise WeightsError(f"Weights file {weights.root / KOKORO_VOICES} is missing: Kokoro needs a voice.")
     for path in voices:
         _check_voice(path)
-    return KokoroFiles(folder, voices, _find_spacy_model(weights.root))
+    return KokoroFiles(weights.root / KOKORO.folder, voices, _find_spacy_model(weights.root))
 
 
 def _check_network(config: dict[str, Any], path: Path) -> None:
-    """Load the checkpoint into the package's network, which by itself is silent on what doesn't fit."""
-    parts = _load(path)
+    """Load the checkpoint into the package's network, since the package itself ignores mismatches."""
+    parts = load_pickle(path)
     if not isinstance(parts, dict) or any(not isinstance(part, dict) for part in parts.values()):
-        raise WeightsError(f"Weights file {path} has another layout than Kokoro's.")
+        raise WeightsError(f"Weights file {path} does not have Kokoro's layout.")
     try:
         network = _empty_network(config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path.with_name(names.CONFIG)} can't be used for Kokoro: {' '.join(str(error).split())[:200]}."
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path.with_name(names.CONFIG)} is not valid for Kokoro: {reason}.") from error
     for name in MODULES:
         if name not in parts:
-            raise WeightsError(f"Weights file {path} lacks Kokoro's part {name}.")
+            raise WeightsError(f"Weights file {path} lacks Kokoro's module {name}.")
         module = getattr(network, name)
         tensors = {key.removeprefix("module."): value for key, value in parts[name].items()}
         try:
             missing = module.load_state_dict(tensors, strict=False).missing_keys
         except RuntimeError as error:  # shapes
             reason = str(error).splitlines()[-1].strip()
-            raise WeightsError(f"Weights file {path} doesn't fit Kokoro's {name}: {reason}") from error
+            raise WeightsError(f"Weights file {path} does not match Kokoro's {name}: {reason}") from error
         for key in missing:
-            if not _may_lack(module, key):
-                raise WeightsError(f"Weights file {path} lacks a tensor: {name}'s {key}.")
+            if not _is_optional(module, key):
+                raise WeightsError(f"Weights file {path} lacks a tensor of Kokoro's {name}: {key}.")
 
 
 def _empty_network(config: dict[str, Any]) -> torch.nn.Module:
-    """Kokoro's network before any weights are loaded."""
+    """Build Kokoro's network with random weights."""
     from kokoro import KModel
 
-    nothing = io.BytesIO()
-    torch.save({}, nothing)
-    nothing.seek(0)
+    checkpoint = io.BytesIO()
+    torch.save({}, checkpoint)
+    checkpoint.seek(0)
     with torch.random.fork_rng(devices=[]):
-        return KModel(repo_id="hexgrad/Kokoro-82M", config=config, model=nothing)
+        return KModel(repo_id=KOKORO.name, config=config, model=checkpoint)
 
 
-def _may_lack(module: torch.nn.Module, key: str) -> bool:
-    """Whether a checkpoint is whole without a tensor, as the published one is.
+def _is_optional(module: torch.nn.Module, key: str) -> bool:
+    """Whether the published checkpoint, too, lacks a tensor.
 
-    The package gave the norms a factor of 1 for an exporter's sake, and bert's pooler isn't run.
+    The package gives norms a factor of 1 only for export, and does not run bert's pooler.
     """
     owner = key.rpartition(".")[0]
     return owner == "pooler" or isinstance(module.get_submodule(owner), torch.nn.InstanceNorm1d)
 
 
 def _check_voice(path: Path) -> None:
-    style = _load(path)
+    style = load_pickle(path)
     if not isinstance(style, torch.Tensor) or tuple(style.shape) != VOICE_SHAPE:
         raise WeightsError(
-            f"Weights file {path} is no voice of Kokoro's, which is a tensor of {VOICE_SHAPE}."
+            f"Weights file {path} is not a Kokoro voice: it must be a tensor of {VOICE_SHAPE}."
         )
     if not bool(torch.isfinite(style).all()):
-        raise WeightsError(f"Weights file {path} has values that aren't numbers.")
+        raise WeightsError(f"Weights file {path} has values that are not finite.")
 
 
 def _find_spacy_model(root: Path) -> Path | None:
-    """The wheel or folder of spaCy's model beside the published weights: ``en_core_web_sm*``."""
-    for path in sorted(root.glob(f"{SPACY_MODEL}*"), reverse=True):  # the newest version first
+    """Find spaCy's model beside the published weights: a wheel or folder ``en_core_web_sm*``."""
+    for path in sorted(root.glob(f"{names.SPACY_MODEL}*"), reverse=True):  # the newest version first
         if path.suffix == ".whl" and path.is_file():
             return path
         if path.is_dir() and next(path.rglob("config.cfg"), None) is not None:
@@ -151,7 +146,7 @@ def _find_spacy_model(root: Path) -> Path | None:
 
 
 def _copy_spacy_model(source: Path, target: Path) -> None:
-    """Copy the model's own files, those beside the topmost config.cfg, out of a folder or a wheel."""
+    """Copy the folder with the topmost config.cfg out of a folder or a wheel."""
     if source.is_dir():
         config = min(source.rglob("config.cfg"), key=lambda path: len(path.parts))
         shutil.copytree(config.parent, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -162,13 +157,13 @@ def _copy_spacy_model(source: Path, target: Path) -> None:
                     (target / inside).parent.mkdir(parents=True, exist_ok=True)
                     (target / inside).write_bytes(wheel.read(member))
         except (zipfile.BadZipFile, OSError) as error:
-            raise WeightsError(f"{source} can't be read as a wheel: {error}.") from error
+            raise WeightsError(f"{source} cannot be read as a wheel: {error}.") from error
     if not (target / "config.cfg").is_file() or not _is_english(target / "meta.json"):
-        raise WeightsError(f"{source} holds no English model of spaCy's.")
+        raise WeightsError(f"{source} does not contain an English spaCy model.")
 
 
 def _model_members(wheel: zipfile.ZipFile) -> Iterator[tuple[str, PurePosixPath]]:
-    """Files of the model in a wheel, and where each goes; none outside the model's folder."""
+    """Yield the model's files in a wheel and their paths in the model's folder."""
     files = [PurePosixPath(name) for name in wheel.namelist() if not name.endswith("/")]
     configs = [path for path in files if path.name == "config.cfg"]
     if not configs:
@@ -184,12 +179,3 @@ def _is_english(meta: Path) -> bool:
         return json.loads(meta.read_text(encoding="utf-8")).get("lang") == "en"
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _load(path: Path) -> Any:
-    """A ``.pth`` or ``.pt`` file; nothing but tensors and plain containers is unpickled."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(f"Weights file {path} can't be read: {lines[0].rstrip('.')}.") from error

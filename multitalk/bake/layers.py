@@ -1,6 +1,6 @@
-"""A baked folder cut into image layers: numbered folders of at most 5 GB, one COPY each.
+"""Distribute a baked folder over image layers: numbered folders of at most 5 GB, one COPY each.
 
-``python -m multitalk.bake.layers BAKED_DIR LAYERS_DIR [GIGABYTES]``; needs none of the models' libraries.
+``python -m multitalk.bake.layers BAKED_DIR LAYERS_DIR [GIGABYTES]``. Does not need torch.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from pathlib import Path
 
 from ..errors import MultiTalkError, WeightsError
 
-LAYERS = 16  # as many as the Dockerfile copies; bf16 takes 13
-LAYER_BYTES = int(5e9)  # registries take 10 GB and ten minutes for one
-# Files with the same content have the same time, whenever they were baked.
-TIMESTAMP = 1_704_067_200  # 2024-01-01
+LAYERS = 16  # COPY instructions in the Dockerfile; bf16 uses 13 of them
+LAYER_BYTES = int(5e9)  # registries accept up to 10 GB and ten minutes per layer
+TIMESTAMP = (
+    1_704_067_200  # 2024-01-01: files with the same content make the same layer, whenever they are baked
+)
 
 
 def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER_BYTES) -> list[list[str]]:
-    """Distribute files over layers: each into the first that it fits, the largest first.
+    """Assign files to layers: the largest first, each to the first layer with enough room.
 
     Args:
         sizes: Bytes by name.
-        count: Layers there are; what isn't needed stays empty.
+        count: Number of layers; some may stay empty.
         layer_bytes: Largest layer.
 
     Raises:
-        WeightsError: A file is too large, or all are too many.
+        WeightsError: A file does not fit.
     """
     layers: list[list[str]] = [[] for _ in range(count)]
     free = [layer_bytes] * count
@@ -37,8 +38,8 @@ def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER
         fitting = next((number for number in range(count) if size <= free[number]), None)
         if fitting is None:
             raise WeightsError(
-                f"{name} with {size / 1e9:.2f} GB fits none of {count} layers of {layer_bytes / 1e9:g} GB: "
-                "add layers to the Dockerfile and to multitalk/bake/layers.py."
+                f"{name} ({size / 1e9:.2f} GB) does not fit into {count} layers of {layer_bytes / 1e9:g} GB. "
+                "Add layers to the Dockerfile and to multitalk/bake/layers.py."
             )
         layers[fitting].append(name)
         free[fitting] -= size
@@ -46,15 +47,16 @@ def pack(sizes: Mapping[str, int], count: int = LAYERS, layer_bytes: int = LAYER
 
 
 def check_layers(nbytes: int, layer_bytes: int, count: int = LAYERS) -> None:
-    """Make sure that so many bytes fit the layers there are.
+    """Check that the layers are large enough for a baked folder.
 
     Raises:
-        WeightsError: They don't.
+        WeightsError: They are not.
     """
     if nbytes > count * layer_bytes:
+        minimum = math.ceil(nbytes / count / 1e8) / 10
         raise WeightsError(
-            f"{count} layers of {layer_bytes / 1e9:g} GB don't hold the baked weights, which take about "
-            f"{nbytes / 1e9:.1f} GB: --layer-gb has to be {math.ceil(nbytes / count / 1e8) / 10:g} or more."
+            f"--layer-gb must be at least {minimum:g}, not {layer_bytes / 1e9:g}: "
+            f"{count} layers must hold about {nbytes / 1e9:.1f} GB."
         )
 
 
@@ -64,7 +66,7 @@ def distribute(
     """Move a baked folder's files into numbered folders: ``target/00`` and so on.
 
     Returns:
-        Bytes of each.
+        Bytes in each.
 
     Raises:
         WeightsError: See :func:`pack`.
@@ -82,17 +84,15 @@ def distribute(
         for name in names:
             (layer / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).rename(layer / name)
+        # moving a file into a folder changes the folder's time, so set times last
         for path in (layer, *layer.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-            os.utime(path, (TIMESTAMP, TIMESTAMP))
-        # a folder's own time changes with what is moved into it, so parents come last
-        for path in sorted((layer, *(p for p in layer.rglob("*") if p.is_dir())), reverse=True):
             os.utime(path, (TIMESTAMP, TIMESTAMP))
     return [sum(sizes[name] for name in names) for names in packed]
 
 
 def main() -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     folder, target, *gigabytes = sys.argv[1:]
     try:
         layer_bytes = int(float(gigabytes[0]) * 1e9) if gigabytes else LAYER_BYTES

@@ -1,4 +1,4 @@
-"""From published tensors to quantized layers: at bake, or when an unquantized folder is loaded."""
+"""Convert one published tensor into what a baked folder stores: add LoRAs, rename, cast or quantize."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from ..weights.tensor_files import DTYPE_NAMES, TensorInfo
 from .published import QuantizedSource
 
 if TYPE_CHECKING:
-    from .steps import PlannedPart, PlannedTensor
-
-Named = tuple[str, torch.Tensor]
+    from .steps import PartSteps, TensorStep
 
 
 def stored_infos(
     name: str, shape: tuple[int, ...], layer: type[QuantizedLinear]
 ) -> list[tuple[str, TensorInfo]]:
-    """What is stored for a quantized layer's weights: the factors (the wider dtype) first."""
+    """Describe the stored tensors of a quantized weight: the scales first, which have the wider dtype."""
     return [
         (scale_name(name), TensorInfo("F32", (shape[0], 1))),
         (name, TensorInfo(DTYPE_NAMES[layer.weight_dtype], shape)),
     ]
 
 
-def planned_tensors(part: PlannedPart, unit: PlannedTensor) -> Iterator[Named]:
-    """What one published tensor becomes: LoRAs added, converted, then cast or quantized.
+def run_step(part: PartSteps, step: TensorStep) -> Iterator[tuple[str, torch.Tensor]]:
+    """Convert one published tensor and yield the tensors to store.
 
-    Published int8 values and factors go as they are where the layer is int8 and no LoRA changes them.
+    Published int8 values and scales are stored unchanged where the layer is int8 and no LoRA changes it.
     """
-    ready = _published_int8(part, unit)
-    if ready is not None:
-        values, factors = (part.convert(unit.key, tensor) for tensor in ready)
-        for (name, rows), (_, scale) in zip(values, factors, strict=True):
+    published = _published_int8(part, step)
+    if published is not None:
+        values, scales = (part.convert(step.key, tensor) for tensor in published)
+        for (name, rows), (_, scale) in zip(values, scales, strict=True):
             yield scale_name(name), scale.float()
             yield name, rows
         return
-    infos = dict(unit.stored)
-    tensor = merge(unit.key, part.source.get(unit.key), part.loras)
-    for name, converted in part.convert(unit.key, tensor):
+    infos = dict(step.stored)
+    tensor = merge(step.key, part.source.get(step.key), part.loras)
+    for name, converted in part.convert(step.key, tensor):
         if scale_name(name) in infos:
             assert part.quantization is not None
             weight, scale = QUANTIZED_LINEARS[part.quantization].quantize(converted)
@@ -53,12 +51,12 @@ def planned_tensors(part: PlannedPart, unit: PlannedTensor) -> Iterator[Named]:
             yield name, converted.to(infos[name].meta().dtype)
 
 
-def _published_int8(part: PlannedPart, unit: PlannedTensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _published_int8(part: PartSteps, step: TensorStep) -> tuple[torch.Tensor, torch.Tensor] | None:
     if part.quantization != "int8" or not isinstance(part.source, QuantizedSource):
         return None
-    if any(unit.key in lora for lora in part.loras):
+    if any(step.key in lora for lora in part.loras):
         return None
-    names = [name for name, _ in unit.stored]
+    names = [name for name, _ in step.stored]
     if scale_name(names[-1]) not in names:
-        return None  # a layer that isn't quantized here
-    return part.source.get_quantized(unit.key)
+        return None  # the layer is not quantized here
+    return part.source.get_quantized(step.key)

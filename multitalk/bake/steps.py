@@ -1,4 +1,4 @@
-"""What a bake will do, worked out from the published files' headers before anything is read or written."""
+"""The steps of a bake, prepared from the headers of the published files before anything is written."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from ..weights.lora import LoraFile, check_loras
 from ..weights.quantization import quantized_weights, scale_name
 from ..weights.renames import Convert, convert_transformer_tensor
 from ..weights.tensor_files import TensorInfo, TensorSource
-from . import configs, convert, published
-from .choices import TextEncoderSource, TransformerSource
-from .precision import Precision, part_precision
+from . import catalogue, configs, convert
+from .precision import Precision
 from .published import PublishedWeights
 from .quantize import stored_infos
 
-# What a header spends on a tensor beside its name, generously.
+# Upper bound of a tensor's entry in a header, without its name.
 _HEADER_BYTES = 120
+
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True)
-class PlannedTensor:
-    """A published tensor and what it becomes.
+class TensorStep:
+    """Converts one published tensor.
 
     Attributes:
         key: Its published name.
-        stored: Names, dtypes and shapes of what is stored.
+        stored: Names, dtypes and shapes of the tensors that are stored for it.
     """
 
     key: str
@@ -38,28 +40,28 @@ class PlannedTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in a file."""
+        """Bytes in a file, header included."""
         return sum(info.nbytes + len(name) + _HEADER_BYTES for name, info in self.stored)
 
     @property
     def itemsize(self) -> int:
-        """Bytes per element of its widest tensor."""
+        """Bytes per element of the stored tensor with the widest dtype."""
         return max(info.itemsize for _, info in self.stored)
 
 
 @dataclass(frozen=True)
-class PlannedPart:
-    """A part of the model and how it is made.
+class PartSteps:
+    """Writes one part of the model.
 
     Attributes:
         name: Its folder.
         source: The published tensors.
-        convert: Converts one of them.
+        convert: Renames and cuts one of them.
         model: The library's model on the meta device.
-        dtype: Of its tensors, but for those its class keeps in float32.
-        units: Its tensors in the order they are read.
+        dtype: Of its tensors, except for quantized ones and those that its class keeps in float32.
+        steps: One per tensor, in reading order.
         loras: Merged into it.
-        quantization: Of its quantized layers, None where it has none.
+        quantization: Of its quantized layers; None without any.
     """
 
     name: str
@@ -67,48 +69,48 @@ class PlannedPart:
     convert: Convert
     model: Any
     dtype: torch.dtype
-    units: tuple[PlannedTensor, ...]
+    steps: tuple[TensorStep, ...]
     loras: tuple[LoraFile, ...] = ()
     quantization: str | None = None
 
     @property
     def precision(self) -> str:
-        """Its precision, as the manifest names it."""
-        return part_precision(self.dtype, self.quantization)
+        """Its precision in the manifest."""
+        return self.quantization or _DTYPE_NAMES[self.dtype]
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in its files."""
-        return sum(unit.nbytes for unit in self.units)
+        """Bytes of its weights files."""
+        return sum(step.nbytes for step in self.steps)
 
 
-def plan_parts(
+def prepare_parts(
     weights: PublishedWeights,
     precision: Precision,
-    kind: TransformerSource,
-    text_kind: TextEncoderSource,
-    loras: list[LoraFile],
-) -> list[PlannedPart]:
-    """Plan every part.
+    transformer_form: str,
+    text_encoder_form: str,
+    loras: Sequence[LoraFile],
+) -> list[PartSteps]:
+    """Prepare the steps of every part.
 
     Args:
         weights: The published files.
-        precision: Of the transformer, the text encoder and the image encoder.
-        kind: Which form of the transformer.
-        text_kind: Which form of the text encoder.
+        precision: Of the baked folder.
+        transformer_form: Published form of the transformer to read.
+        text_encoder_form: Published form of the text encoder to read.
         loras: To merge into the transformer.
 
     Raises:
-        WeightsError: A file is missing, damaged or doesn't fit.
+        WeightsError: A file is missing, damaged or does not match the model.
     """
-    audio_config = weights.config(published.AUDIO_ENCODER_CONFIG)
-    transformer = weights.transformer(kind)
+    audio_config = weights.config(catalogue.AUDIO_ENCODER_CONFIG)
+    transformer = weights.transformer(transformer_form)
     check_loras(loras, {key: transformer.info(key).shape for key in transformer.keys()})  # noqa: SIM118
     transformer_config = configs.transformer_config(
-        transformer, weights.config(published.TRANSFORMER_CONFIG), audio_config
+        transformer, weights.config(catalogue.TRANSFORMER_CONFIG), audio_config
     )
     transformer_config["quantization"] = precision.transformer
-    text_encoder = weights.text_encoder(text_kind)
+    text_encoder = weights.text_encoder(text_encoder_form)
     text_config = configs.text_encoder_config(text_encoder)
     if precision.text_encoder is not None:
         text_config.quantization = precision.text_encoder
@@ -116,13 +118,13 @@ def plan_parts(
     image_config = configs.image_encoder_config(image_encoder)
     clip_table = convert.image_encoder_table(image_config.num_hidden_layers + 1, image_config.hidden_size)
     vae, audio_encoder = weights.vae(), weights.audio_encoder()
-    half, full = precision.dtype, torch.float32  # encoding video isn't safe in half precision
+    dtype, full = _DTYPES[precision.dtype], torch.float32
     return [
-        _plan("transformer", transformer, convert_transformer_tensor, transformer_config, half, loras),
-        _plan("text_encoder", text_encoder, convert.convert_text_encoder_tensor, text_config, half),
-        _plan("image_encoder", image_encoder, clip_table.convert, image_config, half),
-        _plan("vae", vae, convert.convert_vae_tensor, configs.vae_config(vae), full),
-        _plan(
+        _prepare("transformer", transformer, convert_transformer_tensor, transformer_config, dtype, loras),
+        _prepare("text_encoder", text_encoder, convert.TEXT_ENCODER.convert, text_config, dtype),
+        _prepare("image_encoder", image_encoder, clip_table.convert, image_config, dtype),
+        _prepare("vae", vae, convert.convert_vae_tensor, configs.vae_config(vae), full),
+        _prepare(
             "audio_encoder",
             audio_encoder,
             convert.convert_audio_encoder_tensor,
@@ -132,36 +134,35 @@ def plan_parts(
     ]
 
 
-def _plan(
+def _prepare(
     name: str,
     source: TensorSource,
     convert_tensor: Convert,
     config: Any,
     dtype: torch.dtype,
     loras: Sequence[LoraFile] = (),
-) -> PlannedPart:
-    """Plan a part: what every published tensor becomes, checked against the library's own model."""
+) -> PartSteps:
+    """Prepare a part's steps, and check the published tensors against the library's model."""
     model = empty_model(name, config)
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     for alias in tied_names(model):
         expected.pop(alias, None)
     quantized = quantized_weights(model)
-    where = source.files()[0]
-    units = []
+    file = f"Weights file {source.files()[0]}"
+    steps = []
     for key in source.keys():  # noqa: SIM118
         try:
-            named = convert_tensor(key, source.info(key).meta())
+            converted = convert_tensor(key, source.info(key).meta())
         except KeyError:
-            raise WeightsError(
-                f"Weights file {where}: the model has no place for the tensor {key}."
-            ) from None
+            raise WeightsError(f"{file} has a tensor that the model does not have: {key}.") from None
         stored = []
-        for new_key, tensor in named:
+        for new_key, tensor in converted:
             shape = expected.pop(new_key, None)
+            if shape is None:
+                raise WeightsError(f"{file} has a tensor that the model does not have: {key}.")
             if shape != tuple(tensor.shape):
                 raise WeightsError(
-                    f"Weights file {where}: {key} has the shape {tuple(source.info(key).shape)}, "
-                    + ("for which the model has no place." if shape is None else f"and the model {shape}.")
+                    f"{file}: {key} has the shape {source.info(key).shape}, but the model needs {shape}."
                 )
             if new_key in quantized:
                 stored += stored_infos(new_key, shape, quantized[new_key])
@@ -170,8 +171,8 @@ def _plan(
             kept = kept_in_float32(model, new_key, dtype)
             stored.append((new_key, TensorInfo.of(tensor.to(torch.float32 if kept else dtype))))
         if stored:
-            units.append(PlannedTensor(key, tuple(stored)))
+            steps.append(TensorStep(key, tuple(stored)))
     if expected:
-        raise WeightsError(f"Weights file {where} lacks a tensor: {name}'s {next(iter(expected))}.")
+        raise WeightsError(f"{file} lacks a tensor of the {name}: {next(iter(expected))}.")
     quantization = next((layer.precision for layer in quantized.values()), None)
-    return PlannedPart(name, source, convert_tensor, model, dtype, tuple(units), tuple(loras), quantization)
+    return PartSteps(name, source, convert_tensor, model, dtype, tuple(steps), tuple(loras), quantization)

@@ -1,4 +1,4 @@
-"""The folder a bake writes to: it appears under its name when it is complete, not before."""
+"""The folder that a bake writes: it gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -13,60 +13,56 @@ from ..weights.folders import MANIFEST
 
 
 def check_target(target: Path, source: Path, overwrite: bool) -> None:
-    """Make sure that a bake may write there.
+    """Check that a bake may write a folder.
 
     Args:
-        target: The folder to write.
+        target: The folder.
         source: The published files.
         overwrite: Whether a baked folder may be replaced.
 
     Raises:
-        InvalidInput: It may not.
+        InvalidInput: It may not be written.
     """
     if not target.exists():
         return
+    problem = None
     if os.path.ismount(target):
-        raise InvalidInput(
-            f"{target} is a mount, which a finished folder can't replace: name a folder in it, such as "
-            f"{target / 'weights'}.",
-            "target_dir",
+        problem = (
+            f"is a mount point, which cannot be replaced. Set a folder in it, such as {target / 'weights'}."
         )
-    if not target.is_dir():
-        raise InvalidInput(f"{target} is a file: name a folder to bake into.", "target_dir")
-    if not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise InvalidInput(
-            f"The folder {target} isn't empty: name another, or ask to overwrite it.", "target_dir"
-        )
-    holds_source = source.resolve().is_relative_to(target.resolve())
-    if holds_source or not (target / MANIFEST).is_file():
-        raise InvalidInput(
-            f"The folder {target} is no baked weights folder, so it isn't overwritten: name another.",
-            "target_dir",
-        )
+    elif not target.is_dir():
+        problem = "is a file. Set a folder."
+    elif any(target.iterdir()):
+        holds_source = source.resolve().is_relative_to(target.resolve())
+        if not overwrite:
+            problem = "is not empty. Set another folder, or overwrite."
+        elif holds_source or not (target / MANIFEST).is_file():
+            problem = "is not a baked weights folder and is not overwritten. Set another folder."
+    if problem is not None:
+        raise InvalidInput(f"{target} {problem}", "target_dir")
 
 
 def check_space(target: Path, needed: int) -> None:
-    """Make sure that the disk has room.
+    """Check that a folder's disk has enough free space.
 
     Raises:
-        InvalidInput: It has less than `needed` bytes free.
+        InvalidInput: It has less than `needed` bytes.
     """
-    existing = existing_parent(target)
-    free = shutil.disk_usage(existing).free
+    parent = existing_parent(target)
+    free = shutil.disk_usage(parent).free
     if free < needed:
         raise InvalidInput(
-            f"The disk of {existing} has {free / 1e9:.1f} GB free; the weights take {needed / 1e9:.1f} GB.",
+            f"{parent} has {free / 1e9:.1f} GB of free disk space, "
+            f"but the baked weights need {needed / 1e9:.1f} GB.",
             "target_dir",
         )
 
 
 def on_one_disk(first: Path, second: Path) -> bool:
-    """Whether what is written to one folder is missing in the other.
+    """Whether two folders share their free disk space.
 
-    A container's own layer and a folder that is mounted into it are two devices, and may be one disk all the
-    same: then both tell the same sizes.
+    A container's own layer and a folder mounted into it have different device numbers but may be on one disk;
+    then their file systems report the same sizes.
     """
     if first.stat().st_dev == second.stat().st_dev:
         return True
@@ -77,29 +73,23 @@ def on_one_disk(first: Path, second: Path) -> bool:
 
 
 def existing_parent(target: Path) -> Path:
-    """The nearest folder above that is there: on its disk the target will lie."""
+    """Return the closest parent folder that exists; the target will be on its disk."""
     return next(folder for folder in target.absolute().parents if folder.exists())
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the target's place at the end; after an error nothing is left."""
+    """Provide a folder to write to, and rename it to `target` at the end; after an error, delete it."""
     working = target.with_name(f".{target.name}.baking")
-    shutil.rmtree(working, ignore_errors=True)  # of a bake that was killed
+    shutil.rmtree(working, ignore_errors=True)  # left by a bake that was killed
     working.mkdir(parents=True)
     try:
         yield working
-        _move_into_place(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-
-
-def _move_into_place(working: Path, target: Path) -> None:
-    if target.exists():
         old = target.with_name(f".{target.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
+        if target.exists():
+            target.rename(old)
         working.rename(target)
-        shutil.rmtree(old)
-    else:
-        working.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)

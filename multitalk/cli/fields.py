@@ -39,7 +39,8 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InvalidInput: An option or the file cannot be read.
     """
-    from ..request.checks import read_json_fields
+    from ..request.aliases import override
+    from ..request.build import read_json_fields
 
     fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
     for name in ("image", "preset", "prompt"):
@@ -60,12 +61,13 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
             raise InvalidInput(
                 f"--boxes must be JSON such as {example}, not {args.boxes[:80]!r}.", "boxes"
             ) from None
+    settings: dict[str, Any] = {}
     for setting in args.set:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
             raise InvalidInput(f"--set must be FIELD=VALUE, such as --set steps=8, not {setting[:80]!r}.")
-        fields[name.strip()] = _setting_value(name.strip(), text)
-    return fields
+        settings[name.strip()] = _setting_value(name.strip(), text)
+    return override(fields, settings)
 
 
 def _speech_fields(args: argparse.Namespace, request_speech: Any) -> dict[str, Any] | None:

@@ -56,15 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate a video and print one line about it."""
     from ..media.video import check_target
-    from ..request.generation_request import GenerationRequest
+    from ..request.build import build_request
 
-    request = GenerationRequest.checked(request_fields(args))
+    request = build_request(request_fields(args))
     output = check_target(args.output)
 
     # imported here: torch and the models' libraries take seconds, which an invalid request must not wait for
     set_defaults(DIFFUSERS_VERBOSITY="error")  # its messages are for developers
+    from ..runtime.weights_folder import find_weights
     from ..start.cold_start import ColdStart
-    from ..weights.folders import find_weights
 
     weights = find_weights(args.weights)
     start = ColdStart(weights)

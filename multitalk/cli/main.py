@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from .. import __version__
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import launched_rank
 from ..runtime.process_memory import SMALLER, is_out_of_memory
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="multitalk" if script else "python -m multitalk",
         description="Generate talking videos from an image and audio or text.",
     )
+    parser.add_argument("--version", action="version", version=f"multitalk {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")

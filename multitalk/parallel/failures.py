@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ProcessFailed
-from ..patches.torch_distributed import abort_calls
+from ..patches.torch import abort_calls
 from ..runtime.process_memory import SMALLER, is_out_of_memory
 from .neighbors import Neighbors
 

@@ -17,7 +17,7 @@ from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
-from ..weights.folders import find_weights
+from ..runtime.weights_folder import find_weights
 from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import WeightsFolder
 from .executor import TeamExecutor

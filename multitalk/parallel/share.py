@@ -45,7 +45,7 @@ class TransformerShare:
             WeightsError: A LoRA of the weights folder cannot be used, or shared weights do not support it.
         """
         if self.placement is not None:
-            self.placement.carry_out(replace(self.plan, streamed_blocks=job.streamed_blocks))
+            self.placement.apply(replace(self.plan, streamed_blocks=job.streamed_blocks))
         activate_for_job(self.loras, job.loras, self.folder.path)
         if self.blocks is not None and self.blocks.has_any(self.loras.written):
             self.loras.activate([])

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.sequence import all_gather, empty_to_receive
-from ..sampling.branches import plan_calls
+from ..sampling.branches import make_calls
 from ..sampling.cache import use_cache
 from ..sampling.denoise import VelocityModel
 from ..sampling.guidance import Branch
@@ -39,7 +39,7 @@ class SharedVelocityModel:
         self.branches = tuple(clip.branches)
         assigned = {branch: clip.branches[branch] for branch in self.branches[place.row :: groups]}
         # with several groups, each makes one prediction per round
-        calls = plan_calls(assigned, clip.batched and groups == 1)
+        calls = make_calls(assigned, clip.batched and groups == 1)
         self.model = VelocityModel(transformer, clip.condition, calls, clip.computed)
         self.calls = range(len(calls) if groups == 1 else place.layout.rounds(len(self.branches)))
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
-from ..patches.torch_distributed import default_store
+from ..patches.torch import default_store
 from ..pipeline.executor import JobOutcome
 from .channel import Channel
 from .failures import FailureWatch, first_error, sentence_of

@@ -64,9 +64,9 @@ class ClipGenerator:
         """
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
-        monitor.start_clips(len(job.clips), sampling.settings.steps, len(job.settings.branches))
+        monitor.start_clips(len(job.spans), sampling.settings.steps, len(job.settings.branches))
         condition_frames = job.image[:, None]  # 3 n H W
-        for span in job.clips:
+        for span in job.spans:
             with monitor.stage("encode", span.index):
                 condition = self._encode(condition_frames)
                 branches = self._project(span, condition_frames[:, -1])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models.quantized import QUANTIZED_LINEARS, set_matmuls
-from ..runtime.acceleration import accelerate
+from ..runtime.compiled import compile_by_plan
 from ..runtime.plan import HardwarePlan
 from ..weights.store import (
     WeightsFolder,
@@ -67,7 +67,7 @@ class Components:
     def place(self, plan: HardwarePlan) -> None:
         """Place the weights according to a plan."""
         if self.placement is not None:
-            self.placement.carry_out(plan)
+            self.placement.apply(plan)
 
 
 def load_components(
@@ -125,8 +125,8 @@ def fit_to_plan(
     """
     import torch
 
-    from ..models.half import widen_text_encoder
     from ..models.video_vae import prepare_decoder
+    from ..patches.transformers import widen_text_encoder
     from ..runtime.placement import Placement
 
     transformer = components.transformer if with_transformer else None
@@ -178,4 +178,4 @@ def fit_transformer(
 
     set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
-    accelerate(transformer, plan, weights)
+    compile_by_plan(transformer, plan, weights)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..models.video_vae import SPATIAL_STRIDE, TEMPORAL_STRIDE, decode_latents
-from ..sampling.pace import Mark, cuda_mark
+from ..sampling.pace import DeviceEvent, record_event
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -61,7 +61,7 @@ def decode_clip(
             kept = group[:, first - position : last - position]
             pixels = ((kept + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
             frames[first:last].copy_(pixels, non_blocking=True)
-            pending.add(frames[first:last], cuda_mark(latents.device))
+            pending.add(frames[first:last], record_event(latents.device))
         position += group.shape[1]
     pending.finish()
     return frames, torch.cat(tail, dim=1)[:, -motion_frames:]
@@ -72,21 +72,21 @@ class _PendingFrames:
 
     def __init__(self, on_frames: OnFrames | None) -> None:
         self._on_frames = on_frames
-        self._waiting: tuple[torch.Tensor, Mark | None] | None = None
+        self._waiting: tuple[torch.Tensor, DeviceEvent | None] | None = None
 
-    def add(self, frames: torch.Tensor, mark: Mark | None) -> None:
-        """Add frames that are complete once the device has passed the mark."""
+    def add(self, frames: torch.Tensor, event: DeviceEvent | None) -> None:
+        """Add frames that are complete once the device has passed the event."""
         self.finish()
-        self._waiting = (frames, mark)
+        self._waiting = (frames, event)
 
     def finish(self) -> None:
         """Wait for the last group and pass it on."""
         if self._waiting is None:
             return
-        frames, mark = self._waiting
+        frames, event = self._waiting
         self._waiting = None
-        if mark is not None:
-            mark.synchronize()
+        if event is not None:
+            event.synchronize()
         if self._on_frames is not None:
             self._on_frames(frames)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import MultiTalkError
-from ..sampling.branches import BranchConditions, plan_calls
+from ..sampling.branches import BranchConditions, make_calls
 from ..sampling.cache import use_cache
 from ..sampling.clip_sampling import ClipSampling
 from ..sampling.denoise import Predictor, VelocityModel
@@ -115,7 +115,7 @@ class LocalExecutor:
     ) -> Iterator[Predictor]:
         """See :meth:`TransformerExecutor.velocity_model`."""
         transformer = self.components.transformer
-        calls = plan_calls(branches, batch_branches)
+        calls = make_calls(branches, batch_branches)
         with use_cache(transformer, sampling.cache, sampling.settings.steps, sampling.resolution):
             yield VelocityModel(transformer, condition, calls, sampling.computed)
 

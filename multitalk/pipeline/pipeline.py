@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed
 
-from ..conditioning.describe import describe_job
 from ..conditioning.job import JobConditions, prepare_job
+from ..conditioning.metadata import make_metadata
 from ..errors import Cancelled, InvalidInput
 from ..media.background import BackgroundWriter
 from ..media.video import VideoWriter
@@ -21,9 +21,10 @@ from ..request.presets import PRESETS, Preset
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
+from ..runtime.weights_folder import find_weights
 from ..speech.kokoro import KokoroEngine
 from ..speech.speak import choose_engine
-from ..weights.folders import all_part_files, find_weights
+from ..weights.folders import all_part_files
 from ..weights.read_ahead import ReadAhead
 from ..weights.store import WeightsFolder
 from .clips import ClipGenerator
@@ -85,7 +86,7 @@ class MultiTalkPipeline:
         In several processes (torchrun), use :func:`multitalk.parallel.load_pipeline` instead.
 
         Args:
-            weights_dir: The folder; None searches (see :func:`multitalk.weights.folders.find_weights`).
+            weights_dir: The folder; None searches (:func:`multitalk.runtime.weights_folder.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
             plan: A fixed plan for every job, or settings that override single choices of the planner instead
@@ -119,9 +120,9 @@ class MultiTalkPipeline:
         cancel: CancelSignal | None = None,
         on_clip: Callable[[Clip], None] | None = None,
         keep_partial: bool = False,
-        save_text: bool = False,
+        include_text: bool = False,
         monitor: JobMonitor | None = None,
-        speech_by_person: Mapping[str, Speech] | None = None,
+        scripts: Mapping[str, Speech] | None = None,
     ) -> GenerationResult:
         """Generate a video file.
 
@@ -133,9 +134,9 @@ class MultiTalkPipeline:
             on_clip: Called with each clip as soon as it is decoded, while the file is written in the
                 background.
             keep_partial: If the job is cancelled after its first clip, finish the file with the clips so far.
-            save_text: Also save the prompts and the spoken text in the file's metadata.
+            include_text: Also save the prompts and the spoken text in the file's metadata.
             monitor: Replaces the monitor that is made from `on_progress` and `cancel`.
-            speech_by_person: The speech that the request's audio was made from, saved if `save_text` is set.
+            scripts: With `include_text`: for each person whose audio was made from text, that text.
 
         Raises:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
@@ -152,9 +153,7 @@ class MultiTalkPipeline:
                 settings.height,
                 fps=FPS,
                 sound=job.soundtrack,
-                metadata=describe_job(
-                    request, preset, settings.sampling, job.seed, save_text, speech_by_person
-                ),
+                metadata=make_metadata(request, preset, settings.sampling, job.seed, include_text, scripts),
             )
             complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
             seconds = writer.frames / FPS

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..media.sound import Sound
-from ..speech.speak import SpeechReport
+from ..speech.report import SpeechReport
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Weights: from the published files to a baked folder, and from there into the models."""
+"""Baked weights: their folder, and loading it into the models."""

@@ -1,4 +1,4 @@
-"""Files as manifest and lock describe them: size and sha256. Needs no torch, so a fetch can do with it."""
+"""Size and sha256 of files, as in the manifest and the lock. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHUNK = 1 << 24
+_CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class FileRecord:
 
 
 def hash_file(path: Path) -> str:
-    """Sha256 of a file."""
+    """Compute the sha256 of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+    with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11; --lock works with 3.10
+        while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Names of Kokoro's files in a baked weights folder; known to the bake, the checks and the engine."""
+"""Names of Kokoro's files in a baked weights folder."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ FOLDER = "kokoro"
 CONFIG = "config.json"
 WEIGHTS = "kokoro-v1_0.pth"
 VOICES = "voices"
-SPACY_MODEL = "en_core_web_sm"  # spaCy's, by which misaki reads English
+SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which misaki needs for English
 
 
 def missing_files(names: Iterable[str]) -> list[str]:
-    """What a baked folder lacks to speak with Kokoro.
+    """List the files of Kokoro that a baked folder lacks.
 
     Args:
-        names: Its files, with forward slashes.
+        names: The folder's files, with forward slashes.
 
     Returns:
-        Empty where it has everything, and where it has nothing of Kokoro: that is no fault.
+        Empty if Kokoro is complete or left out.
     """
     present = [name for name in names if name.startswith(f"{FOLDER}/")]
     if not present:
         return []
-    lacking = [f"{FOLDER}/{name}" for name in (CONFIG, WEIGHTS) if f"{FOLDER}/{name}" not in present]
+    missing = [f"{FOLDER}/{name}" for name in (CONFIG, WEIGHTS) if f"{FOLDER}/{name}" not in present]
     if not any(name.startswith(f"{FOLDER}/{VOICES}/") and name.endswith(".pt") for name in present):
-        lacking.append(f"{FOLDER}/{VOICES}/*.pt")
-    return lacking
+        missing.append(f"{FOLDER}/{VOICES}/*.pt")
+    return missing

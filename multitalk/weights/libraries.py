@@ -1,9 +1,9 @@
-"""What diffusers and transformers expect of a part: its class, its file names, what it keeps in float32."""
+"""Classes, file names and configurations of the model's parts, as diffusers and transformers need them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,23 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from ..patches import diffusers as diffusers_patches
+from ..patches import transformers as transformers_patches
 from .folders import PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Parts of diffusers; the others are transformers'.
+# Parts whose class is diffusers'; the other parts are transformers'.
 _DIFFUSERS_PARTS = ("transformer", "vae")
 
 
 def model_class(part: str, quantized: bool = False) -> Any:
-    """The class of a part's model; imported here, since each takes seconds.
+    """Import and return the class of a part, which takes seconds.
 
     Args:
         part: Its name.
-        quantized: Whether its layers are; the transformer's class knows both.
+        quantized: Whether its layers are quantized; the transformer has one class for both.
     """
     match part:
         case "transformer":
@@ -56,22 +58,22 @@ def model_class(part: str, quantized: bool = False) -> Any:
 
 
 def import_models() -> None:
-    """Import every part's class now, so that it isn't when the part is loaded."""
+    """Import the classes of all parts, ahead of loading."""
     for part in PARTS:
         model_class(part)
 
 
 def weights_name(part: str) -> str:
-    """Name of a part's weights files, without number and ending."""
+    """Return the name of a part's weights files, without number and suffix."""
     return "diffusion_pytorch_model" if part in _DIFFUSERS_PARTS else "model"
 
 
 def empty_model(part: str, config: Any) -> Any:
-    """Build a part's model: parameters on the meta device, where they take no memory, buffers with values.
+    """Build a part's model with its parameters on the meta device and its buffers in memory.
 
     Args:
         part: Its name.
-        config: A mapping of arguments for diffusers' parts, a configuration object for transformers'.
+        config: A mapping of arguments for diffusers' classes, a configuration object for transformers'.
     """
     with _parameters_on_meta():
         if part in _DIFFUSERS_PARTS:
@@ -81,9 +83,9 @@ def empty_model(part: str, config: Any) -> Any:
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """Modules built inside, in this thread, have their parameters on the meta device.
+    """Put the parameters of modules that this thread builds on the meta device.
 
-    torch's own ``torch.device("meta")`` would take the buffers there, too, and no file brings their values.
+    ``torch.device("meta")`` would do the same to buffers, whose values are in no file.
     """
     thread = threading.get_ident()
 
@@ -92,7 +94,7 @@ def _parameters_on_meta() -> Iterator[None]:
             return parameter
         return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
 
-    hook = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # torch says it returns None
+    hook = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # torch declares None
     try:
         yield
     finally:
@@ -111,27 +113,23 @@ def save_config(part: str, model: Any, dtype: torch.dtype, folder: Path) -> None
     if part in _DIFFUSERS_PARTS:
         model.save_config(folder)
     else:
-        model.config.dtype = dtype  # what from_pretrained loads it in
+        model.config.dtype = dtype  # the dtype in which from_pretrained loads
         model.config.save_pretrained(folder)
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
-    """Names in a model's state dict that are other names of a tensor stored elsewhere: alias to stored."""
-    tied = getattr(model, "_tied_weights_keys", None)
-    return dict(tied) if isinstance(tied, Mapping) else {}
+    """Map the names of tied tensors in a model's state dict to the names under which they are stored."""
+    return dict(getattr(model, "all_tied_weights_keys", {}))
 
 
 def kept_in_float32(model: nn.Module, name: str, dtype: torch.dtype) -> bool:
-    """Whether a tensor stays in float32 in a model of this dtype.
-
-    diffusers keeps the modules that its classes name whenever the dtype is narrower; transformers does so
-    in float16 alone, except for the modules that its classes name strictly.
-    """
+    """Whether a tensor stays in float32 in a model of this dtype, as in the library's ``from_pretrained``."""
     if dtype.itemsize >= torch.float32.itemsize:
         return False
     from diffusers import ModelMixin
 
-    kept = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
-    if isinstance(model, ModelMixin) or dtype == torch.float16:
-        kept |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    if isinstance(model, ModelMixin):
+        kept = diffusers_patches.modules_kept_in_float32(model)
+    else:
+        kept = transformers_patches.modules_kept_in_float32(model, dtype)
     return not kept.isdisjoint(name.split("."))

@@ -1,4 +1,4 @@
-"""LoRA files: what they add to the published tensors, and how it is merged at bake."""
+"""Read LoRA files and merge them into published tensors."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 from ..errors import WeightsError
 from .tensor_files import SafetensorsSource
 
-# What files put before the name of a module.
+# Prefixes of module names.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-# How the two matrices are called: the one from the input to the rank, and the one from there to the output.
+# Suffixes of the two matrices: from the input to the rank, and from the rank to the output.
 _DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight")
 _UP = (".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight")
 _ALPHA = ".alpha"
-# Differences that are stored whole, and what they are added to.
+# Suffixes of differences that are stored as whole tensors, and of the tensors they are added to.
 _WHOLE = {".diff": ".weight", ".diff_b": ".bias"}
 
-# A published tensor's name -> what a file holds for it: role ("down", "up", "alpha", "whole") -> name there.
+# Published name -> role ("down", "up", "alpha", "whole") -> name in the file.
 _Pieces = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a LoRA adds to one tensor: ``factor * up @ down``, a whole difference, or both.
+    """The change of one tensor by a LoRA: ``factor * up @ down``, a whole tensor, or both.
 
     Attributes:
-        down: ``R ...`` float32 (a convolution's has more axes), or None.
+        down: ``R ...`` float32 (with more axes for a convolution), or None.
         up: ``N R ...`` float32, or None.
         factor: Of the product.
-        whole: Of the tensor's shape, float32, its factor in it; or None.
+        whole: In the tensor's shape, float32, with its factor applied; or None.
     """
 
     down: torch.Tensor | None
@@ -42,27 +42,27 @@ class Difference:
     whole: torch.Tensor | None
 
     def dense(self, shape: Sequence[int]) -> torch.Tensor:
-        """All of it as one tensor of that shape, float32."""
+        """Compute the change as one float32 tensor of the given shape."""
         delta = None
         if self.down is not None and self.up is not None:
-            # convolutions have more than two axes: their matrices are those of the flattened kernel
+            # the matrices of a convolution are those of the flattened kernel
             product = self.up.flatten(1) @ self.down.flatten(1)
             delta = product.mul_(self.factor).reshape(tuple(shape))
         if self.whole is not None:
             delta = self.whole if delta is None else delta.add_(self.whole)
-        assert delta is not None, "a file without either isn't read"
+        assert delta is not None, "LoraFile refuses files without either"
         return delta
 
 
 class LoraFile:
-    """A LoRA: differences of published tensors (docs/MODEL.md, section 6).
+    """A LoRA file: changes of published tensors (docs/MODEL.md, section 6).
 
     Args:
         path: The safetensors file.
-        scale: Factor on everything it adds.
+        scale: Factor of all changes.
 
     Raises:
-        WeightsError: The file is missing, damaged, incomplete, or has names that no LoRA has.
+        WeightsError: The file is missing, damaged, incomplete, or has unknown tensors.
     """
 
     def __init__(self, path: str | Path, scale: float = 1.0) -> None:
@@ -75,16 +75,16 @@ class LoraFile:
         pieces: _Pieces = {}
         unknown = []
         for name in names:
-            found = _parse(name)
-            if found is None:
+            parsed = _parse(name)
+            if parsed is None:
                 unknown.append(name)
             else:
-                pieces.setdefault(found[0], {})[found[1]] = name
-        # a factor without its matrices, or one matrix without the other
+                pieces.setdefault(parsed[0], {})[parsed[1]] = name
+        # alpha without its matrices, or one matrix without the other
         unknown += [name for roles in pieces.values() if not _complete(roles) for name in roles.values()]
         if unknown:
             raise WeightsError(
-                f"LoRA file {self.path} has {_count(unknown)} that can't be applied.", self.path
+                f"LoRA file {self.path} is not supported: unknown {_list(unknown)}.", self.path
             )
         return pieces
 
@@ -93,11 +93,11 @@ class LoraFile:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Published names of the tensors it changes."""
+        """Published names of the tensors that it changes."""
         return tuple(self._pieces)
 
     def fits(self, key: str, shape: Sequence[int]) -> bool:
-        """Whether what it holds for a tensor has that tensor's shape; reads no values."""
+        """Whether the change of a tensor has the tensor's shape; does not read values."""
         shapes = {role: self._source.info(name).shape for role, name in self._pieces[key].items()}
         if "whole" in shapes and shapes["whole"] != tuple(shape):
             return False
@@ -114,37 +114,37 @@ class LoraFile:
         )
 
     def difference(self, key: str, device: torch.device | str = "cpu") -> Difference:
-        """What it adds to a tensor, in pieces.
+        """Read the change of a tensor.
 
         Args:
             key: Published name, one of `changed`.
-            device: Where the pieces go.
+            device: Of the result.
         """
         stored = {role: self._source.get(name) for role, name in self._pieces[key].items()}
         factor = self.scale
-        if "alpha" in stored:  # read on the host: the device isn't waited for
+        if "alpha" in stored:  # read on the host, without host-device synchronization
             factor *= stored.pop("alpha").item() / stored["down"].shape[0]
-        # widened on the device, so that half the bytes go there
+        # cast on the device, so that fewer bytes are copied
         pieces = {role: tensor.to(device).to(torch.float32) for role, tensor in stored.items()}
         whole = pieces["whole"] * self.scale if "whole" in pieces else None
         return Difference(pieces.get("down"), pieces.get("up"), factor, whole)
 
     def delta(self, key: str, shape: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
-        """What it adds to a tensor.
+        """Compute the change of a tensor.
 
         Args:
             key: Published name, one of `changed`.
-            shape: Of the published tensor; it :meth:`fits`.
-            device: Where to compute.
+            shape: Of the published tensor, which :meth:`fits`.
+            device: On which to compute.
 
         Returns:
-            float32, of that shape.
+            A float32 tensor of that shape.
         """
         return self.difference(key, device).dense(shape)
 
 
 def _parse(name: str) -> tuple[str, str] | None:
-    """Published tensor that a LoRA's tensor is about, and its role; None where no rule fits."""
+    """Return the published tensor that a LoRA's tensor changes, and its role; None if the name is unknown."""
     module = name
     for prefix in _PREFIXES:
         module = module.removeprefix(prefix)
@@ -166,48 +166,48 @@ def _complete(roles: dict[str, str]) -> bool:
     return "alpha" not in roles
 
 
-def _count(names: Sequence[str]) -> str:
-    """ "the tensor x", or "3 tensors (x, y, ...)"."""
+def _list(names: Sequence[str]) -> str:
+    """Return "tensor x", or "tensors x, y and 3 more"."""
     if len(names) == 1:
-        return f"the tensor {names[0]}"
-    return f"{len(names)} tensors ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        return f"tensor {names[0]}"
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"tensors {names[0]}, {names[1]}{more}"
 
 
 def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make sure that everything in the files has its place; nothing is dropped in silence.
+    """Check that the model has every tensor that LoRAs change, in the right shape.
 
-    A model may have tensors that a LoRA lacks (text-to-video LoRAs lack the image keys).
+    A LoRA may leave tensors unchanged: text-to-video LoRAs lack the image keys.
 
     Args:
         loras: The files.
-        shapes: Of the model's tensors by their published names.
+        shapes: Of the model's tensors, by published name.
 
     Raises:
-        WeightsError: A file changes a tensor that the model doesn't have, or has in another shape.
+        WeightsError: A file changes a tensor that the model does not have, or has in another shape.
     """
     for lora in loras:
-        strangers = [key for key in lora.changed if key not in shapes or not lora.fits(key, shapes[key])]
-        if strangers:
+        unknown = [key for key in lora.changed if key not in shapes or not lora.fits(key, shapes[key])]
+        if unknown:
             raise WeightsError(
-                f"LoRA file {lora.path} is for another model: it changes {_count(strangers)}, "
-                "for which this model has no place.",
+                f"LoRA file {lora.path} is for another model: this model has no matching {_list(unknown)}.",
                 lora.path,
             )
 
 
 def merge(key: str, tensor: torch.Tensor, loras: Iterable[LoraFile]) -> torch.Tensor:
-    """Add what LoRAs change in a published tensor.
+    """Add the changes of LoRAs to a published tensor.
 
     Args:
         key: Published name.
         tensor: Its values.
-        loras: The files; their differences add up.
+        loras: The files.
 
     Returns:
-        The sum in float32; the tensor as it came where no file changes it.
+        The sum in float32, or `tensor` itself if no file changes it.
     """
     for lora in loras:
         if key in lora:
-            # into the difference, which is ours: a published tensor may be gigabytes
+            # in place in the change, since a published tensor may take gigabytes
             tensor = lora.delta(key, tensor.shape, tensor.device).add_(tensor)
     return tensor

@@ -1,4 +1,4 @@
-"""Switching LoRAs from job to job in a loaded transformer, exactly and in milliseconds."""
+"""Switch LoRAs in a loaded transformer between jobs, exactly and in milliseconds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tensor of the baked folder lies in the model.
+    """A tensor of the baked folder in the loaded model.
 
     Attributes:
         name: In the folder.
-        owner: The module that has it.
-        leaf: Its name there.
+        owner: Its module.
+        leaf: Its name in the module.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Slot:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """Views of what is stored: the tensor, and the factors of a quantized one."""
+        """The stored tensors: the tensor, and the scales of a quantized one."""
         leaves = [self.leaf, "scale"] if self.is_quantized else [self.leaf]
         return [getattr(self.owner, leaf).detach() for leaf in leaves]
 
@@ -47,11 +47,11 @@ class Slot:
 
     @property
     def takes_low_rank(self) -> bool:
-        """Whether a product of two matrices may lie beside it."""
+        """Whether its layer can apply a product of two matrices beside it."""
         return isinstance(self.owner, LowRankLayer) and self.leaf == "weight"
 
     def write(self, stored: Sequence[torch.Tensor], delta: torch.Tensor | None) -> None:
-        """Set it to `stored`, as :attr:`tensors` gave it, plus a difference."""
+        """Set it to `stored` (an earlier copy of :attr:`tensors`) plus a change."""
         if delta is not None:
             values = [tensor.to(delta.device, torch.float32) for tensor in stored]
             if isinstance(self.owner, QuantizedLinear) and self.is_quantized:
@@ -63,16 +63,16 @@ class Slot:
 
 
 class LoraSwitcher:
-    """Switches LoRAs in a loaded transformer, whatever its precision.
+    """Switches LoRAs in a loaded transformer of any precision.
 
-    Products of two matrices, which is nearly all of a LoRA, lie beside the weights of their layers, which are
-    never written: nothing drifts, nothing is rounded, and no copy of the weights is kept anywhere. What is
-    stored whole (biases, norms) and what isn't a linear layer is written, after its own value has been copied
-    to host memory, from which it is restored to the bit; for the published LoRAs that is a few megabytes.
+    Products of two matrices, nearly all of a LoRA, are stored beside the weights of linear layers. The
+    weights are not changed: nothing drifts or is rounded, and no copy of them is needed. Other changes
+    (biases, norms, whole matrices, convolutions) are written into the weights. Their original values are kept
+    in host memory, a few megabytes for the published LoRAs, and restored bit by bit.
 
     Args:
         transformer: The model.
-        device: Where it computes; None: where its weights lie.
+        device: On which it computes; None: the device of its weights.
     """
 
     def __init__(self, transformer: MultiTalkTransformer, device: torch.device | str | None = None) -> None:
@@ -84,15 +84,15 @@ class LoraSwitcher:
 
     @property
     def active(self) -> tuple[tuple[Path, float], ...]:
-        """Files and scales in effect."""
+        """Files and scales that are active."""
         return tuple((lora.path, lora.scale) for lora in self._active or ())
 
     @property
     def written(self) -> list[torch.Tensor]:
-        """The model's tensors that the active LoRAs have written, rather than lying beside them."""
+        """The model's tensors that the active LoRAs have changed."""
         return [tensor for slot in self._written.values() for tensor in slot.tensors]
 
-    # a job runs in inference mode, whose tensors nothing else may use
+    # a job runs in inference mode, and tensors made there cannot be used outside
     @torch.inference_mode(False)
     @torch.no_grad()
     def activate(self, loras: Sequence[tuple[str | Path, float]]) -> None:
@@ -102,31 +102,31 @@ class LoraSwitcher:
             loras: Files and scales; empty for none.
 
         Raises:
-            WeightsError: A file is missing, damaged or for another model; the model is as it was.
+            WeightsError: A file is missing, damaged or for another model. The model is unchanged.
         """
-        wanted = tuple(_Active(Path(path), float(scale), _version(Path(path))) for path, scale in loras)
-        if wanted == self._active:
+        active = tuple(_Active(Path(path), float(scale), _version(Path(path))) for path, scale in loras)
+        if active == self._active:
             return
-        files = [LoraFile(lora.path, lora.scale) for lora in wanted]
+        files = [LoraFile(lora.path, lora.scale) for lora in active]
         changes = _Changes()
         for key, slots in self._targets(files).items():
             device = self._device or slots[0].tensors[0].device
             for file in files:
                 if key in file:
                     changes.add(slots, file.difference(key, device))
-        # until everything is written, what is active is unknown, and the next call writes it all
+        # if writing fails, the next call writes everything
         self._active = None
         self._write(changes)
         self._set_low_rank(changes)
-        self._active = wanted
+        self._active = active
 
     def _targets(self, files: Sequence[LoraFile]) -> dict[str, list[Slot]]:
-        """Where the tensors lie that LoRAs change, by published name, after checking that all fits."""
+        """Find the tensors that LoRAs change, by published name, and check their shapes."""
         modules = dict(self._transformer.named_modules())
         targets: dict[str, list[Slot]] = {}
         for key in dict.fromkeys(key for file in files for key in file.changed):
             try:
-                # a stand-in with one row per tensor it may be cut into
+                # one row per tensor that it may be cut into
                 names = [name for name, _ in convert_transformer_tensor(key, torch.empty(2, device="meta"))]
             except KeyError:
                 continue  # reported by the check below
@@ -137,17 +137,17 @@ class LoraSwitcher:
         return targets
 
     def _write(self, changes: _Changes) -> None:
-        """Write what can't lie beside a weight, and restore what was written before."""
-        wanted = {name: slot for name, (slot, _) in changes.written.items()}
-        before, self._written = self._written, self._written | wanted  # should it fail half way
+        """Write changes into weights, and restore weights that are no longer changed."""
+        written = {name: slot for name, (slot, _) in changes.written.items()}
+        before, self._written = self._written, self._written | written  # in case of an error
         for name, slot in before.items():
-            if name not in wanted:
+            if name not in written:
                 slot.write(self._originals[name], None)
         for name, (slot, delta) in changes.written.items():
             if name not in self._originals:
                 self._originals[name] = [tensor.to("cpu", copy=True) for tensor in slot.tensors]
             slot.write(self._originals[name], delta)
-        self._written = wanted
+        self._written = written
 
     def _set_low_rank(self, changes: _Changes) -> None:
         for layer in self._transformer.modules():
@@ -167,7 +167,7 @@ class LoraSwitcher:
 
 @dataclass(frozen=True)
 class _Active:
-    """A LoRA in effect, and which version of its file was read: a file may be replaced under its name."""
+    """An active LoRA, and the version of its file, which may be replaced under the same name."""
 
     path: Path
     scale: float
@@ -175,7 +175,7 @@ class _Active:
 
 
 def _version(path: Path) -> tuple[int, int] | None:
-    """When a file was written, in nanoseconds, and its size in bytes; None where there is none."""
+    """Return modification time in nanoseconds and size in bytes of a file, or None if it is missing."""
     try:
         status = path.stat()
     except OSError:
@@ -192,11 +192,11 @@ class _Product:
 
 
 class _Changes:
-    """What a set of LoRAs does to a model.
+    """The changes that a set of LoRAs makes to a model.
 
     Attributes:
-        beside: Products beside the weights of a layer.
-        written: By name: a tensor that is written, and the sum of what is added to it.
+        beside: Products to store beside the weights of each layer.
+        written: By name: a tensor to change, and the sum of its changes.
     """
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ class _Changes:
         self.written: dict[str, tuple[Slot, torch.Tensor]] = {}
 
     def add(self, slots: Sequence[Slot], difference: Difference) -> None:
-        """Add a difference of the published tensor that was cut into these."""
+        """Add a change of the published tensor that was cut into `slots`."""
         if difference.down is not None and difference.up is not None and slots[0].takes_low_rank:
             ups = (difference.up * difference.factor).chunk(len(slots))
             for slot, up in zip(slots, ups, strict=True):
@@ -214,29 +214,34 @@ class _Changes:
             difference = Difference(None, None, 1.0, difference.whole)
         deltas = difference.dense(_published_shape(slots)).chunk(len(slots))
         for slot, delta in zip(slots, deltas, strict=True):
-            known = self.written.get(slot.name)
-            self.written[slot.name] = (slot, delta if known is None else known[1] + delta)
+            previous = self.written.get(slot.name)
+            self.written[slot.name] = (slot, delta if previous is None else previous[1] + delta)
 
 
 def _find(modules: Mapping[str, nn.Module], name: str) -> Slot | None:
-    """Where a tensor lies in a model, whose modules are given by name; None where it has none."""
+    """Find a tensor in a model's modules by name; None if it is missing."""
     path, _, leaf = name.rpartition(".")
     owner = modules.get(path)
     return None if owner is None or getattr(owner, leaf, None) is None else Slot(name, owner, leaf)
 
 
 def _published_shape(slots: Sequence[Slot]) -> tuple[int, ...]:
-    """Shape of the published tensor that was cut into these."""
+    """Return the shape of the published tensor that was cut into `slots`."""
     shapes = [slot.tensors[0].shape for slot in slots]
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
 def activate_for_job(switcher: LoraSwitcher, loras: Sequence[tuple[str | Path, float]], folder: Path) -> None:
-    """Let a job's LoRAs be in effect: its own, and those of the weights folder that its preset needs.
+    """Activate the LoRAs of a job: those of its preset and those of the request.
+
+    Args:
+        switcher: Of the transformer.
+        loras: Files and scales.
+        folder: The weights folder, which holds the presets' LoRAs.
 
     Raises:
-        InvalidInput: One that the job brings along can't be used.
-        WeightsError: One of the folder can't.
+        InvalidInput: A LoRA of the request is not valid.
+        WeightsError: A LoRA of the weights folder is not valid.
     """
     try:
         switcher.activate(loras)

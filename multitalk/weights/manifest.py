@@ -1,4 +1,4 @@
-"""``manifest.json``: what a baked weights folder holds, and how to tell that it is all there."""
+"""``manifest.json``: the contents of a baked weights folder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from .. import __version__
 from ..errors import WeightsError
 from .files import FileRecord, hash_file
-from .folders import MANIFEST, PARTS
+from .folders import MANIFEST, PARTS, PUBLISHED_MULTITALK, PUBLISHED_WAN
 from .tensor_files import TensorInfo, read_header
 
 FORMAT_VERSION = 1
 
-# Beside the parts lie the tokenizer, the LoRA files and maybe Kokoro's.
+# Folders beside the parts (see also kokoro_files.py).
 TOKENIZER_FOLDER = "tokenizer"
 LORA_FOLDER = "loras"
 
 
 @dataclass(frozen=True)
 class MergedLora:
-    """A LoRA that was merged into the transformer: the file's name, and the scale."""
+    """A LoRA merged into the transformer: the file's name and the scale."""
 
     name: str
     scale: float
@@ -31,18 +31,18 @@ class MergedLora:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a baked weights folder holds.
+    """The contents of a baked weights folder.
 
     Attributes:
         name: For people.
-        default_preset: The preset these weights are best at.
-        precision: By part: "float32", "bf16" (its norms may be kept in float32), "int8" or "fp8" (its linear
-            layers; the rest is as in bf16).
-        files: By path inside the folder, with forward slashes.
+        default_preset: Preset of requests that set none.
+        precision: By part: "float32", "bf16" (norms may be float32), "int8" or "fp8" (of linear layers; the
+            rest is bf16).
+        files: By path in the folder, with forward slashes.
         tensors: By part and name.
         loras: LoRAs merged into the transformer.
-        sources: By part: the published files it was made from.
-        created_by: The program's name and version.
+        sources: By part: name and size of the published files it was made from.
+        created_by: Name and version of this package.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Manifest:
     created_by: str = f"multitalk {__version__}"
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder."""
+        """Write the manifest into a folder."""
         content = {"format": FORMAT_VERSION, **asdict(self)}
         content["tensors"] = {
             part: {name: _describe(info) for name, info in tensors.items()}
@@ -68,7 +68,7 @@ class Manifest:
         """Read the manifest of a folder.
 
         Raises:
-            WeightsError: There is none, or it can't be read.
+            WeightsError: It is missing or damaged.
         """
         path = folder / MANIFEST
         try:
@@ -76,10 +76,12 @@ class Manifest:
         except FileNotFoundError:
             raise WeightsError(_no_manifest(folder)) from None
         except (OSError, ValueError) as error:
-            raise WeightsError(f"{path} can't be read: {error}.") from error
+            raise WeightsError(f"{path} cannot be read: {error}.") from error
         try:
             if content.pop("format") != FORMAT_VERSION:
-                raise WeightsError(f"{path} was written by another version of this program: bake again.")
+                raise WeightsError(
+                    f"{path} was written by another version of MultiTalk. Bake the weights again."
+                )
             content["files"] = {name: FileRecord(**record) for name, record in content["files"].items()}
             content["loras"] = tuple(MergedLora(**lora) for lora in content["loras"])
             content["tensors"] = {
@@ -88,11 +90,11 @@ class Manifest:
             }
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{path} is damaged: bake again.") from error
+            raise WeightsError(f"{path} is damaged. Bake the weights again.") from error
 
 
 def _describe(info: TensorInfo) -> str:
-    """A tensor in one short line: "BF16 5120x5120"."""
+    """Describe a tensor as text, such as "BF16 5120x5120"."""
     return f"{info.dtype} {'x'.join(map(str, info.shape))}"
 
 
@@ -103,17 +105,17 @@ def _parse(text: str) -> TensorInfo:
 
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
-        return f"The weights folder {folder} doesn't exist."
-    if any((folder / name).is_dir() for name in ("Wan2.1-I2V-14B-480P", "MeiGen-MultiTalk")):
+        return f"Weights folder {folder} does not exist."
+    if any((folder / name).is_dir() for name in (PUBLISHED_WAN, PUBLISHED_MULTITALK)):
         return (
-            f"{folder} holds the published weights, which have to be baked first: "
-            f"python -m multitalk bake --from {folder} --to BAKED_FOLDER."
+            f"Weights folder {folder} contains published weights, which are not baked. "
+            f"Run python -m multitalk bake --from {folder} --to BAKED_FOLDER."
         )
-    return f"{folder / MANIFEST} is missing: this is no baked weights folder, or its bake was interrupted."
+    return f"{folder / MANIFEST} is missing: the folder is not a baked weights folder."
 
 
 def folder_files(folder: Path) -> list[str]:
-    """Every file below a folder but the manifest and hidden ones, with forward slashes."""
+    """List all files in a folder except the manifest and hidden files, with forward slashes."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     visible = (path for path in paths if not any(part.startswith(".") for part in path.parts))
     return sorted(name for name in (path.as_posix() for path in visible) if name != MANIFEST)
@@ -128,16 +130,16 @@ def make_manifest(
     sources: Mapping[str, Any] | None = None,
     hashes: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Describe a folder whose parts are complete, and write its manifest.
+    """Create and write the manifest of a folder whose parts are complete.
 
     Args:
-        folder: Parts as the libraries' own ``save_pretrained`` would write them.
-        name: For people.
-        default_preset: The preset these weights are best at.
+        folder: Parts in the layout of the libraries' ``save_pretrained``.
+        name: See :class:`Manifest`, as for the arguments below.
+        default_preset: Preset of requests that set none.
         precision: By part.
         loras: LoRAs merged into the transformer.
-        sources: By part: the published files it was made from.
-        hashes: Sha256 of files where it is known; the others are read.
+        sources: By part: name and size of the published files it was made from.
+        hashes: Known sha256 of files; the others are computed.
     """
     hashes = hashes or {}
     names = folder_files(folder)

@@ -1,4 +1,4 @@
-"""Quantized layers of a model that is loaded: their tensors' names, and quantizing while loading."""
+"""Quantized layers in a loaded model: the names of their tensors, and quantization during loading."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..models.quantized import QuantizedLinear
 
 
 def scale_name(weight: str) -> str:
-    """Name of the factors of a quantized layer's weights."""
+    """Return the name of the scales of a quantized weight."""
     return weight.removesuffix("weight") + "scale"
 
 
 def quantized_weights(model: nn.Module) -> dict[str, type[QuantizedLinear]]:
-    """Names of a model's quantized weights, and the kind of their layer."""
+    """Return the class of each quantized layer in a model, by the name of its weight."""
     return {
         f"{name}.weight": type(layer)
         for name, layer in model.named_modules()
@@ -27,7 +27,7 @@ def quantized_weights(model: nn.Module) -> dict[str, type[QuantizedLinear]]:
 def quantized_tensors(
     name: str, tensor: torch.Tensor, layer: type[QuantizedLinear]
 ) -> dict[str, torch.Tensor]:
-    """The state of a quantized layer's weights from what a folder has: as it is, or quantized now."""
+    """Return the state of a quantized layer's weight from a stored tensor, quantized now if it is not yet."""
     if tensor.dtype == layer.weight_dtype:
         return {name: tensor}
     weight, scale = layer.quantize(tensor)
@@ -35,7 +35,7 @@ def quantized_tensors(
 
 
 def with_quantization(config: Any, quantization: str | None) -> Any:
-    """A part's configuration whose layers are to be quantized, unless it says so already."""
+    """Return a part's configuration with a quantization, unless it already has one."""
     if quantization is None:
         return config
     if isinstance(config, dict):

@@ -1,7 +1,7 @@
-"""Files read from the disk by threads, ahead of who needs them: while Python still imports, and in parallel.
+"""Prefetch files into the page cache with threads, in parallel with Python's imports.
 
-Nothing is copied to Python: the bytes go to the system's page cache, where a mapping of the file finds them
-without another look at the disk. This module needs no torch, so that reading can begin before it is imported.
+The bytes are not copied to Python: memory-mapping a file later finds them in the page cache. Importing this
+module does not import torch, so that reading can start first.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from .folders import all_part_files
 from .host_memory import free_memory
 
 CHUNK_BYTES = 1 << 24
-READERS = 4  # enough for disks that answer several questions at once; each costs hardly any processor time
-# Of the free memory, what may be filled ahead of who needs it: more would push out what was read first.
+READERS = 4  # enough for disks with parallel requests; each needs little processor time
+# Share of the free memory to fill before it is needed; more would evict what was read first.
 MEMORY_SHARE = 0.7
-
 
 _COPY_BYTES = 1 << 20
 _WAITING, _READING, _READ = range(3)
 
 
 class _File:
-    """A file in chunks, and how far each one is."""
+    """A file and the state of its chunks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,24 +35,24 @@ class _File:
         self.error: OSError | None = None
 
     def span(self, chunk: int) -> tuple[int, int]:
-        """First byte and length of a chunk."""
+        """Return first byte and length of a chunk."""
         start = chunk * CHUNK_BYTES
         return start, min(CHUNK_BYTES, self.size - start)
 
 
 class ReadAhead:
-    """Reads files in order, in the background, until all are read; each byte once.
+    """Reads files in the background, in order, each byte once.
 
     Args:
-        paths: The files, in the order in which they will be needed. One that can't be opened is left out:
-            who needs it meets the reason.
-        readers: Threads.
-        limit: Most bytes to be ahead of who needs them; None takes a share of the memory that is free.
+        paths: The files, in the order in which they will be needed. Files that cannot be opened are left out;
+            loading them reports the reason.
+        readers: Number of threads.
+        limit: Most bytes to read before they are needed; None takes a share of the free memory.
 
     Attributes:
-        total: Bytes of all the files.
-        limit: Most bytes to be ahead.
-        seconds: How long reading them took; None until all are read.
+        total: Bytes of all files.
+        limit: Most bytes to read before they are needed.
+        seconds: How long reading took; None until it is complete.
     """
 
     def __init__(self, paths: Iterable[Path], readers: int = READERS, limit: int | None = None) -> None:
@@ -84,18 +83,19 @@ class ReadAhead:
             return self._read
 
     def has(self, path: Path) -> bool:
-        """Whether a file is one of those read ahead."""
+        """Whether a file is one of those to read."""
         return path in self._files
 
     def wait(self, path: Path, start: int, end: int) -> None:
-        """Return when a range of a file is in memory; what no thread has begun is read here.
+        """Wait until a range of a file is in memory; chunks that no thread has started are read here.
 
         Args:
             path: One of the files.
-            start, end: Its first byte, and the one after its last.
+            start: First byte.
+            end: Byte after the last.
 
         Raises:
-            OSError: It can't be read, or ends before `end`.
+            OSError: The file cannot be read, or ends before `end`.
         """
         file = self._files[path]
         if end > file.size:
@@ -116,7 +116,7 @@ class ReadAhead:
             self._state.notify_all()
 
     def stop(self) -> None:
-        """Let the threads finish what they read and end."""
+        """Stop the threads after their current chunks."""
         with self._state:
             self._stopped = True
             self._state.notify_all()
@@ -155,14 +155,14 @@ class ReadAhead:
 
 
 def _fill_cache(path: Path, start: int, length: int) -> None:
-    """Read a range into the page cache."""
+    """Read a range of a file into the page cache."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if hasattr(os, "posix_fadvise"):  # the system then reads further ahead itself
+        if hasattr(os, "posix_fadvise"):  # the kernel then reads ahead, too
             os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_SEQUENTIAL)
         end = start + length
         while start < end:
-            done = _skim(descriptor, start, end - start)
+            done = _read_without_copy(descriptor, start, end - start)
             if done == 0:
                 raise OSError(f"the file ends at byte {start}")
             start += done
@@ -170,26 +170,23 @@ def _fill_cache(path: Path, start: int, length: int) -> None:
         os.close(descriptor)
 
 
-def _skim(descriptor: int, start: int, length: int) -> int:
-    """Have the system read a range, without a copy where it can; returns how many bytes it read."""
+def _read_without_copy(descriptor: int, start: int, length: int) -> int:
+    """Let the kernel read a range, without a copy if possible; return the number of bytes read."""
     try:
         sink = os.open(os.devnull, os.O_WRONLY)
         try:
             return os.sendfile(sink, descriptor, start, length)
         finally:
             os.close(sink)
-    except (
-        AttributeError,
-        OSError,
-    ):  # not every system sends to a device; the disk's errors come again
+    except (AttributeError, OSError):  # not every system sends to a device; a disk error is raised again here
         return len(os.pread(descriptor, min(length, _COPY_BYTES), start))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m multitalk.weights.read_ahead FOLDER``: have the system read a baked folder's parts."""
+    """Run ``python -m multitalk.weights.read_ahead FOLDER``: prefetch the parts of a baked folder."""
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
     reading = ReadAhead(all_part_files(folder))
-    while reading.bytes_read < min(reading.total, reading.limit):  # a part, where memory is short
+    while reading.bytes_read < min(reading.total, reading.limit):  # not all of it if memory is short
         time.sleep(0.05)
     reading.stop()
     return 0

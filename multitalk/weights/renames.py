@@ -1,7 +1,7 @@
-"""Published tensor names and the library's names: conversion as data.
+"""Convert published tensors to the names of the libraries' models, with tables.
 
-A table works on one tensor at a time (on the meta device as well), so that a model is converted shard by
-shard, and a LoRA's change of one published tensor is mapped to the converted model.
+A table converts one tensor at a time, also on the meta device: a model is converted shard by shard, and a
+LoRA's change of a published tensor is mapped to the converted model.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from dataclasses import dataclass, field
 import torch
 
 Named = list[tuple[str, torch.Tensor]]
-
-
 Convert = Callable[[str, torch.Tensor], Named]
 
 
 @dataclass(frozen=True)
 class RenameTable:
-    """How a model's published names become a library's.
+    """Maps a model's published names to a library's names.
 
-    The target of an entry is a name, or several: then the tensor is cut along its first axis into as many
-    equal parts. An entry may name a module (its weight and bias follow) or a single tensor.
+    An entry names a module (its weight and bias) or a single tensor. Its target is one name, or several: then
+    the tensor is cut along its first axis into as many equal parts.
 
     Attributes:
-        names: Outside the repeated blocks.
+        names: Entries outside the repeated blocks.
         blocks: Published and new name of the list of blocks.
-        block_names: Inside a block.
-        reshape: New shapes by published name, where the library's differ.
-        ignored: Published names, or beginnings of them, that the model doesn't need.
+        block_names: Entries inside a block.
+        reshape: New shapes by published name, where the library's shape differs.
+        ignored: Prefixes of published names that the model does not need.
     """
 
     names: Mapping[str, str | tuple[str, ...]]
@@ -44,10 +42,10 @@ class RenameTable:
 
         Args:
             key: Its published name.
-            tensor: Its values, or any tensor of the same shape (a meta tensor, a LoRA's difference).
+            tensor: Its values, or any tensor of the same shape (on the meta device, or a LoRA's difference).
 
         Returns:
-            New names and tensors; none for a tensor the model doesn't need.
+            New names and tensors; empty if the model does not need the tensor.
 
         Raises:
             KeyError: The name is unknown.
@@ -66,7 +64,7 @@ class RenameTable:
 
 
 def _look_up(names: Mapping[str, str | tuple[str, ...]], key: str) -> list[str]:
-    """New names of a tensor: by its whole name, or by its module's."""
+    """Look up a tensor by its own name, or by its module's."""
     suffix = ""
     target = names.get(key)
     if target is None:
@@ -76,7 +74,6 @@ def _look_up(names: Mapping[str, str | tuple[str, ...]], key: str) -> list[str]:
 
 
 _EMBEDDER = "condition_embedder"
-
 
 # Wan2.1 I2V -> diffusers' WanTransformer3DModel; the audio layers -> MultiTalkTransformer.
 TRANSFORMER = RenameTable(
@@ -107,7 +104,7 @@ TRANSFORMER = RenameTable(
         "self_attn.o": "attn1.to_out.0",
         "self_attn.norm_q": "attn1.norm_q",
         "self_attn.norm_k": "attn1.norm_k",
-        "norm3": "norm2",  # diffusers numbers the norms by the order they run in
+        "norm3": "norm2",  # diffusers numbers the norms in the order they run
         "cross_attn.q": "attn2.to_q",
         "cross_attn.k": "attn2.to_k",
         "cross_attn.v": "attn2.to_v",

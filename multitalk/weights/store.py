@@ -1,4 +1,4 @@
-"""A baked weights folder: finding it, and loading its parts, each byte read once."""
+"""Load the parts of a baked weights folder, reading each byte once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import WeightsError
-from ..models.cpu_convolution import use_onednn
+from ..patches.torch import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
 from .quantization import quantized_tensors, quantized_weights, with_quantization
@@ -36,20 +36,20 @@ Record = Callable[[str, int], AbstractContextManager[None]]
 
 
 class WeightsFolder:
-    """A baked weights folder that is known to be complete.
+    """A complete baked weights folder.
 
     Args:
         path: The folder.
-        read_ahead: What already reads its files.
-        record: Given a part's name and bytes, returns a context that its loading is done in.
+        read_ahead: Prefetches its files, if already started.
+        record: Called with a part's name and bytes; returns a context in which the part is loaded.
 
     Raises:
         WeightsError: A file is missing or damaged.
 
     Attributes:
         path: The folder.
-        manifest: What it holds.
-        read_ahead: What reads its files, where something does.
+        manifest: Its manifest.
+        read_ahead: Prefetches its files, or None.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class WeightsFolder:
         self.manifest = check_complete(self.path)
 
     def part(self, name: str) -> Path:
-        """The folder of a part."""
+        """Return the folder of a part."""
         return self.path / name
 
     def weights_files(self, part: str) -> list[Path]:
-        """The weights files of a part."""
+        """List the weights files of a part."""
         return [
             self.path / name
             for name in sorted(self.manifest.files)
@@ -73,28 +73,28 @@ class WeightsFolder:
         ]
 
     def loading(self, part: str) -> AbstractContextManager[None]:
-        """The context that a part is loaded in."""
+        """Return the context in which a part is loaded."""
         if self._record is None:
             return nullcontext()
         return self._record(part, sum(path.stat().st_size for path in self.weights_files(part)))
 
     def tensors(self, part: str) -> SafetensorsSource:
-        """The tensors of a part, read one at a time."""
+        """Open the tensors of a part."""
         return SafetensorsSource.of_files(self.weights_files(part))
 
     def lora_file(self, name: str) -> Path:
-        """The LoRA file that a preset names.
+        """Return the path of a preset's LoRA file.
 
         Raises:
-            WeightsError: It isn't there.
+            WeightsError: It is missing.
         """
         path = self.path / LORA_FOLDER / name
         if not path.is_file():
-            raise WeightsError(f"LoRA file {path} is missing: put it there, or choose another preset.", path)
+            raise WeightsError(f"LoRA file {path} is missing. Add it, or choose another preset.", path)
         return path
 
     def lora_names(self) -> list[str]:
-        """The LoRA files that lie beside the weights."""
+        """List the names of the LoRA files in the folder."""
         return sorted(path.name for path in (self.path / LORA_FOLDER).glob("*.safetensors"))
 
 
@@ -105,21 +105,21 @@ def load_part(
     dtype: torch.dtype,
     quantization: str | None = None,
 ) -> Any:
-    """Load a part's model: built without memory, its files read once, straight to the device.
+    """Load a part's model onto a device, without an intermediate copy in memory.
 
     Args:
         folder: The weights.
         part: Name of the part.
-        device: Where it goes. On the CPU the tensors stay mapped from the files until they are changed.
-        dtype: Of its tensors, but for those its class keeps in float32; cast where the files' is another.
-        quantization: "int8" or "fp8" (of the transformer alone) quantizes a folder's unquantized layers as
-            they are loaded, on the device; what the folder has quantized stays as it is.
+        device: On the CPU, tensors stay mapped from the files until they are changed.
+        dtype: Of its tensors, except for those its class keeps in float32.
+        quantization: "int8" or "fp8" (transformer only): quantize layers that the folder stores unquantized,
+            on the device; layers that are stored quantized are not changed.
 
     Returns:
-        The model, for inference.
+        The model, in eval mode and without gradients.
 
     Raises:
-        WeightsError: The files and the model don't fit.
+        WeightsError: The files do not match the model.
     """
     with folder.loading(part):
         return _load_part(folder, part, device, dtype, quantization)
@@ -135,7 +135,7 @@ def _load_part(
     try:
         model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
     except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{folder.part(part) / 'config.json'} can't be used: {error}") from error
+        raise WeightsError(f"{folder.part(part) / 'config.json'} is not valid: {error}") from error
     quantized = quantized_weights(model)
 
     def dtype_of(name: str) -> torch.dtype | None:
@@ -162,10 +162,10 @@ def _assign(model: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:  # shapes
         reason = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"The weights in {folder} don't fit the model: {reason}") from error
+        raise WeightsError(f"The weights in {folder} do not match the model: {reason}") from error
     if missing or unexpected:
-        what = f"lack {missing[0]}" if missing else f"have a tensor too many, {unexpected[0]}"
-        raise WeightsError(f"The weights in {folder} don't fit the model: they {what}.")
+        problem = f"{missing[0]} is missing" if missing else f"{unexpected[0]} is not in the model"
+        raise WeightsError(f"The weights in {folder} do not match the model: {problem}.")
 
 
 def load_transformer(
@@ -188,14 +188,14 @@ def load_text_encoder(
 def load_image_encoder(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
 ) -> CLIPVisionModel:
-    """Load CLIP's visual half without its last layer; see :func:`load_part`."""
+    """Load CLIP's image encoder without its last layer; see :func:`load_part`."""
     return load_part(folder, "image_encoder", device, dtype)
 
 
 def load_vae(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> AutoencoderKLWan:
-    """Load the video autoencoder; see :func:`load_part`. Encoding isn't safe in half precision."""
+    """Load the VAE; see :func:`load_part`. Encoding is not safe in half precision."""
     vae = load_part(folder, "vae", device, dtype)
     use_onednn(vae)
     return vae
@@ -204,7 +204,7 @@ def load_vae(
 def load_audio_encoder(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> tuple[Wav2Vec2Model, Wav2Vec2FeatureExtractor]:
-    """Load wav2vec2 (see :func:`load_part`) and what normalises sound for it."""
+    """Load wav2vec2 (see :func:`load_part`) and its feature extractor."""
     from transformers import Wav2Vec2FeatureExtractor
 
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder.part("audio_encoder"), local_files_only=True)

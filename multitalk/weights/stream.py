@@ -1,8 +1,8 @@
-"""The tensors of safetensors files, one after another, as fast as the disk gives them.
+"""Read the tensors of safetensors files, one after another, at the speed of the disk.
 
-On a CPU a tensor is a private mapping of its file, in memory when it is given away: nothing is copied, and a
-change of the tensor doesn't change the file. For a GPU threads read into pinned buffers, from which the bytes
-go to the GPU while the next ones are read.
+For a CPU, a tensor is a private memory mapping of its file: nothing is copied, and changing the tensor does
+not change the file. For a GPU, threads read into pinned buffers, which are copied to the GPU while the next
+ones are filled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DtypeOf = Callable[[str], torch.dtype | None]
 BUFFER_BYTES = 1 << 25
 BUFFERS = 8
 _PAGE = mmap.PAGESIZE
-_POPULATE_READ = 22  # of madvise, on Linux from 5.14: map what is in memory, without a fault for every page
+_POPULATE_READ = 22  # madvise on Linux 5.14 and newer: map pages in memory without a page fault each
 
 
 def read_tensors(
@@ -36,41 +36,41 @@ def read_tensors(
     dtype_of: DtypeOf,
     read_ahead: ReadAhead | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Read every tensor once, in the order in which the files hold them.
+    """Read every tensor once, in the order of the files.
 
     Args:
         paths: The files.
-        device: Where the tensors go.
-        dtype_of: The dtype that a tensor is wanted in, by name; None keeps the file's. Casts are done one by
-            one, and what was cast leaves the memory.
-        read_ahead: What already reads the files; without it their reading begins here.
+        device: Of the tensors.
+        dtype_of: Returns the dtype of a tensor by name; None keeps the file's. Tensors are cast one at a
+            time, and their originals are freed.
+        read_ahead: Prefetches the files, if already started.
 
     Yields:
         Name and tensor.
 
     Raises:
-        WeightsError: A file is missing or damaged, or the disk fails.
+        WeightsError: A file is missing or damaged, or cannot be read.
     """
     layouts = {path: read_layout(path) for path in paths}
-    own = None
+    started = None
     if read_ahead is None or not all(read_ahead.has(path) for path in paths):
-        read_ahead = own = ReadAhead(paths)
+        read_ahead = started = ReadAhead(paths)
     read = _read_staged if torch.device(device).type == "cuda" else _read_mapped
     try:
         yield from read(layouts, torch.device(device), dtype_of, read_ahead)
     finally:
-        if own is not None:
-            own.stop()
+        if started is not None:
+            started.stop()
 
 
 def _read_mapped(
     layouts: dict[Path, list[StoredTensor]], device: torch.device, dtype_of: DtypeOf, read_ahead: ReadAhead
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors that are mappings of their files, but for those that are cast or belong elsewhere."""
+    """Yield tensors that are mappings of their files, except for those that are cast or moved."""
     for path, tensors in layouts.items():
         with _reading(path):
             mapping = _map(path)
-        given: tuple[weakref.ref[torch.Tensor], StoredTensor] | None = None
+        previous: tuple[weakref.ref[torch.Tensor], StoredTensor] | None = None
         for stored in tensors:
             if stored.info.nbytes == 0:
                 yield stored.name, stored.info.meta().new_empty(stored.info.shape, device=device)
@@ -82,10 +82,10 @@ def _read_mapped(
             _advise(mapping, stored, _POPULATE_READ if tensor is mapped else mmap.MADV_DONTNEED)
             del mapped
             yield stored.name, tensor
-            # the one before this one, since its taker has let go of it only now: quantized, for instance
-            if given is not None and given[0]() is None:
-                _advise(mapping, given[1], mmap.MADV_DONTNEED)
-            given = weakref.ref(tensor), stored
+            # the caller has dropped the previous tensor, for example after quantizing it
+            if previous is not None and previous[0]() is None:
+                _advise(mapping, previous[1], mmap.MADV_DONTNEED)
+            previous = weakref.ref(tensor), stored
             del tensor
 
 
@@ -103,16 +103,16 @@ def _view(mapping: mmap.mmap, stored: StoredTensor) -> torch.Tensor:
 
 
 def _advise(mapping: mmap.mmap, stored: StoredTensor, advice: int) -> None:
-    """Tell the system about a tensor's pages; those that it shares with a neighbour are left alone."""
+    """Advise the kernel about a tensor's pages, except for pages shared with a neighbor."""
     start, end = -(-stored.start // _PAGE) * _PAGE, stored.end // _PAGE * _PAGE
     if end > start:
-        with contextlib.suppress(OSError):  # an older system: the pages come and go by themselves
+        with contextlib.suppress(OSError):  # an older kernel, which manages the pages without advice
             mapping.madvise(advice, start, end - start)
 
 
 @dataclass(frozen=True)
 class _Span:
-    """A piece of a file that fits a buffer, and the tensors it holds or begins or ends."""
+    """A piece of a file that fits a buffer, and the tensors that overlap it."""
 
     path: Path
     start: int
@@ -136,13 +136,13 @@ def _spans(layouts: dict[Path, list[StoredTensor]], size: int) -> Iterator[_Span
 
 
 class _Ring:
-    """Buffers that are filled by threads and emptied in order.
+    """Buffers that threads fill and the caller empties in order.
 
     Args:
-        read_ahead: What reads the files.
-        device: Where the bytes go. A GPU copies from pinned buffers while the program goes on.
-        buffers: How many.
-        size: Of each, in bytes.
+        read_ahead: Prefetches the files.
+        device: Where the bytes are copied. For a GPU the buffers are pinned, so that copying is asynchronous.
+        buffers: Number of buffers.
+        size: Bytes of each.
     """
 
     def __init__(self, read_ahead: ReadAhead, device: torch.device, buffers: int, size: int) -> None:
@@ -154,7 +154,7 @@ class _Ring:
         self._pool = ThreadPoolExecutor(buffers, thread_name_prefix="weights")
 
     def fill(self, spans: Iterator[_Span]) -> Iterator[tuple[_Span, torch.Tensor]]:
-        """Yield every span with its bytes, which are to be copied away before the next one is asked for."""
+        """Yield every span with its bytes, which must be copied before the next one is requested."""
         pending: list[tuple[_Span, int, Future[None]]] = []
         try:
             for number, span in enumerate(spans):
@@ -203,7 +203,7 @@ def _read_staged(
     buffers: int = BUFFERS,
     size: int = BUFFER_BYTES,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors on a GPU, by way of pinned buffers; a cast is done there."""
+    """Yield tensors on a GPU, copied from pinned buffers and cast on the GPU."""
     ring = _Ring(read_ahead, device, buffers, size)
     empty = [stored for tensors in layouts.values() for stored in tensors if stored.info.nbytes == 0]
     for stored in empty:
@@ -232,4 +232,4 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WeightsError(f"Weights file {path} can't be read: {error}.") from error
+        raise WeightsError(f"Weights file {path} cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""Safetensors files, a tensor at a time: reading lazily, writing without ever holding a whole file."""
+"""Read and write safetensors files one tensor at a time, without holding a whole file in memory."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ DTYPES: dict[str, torch.dtype] = {
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-# The format's own limit; a longer header is damage.
+# The format's limit; a file with a longer header is damaged.
 _MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor without its values.
+    """Dtype and shape of a tensor.
 
     Attributes:
-        dtype: As safetensors names it, such as "BF16".
-        shape: Its sizes.
+        dtype: In the notation of safetensors, such as "BF16".
+        shape: Its shape.
     """
 
     dtype: str
@@ -49,7 +49,7 @@ class TensorInfo:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> TensorInfo:
-        """Describe a tensor (on the meta device, too)."""
+        """Describe a tensor, on any device including meta."""
         return cls(DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
 
     @property
@@ -63,29 +63,29 @@ class TensorInfo:
         return math.prod(self.shape) * self.itemsize
 
     def meta(self) -> torch.Tensor:
-        """A tensor of this dtype and shape on the meta device."""
+        """Return a tensor of this dtype and shape on the meta device."""
         return torch.empty(self.shape, dtype=DTYPES[self.dtype], device="meta")
 
 
 class TensorSource(Protocol):
-    """Named tensors that lie in files and are read one at a time."""
+    """Named tensors in files, read one at a time."""
 
     def keys(self) -> list[str]:
-        """Names, in an order that reads each file once from front to back."""
+        """List the names, in an order that reads each file once from front to back."""
 
     def info(self, key: str) -> TensorInfo:
-        """Dtype and shape of a tensor, without reading its values."""
+        """Return dtype and shape of a tensor without reading its values."""
 
     def get(self, key: str) -> torch.Tensor:
         """Read a tensor."""
 
     def files(self) -> list[Path]:
-        """The files the tensors lie in."""
+        """List the files."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file, without its values.
+    """A tensor's place in a file.
 
     Attributes:
         name: Its name.
@@ -99,15 +99,18 @@ class StoredTensor:
 
     @property
     def end(self) -> int:
-        """The byte after its last."""
+        """The byte after its last byte."""
         return self.start + self.info.nbytes
 
 
 def read_layout(path: Path) -> list[StoredTensor]:
-    """Read what a safetensors file holds, in the order it lies there, and check that the file is whole.
+    """Read the header of a safetensors file and check that the file is complete.
+
+    Returns:
+        The tensors, in the order of the file.
 
     Raises:
-        WeightsError: The file is missing, truncated or no safetensors file.
+        WeightsError: The file is missing, truncated or not a safetensors file.
     """
     try:
         with path.open("rb") as file:
@@ -121,28 +124,26 @@ def read_layout(path: Path) -> list[StoredTensor]:
         for key, entry in entries:
             tensor = StoredTensor(key, TensorInfo(entry["dtype"], tuple(entry["shape"])), end)
             if [8 + length + offset for offset in entry["data_offsets"]] != [tensor.start, tensor.end]:
-                raise ValueError(f"the bytes of {key} don't fit its shape or its neighbours")
+                raise ValueError(f"the offsets of {key} do not match its shape or its neighbors")
             stored.append(tensor)
             end = tensor.end
     except FileNotFoundError:
         raise WeightsError(f"Weights file {path} is missing.", path) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"Weights file {path} can't be read as safetensors: {error}.", path) from error
+        raise WeightsError(f"Weights file {path} cannot be read as safetensors: {error}.", path) from error
     size = path.stat().st_size
     if size != end:
-        raise WeightsError(f"Weights file {path} has {size} bytes and should have {end}.", path)
+        raise WeightsError(f"Weights file {path} has {size} bytes, but must have {end}.", path)
     return stored
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Dtypes and shapes of a safetensors file's tensors; see :func:`read_layout`."""
+    """Read dtypes and shapes of a safetensors file's tensors; see :func:`read_layout`."""
     return {tensor.name: tensor.info for tensor in read_layout(path)}
 
 
 class SafetensorsSource:
-    """Tensors of one or several safetensors files.
-
-    One file is open at a time, so that no more than one is mapped into memory.
+    """Tensors of one or several safetensors files, of which one at a time is open.
 
     Args:
         locations: File of each tensor.
@@ -159,44 +160,44 @@ class SafetensorsSource:
             self._infos |= {key: header[key] for key in header if self._locations.get(key) == path}
         for key, path in self._locations.items():
             if key not in self._infos:
-                raise WeightsError(f"Weights file {path} lacks the tensor {key}.")
+                raise WeightsError(f"Weights file {path} lacks a tensor: {key}.")
         self._open_path: Path | None = None
         self._handle: Any = None
 
     @classmethod
     def of_file(cls, path: Path) -> SafetensorsSource:
-        """All tensors of one file."""
+        """Open all tensors of one file."""
         return cls.of_files([path])
 
     @classmethod
     def of_files(cls, paths: Iterable[Path]) -> SafetensorsSource:
-        """All tensors of several files."""
+        """Open all tensors of several files."""
         return cls({key: path for path in paths for key in read_header(path)})
 
     def keys(self) -> list[str]:
-        """Names, file by file."""
+        """List the names, file by file."""
         return list(self._infos)
 
     def info(self, key: str) -> TensorInfo:
-        """Dtype and shape of a tensor."""
+        """Return dtype and shape of a tensor."""
         return self._infos[key]
 
     def files(self) -> list[Path]:
-        """The files the tensors lie in."""
+        """List the files."""
         return sorted(set(self._locations.values()))
 
     def get(self, key: str) -> torch.Tensor:
-        """Read a tensor: a private mapping of the file, so writing to it doesn't change the file."""
+        """Read a tensor as a private mapping of the file; writing to it does not change the file."""
         from safetensors import SafetensorError, safe_open
 
         path = self._locations[key]
         try:
             if path != self._open_path:
-                self._handle = None  # the file before is unmapped first
+                self._handle = None  # unmap the previous file first
                 self._handle, self._open_path = safe_open(path, framework="pt"), path
             return self._handle.get_tensor(key)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"Weights file {path} can't be read: {error}.", path) from error
+            raise WeightsError(f"Weights file {path} cannot be read: {error}.", path) from error
 
 
 def write_safetensors(
@@ -206,8 +207,8 @@ def write_safetensors(
 
     Args:
         path: The new file.
-        infos: What it will hold, in order; wider dtypes first, which keeps every tensor aligned.
-        tensors: The same names in the same order, on the CPU, with exactly these dtypes and shapes.
+        infos: The tensors in order, with wider dtypes first, so that every tensor is aligned.
+        tensors: The same names in the same order, on the CPU, with these dtypes and shapes.
 
     Returns:
         The file's sha256.
@@ -228,12 +229,12 @@ def write_safetensors(
             digest.update(chunk)
         for key, tensor in tensors:
             if (key, TensorInfo.of(tensor)) != next(expected, None):
-                raise ValueError(f"tensor {key} is not the one the header of {path.name} names")
+                raise ValueError(f"tensor {key} differs from the header of {path.name}")
             data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
             file.write(data)
             digest.update(data)
         if next(expected, None) is not None:
-            raise ValueError(f"{path.name} is not complete")
+            raise ValueError(f"{path.name} is incomplete")
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()

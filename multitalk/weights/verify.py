@@ -1,4 +1,4 @@
-"""Is a baked weights folder whole? Quickly, before it is loaded; or thoroughly, with every byte."""
+"""Check a baked weights folder: quickly before it is loaded, or completely with every byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tensor_files import TensorInfo, read_header
 
 
 def check_complete(path: str | Path) -> Manifest:
-    """Check that every file is there with its size, and holds the tensors it should; reads no values.
+    """Check that all files exist, have the right size and contain the right tensors, without reading values.
 
     Args:
         path: A baked weights folder.
@@ -22,26 +22,26 @@ def check_complete(path: str | Path) -> Manifest:
         Its manifest.
 
     Raises:
-        WeightsError: Names the first file that is missing or damaged.
+        WeightsError: A file is missing or damaged; the message names the first.
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
     for problem in (
         _file_problems(folder, manifest) + _speech_problems(manifest) + _tensor_problems(folder, manifest)
     ):
-        raise WeightsError(f"The weights folder {folder} can't be used: {problem}")
+        raise WeightsError(f"Weights folder {folder} is not valid: {problem}")
     return manifest
 
 
 def verify(path: str | Path, hashes: bool = True) -> list[str]:
-    """Look for everything that is wrong with a baked weights folder.
+    """Find all problems of a baked weights folder.
 
     Args:
         path: The folder.
-        hashes: Read every file and compare its sha256; without it a flipped byte isn't noticed.
+        hashes: Compare the sha256 of every file, which detects changed values.
 
     Returns:
-        A sentence for each problem; empty when all is well.
+        One sentence per problem; empty if there are none.
     """
     folder = Path(path)
     try:
@@ -49,7 +49,7 @@ def verify(path: str | Path, hashes: bool = True) -> list[str]:
     except WeightsError as error:
         return [str(error)]
     problems = _file_problems(folder, manifest)
-    problems += [f"{name} is not part of this folder." for name in _extra_files(folder, manifest)]
+    problems += [f"{name} is not in the manifest." for name in _extra_files(folder, manifest)]
     problems += _speech_problems(manifest)
     problems += _tensor_problems(folder, manifest)
     if hashes:
@@ -64,17 +64,17 @@ def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
         if not file.is_file():
             problems.append(f"{name} is missing.")
         elif (size := file.stat().st_size) != record.size:
-            problems.append(f"{name} has {size} bytes and should have {record.size}.")
+            problems.append(f"{name} has {size} bytes, but must have {record.size}.")
     return problems
 
 
 def _speech_problems(manifest: Manifest) -> list[str]:
-    """Kokoro is left out, or there with everything it needs."""
-    return [f"{name} is missing, which Kokoro needs." for name in missing_files(manifest.files)]
+    """Kokoro may be left out, but must be complete otherwise."""
+    return [f"{name} is missing: Kokoro needs it." for name in missing_files(manifest.files)]
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Files that the manifest doesn't name, but for what may come later: LoRAs, and kernels of the GPU."""
+    """List files that are not in the manifest, except for LoRAs and compiled kernels, which may be added."""
     allowed = (f"{LORA_FOLDER}/", f"{COMPILED_FOLDER}/")
     return [
         name for name in folder_files(folder) if name not in manifest.files and not name.startswith(allowed)
@@ -82,7 +82,7 @@ def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _tensor_problems(folder: Path, manifest: Manifest) -> list[str]:
-    """What the headers of a part's files say against what the manifest says."""
+    """Compare the headers of the weights files with the manifest."""
     problems = []
     for part in PARTS:
         expected = dict(manifest.tensors.get(part, {}))
@@ -95,7 +95,7 @@ def _tensor_problems(folder: Path, manifest: Manifest) -> list[str]:
             if not (name.startswith(f"{part}/") and name.endswith(".safetensors")):
                 continue
             if not file.is_file():
-                complete = False  # said already
+                complete = False  # reported by _file_problems
                 continue
             try:
                 header = read_header(file)
@@ -106,24 +106,24 @@ def _tensor_problems(folder: Path, manifest: Manifest) -> list[str]:
             for tensor, info in header.items():
                 problems += _tensor_problem(name, tensor, info, expected.pop(tensor, None))
         if complete:
-            problems += [f"{part} lacks the tensor {tensor}." for tensor in expected]
+            problems += [f"{part} lacks a tensor: {tensor}." for tensor in expected]
     return problems
 
 
-def _tensor_problem(file: str, tensor: str, found: TensorInfo, expected: TensorInfo | None) -> list[str]:
+def _tensor_problem(file: str, tensor: str, info: TensorInfo, expected: TensorInfo | None) -> list[str]:
     if expected is None:
-        return [f"{file} has a tensor too many, {tensor}."]
-    if found != expected:
+        return [f"{file} has a tensor that is not in the manifest: {tensor}."]
+    if info != expected:
         return [
-            f"{file}: {tensor} is {found.dtype} {list(found.shape)} "
-            f"and should be {expected.dtype} {list(expected.shape)}."
+            f"{file}: {tensor} is {info.dtype} {list(info.shape)}, "
+            f"but must be {expected.dtype} {list(expected.shape)}."
         ]
     return []
 
 
 def _hash_problems(folder: Path, manifest: Manifest) -> list[str]:
     return [
-        f"{name} is damaged: its contents don't have the sha256 that the manifest names."
+        f"{name} is damaged: its sha256 differs from the manifest's."
         for name, record in manifest.files.items()
         if (folder / name).is_file()
         and (folder / name).stat().st_size == record.size

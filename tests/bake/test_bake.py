@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from multitalk.bake import catalogue, choices
-from multitalk.bake import published as layout
+from multitalk.bake import catalogue, selection
 from multitalk.bake.bake import MAX_SHARD_BYTES, _pack, bake
-from multitalk.bake.catalogue import select
 from multitalk.bake.precision import PRECISIONS
 from multitalk.bake.published import PublishedWeights, QuantizedSource
+from multitalk.bake.selection import select
 from multitalk.errors import InvalidInput, WeightsError
+from multitalk.request import presets
 from multitalk.weights.manifest import PARTS, Manifest
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.tensor_files import write_safetensors
@@ -122,7 +122,7 @@ def test_headers_have_room_in_a_shard():
 def test_the_manifest_says_what_was_baked(published, baked, tmp_path):
     manifest = Manifest.read(baked)
     assert (manifest.default_preset, manifest.loras) == ("quality", ())
-    assert {record["file"] for record in manifest.sources["vae"]} == {layout.VAE}
+    assert {record["file"] for record in manifest.sources["vae"]} == {catalogue.VAE}
     assert sorted(path.name for path in (baked / "loras").iterdir()) == sorted((FUSIONX, LIGHTX2V))
     merged = bake(published, tmp_path / "merged", precision="float32", loras=[("lightx2v", 1.2)])
     assert merged.default_preset == "lightx2v"
@@ -131,7 +131,7 @@ def test_the_manifest_says_what_was_baked(published, baked, tmp_path):
 
 
 def test_precisions_that_are_not_there(published, tmp_path):
-    with pytest.raises(InvalidInput, match="use float32, bf16, int8 or fp8") as error:
+    with pytest.raises(InvalidInput, match="must be float32, bf16, int8 or fp8, not 'float17'") as error:
         bake(published, tmp_path / "target", precision="float17")
     assert error.value.field == "precision"
 
@@ -157,7 +157,7 @@ def test_an_interrupted_bake_leaves_nothing(published, tmp_path):
 
 def test_what_is_there_is_kept_unless_it_may_be_overwritten(published, baked, copy_of, tmp_path):
     target = copy_of(baked)
-    with pytest.raises(InvalidInput, match="isn't empty"):
+    with pytest.raises(InvalidInput, match="is not empty"):
         bake(published, target, precision="bf16")
     bake(published, target, precision="bf16", overwrite=True)
     assert Manifest.read(target).precision["transformer"] == "bf16"
@@ -166,7 +166,7 @@ def test_what_is_there_is_kept_unless_it_may_be_overwritten(published, baked, co
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "letter.txt").write_text("dear")
     for foreign in (tmp_path / "documents", published):
-        with pytest.raises(InvalidInput, match="no baked weights folder"):
+        with pytest.raises(InvalidInput, match="is not a baked weights folder"):
             bake(published, foreign, precision="bf16", overwrite=True)
     assert (tmp_path / "documents" / "letter.txt").exists()
 
@@ -174,15 +174,15 @@ def test_what_is_there_is_kept_unless_it_may_be_overwritten(published, baked, co
 @pytest.mark.parametrize(
     "name",
     [
-        layout.TRANSFORMER_CONFIG,
-        layout.TRANSFORMER_INDEX,
-        layout.TEXT_ENCODER,
-        layout.IMAGE_ENCODER,
-        layout.VAE,
-        layout.AUDIO_ENCODER,
-        layout.FEATURE_EXTRACTOR_CONFIG,
-        f"{layout.MULTITALK}/multitalk.safetensors",
-        f"{layout.WAN}/diffusion_pytorch_model-00002-of-00002.safetensors",
+        catalogue.TRANSFORMER_CONFIG,
+        catalogue.TRANSFORMER_INDEX,
+        catalogue.TEXT_ENCODER,
+        catalogue.IMAGE_ENCODER,
+        catalogue.VAE,
+        catalogue.AUDIO_ENCODER,
+        catalogue.FEATURE_EXTRACTOR_CONFIG,
+        f"{catalogue.MULTITALK.folder}/multitalk.safetensors",
+        f"{catalogue.WAN.folder}/diffusion_pytorch_model-00002-of-00002.safetensors",
     ],
 )
 def test_a_missing_file_is_named(name, tmp_path):
@@ -195,14 +195,14 @@ def test_a_missing_file_is_named(name, tmp_path):
 
 def test_a_full_disk_is_told_before_anything_is_written(published, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(InvalidInput, match="GB free"):
+    with pytest.raises(InvalidInput, match="GB of free disk space, but"):
         bake(published, tmp_path / "new" / "target", precision="float32")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mount_is_refused(published, tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
-    with pytest.raises(InvalidInput, match=f"{tmp_path} is a mount.*{tmp_path / 'weights'}"):
+    with pytest.raises(InvalidInput, match=f"{tmp_path} is a mount point.*{tmp_path / 'weights'}"):
         bake(published, tmp_path, precision="float32", overwrite=True)
 
 
@@ -224,65 +224,70 @@ def test_a_selection_is_read_whatever_else_is_there(published, tmp_path):
     manifest = bake(
         published, tmp_path / "target", precision="int8", selection=select("int8", loras=["fusionx"])
     )
-    assert manifest.sources["transformer"][0]["file"] == layout.TRANSFORMER_INT8
-    assert manifest.sources["text_encoder"][0]["file"] == layout.TEXT_ENCODER_INT8
+    assert manifest.sources["transformer"][0]["file"] == catalogue.TRANSFORMER_INT8
+    assert manifest.sources["text_encoder"][0]["file"] == catalogue.TEXT_ENCODER_INT8
     assert [name for name in manifest.files if name.startswith("loras/")] == [f"loras/{FUSIONX}"]
 
 
-def test_choices_are_the_tables():
-    # one has torch's dtypes, the other is read without torch
-    assert tuple(PRECISIONS) == choices.PRECISIONS
-    assert set(catalogue._TRANSFORMER) == set(choices.TRANSFORMER_SOURCES)
-    assert set(catalogue._TEXT_ENCODER) == set(choices.TEXT_ENCODER_SOURCES)
-    for written in catalogue._WRITTEN.values():
+def test_every_precision_has_an_estimate_of_its_size():
+    for written in selection._WRITTEN.values():
         assert set(written) == set(PRECISIONS)
+
+
+def test_presets_and_their_loras_are_those_of_requests():
+    assert set(catalogue.PRESETS) == set(presets.PRESETS)
+    loras = {name: preset.lora for name, preset in presets.PRESETS.items() if preset.lora is not None}
+    assert loras == catalogue.LORA_FILES
 
 
 def test_damaged_files_are_named(published, copy_of, tmp_path):
     root = copy_of(published)
-    shard = root / layout.WAN / "diffusion_pytorch_model-00001-of-00002.safetensors"
+    shard = root / catalogue.WAN.folder / "diffusion_pytorch_model-00001-of-00002.safetensors"
     shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(WeightsError, match=r"00001-of-00002\.safetensors has .* bytes and should have"):
+    with pytest.raises(WeightsError, match=r"00001-of-00002\.safetensors has .* bytes, but must have"):
         bake(root, tmp_path / "target", precision="float32")
-    shutil.copyfile(published / layout.WAN / shard.name, shard)
-    (root / layout.VAE).write_bytes((root / layout.VAE).read_bytes()[:1000])
-    with pytest.raises(WeightsError, match=r"Wan2\.1_VAE\.pth can't be read"):
+    shutil.copyfile(published / catalogue.WAN.folder / shard.name, shard)
+    (root / catalogue.VAE).write_bytes((root / catalogue.VAE).read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"Wan2\.1_VAE\.pth cannot be read"):
         bake(root, tmp_path / "target", precision="float32")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors | {"audio_proj.extra.weight": torch.ones(3)}, "no place for the tensor"),
+        (
+            lambda tensors: tensors | {"audio_proj.extra.weight": torch.ones(3)},
+            "has a tensor that the model does not have",
+        ),
         (lambda tensors: tensors | {"blocks.0.norm_x.weight": torch.ones(3)}, "has the shape"),
         (lambda tensors: {k: v for k, v in tensors.items() if k != "blocks.1.norm_x.bias"}, "lacks a tensor"),
     ],
 )
 def test_tensors_that_do_not_fit_the_model_are_named(change, message, published, copy_of, tmp_path):
     root = copy_of(published)
-    path = root / layout.MULTITALK / "multitalk.safetensors"
+    path = root / catalogue.MULTITALK.folder / "multitalk.safetensors"
     tensors = change(load_file(path))
     save_file(tensors, path)
-    index = json.loads((root / layout.TRANSFORMER_INDEX).read_text())
+    index = json.loads((root / catalogue.TRANSFORMER_INDEX).read_text())
     kept = {key: name for key, name in index["weight_map"].items() if name != path.name}
     index["weight_map"] = kept | dict.fromkeys(tensors, path.name)
-    (root / layout.TRANSFORMER_INDEX).write_text(json.dumps(index))
+    (root / catalogue.TRANSFORMER_INDEX).write_text(json.dumps(index))
     with pytest.raises(WeightsError, match=message):
         bake(root, tmp_path / "target", precision="float32")
 
 
 def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of, tmp_path):
     root = copy_of(published)
-    for path in (root / layout.WAN).glob("*.safetensors"):
+    for path in (root / catalogue.WAN.folder).glob("*.safetensors"):
         path.unlink()
-    (root / layout.TEXT_ENCODER).unlink()
+    (root / catalogue.TEXT_ENCODER).unlink()
     weights = PublishedWeights(root)
-    assert weights.transformer_source_kind() == "int8"
+    assert weights.transformer_form() == "int8"
     manifest = bake(root, tmp_path / "int8", precision="float32")
-    assert manifest.sources["transformer"][0]["file"] == layout.TRANSFORMER_INT8
-    assert manifest.sources["text_encoder"][0]["file"] == layout.TEXT_ENCODER_INT8
+    assert manifest.sources["transformer"][0]["file"] == catalogue.TRANSFORMER_INT8
+    assert manifest.sources["text_encoder"][0]["file"] == catalogue.TEXT_ENCODER_INT8
 
-    stored = load_file(root / layout.TRANSFORMER_INT8)
+    stored = load_file(root / catalogue.TRANSFORMER_INT8)
     key = "blocks.1.audio_cross_attn.kv_linear.weight"
     expected = stored[f"{key}._data"].float() * stored[f"{key}._scale"].float()
     model = load_part(WeightsFolder(tmp_path / "int8"), "transformer", "cpu", torch.float32)
@@ -292,8 +297,8 @@ def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of
     original = PublishedWeights(published).transformer("published").get(key)
     assert (expected - original).abs().max() <= original.abs().max() / 127
 
-    (root / layout.TRANSFORMER_INT8).rename(root / layout.TRANSFORMER_INT8_FUSIONX)
-    assert weights.transformer_source_kind() == "int8-fusionx"
+    (root / catalogue.TRANSFORMER_INT8).rename(root / catalogue.TRANSFORMER_INT8_FUSIONX)
+    assert weights.transformer_form() == "int8-fusionx"
     merged = bake(root, tmp_path / "fusionx", precision="bf16")
     assert (merged.default_preset, merged.loras[0].name) == ("fusionx", FUSIONX)
     with pytest.raises(InvalidInput, match="already"):
@@ -301,7 +306,7 @@ def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of
 
 
 def test_int8_without_its_factors_is_refused(published, tmp_path):
-    stored = load_file(published / layout.TEXT_ENCODER_INT8)
+    stored = load_file(published / catalogue.TEXT_ENCODER_INT8)
     del stored["blocks.0.attn.q.weight._scale"]
     save_file(stored, tmp_path / "t5.safetensors")
     with pytest.raises(WeightsError, match=r"blocks\.0\.attn\.q\.weight\._scale"):
@@ -310,7 +315,7 @@ def test_int8_without_its_factors_is_refused(published, tmp_path):
 
 def test_sources_are_checked(published, tmp_path):
     for argument in ("transformer_source", "text_encoder_source"):
-        with pytest.raises(InvalidInput, match=f"{argument} 'gguf' is unknown"):
+        with pytest.raises(InvalidInput, match=f"{argument} must be .*, not 'gguf'"):
             bake(published, tmp_path / "target", **{argument: "gguf"})
     with pytest.raises(WeightsError, match="missing"):
         bake(tmp_path / "nowhere", tmp_path / "target")

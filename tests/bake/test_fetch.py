@@ -15,10 +15,11 @@ from huggingface_hub.utils._http import close_session
 
 from multitalk.bake import catalogue, downloads
 from multitalk.bake import fetch as fetching
-from multitalk.bake.catalogue import Selection, select
 from multitalk.bake.downloads import Retries
-from multitalk.bake.fetch import fetch, plan, update_lock
+from multitalk.bake.fetch import fetch, list_files, update_lock
 from multitalk.bake.lock import Lock
+from multitalk.bake.precision import PRECISIONS
+from multitalk.bake.selection import Selection, select
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights.files import hash_file
 from tests.hub import commit_of, downloads_under_way
@@ -52,7 +53,9 @@ def lock_file(hub, tmp_path) -> Path:
 
 
 def fetch_into(root: Path, lock_file: Path, selection: Selection = SMALL) -> list[str]:
-    return sorted(file.path for file in fetch(selection, root, lock_file, caches=(), pause=0.01))
+    return sorted(
+        file.path for file in fetch(selection, root, lock_file, caches=(), retries=Retries(pause=0.01))
+    )
 
 
 def begin_of(ranged: str) -> int:
@@ -76,16 +79,16 @@ def test_exactly_what_is_used_is_fetched(hub, hub_files, empty_lock, tmp_path, p
     published_form = [path for path in paths if "diffusion_pytorch_model-" in path or path == T5_PATH]
     int8_form = [path for path in paths if path.endswith("_int8.safetensors")]
     assert (len(published_form), len(int8_form)) == ((0, 2) if precision == "int8" else (3, 0))
-    assert {"Kokoro-82M/voices/one.pt", catalogue.SPACY_MODEL.name, *LORAS} <= set(paths)
+    assert {"Kokoro-82M/voices/one.pt", catalogue.SPACY_MODEL, *LORAS} <= set(paths)
 
 
-LORAS = {file_set.patterns[0].rpartition("/")[2] for file_set in catalogue._LORAS.values()}
+LORAS = set(catalogue.LORA_FILES.values())
 
 
 def test_unlocked_files_are_named(hub, empty_lock, tmp_path, capsys):
     paths = fetch_into(tmp_path / "raw", empty_lock)
     warnings = capsys.readouterr().err
-    assert all(f"warning: {path} isn't locked" in warnings for path in paths)
+    assert all(f"warning: {path} is not locked" in warnings for path in paths)
 
 
 def test_lock_pins_everything_and_downloads_no_large_file(hub, hub_files, tmp_path, capsys):
@@ -96,7 +99,7 @@ def test_lock_pins_everything_and_downloads_no_large_file(hub, hub_files, tmp_pa
     assert not any(path.endswith((".safetensors", ".pth", ".pt")) for path in downloaded)
     assert lock == Lock.read(path)
     assert lock.repositories[catalogue.WAN.name].commit == commit_of(catalogue.WAN.name)
-    for precision in catalogue.PRECISIONS:
+    for precision in PRECISIONS:
         root = tmp_path / precision
         fetch_into(root, path, select(precision))
         assert not capsys.readouterr().err  # every file is locked
@@ -118,7 +121,7 @@ def test_pull_request_is_followed_until_it_is_locked(hub, empty_lock, tmp_path):
 
 def test_corrupted_file_is_refused_by_name(hub, lock_file, tmp_path):
     hub.faults.corrupt.add(T5)
-    with pytest.raises(WeightsError, match=f"{T5_PATH} is not the file it should be.*the lock says"):
+    with pytest.raises(WeightsError, match=f"{T5_PATH} is the wrong file.*the lock says"):
         fetch_into(tmp_path / "raw", lock_file)
     assert not (tmp_path / "raw" / T5_PATH).exists()
     hub.faults.corrupt.clear()
@@ -127,14 +130,14 @@ def test_corrupted_file_is_refused_by_name(hub, lock_file, tmp_path):
 
 def test_corrupted_file_is_refused_without_a_lock_too(hub, empty_lock, tmp_path):
     hub.faults.corrupt.add(T5)
-    with pytest.raises(WeightsError, match=f"{T5_PATH} is not the file it should be.*the hub says"):
+    with pytest.raises(WeightsError, match=f"{T5_PATH} is the wrong file.*the hub says"):
         fetch_into(tmp_path / "raw", empty_lock)
 
 
 def test_small_file_and_wheel_are_compared_with_the_lock(hub, lock_file, tmp_path):
-    for name in ("preprocessor_config.json", catalogue.SPACY_MODEL.name):
+    for name in ("preprocessor_config.json", catalogue.SPACY_MODEL):
         hub.faults.corrupt = {name}
-        with pytest.raises(WeightsError, match=f"{name} is not the file it should be"):
+        with pytest.raises(WeightsError, match=f"{name} is the wrong file"):
             fetch_into(tmp_path / name, lock_file, Selection(loras=()))
 
 
@@ -146,9 +149,9 @@ def test_missing_file_is_named(hub, lock_file, empty_lock, tmp_path, locked):
 
 
 def test_cut_download_goes_on_where_it_was(hub, hub_files, lock_file, tmp_path, capfd):
-    hub.faults.cut = {T5: 2, catalogue.SPACY_MODEL.name: 2}
+    hub.faults.cut = {T5: 2, catalogue.SPACY_MODEL: 2}
     fetch_into(tmp_path / "raw", lock_file, Selection(loras=()))
-    for path in (T5_PATH, catalogue.SPACY_MODEL.name):
+    for path in (T5_PATH, catalogue.SPACY_MODEL):
         assert (tmp_path / "raw" / path).read_bytes() == (hub_files / path).read_bytes()
         ranges = hub.downloads(Path(path).name)
         assert ranges[0] == ""
@@ -169,11 +172,11 @@ def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_pa
     closer.start()
     threading.Timer(1.0, done.set).start()
     try:
-        listings = [downloads.list_repository(catalogue.WAN, "main", Retries(5, 0.3)) for _ in range(30)]
+        listings = [downloads.list_repository(catalogue.WAN, Lock(), Retries(5, 0.3)) for _ in range(30)]
     finally:
         done.set()
         closer.join()
-    assert all(listing.files for listing in listings)
+    assert all(listing.siblings for listing in listings)
 
 
 def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
@@ -181,7 +184,7 @@ def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
 ):
     hub.faults.cut = {T5: 1000}
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
-    with pytest.raises(WeightsError, match=f"{T5_PATH} can't be downloaded"):
+    with pytest.raises(WeightsError, match=f"{T5_PATH} cannot be downloaded"):
         fetch_into(tmp_path / "raw", lock_file)
     assert not (tmp_path / "raw" / T5_PATH).exists()
     hub.faults.cut.clear()
@@ -194,8 +197,8 @@ def test_after_an_error_no_other_download_begins_again(hub, lock_file, tmp_path,
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     hub.faults.cut = {T5: 1_000_000}
     hub.faults.corrupt = {"preprocessor_config.json"}
-    with pytest.raises(WeightsError, match=r"preprocessor_config\.json is not the file it should be"):
-        fetch(SMALL, tmp_path / "raw", lock_file, caches=(), attempts=1000, pause=3600)
+    with pytest.raises(WeightsError, match=r"preprocessor_config\.json is the wrong file"):
+        fetch(SMALL, tmp_path / "raw", lock_file, caches=(), retries=Retries(1000, 3600))
     left = downloads_under_way()
     for thread in left:
         thread.join(60)
@@ -251,7 +254,7 @@ def test_model_cache_is_used(hub, hub_files, lock_file, tmp_path):
 
 def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):
     hub.token = "hf_secret"
-    with pytest.raises(WeightsError, match="can't be listed"):
+    with pytest.raises(WeightsError, match="cannot be listed"):
         fetch_into(tmp_path / "raw", lock_file)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch_into(tmp_path / "raw", lock_file)
@@ -260,27 +263,26 @@ def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):
 def test_full_disk_is_said_before_anything_is_fetched(hub, lock_file, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(WeightsError, match="GB free; the download takes"):
+    with pytest.raises(WeightsError, match="GB of free disk space, but the download needs"):
         fetch_into(tmp_path / "raw", lock_file)
     assert hub.downloads(T5) == []
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_what_an_interrupted_download_has_left_counts(hub, hub_files, lock_file, tmp_path, monkeypatch, fast):
-    """It takes room already; what can't be continued is removed."""
+def test_an_incomplete_download_counts_unless_it_cannot_be_continued(
+    hub, hub_files, lock_file, tmp_path, monkeypatch, fast
+):
     root = tmp_path / "raw"
-    files = plan(SMALL.file_sets, SMALL.web_files, Lock.read(lock_file))
+    files = list_files(SMALL.file_sets, Lock.read(lock_file), None)
     total = sum(file.size for file in files)
     largest = max(files, key=lambda file: file.size)
-    staging = downloads._staging(largest, root)
+    staging = downloads._staging(largest, root, "fast" if fast else "plain")
     staging.mkdir(parents=True)
-    (staging / "half").write_bytes(os.urandom(largest.size // 2))  # zeros may take no room
-    if fast:
-        (staging / "fast").touch()
+    (staging / "half.incomplete").write_bytes(os.urandom(largest.size // 2))  # zeros may take no space
     usage = type("Usage", (), {"free": total - largest.size // 4})
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
     if fast:
-        with pytest.raises(WeightsError, match="the download takes"):
+        with pytest.raises(WeightsError, match="the download needs"):
             fetch_into(root, lock_file)
         assert not staging.exists()
     else:
@@ -315,7 +317,7 @@ def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
             select("bf16", speech=False), tmp_path / "raw", lock_file, caches=(), bake_to=tmp_path / "baked"
         )
 
-    with pytest.raises(WeightsError, match=r"the download takes .* GB, the baked weights take"):
+    with pytest.raises(WeightsError, match=r"the download needs .* GB, the baked weights need"):
         fetch_with(800_000)  # 550 kB to be fetched, and 60 % of it
     assert hub.downloads(T5) == []
     fetch_with(1_200_000)
@@ -334,18 +336,18 @@ def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
 def test_damaged_lock_is_refused(tmp_path, content):
     path = tmp_path / "lock.json"
     path.write_text(content)
-    with pytest.raises(WeightsError, match=r"lock\.json can't be used"):
+    with pytest.raises(WeightsError, match=r"lock\.json cannot be read"):
         Lock.read(path)
 
 
 def test_shipped_lock_can_be_read():
-    names = {file_set.repository.name for file_set in catalogue.everything()[0]}
+    names = {file_set.repository.name for file_set in catalogue.all_file_sets()}
     assert set(Lock.read().repositories) <= names
 
 
 def test_unknown_choices_are_refused():
     for arguments in (("int4",), ("int8", "gguf"), ("int8", None, ("quality",))):
-        with pytest.raises(InvalidInput, match="is unknown; use"):
+        with pytest.raises(InvalidInput, match="must be"):
             select(*arguments)
 
 

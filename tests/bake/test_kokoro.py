@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from multitalk.bake.bake import bake
+from multitalk.bake.catalogue import KOKORO
 from multitalk.bake.kokoro import find_kokoro
-from multitalk.bake.published import KOKORO, SPACY_MODEL, PublishedWeights
+from multitalk.bake.published import PublishedWeights
 from multitalk.cli import doctor
 from multitalk.errors import WeightsError
 from multitalk.speech.speak import choose_engine
 from multitalk.weights.files import FileRecord, hash_file
+from multitalk.weights.kokoro_files import SPACY_MODEL
 from multitalk.weights.manifest import Manifest
 from multitalk.weights.store import WeightsFolder
 from multitalk.weights.verify import verify
@@ -56,7 +58,7 @@ def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, caps
     assert {"kokoro/config.json", "kokoro/kokoro-v1_0.pth"} <= files
     assert {f"kokoro/voices/{voice}.pt" for voice in VOICES} <= files
     assert "kokoro/en_core_web_sm/config.cfg" in files  # without the folder that has the version in its name
-    assert manifest.sources["kokoro"][1]["file"] == f"{KOKORO}/kokoro-v1_0.pth"
+    assert manifest.sources["kokoro"][1]["file"] == f"{KOKORO.folder}/kokoro-v1_0.pth"
     assert Manifest.read(target) == manifest
     assert verify(target) == []
     found = {finding.name: finding for finding in doctor.examine(target)}
@@ -70,7 +72,7 @@ def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, caps
     content = bytearray(voice.read_bytes())
     content[-100] ^= 1
     voice.write_bytes(content)
-    assert "kokoro/voices/af_heart.pt is damaged: its contents" in " ".join(verify(target))
+    assert "kokoro/voices/af_heart.pt is damaged: its sha256" in " ".join(verify(target))
     voice.unlink()
     with pytest.raises(WeightsError, match=r"kokoro/\S+ is missing"):
         WeightsFolder(target)
@@ -93,42 +95,42 @@ def test_half_a_kokoro_is_none(baked, copy_of):
     record = FileRecord(2, hash_file(folder / "kokoro" / "config.json"))
     replace(manifest, files={**manifest.files, "kokoro/config.json": record}).write(folder)
     assert verify(folder) == [
-        "kokoro/kokoro-v1_0.pth is missing, which Kokoro needs.",
-        "kokoro/voices/*.pt is missing, which Kokoro needs.",
+        "kokoro/kokoro-v1_0.pth is missing: Kokoro needs it.",
+        "kokoro/voices/*.pt is missing: Kokoro needs it.",
     ]
-    with pytest.raises(WeightsError, match="which Kokoro needs"):
+    with pytest.raises(WeightsError, match="Kokoro needs it"):
         WeightsFolder(folder)
 
 
 def test_files_that_do_not_fit_are_named(damaged):
     weights = PublishedWeights(damaged)
-    checkpoint = damaged / KOKORO / "kokoro-v1_0.pth"
+    checkpoint = damaged / KOKORO.folder / "kokoro-v1_0.pth"
     parts = torch.load(checkpoint, weights_only=True)
-    voice = damaged / KOKORO / "voices" / "am_adam.pt"
+    voice = damaged / KOKORO.folder / "voices" / "am_adam.pt"
 
     put(voice, torch.zeros(3, 256))
-    with pytest.raises(WeightsError, match=r"am_adam\.pt is no voice of Kokoro's"):
+    with pytest.raises(WeightsError, match=r"am_adam\.pt is not a Kokoro voice"):
         find_kokoro(weights)
     put(voice, torch.full((510, 1, 256), torch.nan))
-    with pytest.raises(WeightsError, match=r"am_adam\.pt has values that aren't numbers"):
+    with pytest.raises(WeightsError, match=r"am_adam\.pt has values that are not finite"):
         find_kokoro(weights)
     voice.write_bytes(b"PK")
-    with pytest.raises(WeightsError, match=r"am_adam\.pt can't be read"):
+    with pytest.raises(WeightsError, match=r"am_adam\.pt cannot be read"):
         find_kokoro(weights)
 
     bert = parts["bert"]  # the first that is looked at, so the others, which are large, needn't be written
     key = next(iter(bert))
     put(checkpoint, {"bert": {name: value for name, value in bert.items() if name != key}})
-    with pytest.raises(WeightsError, match=f"lacks a tensor: bert's {key.removeprefix('module.')}"):
+    with pytest.raises(WeightsError, match=f"lacks a tensor of Kokoro's bert: {key.removeprefix('module.')}"):
         find_kokoro(weights)
     put(checkpoint, {"bert": {**bert, key: torch.zeros(2, 2)}})
-    with pytest.raises(WeightsError, match="doesn't fit Kokoro's bert"):
+    with pytest.raises(WeightsError, match="does not match Kokoro's bert"):
         find_kokoro(weights)
     put(checkpoint, {"bert": bert})
-    with pytest.raises(WeightsError, match="lacks Kokoro's part bert_encoder"):
+    with pytest.raises(WeightsError, match="lacks Kokoro's module bert_encoder"):
         find_kokoro(weights)
     put(checkpoint, torch.zeros(3))
-    with pytest.raises(WeightsError, match="another layout"):
+    with pytest.raises(WeightsError, match="does not have Kokoro's layout"):
         find_kokoro(weights)
     checkpoint.unlink()
     with pytest.raises(WeightsError, match=r"kokoro-v1_0\.pth is missing"):
@@ -164,8 +166,8 @@ def test_a_wheel_of_something_else_is_refused(damaged, tmp_path):
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("other/readme.txt", "")
     files = find_kokoro(PublishedWeights(damaged))
-    with pytest.raises(WeightsError, match="holds no English model"):
+    with pytest.raises(WeightsError, match="does not contain an English spaCy model"):
         files.copy(tmp_path / "one")
     wheel.write_bytes(b"no zip")
-    with pytest.raises(WeightsError, match="can't be read as a wheel"):
+    with pytest.raises(WeightsError, match="cannot be read as a wheel"):
         files.copy(tmp_path / "two")

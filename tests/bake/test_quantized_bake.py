@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from multitalk.bake import published as layout
+from multitalk.bake import catalogue
 from multitalk.bake.bake import bake
 from multitalk.models.quantized import Fp8Linear, Int8Linear
 from multitalk.weights.libraries import model_class
@@ -84,7 +84,7 @@ def test_published_int8_values_and_factors_are_kept(published, folders):
     for part, file, names in (
         (
             "transformer",
-            layout.TRANSFORMER_INT8,
+            catalogue.TRANSFORMER_INT8,
             {
                 "blocks.1.self_attn.q": ("blocks.1.attn1.to_q",),
                 "blocks.0.cross_attn.v_img": ("blocks.0.attn2.add_v_proj",),
@@ -96,7 +96,7 @@ def test_published_int8_values_and_factors_are_kept(published, folders):
         ),
         (
             "text_encoder",
-            layout.TEXT_ENCODER_INT8,
+            catalogue.TEXT_ENCODER_INT8,
             {"blocks.1.ffn.fc2": ("encoder.block.1.layer.1.DenseReluDense.wo",)},
         ),
     ):
@@ -108,7 +108,7 @@ def test_published_int8_values_and_factors_are_kept(published, folders):
             assert torch.equal(values, stored[f"{key}.weight._data"])
             assert torch.equal(factors, stored[f"{key}.weight._scale"].float())
     # outside the blocks, int8 is dequantized
-    stored = load_file(published / layout.TRANSFORMER_INT8)
+    stored = load_file(published / catalogue.TRANSFORMER_INT8)
     expected = (
         stored["head.head.weight._data"].float() * stored["head.head.weight._scale"].float()
     ).bfloat16()

@@ -21,7 +21,7 @@ from multitalk.bench.counting import Counter
 from multitalk.bench.measure import _computed
 from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
 from multitalk.cli.main import main
-from multitalk.conditioning.job_settings import resolve_settings
+from multitalk.conditioning.resolve import resolve_settings
 from multitalk.pipeline.clips import make_sampling
 from multitalk.request.presets import PRESETS
 from multitalk.runtime.sizes import PUBLISHED

@@ -92,7 +92,7 @@ def test_invalid_voices_of_the_request_file_are_refused_by_the_request(
     job.write_text(json.dumps({"image": inputs["face.png"], "speech": {"text": "hi", "voices": voices}}))
     output = str(tmp_path / "out.mp4")
     assert main(["generate", "--request", str(job), "--voice", "f3", "-o", output]) == 2
-    assert "speech.voices is" in capsys.readouterr().err
+    assert "speech voices must be" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -114,19 +114,19 @@ def test_lora_options() -> None:
     [
         (["--audio", "first.wav"], "image is missing"),
         (["--image", "face.png"], "audio is missing"),
-        (["--image", "face.png", "--audio", "nowhere.wav"], "no such sound file"),
-        (["--image", "first.wav", "--audio", "first.wav"], "can't be read as a picture"),
+        (["--image", "face.png", "--audio", "nowhere.wav"], "file not found"),
+        (["--image", "first.wav", "--audio", "first.wav"], "cannot be read as an image"),
         (["--image", "face.png", "--audio2", "first.wav"], "person2 without person1"),
-        (["--image", "face.png", "--audio", "first.wav", "--say", "(s1) hi"], "has a sound"),
+        (["--image", "face.png", "--audio", "first.wav", "--say", "(s1) hi"], "already has audio"),
         (["--image", "face.png", "--say", "..."], "words to say"),
-        (["--image", "face.png", "--audio", "first.wav", "--set", "step=3"], "nearest is steps"),
+        (["--image", "face.png", "--audio", "first.wav", "--set", "step=3"], "Did you mean steps?"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "seed=NaN"], "whole number"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "size=[100,100]"], "multiples of 16"),
         (["--image", "face.png", "--audio", "first.wav", "--preset", "best"], "quality, fusionx"),
-        (["--image", "face.png", "--audio", "first.wav", "-o", "nowhere/out.mp4"], "doesn't exist"),
+        (["--image", "face.png", "--audio", "first.wav", "-o", "nowhere/out.mp4"], "does not exist"),
         (
             ["--image", "face.png", "--audio", "first.wav", "-o", "a" * 300],
-            "can't be used: File name too long",
+            "cannot be used: File name too long",
         ),
         (["--image", "face.png", "--audio", "first.wav", "--weights", "nowhere"], "nowhere"),
     ],
@@ -167,7 +167,7 @@ def test_the_module_runs() -> None:
     arguments = ["generate", "-o", "out.mp4", "--image", "nowhere.png", "--say", "Hi"]
     result = subprocess.run([sys.executable, "-m", "multitalk", *arguments], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "error: image is 'nowhere.png', but there is no such picture file.\n"
+    assert result.stderr == "error: image: file not found ('nowhere.png').\n"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_wrong_frames_and_sizes_and_tags(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with pytest.raises(ValueError, match="even"):
         VideoWriter(path, 111, 64)
-    with pytest.raises(ValueError, match="no tags"):
+    with pytest.raises(ValueError, match="metadata must have tags"):
         VideoWriter(path, WIDTH, HEIGHT, metadata={"colour": "red"})
     with pytest.raises(ValueError, match="uint8"), VideoWriter(path, WIDTH, HEIGHT) as writer:
         writer.write(gradient(3)[:, :32])
@@ -160,15 +160,15 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
     for target, words in [
-        (tmp_path / "missing" / "out.mp4", "doesn't exist"),
+        (tmp_path / "missing" / "out.mp4", "does not exist"),
         (tmp_path, "is a folder"),
-        (tmp_path / "file" / "out.mp4", "doesn't exist"),
+        (tmp_path / "file" / "out.mp4", "does not exist"),
         ("", "no file name"),
-        (tmp_path / "pipe.mp4", "isn't a regular file"),
-        (tmp_path / "link.mp4", "isn't a regular file"),
-        (tmp_path / ("a" * 300 + ".mp4"), "can't be used: File name too long"),
+        (tmp_path / "pipe.mp4", "is not a regular file"),
+        (tmp_path / "link.mp4", "is not a regular file"),
+        (tmp_path / ("a" * 300 + ".mp4"), "cannot be used: File name too long"),
         (tmp_path / ("a" * 300) / "out.mp4", "File name too long"),
-        (tmp_path / "a\0b.mp4", "can't be used: embedded null byte"),
+        (tmp_path / "a\0b.mp4", "cannot be used: embedded null byte"),
     ]:
         with pytest.raises(InvalidInput, match=words):
             check_target(target)

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 
 from multitalk.conditioning.timeline import ClipSpan
 from multitalk.errors import Cancelled, MultiTalkError
-from multitalk.media.background import MOST_WAITING, BackgroundWriter
+from multitalk.media.background import MAX_QUEUED, BackgroundWriter
 from multitalk.media.video import VideoWriter
 from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
 from multitalk.pipeline.decode import decode_clip
@@ -71,7 +71,8 @@ def test_only_new_frames_are_decoded(skip, new_frames, decoded, tiling):
     with torch.inference_mode():
         whole = decode_clip(vae, latents, ClipSpan(0, 0, skip, 21 - skip), color, 5, lambda: None)[0]
         frames = decode_clip(vae, latents, ClipSpan(0, 0, skip, new_frames), color, 5, lambda: None)[0]
-    assert torch.equal(frames, whole[:new_frames])
+    # fewer latents may take another kernel, and a value halfway between two levels may go to either
+    assert (frames.int() - whole[:new_frames].int()).abs().max() <= 1
     assert lengths == [6, decoded]
 
 
@@ -131,7 +132,7 @@ def write_all(path: Path, groups: Iterable[np.ndarray]) -> None:
 
 def test_an_error_of_the_encoder_reaches_the_caller_and_leaves_no_file(tmp_path: Path):
     # more than the queue holds: the caller must not block
-    wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MOST_WAITING)
+    wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MAX_QUEUED)
     with pytest.raises(ValueError, match="frames are"):
         write_all(tmp_path / "out.mp4", wrong)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Scripts, mixes of voices, and cutting long text: what is decided before any engine speaks."""
+"""Scripts, voice mixes, and splitting long text, without a speech engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multitalk.speech.cut import cut_text, ends_sentence
 
 def test_turns() -> None:
     turns = read_script("(s1) hello\nthere (S2) hi! ( s1 ) bye")
-    assert [(turn.person, turn.text, turn.place) for turn in turns] == [
+    assert [(turn.person, turn.text, turn.position) for turn in turns] == [
         ("person1", "hello\nthere", 1),
         ("person2", "hi!", 18),
         ("person1", "bye", 27),
@@ -31,7 +31,7 @@ def test_turns() -> None:
         ("(s1) Hi. (s2) (s1) You?", "without words to say at character 10"),
         ("(s1) Hi. (s2) ...", "without words to say at character 10"),
         ("Hi. (s2) You?", r"before \(s2\) at character 5"),
-        ("(s1) (s2)", "must have words to say"),
+        ("(s1) (s2)", "must contain words to say"),
         (f"(s1) Hi. (s{'9' * 9000}) You?", "at character 10"),
     ],
 )
@@ -52,9 +52,9 @@ def test_mixes_of_voices() -> None:
 
 @pytest.mark.parametrize("mix", ["", "a+", "a:", "a:x", "a:-1", "a:0", "a:nan", "a:inf", ":1", "a:1:2"])
 def test_bad_mixes_are_refused(mix: str) -> None:
-    with pytest.raises(InvalidInput, match=r"speech.voices.person1 is .* such as af_heart:0.6"):
-        parse_mix(mix, "speech.voices.person1")
-    with pytest.raises(ValueError, match=r"speech\.voices\.person1"):
+    with pytest.raises(InvalidInput, match=r"voice of person1 must be .* such as af_heart:0.6.*, not"):
+        parse_mix(mix, "speech voice of person1")
+    with pytest.raises(ValueError, match="speech voice of person1 must be"):
         Speech(text="hi", voices={"person1": mix})
 
 
@@ -98,9 +98,9 @@ def test_a_language_for_everybody_or_each() -> None:
     mixed = Speech(text="hi", language={"person2": "f"})
     assert (mixed.language_of("person1"), mixed.language_of("person2")) == ("a", "f")
     for field, value, message in [
-        ("language", {"person3": "a"}, "'person3' is not a person of speech.language"),
-        ("language", {"person1": 3}, "speech.language.person1 is 3"),
-        ("pause", -1, "speech.pause is -1, but must be a number from 0 up to 10"),
+        ("language", {"person3": "a"}, "'person3' is not a person of speech language"),
+        ("language", {"person1": 3}, "speech language of person1 must be text, not 3"),
+        ("pause", -1, "speech pause must be a number from 0 to 10, not -1"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
             Speech(**{"text": "hi", field: value})

@@ -170,15 +170,15 @@ def test_a_sentence_without_end_is_cut_as_well(kokoro: KokoroEngine) -> None:
 def test_a_script_gives_each_a_track(kokoro: KokoroEngine) -> None:
     script = "(s1) Good morning. (s2) Buongiorno a tutti! (s1) Bye."
     spoken = speak(Speech(text=script, language={"person2": "i"}), engine=kokoro)
-    assert spoken.engine == "Kokoro"
-    assert spoken.voices == {"person1": "af_heart", "person2": "am_adam"}  # the only men: am_, em_
+    assert spoken.report.engine == "Kokoro"
+    assert spoken.report.voices == {"person1": "af_heart", "person2": "am_adam"}  # the only men: am_, em_
     first, second = (track.mono() for track in spoken.tracks.values())
     assert len(first) == len(second)
     assert not np.any((first != 0) & (second != 0))
-    assert [turn.person for turn in spoken.turns] == ["person1", "person2", "person1"]
-    for one, two in pairwise(spoken.turns):
+    assert [turn.person for turn in spoken.report.turns] == ["person1", "person2", "person1"]
+    for one, two in pairwise(spoken.report.turns):
         assert two.start - one.end == pytest.approx(0.3, abs=0.001)
-    for turn in spoken.turns:
+    for turn in spoken.report.turns:
         samples = spoken.tracks[turn.person].mono()[round(24000 * turn.start) : round(24000 * turn.end)]
         assert np.abs(samples).max() > 0.02
         assert turn.words[0].start >= turn.start
@@ -188,11 +188,11 @@ def test_a_script_gives_each_a_track(kokoro: KokoroEngine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"voice": "f2"}, "'f2' is unknown; Kokoro has af_bella, af_heart"),
-        ({"voice": "af_heart+nobody"}, "'nobody' is unknown"),
-        ({"language": "klingonese"}, "'klingonese' is unknown; Kokoro has a, b, e"),
-        ({"text": "..."}, "nothing to say"),
-        ({"text": "Привет"}, "nothing to say"),
+        ({"voice": "f2"}, "'f2' is not available in Kokoro. Use one of af_bella, af_heart"),
+        ({"voice": "af_heart+nobody"}, "'nobody' is not available"),
+        ({"language": "klingonese"}, "'klingonese' is not available in Kokoro. Use one of a, b, e"),
+        ({"text": "..."}, "nothing that Kokoro can pronounce"),
+        ({"text": "Привет"}, "nothing that Kokoro can pronounce"),
     ],
 )
 def test_what_it_cannot_say_is_named(kokoro: KokoroEngine, arguments: dict, part: str) -> None:
@@ -206,9 +206,9 @@ def test_damaged_files_are_named(baked: Path, tmp_path: Path) -> None:
     engine = choose_engine(tmp_path, "cpu")
     (folder / "voices" / "af_heart.pt").write_bytes(b"no voice")
     (folder / "kokoro-v1_0.pth").write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match=r"kokoro-v1_0\.pth can't be loaded"):
+    with pytest.raises(WeightsError, match=r"kokoro-v1_0\.pth cannot be loaded"):
         engine.say("Ciao", "af_heart", "i")
     shutil.copyfile(baked / "kokoro" / "kokoro-v1_0.pth", folder / "kokoro-v1_0.pth")
-    with pytest.raises(WeightsError, match=r"af_heart\.pt can't be read"):
+    with pytest.raises(WeightsError, match=r"af_heart\.pt cannot be read"):
         engine.say("Ciao", "af_heart", "i")
     assert engine.say("Ciao", "em_alex", "i").sound.seconds > 0  # and it goes on

@@ -183,27 +183,27 @@ def test_a_disk_that_fails_is_one_sentence(files, monkeypatch, staged):
         read = stream._read_staged(layouts, CPU, as_stored, reading, 2, 64)
     else:
         read = stream._read_mapped(layouts, CPU, as_stored, reading)
-    with pytest.raises(WeightsError, match=r"b\.safetensors can't be read: .*Input/output error"):
+    with pytest.raises(WeightsError, match=r"b\.safetensors cannot be read: .*Input/output error"):
         list(read)
 
 
 def test_a_file_that_shrinks_while_it_is_read(files, small_pieces, monkeypatch):
     layouts = {path: stream.read_layout(path) for path in files}
     os.truncate(files[1], files[1].stat().st_size // 2)
-    with pytest.raises(WeightsError, match=r"b\.safetensors can't be read: the file ends"):
+    with pytest.raises(WeightsError, match=r"b\.safetensors cannot be read: the file ends"):
         list(stream._read_mapped(layouts, CPU, as_stored, ReadAhead(files)))
 
 
 def test_short_and_damaged_files(files):
     whole = files[0].read_bytes()
     files[0].write_bytes(whole[:-3])
-    with pytest.raises(WeightsError, match="bytes and should have"):
+    with pytest.raises(WeightsError, match="bytes, but must have"):
         list(read_tensors(files, "cpu", as_stored))
     files[0].write_bytes(whole.replace(b'"data_offsets":[0,', b'"data_offsets":[8,', 1))
-    with pytest.raises(WeightsError, match="don't fit its shape"):
+    with pytest.raises(WeightsError, match="do not match its shape"):
         list(read_tensors(files, "cpu", as_stored))
     files[0].write_bytes(b"\xff" * 100)
-    with pytest.raises(WeightsError, match="can't be read as safetensors"):
+    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
         list(read_tensors(files, "cpu", as_stored))
     files[0].unlink()
     with pytest.raises(WeightsError, match="is missing"):

@@ -103,7 +103,7 @@ def test_damage_is_found_and_named(damage, named, found_before_loading, baked, c
 
 
 def test_a_folder_that_is_missing(tmp_path):
-    assert "doesn't exist" in verify(tmp_path / "nowhere")[0]
+    assert "does not exist" in verify(tmp_path / "nowhere")[0]
 
 
 def test_published_weights_are_told_from_baked_ones(published):
@@ -124,4 +124,4 @@ def test_compiled_kernels_may_lie_there(baked, copy_of):
     kernel.write_text("pass")
     assert verify(folder) == []
     (folder / "compiled.txt").write_text("something else")
-    assert verify(folder) == ["compiled.txt is not part of this folder."]
+    assert verify(folder) == ["compiled.txt is not in the manifest."]
