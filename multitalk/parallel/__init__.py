@@ -11,29 +11,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .launch import connected, launched_processes, launched_rank
-from .layout import ParallelSettings, RankLayout, choose_layout
+from .launch import connected
+from .layout import ParallelSettings
 
 if TYPE_CHECKING:
     from .follower import Follower
     from .loading import load_pipeline
 
-__all__ = [
-    "Follower",
-    "ParallelSettings",
-    "RankLayout",
-    "choose_layout",
-    "connected",
-    "launched_processes",
-    "launched_rank",
-    "load_pipeline",
-]
+__all__ = ["Follower", "ParallelSettings", "connected", "load_pipeline"]
 
 _MODULES = {"Follower": "follower", "load_pipeline": "loading"}
 
 
 def __getattr__(name: str) -> Any:
-    # these import torch, which takes seconds; the command line needs the others at its start
+    # imported on first use: they import torch, which takes seconds
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

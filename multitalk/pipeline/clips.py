@@ -68,7 +68,13 @@ class ClipGenerator:
         condition_frames = job.image[:, None]  # 3 n H W
         for span in job.spans:
             with monitor.stage("encode", span.index):
-                condition = self._encode(condition_frames)
+                with self.components.using("vae"):
+                    condition = make_condition(
+                        self.components.vae,
+                        condition_frames,
+                        self.request.frames_per_clip,
+                        monitor.check_cancelled,
+                    )
                 branches = self._project(span, condition_frames[:, -1])
             with monitor.stage("denoise", span.index):
                 latents = self._denoise(sampling, branches, condition, span, condition_frames.shape[1])
@@ -85,15 +91,6 @@ class ClipGenerator:
             yield _clip(job, span, frames, latents)
             del frames, latents  # free this clip before the next one, unless the caller keeps it
         monitor.finished()
-
-    def _encode(self, condition_frames: torch.Tensor) -> torch.Tensor:
-        with self.components.using("vae"):
-            return make_condition(
-                self.components.vae,
-                condition_frames,
-                self.request.frames_per_clip,
-                self.monitor.check_cancelled,
-            )
 
     def _project(self, span: ClipSpan, last_frame: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""

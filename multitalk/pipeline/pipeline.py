@@ -180,9 +180,10 @@ class MultiTalkPipeline:
         """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
         monitor = JobMonitor(on_progress, cancel)
         with self.executor.job():
-            clips = self._stream(request, monitor)
+            # inference mode belongs to the thread: it must not reach the caller's code between clips
+            with torch.inference_mode():
+                clips = self._clips(request, self._prepare(request, monitor), monitor)
             while True:
-                # inference mode belongs to the thread: it must not reach the caller's code between clips
                 with torch.inference_mode():
                     clip = next(clips, None)
                 if clip is None:
@@ -206,9 +207,6 @@ class MultiTalkPipeline:
             self.speech_engine.move(self.plan.speech_device)
         self.executor.prepare(self.plan, job_loras(self.folder, preset, request.lora))
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
-
-    def _stream(self, request: GenerationRequest, monitor: JobMonitor) -> Iterator[Clip]:
-        yield from self._clips(request, self._prepare(request, monitor), monitor)
 
     def _clips(
         self,
