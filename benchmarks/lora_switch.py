@@ -1,7 +1,7 @@
 """Measure switching a LoRA in a full-size transformer: ``python -m benchmarks.lora_switch``.
 
-The LoRA has rank 32 for every layer of Wan's blocks, in float16, with differences of norms and biases. On a CPU
-the transformer's matrices stay on the meta device: switching does not read them.
+The LoRA has rank 32 for every layer of Wan's blocks, in float16, with differences of norms and biases. On a
+CPU the transformer's matrices stay on the meta device: switching does not read them.
 """
 
 from __future__ import annotations

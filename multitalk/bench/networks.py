@@ -127,7 +127,7 @@ def _fill(
 
 
 def _repeat_random(parameter: torch.Tensor, size: float, generator: torch.Generator) -> None:
-    """Fill a parameter with about a million random numbers, repeated: drawing 18.9 B takes minutes on a CPU."""
+    """Fill a parameter with a million random numbers, repeated: drawing 18.9 B takes minutes on a CPU."""
     flat = parameter.view(-1)
     # an odd length, so that the rows of a matrix differ
     pattern = torch.empty(min(flat.numel(), RANDOM_NUMBERS), device=parameter.device)
