@@ -12,13 +12,13 @@ ARG BASE_IMAGE=multitalk-base:cu124
 
 # What the code needs, to be compared with what the weights image has.
 FROM scratch AS requirements
-COPY requirements.txt requirements-runpod.txt /
+COPY requirements.txt /
 
 FROM ${BASE_IMAGE} AS runtime
 WORKDIR /app
-COPY requirements.txt requirements-runpod.txt ./
-RUN pip install --no-cache-dir -r requirements.txt \
-    && pip install --no-cache-dir --no-deps -r requirements-runpod.txt
+COPY requirements.txt ./
+# The lock has everything except torch and what only torch needs, which the base has.
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
 # Results have a place of the user's; /opt is written to by a slim container alone, which runs as root.
 # librosa compiles its functions when it is first used, for 12 s of processor time: here, once, for every processor.
 # numba reads no cache that it couldn't write to.
@@ -45,7 +45,7 @@ ENTRYPOINT ["/app/entrypoint.sh"]
 FROM runtime AS fetch-environment
 COPY requirements-fetch.txt ./
 RUN python -m venv /opt/fetch \
-    && /opt/fetch/bin/pip install --no-cache-dir -r requirements-fetch.txt
+    && /opt/fetch/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-fetch.txt
 
 # ---- published files in, layers of baked weights out ------------------------------------------------------------
 FROM fetch-environment AS fetch
@@ -93,7 +93,7 @@ COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 # (on the base, since bytecode needs Python alone: new code is built on it and a weights image, and installs nothing)
 FROM ${BASE_IMAGE} AS code
 WORKDIR /app
-COPY LICENSE README.md app.py requirements-fetch.txt ./
+COPY LICENSE NOTICE README.md app.py requirements-fetch.txt ./
 COPY --chmod=755 entrypoint.sh download_models.sh ./
 COPY examples/ examples/
 COPY multitalk/ multitalk/
@@ -114,10 +114,8 @@ LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.rev
 FROM baked-weights AS app
 # The weights image has what its own requirements named when it was baked; new code may name others.
 RUN --mount=type=bind,from=requirements,target=/mnt \
-    for file in requirements.txt requirements-runpod.txt; do \
-        cmp "/mnt/$file" "/app/$file" \
-        || { echo "error: $file has changed since the weights image was baked: bake weights-PRECISION-STACK first." >&2; exit 1; }; \
-    done
+    cmp /mnt/requirements.txt /app/requirements.txt \
+    || { echo "error: requirements.txt has changed since the weights image was baked: bake weights-PRECISION-STACK first." >&2; exit 1; }
 COPY --from=code /app /app
 # multitalk; RUN_AS=0, root: to keep results on a network volume that only root may write to
 ARG RUN_AS=1000

@@ -1,34 +1,50 @@
-# make run    a page on http://localhost:7860        make test   everything CI runs
-# On a machine without a GPU outside Linux's default CUDA builds, point pip at PyTorch's CPU wheels:
-#   make setup TORCH_INDEX=<index URL from PyTorch's "Start locally" page>
+# make run     the page on http://localhost:7860       make test    everything that CI runs
+# make image   the image, with plain docker            make lock    the requirements files, from pyproject.toml
 
-PYTHON ?= python3.11
+# Python 3.11 or 3.12; empty: the first that is found
+PYTHON ?=
 TORCH ?= torch==2.13.0
-TORCH_INDEX ?=
+# where torch is downloaded from; if it is not set: PyTorch's index of CPU builds on Linux without an NVIDIA driver,
+# else the default index
+ifeq ($(origin TORCH_INDEX),undefined)
+TORCH_INDEX = $(shell scripts/torch_index.sh $(BIN)/python)
+endif
+UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 # stamps, so that a target that is up to date costs nothing
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: setup run test test-fast test-image test-image-stack lint format bench demo-weights clean
+.PHONY: setup run test test-fast test-image test-image-stack lint format bench demo-weights lock image push clean
 
 setup: $(RUN_READY)
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	python=$$(scripts/find_python.sh $(PYTHON)) && "$$python" -m venv $(VENV)
 
-$(VENV)/.torch-ready: | $(BIN)/python
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/pip install --quiet uv==$(UV_VERSION)
+
+# what a lock names and nothing else; the package itself as a link to this folder, for the command `multitalk`
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
+
+$(VENV)/.lock-ready: requirements.txt pyproject.toml | $(BIN)/uv
+	$(INSTALL) --require-hashes --requirements requirements.txt
+	$(INSTALL) --editable .
 	touch $@
 
-$(RUN_READY): requirements.txt requirements-runpod.txt $(VENV)/.torch-ready
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps -r requirements-runpod.txt
+# after the rest, so that pip downloads nothing that the lock has
+$(VENV)/.torch-ready: | $(VENV)/.lock-ready
+	$(BIN)/pip install --quiet $(addprefix --index-url ,$(TORCH_INDEX)) "$(TORCH)"
 	touch $@
 
+$(RUN_READY): $(VENV)/.lock-ready $(VENV)/.torch-ready
+	touch $@
+
+# the bytecode of everything, which the processes of the tests would otherwise compile at the same time
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
-	$(BIN)/pip install --quiet -r requirements-dev.txt
+	$(INSTALL) --compile-bytecode --require-hashes --requirements requirements-dev.txt
 	touch $@
 
 run: $(RUN_READY)
@@ -47,7 +63,7 @@ test-fast: $(DEV_READY)
 test-image: $(DEV_READY)
 	$(BIN)/python -m pytest tests/image
 
-# the suite on the image's own versions: torch 2.5.1 (of the package index: the CUDA build, which runs without a GPU)
+# the suite on the image's own version of torch
 test-image-stack:
 	$(MAKE) VENV=.venv-image TORCH=torch==2.5.1 test
 
@@ -55,8 +71,9 @@ lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile base.Dockerfile
-	$(BIN)/shellcheck download_models.sh entrypoint.sh .ci/run
+	$(BIN)/shellcheck download_models.sh entrypoint.sh .ci/run scripts/*.sh
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
@@ -67,6 +84,27 @@ bench: $(DEV_READY)
 
 demo-weights: $(DEV_READY)
 	$(BIN)/python -m demo_training
+
+# Versions stay as they are while pyproject.toml allows them; UPGRADE=--upgrade takes the newest that it allows,
+# UPGRADE="--upgrade-package NAME" that of one package. torch, and what only torch needs, is left out: its build depends
+# on the GPU.
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock" $(UPGRADE)
+LOCK_APART_FROM_TORCH = $(LOCK) --python-version 3.11 --excludes $(VENV)/left-out
+DEV_TOOLS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")
+
+lock: | $(BIN)/uv
+	echo torch >$(VENV)/left-out
+	$(LOCK_APART_FROM_TORCH) pyproject.toml --extra ui --extra worker --extra speech --output-file requirements.txt
+	$(BIN)/python -c '$(DEV_TOOLS)' | $(LOCK_APART_FROM_TORCH) - --constraints requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --python-version 3.10 --group fetch --output-file requirements-fetch.txt
+
+# base and app image on this machine; PRECISION=int8|bf16|fp8|slim STACK=cu124|cu128
+image:
+	scripts/image.sh build
+
+# both to REGISTRY=ghcr.io/YOU
+push:
+	scripts/image.sh push
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

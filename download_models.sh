@@ -68,13 +68,13 @@ for name in HF_TOKEN HF_ENDPOINT SPACY_MODEL_URL; do
   if [[ -z ${!name:-} ]]; then unset "$name"; fi
 done
 
-# Fast transfer needs a hub client of its own: requirements-fetch.txt says why.
+# Fast transfer needs a hub client of its own: pyproject.toml says why (the group fetch).
 fetch_environment=${FETCH_ENVIRONMENT:-/opt/fetch}
 if [[ ! -x $fetch_environment/bin/python ]]; then
   fetch_environment=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/multitalk/fetch
   if [[ ! -f $fetch_environment/.ready ]]; then
     "$python" -m venv "$fetch_environment"
-    "$fetch_environment/bin/pip" install --quiet -r "$here/requirements-fetch.txt"
+    "$fetch_environment/bin/pip" install --quiet --no-deps --require-hashes -r "$here/requirements-fetch.txt"
     touch "$fetch_environment/.ready"
   fi
 fi

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
 
 from ..errors import MultiTalkError
 from ..weights.host_memory import container_limit, usable_memory
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
+# the lock, beside the package in a checkout and in the image
+REQUIREMENTS = Path(str(files("multitalk"))).parent / "requirements.txt"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _check_gpus() -> list[Finding]:
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from ..pipeline.planning import loading_workload
     from ..runtime.planner import Planner, weights_of
-    from ..weights.folders import find_weights
+    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -160,7 +162,7 @@ def _check_ffmpeg() -> list[Finding]:
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
-    from ..weights.folders import find_weights
+    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -182,8 +184,8 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:
+    from ..runtime.weights_folder import find_weights
     from ..speech.speak import choose_engine
-    from ..weights.folders import find_weights
     from ..weights.kokoro_files import FOLDER, SPACY_MODEL
 
     try:
@@ -204,15 +206,13 @@ def _check_speech(weights: str | Path | None) -> list[Finding]:
 def _check_packages() -> list[Finding]:
     from packaging.requirements import Requirement
 
-    if not REQUIREMENTS.is_file():
+    required = _requirements()
+    if not required:
         return [
-            Finding("note", "packages", "requirements.txt isn't beside the package: versions not compared")
+            Finding("note", "packages", "neither requirements.txt nor an installed package: not compared")
         ]
     findings, count = [], 0
-    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
-        text = line.split("#")[0].strip()
-        if not text or text.startswith("-"):
-            continue
+    for text in required:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
@@ -230,6 +230,18 @@ def _check_packages() -> list[Finding]:
     fine = count - len(findings)
     summary = Finding("note" if findings else "ok", "packages", f"{fine} of {count} as required")
     return [summary, *findings]
+
+
+def _requirements() -> list[str]:
+    """What the lock names where it is beside the package, else what the installed package requires."""
+    if REQUIREMENTS.is_file():
+        lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+        texts = (line.split("#")[0].strip(" \\") for line in lines)
+        return [text for text in texts if text and not text.startswith("-")]
+    try:
+        return metadata.requires("multitalk") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _one_line(error: BaseException) -> str:

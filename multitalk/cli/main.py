@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from .. import __version__
 from ..bake.commands import add_bake, add_fetch, add_verify, bake_command
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import connected, launched_processes, launched_rank
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m multitalk", description="A picture and a voice become a video."
     )
+    parser.add_argument("--version", action="version", version=f"multitalk {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error came from")
@@ -190,8 +192,8 @@ def generate_command(args: argparse.Namespace) -> int:
 
     # Only now: torch and the models' libraries take seconds to import, and an error needs none of them.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its hints are for developers
+    from ..runtime.weights_folder import find_weights
     from ..start.cold_start import ColdStart
-    from ..weights.folders import find_weights
 
     weights = find_weights(args.weights)
     start = ColdStart(weights)

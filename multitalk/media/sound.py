@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InvalidInput
+from ..runtime.limits import max_audio_seconds
 from .files import open_file
 
-DEFAULT_MAX_AUDIO_SECONDS = 600.0
 MIN_RATE, MAX_RATE = 4_000, 768_000
 MAX_CHANNELS = 32
 # One value is 4 bytes: 1 GiB, whatever rate and channel count a small, highly compressed file claims to have.
@@ -75,27 +72,6 @@ def resample(sound: Sound, rate: int) -> Sound:
 
     samples = soxr.resample(sound.samples, sound.rate, rate, quality="HQ")
     return Sound(np.ascontiguousarray(samples, np.float32), rate)
-
-
-def max_audio_seconds(environment: Mapping[str, str] = os.environ) -> float:
-    """The longest sound that is accepted, from ``MAX_AUDIO_SECONDS`` (600 where it is unset).
-
-    Args:
-        environment: Where the variable is.
-
-    Raises:
-        InvalidInput: The variable isn't a number of seconds above 0.
-    """
-    text = environment.get("MAX_AUDIO_SECONDS", "").strip()
-    if not text:
-        return DEFAULT_MAX_AUDIO_SECONDS
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise InvalidInput(f"MAX_AUDIO_SECONDS is {text!r}, but must be a number of seconds above 0.")
-    return seconds
 
 
 def read_sound(source: Any, field: str = "audio") -> Sound:

@@ -16,7 +16,7 @@ from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
-from ..weights.folders import find_weights
+from ..runtime.weights_folder import find_weights
 from ..weights.store import WeightsFolder
 from .failures import attempt
 from .launch import process_device, processes_here

@@ -28,6 +28,7 @@ from ..request.presets import PRESETS, Preset
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
+from ..runtime.weights_folder import find_weights
 from ..sampling.branches import BranchConditions, plan_calls
 from ..sampling.cache import use_cache
 from ..sampling.clip_sampling import ClipSampling
@@ -39,7 +40,7 @@ from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps
 from ..speech.kokoro import KokoroEngine
 from ..speech.speak import choose_engine
-from ..weights.folders import all_part_files, find_weights
+from ..weights.folders import all_part_files
 from ..weights.lora_switch import LoraSwitcher, activate_for_job
 from ..weights.read_ahead import ReadAhead
 from ..weights.store import WeightsFolder
@@ -96,7 +97,7 @@ class MultiTalkPipeline:
         must call the same methods, and process 0 gives the results (docs/PARALLEL.md).
 
         Args:
-            weights_dir: The folder; None searches (see :func:`multitalk.weights.folders.find_weights`).
+            weights_dir: The folder; None searches (:func:`multitalk.runtime.weights_folder.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
             plan: A plan to run every job by, as it is; or settings that override single choices, in place of

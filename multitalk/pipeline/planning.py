@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..conditioning.job_settings import resolve_settings
-from ..media.sound import max_audio_seconds
 from ..request.presets import Preset
+from ..runtime.limits import max_audio_seconds
 from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner

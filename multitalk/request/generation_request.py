@@ -20,7 +20,8 @@ from pydantic import (
 from ..errors import InvalidInput
 from ..media.mix import check_mix
 from ..media.picture import read_picture
-from ..media.sound import Sound, max_audio_seconds, read_sound
+from ..media.sound import Sound, read_sound
+from ..runtime.limits import max_audio_seconds
 from .checks import (
     PEOPLE,
     Range,

@@ -1,5 +1,5 @@
-"""The RunPod worker: a job's input becomes a GenerationRequest, its video goes where the deployer wants it.
+"""The RunPod worker: turn a job's input into a GenerationRequest and deliver its video.
 
-``server`` starts it and ``handler`` is what RunPod calls. On the way in: ``aliases``, ``sources``, ``paths``,
-``urls``, ``inputs``; on the way out: ``bucket``, ``delivery``, ``answers``.
+``server`` starts the worker and ``handler`` runs the jobs. ``sources``, ``paths``, ``urls`` and ``inputs``
+read the input; ``bucket``, ``delivery`` and ``answers`` return the output.
 """

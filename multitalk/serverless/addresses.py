@@ -1,7 +1,7 @@
-"""Which addresses a URL may lead to, asked where the connection is made.
+"""Restrict URLs to public addresses, checked when the connection is made.
 
-The check sits in the socket's creation: whatever a URL says, however its name resolves, and however that
-changes in between (DNS rebinding), the address that is checked is the one that is connected to.
+The check runs when the socket is created, so the checked address is the one that is connected to, even if the
+name resolves differently the next time (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from .worker_settings import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# IPv4 behind an IPv6 prefix, for networks that translate between the two (RFC 6052, RFC 8215)
+# IPv4 addresses embedded in an IPv6 prefix by translating networks (RFC 6052, RFC 8215)
 TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
 class ForbiddenAddress(OSError):
-    """An address that isn't public; an OSError, as a failure to connect is."""
+    """An address that is not public; an OSError like any other failure to connect."""
 
 
 def is_allowed(address: str, allowed_networks: Sequence[Network] = ()) -> bool:
-    """Whether a worker may connect to an address: a public one, or one that the deployer lists.
+    """Return whether the worker may connect to an address: a public one, or one in the allowed networks.
 
     Args:
-        address: IPv4 or IPv6, as text; everything else (2130706433, 0x7f.1) is refused.
-        allowed_networks: Networks that are allowed although they aren't public.
+        address: IPv4 or IPv6 in the usual notation; other forms (2130706433, 0x7f.1) are rejected.
+        allowed_networks: Non-public networks that are allowed.
     """
     try:
         ip = ipaddress.ip_address(address)
@@ -39,7 +39,7 @@ def is_allowed(address: str, allowed_networks: Sequence[Network] = ()) -> bool:
 
 
 def guarded_sockets(allowed_networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
-    """A socket factory for aiohttp's connector that makes none for a forbidden address."""
+    """Return a socket factory for aiohttp's connector that rejects forbidden addresses."""
 
     def make_socket(address_info: Any) -> socket.socket:
         family, kind, protocol, _name, address = address_info
@@ -51,7 +51,7 @@ def guarded_sockets(allowed_networks: Sequence[Network]) -> Callable[[Any], sock
 
 
 def _addresses_in(ip: Address) -> list[Address]:
-    """The address, or the IPv4 addresses that an IPv6 one stands for, which are where it leads in the end."""
+    """Return the address, and the IPv4 addresses that an IPv6 address is translated to."""
     if isinstance(ip, ipaddress.IPv4Address):
         return [ip]
     if ip.ipv4_mapped is not None:

@@ -1,4 +1,4 @@
-"""An S3-compatible bucket: one key per file, and URLs that expire."""
+"""Upload videos to an S3-compatible bucket: one key per file, URLs that expire."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..errors import MultiTalkError
 from .worker_settings import BucketSettings
 
 CONTENT_TYPE = "video/mp4"
-DEFAULT_REGION = "us-east-1"  # signing needs one, also where a service has none
+DEFAULT_REGION = "us-east-1"  # signing needs a region even if the service has none
 _CODE = re.compile(r"\((\w+)\)")
 
 
 class BucketError(MultiTalkError):
-    """The bucket didn't take a file; the sentence has no credentials and no address in it."""
+    """The bucket rejected a file. The message contains no credentials and no address."""
 
 
 class Bucket:
-    """Uploads files.
+    """An S3 client for one bucket.
 
     Args:
-        settings: Where, and with which credentials.
+        settings: Endpoint, bucket and credentials.
     """
 
     def __init__(self, settings: BucketSettings) -> None:
@@ -39,7 +39,7 @@ class Bucket:
             connect_timeout=10,
             read_timeout=60,
             retries={"max_attempts": 4, "mode": "standard"},
-            # most other services know a bucket by the path only, and not the newer checksums
+            # most other services support only path-style addresses, and not the newer checksums
             s3={"addressing_style": "auto" if amazon else "path"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -55,15 +55,15 @@ class Bucket:
         )
 
     def check(self, key: str) -> None:
-        """Ask whether a file could be uploaded, without leaving anything there.
+        """Check that files can be uploaded, without leaving anything in the bucket.
 
         Raises:
-            BucketError: It couldn't.
+            BucketError: The bucket cannot be reached or rejects the request.
         """
-        with _told_as_bucket_error():
+        with _bucket_errors():
             target = {"Bucket": self.settings.name, "Key": self.settings.prefix + key}
             upload = self._client.create_multipart_upload(**target, ContentType=CONTENT_TYPE)
-        with contextlib.suppress(Exception):  # services forget an unfinished upload by themselves, too
+        with contextlib.suppress(Exception):  # services also discard unfinished uploads themselves
             self._client.abort_multipart_upload(**target, UploadId=upload["UploadId"])
 
     def upload(self, path: Path, key: str) -> str:
@@ -71,16 +71,16 @@ class Bucket:
 
         Args:
             path: The file.
-            key: Its name below the prefix.
+            key: Name of the object, below the prefix.
 
         Returns:
-            A URL that works for anybody until it expires.
+            A signed URL.
 
         Raises:
-            BucketError: It wasn't taken.
+            BucketError: The upload failed.
         """
         target = {"Bucket": self.settings.name, "Key": self.settings.prefix + key}
-        with _told_as_bucket_error():
+        with _bucket_errors():
             self._client.upload_file(
                 str(path), *target.values(), ExtraArgs={"ContentType": CONTENT_TYPE}, Config=self._transfer
             )
@@ -90,18 +90,18 @@ class Bucket:
 
 
 @contextlib.contextmanager
-def _told_as_bucket_error() -> Iterator[None]:
+def _bucket_errors() -> Iterator[None]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
     try:
         yield
     except (ConnectionError, HTTPClientError) as error:
-        raise BucketError(f"The bucket can't be reached ({type(error).__name__}).") from error
+        raise BucketError(f"The bucket cannot be reached ({type(error).__name__}).") from error
     except (BotoCoreError, Boto3Error, ClientError) as error:
         code = _CODE.search(str(error))
         reason = code[1] if code else type(error).__name__
         raise BucketError(
-            f"The bucket doesn't take the worker's files ({reason}): check BUCKET_ENDPOINT_URL, BUCKET_NAME "
-            "and the BUCKET_* credentials."
+            f"The bucket rejected the upload ({reason}). "
+            "Check BUCKET_ENDPOINT_URL, BUCKET_NAME and the BUCKET_* credentials."
         ) from error

@@ -1,4 +1,4 @@
-"""How a video reaches its caller: in a bucket, inside the answer where it fits, or else on the volume."""
+"""Deliver a video: to a bucket, in the output if it fits, otherwise on the network volume."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from .worker_settings import WorkerSettings
 if TYPE_CHECKING:
     from ..pipeline.results import Clip, GenerationResult
 
-# RunPod's limit for a streamed message: base64 of so many bytes stays below, with the fields around it.
+# RunPod's limit for a streamed message, and the bytes whose base64 with the other fields stays below it.
 MESSAGE_LIMIT = 1_000_000
 MESSAGE_BYTES = 735_000
-PART_CHARACTERS = 980_000  # a multiple of 4, so that every part is base64 in itself
-# Clips come before the whole, which must still fit.
+PART_CHARACTERS = 980_000  # a multiple of 4: every part is valid base64
+# Share of the output's size limit that streamed clips may use; the whole video must still fit.
 CLIPS_SHARE = 0.5
-# What a video will have in the end is told from what it has so far; only a clear excess stops a job.
+# The final size is extrapolated from the frames so far; only a clear excess stops a job.
 CLEAR_EXCESS = 1.2
 BASE64 = 4 / 3
-ELSEWHERE = "set BUCKET_* or attach a network volume to the endpoint"
+ELSEWHERE = "set the BUCKET_* variables, attach a network volume to the endpoint"
 
 Emit = Callable[[dict[str, Any]], None]
 
 
 class JobDelivery:
-    """Delivers one job's clips and its video; called from the job's thread.
+    """Deliver the clips and the video of one job; used from the job's thread.
 
     Args:
-        settings: Of the worker.
-        bucket: Where files go, or None.
+        settings: The worker's settings.
+        bucket: Where files are uploaded, or None.
         job_id: The job.
-        folder: The job's own, for files while they are made.
+        folder: The job's temporary folder.
         fps: Frames per second.
-        emit: Sends a message of a streaming worker; None for a worker that answers once.
-        on_url: Told each finished clip's number and URL.
+        emit: Sends a message of a streaming worker; None for a worker that returns one output.
+        on_url: Called with the number and the URL of each uploaded clip.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class JobDelivery:
         self._job_id, self._fps, self._emit, self._on_url = job_id, fps, emit, on_url
         self._name = safe_name(job_id)
         self._limit = settings.answer_limit(job_id)
-        self._sent = 0  # bytes of messages so far: /run and /runsync answer with all of them together
+        self._sent = 0  # bytes of messages so far: /run and /runsync return all of them together
         self._problem: BucketError | None = None
 
     def start(self) -> None:
-        """Look whether the bucket takes files, before hours of work depend on it.
+        """Check the bucket before the job starts.
 
-        Where it doesn't, clips go another way; it is asked once more for the video.
+        If the check fails, clips are delivered another way, and the upload of the video is still tried.
         """
         if self._bucket is None:
             return
@@ -78,10 +78,10 @@ class JobDelivery:
             self._note_problem(error)
 
     def clip(self, clip: Clip) -> None:
-        """Deliver a finished clip, where clips are wanted.
+        """Deliver a finished clip, if clips are enabled.
 
         Raises:
-            Undelivered: The video will be too large for an answer, and there is nowhere else to put it.
+            Undelivered: The video will be too large for the output, and there is no other place for it.
         """
         if self._bucket is not None and self._problem is None:
             self._upload_clip(clip, self._bucket)
@@ -96,13 +96,13 @@ class JobDelivery:
 
         Args:
             result: The finished file.
-            filename: What the answer calls it.
+            filename: Its name in the output.
 
         Returns:
-            The answer.
+            The output.
 
         Raises:
-            Undelivered: It couldn't be; the sentence says where it is.
+            Undelivered: The video could not be delivered; the message says where it is.
         """
         answer = success(result, self._fps, filename)
         if self._bucket is not None:
@@ -117,7 +117,7 @@ class JobDelivery:
         inline = self._inline(answer, result.path)
         if inline is not None:
             return inline
-        size = f"The video has {result.path.stat().st_size / 1e6:.1f} MB, more than an answer can carry."
+        size = f"The video ({result.path.stat().st_size / 1e6:.1f} MB) is too large for the output."
         raise self._kept(result.path, f"{self._problem} {size}" if self._problem else size)
 
     def _note_problem(self, error: BucketError) -> None:
@@ -129,7 +129,7 @@ class JobDelivery:
         write_clip(clip, path, self._fps)
         try:
             url = bucket.upload(path, f"{self._name}/{path.name}")
-        except BucketError as error:  # the whole video may still get there, or onto the volume
+        except BucketError as error:  # the whole video may still be uploaded or kept on the volume
             log_event("clip_not_uploaded", self._job_id, logging.WARNING, error, clip=clip.index)
             return
         finally:
@@ -145,27 +145,27 @@ class JobDelivery:
             if self._sent + encoded_size(message) > self._limit * CLIPS_SHARE:
                 del message["video_base64"]
                 message["omitted"] = (
-                    "The clips so far fill half of what an answer can carry; the rest is the video's."
+                    "The clips so far take half of the output's size limit; the rest is for the video."
                 )
             self._send(message)
 
     def _check_expected_size(self, clip: Clip) -> None:
         if not clip.start:
             return
-        # This clip's frames were encoded while they were decoded, all but those that x264 looks ahead at.
+        # all frames so far are encoded, except those in x264's lookahead
         encoded = clip.start + len(clip.frames)
         written = sum(path.stat().st_size for path in self._folder.glob(".*.part"))
         expected = written * clip.total_frames / encoded * BASE64
         if expected > (self._limit - self._sent) * CLEAR_EXCESS:
             reason = f" {self._problem}" if self._problem else ""
             raise Undelivered(
-                f"The video would have about {expected / BASE64 / 1e6:.1f} MB, more than an answer can "
-                f"carry, so the job was stopped after {encoded} of {clip.total_frames} frames: "
-                f"{ELSEWHERE}, or ask for a smaller size or max_seconds.{reason}"
+                f"The video would be too large for the output (about {expected / BASE64 / 1e6:.1f} MB), so "
+                f"the job was stopped after {encoded} of {clip.total_frames} frames: {ELSEWHERE}, or request a "
+                f"smaller size or max_seconds.{reason}"
             )
 
     def _inline(self, answer: dict[str, Any], path: Path) -> dict[str, Any] | None:
-        """The answer with the video in it, or None where it doesn't fit; messages carry it in parts."""
+        """Return the output with the video, or None if it does not fit; messages contain it in parts."""
         if path.stat().st_size * BASE64 > self._limit:
             return None
         text = base64.b64encode(path.read_bytes()).decode()
@@ -198,12 +198,12 @@ class JobDelivery:
             shutil.copyfile(path, partial)
             os.replace(partial, target)
         except OSError as error:
-            with contextlib.suppress(OSError):  # half a video would fill the volume for nothing
+            with contextlib.suppress(OSError):  # do not fill the volume with half a video
                 partial.unlink()
             log_event("volume_failed", self._job_id, logging.ERROR, error)
-            return Undelivered(f"{why} The network volume doesn't take it either ({error.strerror}).")
+            return Undelivered(f"{why} Writing it to the network volume failed too ({error.strerror}).")
         relative = target.relative_to(root)
-        return Undelivered(f"{why} It is kept on the worker's volume as {relative}.", str(target))
+        return Undelivered(f"{why} It was saved on the network volume as {relative}.", str(target))
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._emit is not None
@@ -212,7 +212,7 @@ class JobDelivery:
 
 
 def safe_name(job_id: str) -> str:
-    """A job's id as the name of a file or a key."""
+    """Make a job's id usable as the name of a file or key."""
     return re.sub(r"[^\w-]", "_", job_id, flags=re.ASCII)[:100] or "job"
 
 

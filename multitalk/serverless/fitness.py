@@ -1,4 +1,4 @@
-"""What a worker proves before it gets jobs: its weights are whole, its GPU computes, a video comes out."""
+"""Fitness checks before the first job: weights, GPU, and a small video."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def fitness_checks(
     pipeline: MultiTalkPipeline | None, failure: Exception | None, settings: WorkerSettings
 ) -> list[Callable[[], None]]:
-    """The checks, for ``runpod.serverless.register_fitness_check``; each raises where something is wrong.
+    """Return the checks for ``runpod.serverless.register_fitness_check``; each raises on failure.
 
     Args:
-        pipeline: The loaded models; None where loading failed.
-        failure: Why it failed: RunPod is told, and the worker ends, before it takes a job.
-        settings: What is asked for.
+        pipeline: The loaded models; None if loading failed.
+        failure: Why loading failed. It is reported to RunPod, and the worker exits before it takes a job.
+        settings: Selects the checks.
     """
 
     def check_weights() -> None:
         if failure is not None or pipeline is None:
-            raise failure or WeightsError("The weights aren't loaded.")
+            raise failure or WeightsError("The weights are not loaded.")
         # sizes and tensors were compared while loading
         if settings.fitness_hashes:
             _timed("hashes_checked", lambda: check_hashes(pipeline.folder.path))
@@ -47,7 +47,7 @@ def fitness_checks(
 
 
 def check_hashes(folder: Path) -> None:
-    """Compare every byte of the weights with the manifest.
+    """Compare the SHA-256 of every weights file with the manifest.
 
     Raises:
         WeightsError: A file is damaged.
@@ -59,7 +59,7 @@ def check_hashes(folder: Path) -> None:
 
 
 def run_smallest_job(pipeline: MultiTalkPipeline) -> None:
-    """Make five frames of 64x64 pixels in one step: every model runs once, and the kernels are warm."""
+    """Generate five frames of 64x64 pixels in one step: runs every model once and warms up the kernels."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What RunPod calls for each job: async, with the models in one thread, so that a job can be cancelled."""
+"""The job handler: async, with the models in one thread, so that jobs can be cancelled."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]
 FOLDER_PREFIX = "multitalk-job-"
-WORKER_ENDS = "The job was cancelled, because the worker ends."
-ALIAS_FILENAME = "generated_video"  # what the known worker calls every file, without its ending
+WORKER_STOPS = "The job was cancelled because the worker is shutting down."
+ALIAS_FILENAME = "generated_video"  # file name of the known worker, without extension
 
 
 class JobWorker:
-    """Runs jobs on models that stay loaded, one after the other.
+    """Run jobs one after another on models that stay loaded.
 
     Args:
         pipeline: The models.
-        settings: Of the worker.
-        config: What ``runpod.serverless.start`` was given; ``refresh_worker`` in it ends the process.
-        bucket: Where videos go, or None.
-        send_progress: Sends an update of a job to RunPod; None where nobody would get it.
+        settings: The worker's settings.
+        config: The configuration of ``runpod.serverless.start``; setting ``refresh_worker`` ends the process.
+        bucket: Where videos are uploaded, or None.
+        send_progress: Sends a job's progress to RunPod; None outside RunPod.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class JobWorker:
         self.config = config
         self.bucket = bucket
         self._send_progress = send_progress
-        # one thread: jobs follow each other, and its allocator and its thread pools are used again
+        # one thread runs all jobs, so its allocator and thread pools are reused
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._cancels: set[threading.Event] = set()
-        self._readings: set[asyncio.Future[GenerationRequest]] = set()
-        self._ending = False
+        self._reads: set[asyncio.Future[GenerationRequest]] = set()
+        self._stopping = False
 
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Do a job: the answer, or an error with ``error``, ``error_type`` and ``field``.
+        """Run a job; returns its output, or ``error``, ``error_type`` and ``field``.
 
         Raises:
-            asyncio.CancelledError: The job was cancelled; the models are free again by then.
+            asyncio.CancelledError: The job was cancelled, and the models have stopped.
         """
         return await self._run(job, None)
 
     async def stream(self, job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Do a job and yield each clip as soon as it is decoded, then the whole; see :meth:`handle`."""
+        """Run a job, yield each clip as soon as it is decoded, then the output; see :meth:`handle`."""
         loop = asyncio.get_running_loop()
         messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -88,35 +88,35 @@ class JobWorker:
             while (message := await messages.get()) is not None:
                 yield message
             yield await task
-        finally:  # also where the caller is gone, or the job was cancelled
+        finally:  # also if the caller disconnected or the job was cancelled
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
 
     def cancel_all(self) -> None:
-        """Ask every job to stop, those to come included, so that the process can end.
+        """Cancel all jobs, including later ones, so that the process can exit.
 
-        Each is answered as `cancelled`. To be called where the jobs' loop runs, or when it has ended.
+        Must be called in the thread of the event loop, or after the loop has ended.
         """
-        self._ending = True
+        self._stopping = True
         for cancel in list(self._cancels):
             cancel.set()
-        for reading in list(self._readings):
-            reading.cancel()
+        for read in list(self._reads):
+            read.cancel()
 
     async def _run(self, job: dict[str, Any], emit: Emit | None) -> dict[str, Any]:
-        job_id, given = str(job.get("id") or "job"), job.get("input")
+        job_id, job_input = str(job.get("id") or "job"), job.get("input")
         started = time.monotonic()
-        self._log_start(job_id, given)
+        self._log_start(job_id, job_input)
         loop = asyncio.get_running_loop()
         reporter = ProgressReporter(loop, partial(self._report, job))
         cancel = threading.Event()
         self._cancels.add(cancel)
         try:
-            request = await self._read(given)
+            request = await self._read(job_input)
             self._log_inputs(job_id, request, time.monotonic() - started)
             answer = await self._in_thread(
-                lambda: self._generate(request, job_id, given, cancel, reporter, emit), cancel
+                lambda: self._generate(request, job_id, job_input, cancel, reporter, emit), cancel
             )
             self._log_end(job_id, answer, time.monotonic() - started)
         except asyncio.CancelledError:
@@ -127,34 +127,34 @@ class JobWorker:
         finally:
             reporter.close()
             self._cancels.discard(cancel)
-            self._executor.submit(release)  # before the next job, when the frames of this one are gone
+            self._executor.submit(release)  # before the next job, after this job's frames are gone
         return answer
 
-    async def _read(self, given: Any) -> GenerationRequest:
-        """The job's request; its files may take minutes to come, which an end doesn't wait for.
+    async def _read(self, job_input: Any) -> GenerationRequest:
+        """Read the job's request; shutting down does not wait for its downloads.
 
         Raises:
-            Cancelled: The worker ends.
+            Cancelled: The worker is shutting down.
         """
-        if self._ending:
-            raise Cancelled(WORKER_ENDS)
-        reading = asyncio.ensure_future(read_request(given, self.settings))
-        self._readings.add(reading)
+        if self._stopping:
+            raise Cancelled(WORKER_STOPS)
+        read = asyncio.ensure_future(read_request(job_input, self.settings))
+        self._reads.add(read)
         try:
-            request = await reading
+            request = await read
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not self._ending or (task is not None and task.cancelling()):
+            if not self._stopping or (task is not None and task.cancelling()):
                 raise  # the job itself was cancelled
-            raise Cancelled(WORKER_ENDS) from None
+            raise Cancelled(WORKER_STOPS) from None
         finally:
-            self._readings.discard(reading)
-        if self._ending:
-            raise Cancelled(WORKER_ENDS)
+            self._reads.discard(read)
+        if self._stopping:
+            raise Cancelled(WORKER_STOPS)
         return request
 
     async def _in_thread(self, work: Callable[[], Result], cancel: threading.Event) -> Result:
-        """Run in the models' thread. A cancelled caller gets away once the thread has let go of them."""
+        """Run in the models' thread; on cancellation, wait until the models have stopped."""
         future = self._executor.submit(work)
         wrapped = asyncio.wrap_future(future)
         try:
@@ -167,22 +167,22 @@ class JobWorker:
                         await asyncio.wait([wrapped])
                     except asyncio.CancelledError:
                         continue
-                wrapped.exception()  # looked at, or asyncio complains in the log
-            del future, wrapped  # they hold the exception, which holds the job's frames and tensors
+                wrapped.exception()  # retrieved, or asyncio logs a warning
+            del future, wrapped  # they reference the exception, which references the job's frames and tensors
             raise
 
     def _generate(
         self,
         request: GenerationRequest,
         job_id: str,
-        given: Any,
+        job_input: Any,
         cancel: threading.Event,
         reporter: ProgressReporter,
         emit: Emit | None,
     ) -> dict[str, Any]:
-        """Make and deliver a video; runs in the models' thread."""
+        """Generate and deliver a video; runs in the models' thread."""
         reset_peaks()
-        aliased = isinstance(given, Mapping) and uses_aliases(given)
+        aliased = isinstance(job_input, Mapping) and uses_aliases(job_input)
         filename = ALIAS_FILENAME if aliased else f"multitalk-{safe_name(job_id)}.mp4"
         with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
             folder = Path(name)
@@ -198,8 +198,8 @@ class JobWorker:
     async def _answer_failure(self, error: Exception, job_id: str, cancel: threading.Event) -> dict[str, Any]:
         answer = failure(error, job_id)
         unexpected = not isinstance(error, MultiTalkError)
-        # the sentence may quote what the caller wrote, so it stays out of the log unless asked for
-        told = {"reason": answer["error"]} if self.settings.log_inputs else {}
+        # the message may quote the input, so it is logged only with LOG_INPUTS
+        reason = {"reason": answer["error"]} if self.settings.log_inputs else {}
         log_event(
             "job_failed",
             job_id,
@@ -207,16 +207,16 @@ class JobWorker:
             error if answer["error_type"] == "internal" else None,
             error_type=answer["error_type"],
             field=answer["field"],
-            **told,
+            **reason,
             **peaks(),
         )
-        if unexpected and not await self._device_answers(job_id, cancel):
+        if unexpected and not await self._device_works(job_id, cancel):
             answer["refresh_worker"] = True
             self.config["refresh_worker"] = True
         return answer
 
-    async def _device_answers(self, job_id: str, cancel: threading.Event) -> bool:
-        """Whether the GPU still computes; where it doesn't, every later job of this process would fail."""
+    async def _device_works(self, job_id: str, cancel: threading.Event) -> bool:
+        """Return whether the GPU still computes; if not, every later job of this process would fail."""
         try:
             await self._in_thread(lambda: check_device(self.pipeline.plan.device), cancel)
         except Exception as error:
@@ -230,13 +230,13 @@ class JobWorker:
         if self._send_progress is not None:
             self._send_progress(job, update)
 
-    def _log_start(self, job_id: str, given: Any) -> None:
+    def _log_start(self, job_id: str, job_input: Any) -> None:
         fields: dict[str, Any] = {}
-        if isinstance(given, Mapping):
-            fields["fields"] = sorted(str(name)[:80] for name in given)
+        if isinstance(job_input, Mapping):
+            fields["fields"] = sorted(str(name)[:80] for name in job_input)
             if self.settings.log_inputs:
-                speech = given.get("speech")
-                fields |= {"prompt": given.get("prompt"), "speech": speech, "urls": input_urls(given)}
+                speech = job_input.get("speech")
+                fields |= {"prompt": job_input.get("prompt"), "speech": speech, "urls": input_urls(job_input)}
         log_event("job_started", job_id, **fields)
 
     def _log_inputs(self, job_id: str, request: GenerationRequest, elapsed: float) -> None:
@@ -249,7 +249,7 @@ class JobWorker:
         )
 
     def _log_end(self, job_id: str, answer: Mapping[str, Any], elapsed: float) -> None:
-        told = ("seed", "frames", "seconds", "width", "height", "timings")
+        logged = ("seed", "frames", "seconds", "width", "height", "timings")
         delivery = "bucket" if "video_url" in answer else "inline"
         log_event(
             "job_finished",
@@ -257,6 +257,6 @@ class JobWorker:
             elapsed=round(elapsed, 3),
             delivery=delivery,
             answer_bytes=encoded_size(answer),
-            **{name: answer[name] for name in told},
+            **{name: answer[name] for name in logged},
             **peaks(),
         )

@@ -1,4 +1,4 @@
-"""From a job's input to a GenerationRequest: files fetched, decoded or read, then all of it checked."""
+"""Read a job's input: check it, download, decode or read its files, and build the GenerationRequest."""
 
 from __future__ import annotations
 
@@ -14,73 +14,72 @@ from ..request.aliases import translate
 from ..request.checks import PEOPLE, check_names, shown
 from ..request.generation_request import GenerationRequest
 from .paths import read_path, resolve_path
-from .sources import Source, decode, sort_source
+from .sources import Source, classify_source, decode
 from .urls import fetch
 from .worker_settings import WorkerSettings
 
-# what no check of a picture or a sound refuses
+# a picture and a sound that pass every check
 _PICTURE = Image.new("RGB", (64, 64))
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
 
 
-async def read_request(given: Any, settings: WorkerSettings) -> GenerationRequest:
-    """Make the request of a job.
+async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRequest:
+    """Build the request of a job.
 
-    Everything that can be told from the input alone is checked before anything is fetched.
+    All fields except the files are checked before anything is downloaded.
 
     Args:
-        given: The job's ``input``, as it came.
-        settings: Folders and networks that are allowed.
+        job_input: The job's ``input``.
+        settings: Allowed folders and networks.
 
     Raises:
-        InvalidInput: One sentence about the first field that can't be used.
+        InvalidInput: One sentence about the first invalid field.
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(job_input, Mapping):
         raise InvalidInput(
-            f"input is {shown(given)}, but must be an object with the fields of a request.", "input"
+            f"input must be an object with the fields of a request, not {shown(job_input)}.", "input"
         )
-    fields = translate(given)
+    fields = translate(job_input)
     check_names(fields, GenerationRequest.model_fields, "field of the input")
     if fields.get("image") is None:
         raise InvalidInput("image is missing.", "image")
-    sources = _sort_sources(fields)
-    await asyncio.to_thread(_check_the_rest, fields, settings)
+    sources = _classify_sources(fields)
+    await asyncio.to_thread(_check_other_fields, fields, settings)
     files = {}
     for field, source in sources.items():
         files[field] = await _read(source, field, settings)
     return await asyncio.to_thread(_build, fields, files)
 
 
-def input_urls(given: Any) -> list[str]:
-    """The URLs of a job's input, for a log that is asked to show them."""
-    if not isinstance(given, Mapping):
+def input_urls(job_input: Any) -> list[str]:
+    """Return the URLs in a job's input, for the log."""
+    if not isinstance(job_input, Mapping):
         return []
     values: list[Any] = []
     for name in ("image", "image_path", "audio", "audio_paths"):
-        value = given.get(name)
+        value = job_input.get(name)
         values += value.values() if isinstance(value, Mapping) else [value]
     return [value for value in values if isinstance(value, str) and value.startswith(("http:", "https:"))]
 
 
-def _sort_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
-    """What has to be read, by the name that errors call it."""
-    sources = {"image": sort_source(fields["image"], "image")}
+def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
+    """Return the files to read, by field name."""
+    sources = {"image": classify_source(fields["image"], "image")}
     audio = fields.get("audio")
     if isinstance(audio, Mapping):
         check_names(audio, PEOPLE, "person of audio")
         for person, value in audio.items():
             if value is not None:
-                sources[f"audio.{person}"] = sort_source(value, f"audio.{person}")
+                sources[f"audio.{person}"] = classify_source(value, f"audio.{person}")
     elif audio is not None:
-        sources["audio"] = sort_source(audio, "audio")
+        sources["audio"] = classify_source(audio, "audio")
     return sources
 
 
-def _check_the_rest(fields: dict[str, Any], settings: WorkerSettings) -> None:
-    """Check all fields but the files: a job with a wrong number in it fetches nothing.
+def _check_other_fields(fields: dict[str, Any], settings: WorkerSettings) -> None:
+    """Check all fields except the files, so that an invalid job downloads nothing.
 
-    The checks are the request's own, on a picture and sounds that can't fail; what only the real picture
-    can tell (boxes) is left for later.
+    Runs the request's own checks with a stand-in picture and sounds. Boxes are checked later.
     """
     if fields.get("lora") is not None:
         fields["lora"] = _allowed_loras(fields["lora"], settings)
@@ -94,7 +93,7 @@ def _check_the_rest(fields: dict[str, Any], settings: WorkerSettings) -> None:
 
 
 def _allowed_loras(value: Any, settings: WorkerSettings) -> list[Any]:
-    """LoRAs with their paths checked and resolved; what is no path is left for the request to refuse."""
+    """Check and resolve the paths of LoRAs; the request rejects entries that are no paths."""
     loras = []
     for entry in value if isinstance(value, list) else [value]:
         path = entry.get("path") if isinstance(entry, Mapping) else entry
@@ -102,7 +101,7 @@ def _allowed_loras(value: Any, settings: WorkerSettings) -> list[Any]:
             loras.append(entry)
             continue
         if "\0" in path or len(path) > 4096:
-            raise InvalidInput("lora.path is no path that could exist.", "lora")
+            raise InvalidInput("lora.path is not a valid path.", "lora")
         real = resolve_path(path, settings.input_roots, "lora.path")
         if real.suffix != ".safetensors":
             raise InvalidInput("lora.path must be a .safetensors file.", "lora")

@@ -1,4 +1,4 @@
-"""The worker's log: one JSON object a line, so that RunPod's log search and every collector can read it."""
+"""The worker's log: one JSON object per line, for RunPod's log search and log collectors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ logger = logging.getLogger("multitalk.serverless")
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, event, and the event's own fields."""
+    """Format a record as one line of JSON: time, level, event and its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; never raises over a value that JSON doesn't have."""
+        """Format the record; values without a JSON form become strings."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
@@ -31,10 +31,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(stream: TextIO | None = None) -> None:
-    """Send everything that is logged through the formatter; libraries speak from warnings on.
+    """Log through the JSON formatter: this package from INFO, libraries from WARNING.
 
     Args:
-        stream: Where lines go; None takes standard output, where RunPod's own lines go, too.
+        stream: Destination; None is standard output, which RunPod's SDK uses too.
     """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
@@ -55,8 +55,8 @@ def log_event(
         event: Its name.
         job_id: The job it belongs to.
         level: A level of ``logging``.
-        error: Its trace goes into the line.
-        fields: What else to tell.
+        error: Logged with its traceback.
+        fields: More fields.
     """
-    given = ({} if job_id is None else {"job_id": job_id}) | fields
-    logger.log(level, event, extra={"fields": given}, exc_info=error)
+    all_fields = ({} if job_id is None else {"job_id": job_id}) | fields
+    logger.log(level, event, extra={"fields": all_fields}, exc_info=error)

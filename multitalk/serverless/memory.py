@@ -1,4 +1,4 @@
-"""Memory between jobs: what a job used, giving it back, and whether the device still computes."""
+"""Memory and device health between jobs."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 def reset_peaks() -> None:
-    """Begin to measure a job's peak; where the system can't, the process's own peak stands."""
+    """Start measuring a job's peak memory; without system support the process's peak is reported."""
     with contextlib.suppress(OSError):
         _RESET_PEAK.write_text("5")
     cuda = _cuda()
     if cuda is not None:
-        with contextlib.suppress(RuntimeError):  # a broken context is noticed elsewhere
+        with contextlib.suppress(RuntimeError):  # a broken CUDA context is detected by check_device
             cuda.reset_peak_memory_stats()
 
 
 def peaks() -> dict[str, Any]:
-    """Peak memory in bytes since ``reset_peaks``: of the process, and of the GPU where there is one."""
-    found: dict[str, Any] = {}
+    """Return peak memory in bytes since ``reset_peaks``, of the process and of the GPU, if any."""
+    measured: dict[str, Any] = {}
     if (peak := peak_memory()) is not None:
-        found["peak_memory"] = peak
+        measured["peak_memory"] = peak
     cuda = _cuda()
     if cuda is not None:
         with contextlib.suppress(RuntimeError):
-            found["peak_gpu_memory"] = int(cuda.max_memory_allocated())
-    return found
+            measured["peak_gpu_memory"] = int(cuda.max_memory_allocated())
+    return measured
 
 
 def release() -> None:
-    """Give back what a finished job leaves: cycles, the GPU's cached blocks, the C library's free pages."""
+    """Free what a finished job leaves: reference cycles, cached GPU blocks, free pages of the C library."""
     gc.collect()
     cuda = _cuda()
     if cuda is not None:
@@ -49,21 +49,21 @@ def release() -> None:
 
 
 def check_device(device: torch.device) -> None:
-    """Compute something small where the model runs.
+    """Run a small computation on the model's device.
 
     Raises:
-        RuntimeError: It doesn't come out. After some errors (an illegal address, a failed assertion) every
-            later CUDA call of the process fails: only a new process helps.
+        RuntimeError: The computation failed. After some errors (an illegal address, a failed assertion) every
+            later CUDA call of the process fails, and only a new process helps.
     """
     import torch
 
     total = torch.arange(8, device=device).sum().item()
     if total != 28:
-        raise RuntimeError(f"{device} computes {total} where 28 is right")
+        raise RuntimeError(f"{device} computed {total} instead of 28")
 
 
 def _cuda() -> Any:
-    """``torch.cuda`` where it is in use, else None."""
+    """Return ``torch.cuda`` if it is in use, else None."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None

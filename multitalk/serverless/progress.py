@@ -1,4 +1,4 @@
-"""A job's progress for whoever asks RunPod for its status: at most one update a second, the newest."""
+"""Report a job's progress to RunPod, at most once a second."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Send = Callable[[dict[str, Any]], None]
 
 
 class ProgressReporter:
-    """Sends updates, no two within a second; what comes in between replaces what waits.
+    """Send progress updates, at most one per second; a newer update replaces a waiting one.
 
-    RunPod doesn't keep updates in order, so each has a number.
+    RunPod does not keep updates in order, so they are numbered.
 
     Args:
-        loop: The event loop; updates come from the job's thread and are sent from here.
-        send: Sends an update, without blocking.
-        clock: Seconds.
+        loop: The event loop that sends updates; they arrive from the job's thread.
+        send: Sends an update without blocking.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class ProgressReporter:
         self._closed = False
 
     def on_progress(self, progress: Progress) -> None:
-        """Take a step of the pipeline; called from any thread."""
+        """Report the pipeline's progress; thread-safe."""
         self._loop.call_soon_threadsafe(self._update, describe_progress(progress), None)
 
     def on_url(self, clip: int, url: str) -> None:
-        """Take a finished clip's URL; called from any thread."""
+        """Report the URL of an uploaded clip; thread-safe."""
         self._loop.call_soon_threadsafe(self._update, None, {"clip": clip, "video_url": url})
 
     def close(self) -> None:
-        """Send nothing more: an update that arrives after the result could take its place."""
+        """Stop sending: an update that arrives after the result could replace it."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -55,7 +55,7 @@ class ProgressReporter:
         if self._closed:
             return
         if latest is not None:
-            if latest["stage"] == "done":  # the result says so itself in a moment
+            if latest["stage"] == "done":  # the result follows
                 return
             self._latest = latest
         if clip is not None:
@@ -83,7 +83,7 @@ class ProgressReporter:
 
 
 def describe_progress(progress: Progress) -> dict[str, Any]:
-    """An update's fields: what the caller sees as the output of a job that runs."""
+    """Describe progress as the output of a running job."""
     return {
         "stage": progress.stage,
         "clip": progress.clip,

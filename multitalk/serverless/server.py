@@ -1,11 +1,10 @@
-"""Starts the worker: settings, weights, then RunPod's SDK, which takes jobs or serves its local API."""
+"""Start the worker: settings, weights, then RunPod's SDK, which takes jobs or serves its local API."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
+from ..patches.runpod import call_on_shutdown
+from ..runtime.environment import read_text, set_defaults
 from ..start.cold_start import ColdStart
 from .log import log_event, set_up_logging
 from .worker_settings import WorkerSettings
@@ -26,7 +27,7 @@ def serve(start: ColdStart | None = None) -> int:
     """Run the worker until RunPod or a signal ends it; returns the exit status.
 
     Args:
-        start: What keeps the start's time and already reads the weights.
+        start: Records the startup time and prefetches the weights; None starts both now.
     """
     start = start or ColdStart()
     set_up_logging()
@@ -37,15 +38,15 @@ def serve(start: ColdStart | None = None) -> int:
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    quieten()
-    with ThreadPoolExecutor(1) as loader:  # importing the SDK takes seconds, which reading weights needs, too
+    limit_sdk_log()
+    with ThreadPoolExecutor(1) as loader:  # import the SDK while the weights load
         loading = loader.submit(load_pipeline, settings, start)
         with start.step("import runpod"):
             import runpod
 
         pipeline, failure = loading.result()
-    # fitness checks tell RunPod why a worker can't start, but no one runs them for the other ways to start
-    if pipeline is None and (not on_runpod or "RUNPOD_REALTIME_PORT" in os.environ):
+    # the fitness checks report the failure to RunPod; other ways to start the worker do not run them
+    if pipeline is None and (not on_runpod or read_text("RUNPOD_REALTIME_PORT")):
         print(f"error: {failure}", file=sys.stderr)
         return 1
     config: dict[str, Any] = {"return_aggregate_stream": True}
@@ -55,7 +56,7 @@ def serve(start: ColdStart | None = None) -> int:
         )
         config["handler"] = worker.stream if settings.stream_clips else worker.handle
         if on_runpod:
-            end_jobs_with_worker(worker)
+            cancel_jobs_on_shutdown(worker)
     from .fitness import fitness_checks
 
     def report_ready() -> None:
@@ -64,7 +65,7 @@ def serve(start: ColdStart | None = None) -> int:
 
     for check in fitness_checks(pipeline, failure, settings):
         runpod.serverless.register_fitness_check(check)
-    if on_runpod:  # where the checks run before the first job
+    if on_runpod:  # the checks run before the first job
         runpod.serverless.register_fitness_check(report_ready)
     else:
         report_ready()
@@ -76,68 +77,57 @@ def serve(start: ColdStart | None = None) -> int:
     return 0
 
 
-def end_jobs_with_worker(worker: JobWorker) -> None:
-    """Let the signal that ends a worker end its jobs, too.
+def cancel_jobs_on_shutdown(worker: JobWorker) -> None:
+    """Cancel the worker's jobs when RunPod stops it; each job ends with the error type `cancelled`."""
 
-    The SDK's own handler takes no new job and waits for the running one to finish, which may take longer than
-    RunPod waits. It still waits, but for the answer `cancelled`.
-    """
-    from runpod.serverless.modules.rp_scale import JobScaler
-
-    shut_down = JobScaler.handle_shutdown
-
-    def handle_shutdown(scaler: JobScaler, number: int, frame: Any) -> None:
-        shut_down(scaler, number, frame)
-        with contextlib.suppress(RuntimeError):  # no loop runs yet, and so no job
-            # from the loop, not from here: the signal may have interrupted what holds an event's lock
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # no event loop is running, so there are no jobs
+            # scheduled on the loop: the signal may have interrupted code that holds an event's lock
             asyncio.get_running_loop().call_soon_threadsafe(worker.cancel_all)
 
-    JobScaler.handle_shutdown = handle_shutdown
+    call_on_shutdown(cancel)
 
 
 def is_on_runpod() -> bool:
-    """Whether jobs come from RunPod; else from ``--test_input`` or the local API."""
-    return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB")) and not _named_by_options()
+    """Return whether jobs come from RunPod, not from ``--test_input`` or the local API."""
+    return bool(read_text("RUNPOD_WEBHOOK_GET_JOB")) and not _has_local_options()
 
 
-def _named_by_options() -> bool:
+def _has_local_options() -> bool:
     return any(argument.startswith(("--rp_serve_api", "--test_input")) for argument in sys.argv[1:])
 
 
 def check_jobs_come(on_runpod: bool) -> None:
-    """Make sure that there will be jobs, before minutes go into weights.
+    """Check that the SDK will get jobs, before the weights are loaded.
 
     Raises:
-        InvalidInput: The SDK would find none.
+        InvalidInput: There is no source of jobs.
     """
     if (
         on_runpod
-        or _named_by_options()
-        or "RUNPOD_REALTIME_PORT" in os.environ
+        or _has_local_options()
+        or read_text("RUNPOD_REALTIME_PORT")
         or Path("test_input.json").is_file()
     ):
         return
     raise InvalidInput(
-        "No jobs will come: RUNPOD_WEBHOOK_GET_JOB isn't set, so this isn't RunPod. Add --rp_serve_api for "
-        "an API on this machine, or --test_input 'JSON' for one job."
+        "The worker has no source of jobs: RUNPOD_WEBHOOK_GET_JOB is not set. Add --rp_serve_api for a local "
+        "API, or --test_input 'JSON' to run one job."
     )
 
 
-def quieten() -> None:
-    """Keep the SDK from logging whole inputs and results, as it does by default.
-
-    Its results are what ``--test_input`` is run for, so there they stay.
-    """
+def limit_sdk_log() -> None:
+    """Keep the SDK from logging whole inputs and outputs, except the output of ``--test_input``."""
     local = any(argument.startswith("--test_input") for argument in sys.argv[1:])
-    if "RUNPOD_DEBUG_LEVEL" not in os.environ:
-        os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO" if local else "WARN")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if read_text("RUNPOD_DEBUG_LEVEL") is None:
+        set_defaults(RUNPOD_LOG_LEVEL="INFO" if local else "WARN")
+    set_defaults(DIFFUSERS_VERBOSITY="error")
 
 
 def load_pipeline(
     settings: WorkerSettings, start: ColdStart
 ) -> tuple[MultiTalkPipeline | None, Exception | None]:
-    """Load the models; the pipeline, or why there is none."""
+    """Load the models; returns the pipeline, or the error."""
     started = time.monotonic()
     try:
         pipeline = start.load_pipeline(settings.weights)
@@ -160,14 +150,16 @@ def make_worker(
     config: dict[str, Any],
     send_progress: SendProgress | None,
 ) -> JobWorker:
-    """The worker on loaded models; says where its videos will go."""
+    """Create the worker, and log where videos will be delivered."""
     from .bucket import Bucket
     from .handler import JobWorker
 
     bucket = None if settings.bucket is None else Bucket(settings.bucket)
     if bucket is None and settings.output_root is None:
         log_event(
-            "no_bucket_and_no_volume", level=logging.WARNING, consequence="only short videos fit an answer"
+            "no_bucket_and_no_volume",
+            level=logging.WARNING,
+            consequence="only short videos fit into the output",
         )
     log_event(
         "worker_ready",

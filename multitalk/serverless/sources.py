@@ -1,4 +1,4 @@
-"""What a text in a job's ``image`` or ``audio`` is: a URL, a data URI, a path, or base64."""
+"""Classify the strings in ``image`` and ``audio``: URL, data URI, path or base64."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import unquote_to_bytes
 from ..errors import InvalidInput
 
 MAX_BYTES = 100_000_000
-# Base64 may have line breaks in it, and a data URI its type in front.
+# Base64 may contain line breaks, and a data URI starts with its type.
 MAX_CHARACTERS = MAX_BYTES // 3 * 4 + 4_000_000
 MAX_URL = 8192
 MAX_PATH = 4096
-# Shorter texts are no media file in base64, so one that begins with a slash is a path.
+# No media file has shorter base64, so a shorter string that starts with a slash is a path.
 SHORTEST_BASE64 = 256
-JPEG_START = "/9j/"  # how base64 of every JPEG begins; the slash isn't a path's
+JPEG_START = "/9j/"  # the base64 of every JPEG file starts with it, and is no path
 ALLOWED = "a URL (https://...), a data URI, base64, or a path on the network volume"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
@@ -28,79 +28,74 @@ _DATA = re.compile(r"data:(?P<type>[^,;]{0,200})(?P<parameters>(?:;[^,;]{0,200})
 
 @dataclass(frozen=True)
 class Source:
-    """A text, sorted.
+    """A classified string.
 
     Attributes:
-        kind: What it is.
-        text: The URL or the path; for the other kinds what ``decode`` takes.
+        kind: Its kind.
+        text: The URL or path, or the input of ``decode``.
     """
 
     kind: Literal["url", "data", "path", "base64"]
     text: str
 
 
-def sort_source(value: Any, field: str) -> Source:
-    """Tell what a value is; nothing is read or fetched.
+def classify_source(value: Any, field: str) -> Source:
+    """Classify a value without reading or fetching anything.
 
     Args:
-        value: A text; everything else is refused.
-        field: What an error calls it.
+        value: A string.
+        field: Name of the input field, for errors.
 
     Raises:
-        InvalidInput: It is none of what is allowed.
+        InvalidInput: The value is no supported source.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"{field} is a {_json_type(value)}, but must be {ALLOWED}.", field)
+        raise InvalidInput(f"{field} must be {ALLOWED}, not a JSON {_json_type(value)}.", field)
     if len(value) > MAX_CHARACTERS:
         raise InvalidInput(
-            f"{field} has {len(value)} characters, which is over the {MAX_BYTES // 1_000_000} MB that are "
-            "accepted.",
+            f"{field} must have at most {MAX_BYTES // 1_000_000} MB, not {len(value)} characters.",
             field,
         )
     text = value.strip()
     if not text:
-        raise InvalidInput(f"{field} is empty, but must be {ALLOWED}.", field)
+        raise InvalidInput(f"{field} is empty. It must be {ALLOWED}.", field)
     if scheme := _SCHEME.match(text[:40]):
-        return _sort_by_scheme(scheme[1].lower(), text, field)
+        return _classify_by_scheme(scheme[1].lower(), text, field)
     if _looks_like_path(text):
         if len(text) > MAX_PATH or "\0" in text:
-            raise InvalidInput(f"{field} is no path that could exist.", field)
+            raise InvalidInput(f"{field} is not a valid path.", field)
         return Source("path", text)
     return Source("base64", text)
 
 
-def _sort_by_scheme(scheme: str, text: str, field: str) -> Source:
+def _classify_by_scheme(scheme: str, text: str, field: str) -> Source:
     if scheme == "data":
         return Source("data", text)
     if scheme not in ("http", "https"):
-        raise InvalidInput(
-            f"{field} is a {scheme[:20]}: address, but only https and http addresses are fetched.", field
-        )
+        raise InvalidInput(f"{field} must be an https or http URL, not {scheme[:20]}:.", field)
     if len(text) > MAX_URL:
-        raise InvalidInput(
-            f"{field} is a URL of {len(text)} characters, but may have at most {MAX_URL}.", field
-        )
+        raise InvalidInput(f"{field} must be a URL of at most {MAX_URL} characters, not {len(text)}.", field)
     return Source("url", text)
 
 
 def _looks_like_path(text: str) -> bool:
     if text.startswith("/") and not text.startswith(JPEG_START) and len(text) < SHORTEST_BASE64:
         return True
-    # a dot is in no base64, and in nearly every file's name
+    # base64 has no dot, and nearly every file name has one
     return len(text) <= MAX_PATH and "." in text and "\n" not in text
 
 
 def decode(source: Source, field: str) -> bytes:
-    """The bytes of a data URI or of base64.
+    """Decode a data URI or base64.
 
     Raises:
-        InvalidInput: It isn't properly encoded, is empty, or is over 100 MB.
+        InvalidInput: The value is not valid, empty, or over 100 MB.
     """
     if source.kind == "data":
         header = _DATA.match(source.text[:4096])
         if header is None:
             raise InvalidInput(
-                f"{field} is a damaged data URI: it must look like data:image/png;base64,....", field
+                f"{field} is not a valid data URI. It must look like data:image/png;base64,....", field
             )
         body = source.text[header.end() :]
         if "base64" not in header["parameters"].lower().split(";"):
@@ -111,11 +106,11 @@ def decode(source: Source, field: str) -> bytes:
 
 def _decode_base64(text: str, field: str) -> bytes:
     try:
-        # both alphabets, line breaks and missing padding are common, and harmless
+        # accept both alphabets, line breaks and missing padding
         compact = text.encode("ascii").translate(_STANDARD, b" \t\r\n").rstrip(b"=")
         data = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput(f"{field} is none of {ALLOWED}, or is damaged.", field) from None
+        raise InvalidInput(f"{field} must be {ALLOWED}, and is none of them or damaged.", field) from None
     return _checked_size(data, field)
 
 
@@ -124,7 +119,7 @@ def _checked_size(data: bytes, field: str) -> bytes:
         raise InvalidInput(f"{field} is empty (0 bytes).", field)
     if len(data) > MAX_BYTES:
         raise InvalidInput(
-            f"{field} has {len(data)} bytes, but may have at most {MAX_BYTES // 1_000_000} MB.", field
+            f"{field} must have at most {MAX_BYTES // 1_000_000} MB, not {len(data)} bytes.", field
         )
     return data
 

@@ -1,4 +1,4 @@
-"""Fetching what a job names by URL: public addresses, 100 MB, 60 seconds, a few redirects."""
+"""Fetch input files by URL: public addresses only, at most 100 MB, 60 seconds and five redirects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_SECONDS = 60.0
 MAX_REDIRECTS = 5
 CHUNK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
-# compressed answers are refused: what unpacks to gigabytes would pass every limit on what is transferred
+# compressed responses are rejected: a decompression bomb would bypass the limit on transferred bytes
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"multitalk/{__version__}"}
 
 
@@ -32,24 +32,24 @@ async def fetch(
     resolver: AbstractResolver | None = None,
     seconds: float = MAX_SECONDS,
 ) -> bytes:
-    """Fetch a file; every address is checked after its name is resolved, on each redirect anew.
+    """Fetch a file, checking every address after name resolution and on each redirect.
 
     Args:
-        url: http or https.
-        field: What an error calls it; the URL itself is in no error, since it may hold credentials.
-        allowed_networks: Networks that are allowed although they aren't public.
-        resolver: Looks names up; None takes the system's.
-        seconds: For all of it, redirects included.
+        url: An http or https URL.
+        field: Name of the input field, for errors. Errors never contain the URL, which may hold credentials.
+        allowed_networks: Non-public networks that are allowed.
+        resolver: Resolves names; None is the system's resolver.
+        seconds: Time limit, redirects included.
 
     Raises:
-        InvalidInput: It leads to an address that isn't public, takes too long, is too large or can't be had.
+        InvalidInput: The address is not public, or the file is too slow, too large or unavailable.
     """
     connector = aiohttp.TCPConnector(
         socket_factory=guarded_sockets(allowed_networks),
         resolver=resolver or ThreadedResolver(),
         use_dns_cache=False,
     )
-    # trust_env is off: a proxy would look names up and connect by itself
+    # trust_env stays off: a proxy would resolve names and connect itself
     session = aiohttp.ClientSession(connector=connector, headers=HEADERS, auto_decompress=False)
     async with session:
         try:
@@ -58,7 +58,9 @@ async def fetch(
         except InvalidInput:
             raise
         except TimeoutError:
-            raise InvalidInput(f"{field} couldn't be fetched within {seconds:g} seconds.", field) from None
+            raise InvalidInput(
+                f"{field} could not be downloaded within {seconds:g} seconds.", field
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise InvalidInput(f"{field} {_reason(error)}.", field) from None
 
@@ -70,7 +72,7 @@ async def _follow(session: aiohttp.ClientSession, url: str, field: str) -> bytes
                 return await _read(response, field)
             location = response.headers.get("Location", "")
             if not location:
-                raise InvalidInput(f"{field} redirects to nowhere.", field)
+                raise InvalidInput(f"{field} redirects without a target.", field)
             url = str(response.url.join(URL(location)))
     raise InvalidInput(f"{field} redirects more than {MAX_REDIRECTS} times.", field)
 
@@ -80,24 +82,24 @@ def _checked_url(url: str, field: str) -> URL:
         scheme = urlsplit(url).scheme
         target = URL(url)
     except ValueError:
-        raise InvalidInput(f"{field} is a damaged URL.", field) from None
+        raise InvalidInput(f"{field} is not a valid URL.", field) from None
     if scheme not in ("http", "https"):
         raise InvalidInput(
-            f"{field} leads to a {scheme[:20]}: address, but only https and http addresses are fetched.",
+            f"{field} must be an https or http URL, not {scheme[:20]}:.",
             field,
         )
     if not target.host:
-        raise InvalidInput(f"{field} is a URL without a host.", field)
+        raise InvalidInput(f"{field} must be a URL with a host name.", field)
     return target
 
 
 async def _read(response: aiohttp.ClientResponse, field: str) -> bytes:
     if response.status != 200:
         raise InvalidInput(
-            f"{field} couldn't be fetched: its server answers with status {response.status}.", field
+            f"{field} could not be downloaded: the server returned status {response.status}.", field
         )
     if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
-        raise InvalidInput(f"{field} couldn't be fetched: its server compresses what it sends.", field)
+        raise InvalidInput(f"{field} could not be downloaded: the server sent a compressed response.", field)
     if response.content_length is not None and response.content_length > MAX_BYTES:
         raise _too_large(field)
     data = bytearray()
@@ -111,7 +113,7 @@ async def _read(response: aiohttp.ClientResponse, field: str) -> bytes:
 
 
 def _is_forbidden(error: BaseException | None) -> bool:
-    """Whether a refused address is what the client's error comes from."""
+    """Return whether a client error was caused by a forbidden address."""
     while error is not None:
         if isinstance(error, ForbiddenAddress) or isinstance(
             getattr(error, "os_error", None), ForbiddenAddress
@@ -122,21 +124,21 @@ def _is_forbidden(error: BaseException | None) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the address, which the client's own message would show."""
+    """Describe a client error without the address, which its own message contains."""
     if _is_forbidden(error):
-        return "leads to an address that isn't public, and only public ones are fetched"
+        return "points to a non-public address; only public addresses are allowed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "couldn't be fetched: its host isn't known"
+        return "could not be downloaded: the host name cannot be resolved"
     if isinstance(error, aiohttp.ClientSSLError):
-        return "couldn't be fetched: its server's certificate isn't trusted"
+        return "could not be downloaded: the server's certificate is not trusted"
     if isinstance(error, (aiohttp.ClientConnectorError, ConnectionError)):
-        return "couldn't be fetched: its server refuses the connection"
+        return "could not be downloaded: the server refused the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "couldn't be fetched: the connection broke off"
-    return "couldn't be fetched: its server doesn't answer properly"
+        return "could not be downloaded: the connection was lost"
+    return "could not be downloaded: the server sent an invalid response"
 
 
 def _too_large(field: str) -> InvalidInput:
     return InvalidInput(
-        f"{field} is larger than {MAX_BYTES // 1_000_000} MB, the most that is fetched.", field
+        f"{field} must have at most {MAX_BYTES // 1_000_000} MB, and the server sends more.", field
     )

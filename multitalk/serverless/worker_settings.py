@@ -1,10 +1,9 @@
-"""What a deployer sets by environment variables, read once and checked before anything is loaded."""
+"""The worker's settings, read from environment variables and checked before anything is loaded."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -13,16 +12,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
-from ..media.sound import max_audio_seconds
+from ..runtime.environment import read_flag, read_number, read_text
+from ..runtime.limits import max_audio_seconds
 from .log import log_event
 
 VOLUME = "/runpod-volume"
-# RunPod drops larger results without a word; /runsync's job ids begin with "sync-".
+# RunPod silently drops larger outputs; job ids of /runsync start with "sync-".
 RUN_LIMIT, RUNSYNC_LIMIT = 10_000_000, 20_000_000
 RUNSYNC_PREFIX = "sync-"
-WEEK = 7 * 24 * 3600  # the longest that a signed URL may last
+WEEK = 7 * 24 * 3600  # longest lifetime of a signed URL
 BUCKET_REQUIRED = ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
-# Where a bucket's own host name tells its name, and perhaps its region.
+# Host names that contain the bucket's name, and some its region.
 BUCKET_HOSTS = (
     re.compile(r"(?P<name>.+)\.(?P<rest>s3[.-](?P<region>[a-z0-9-]+)\.amazonaws\.com)"),
     re.compile(r"(?P<name>.+)\.(?P<rest>s3\.amazonaws\.com)"),
@@ -41,9 +41,9 @@ class BucketSettings:
     Attributes:
         endpoint: URL of the service, without the bucket.
         name: The bucket.
-        region: None where the service has none.
-        prefix: What every key begins with.
-        url_seconds: How long a signed URL works.
+        region: None if the service has none.
+        prefix: Prefix of every key.
+        url_seconds: Lifetime of a signed URL.
         access_key_id, secret_access_key: The credentials.
     """
 
@@ -55,25 +55,25 @@ class BucketSettings:
     access_key_id: str
     secret_access_key: str
 
-    def __repr__(self) -> str:  # the credentials stay out of tracebacks and logs
+    def __repr__(self) -> str:  # keep credentials out of tracebacks and logs
         return f"BucketSettings({self.endpoint}, {self.name})"
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker is set up.
+    """Settings of the worker.
 
     Attributes:
-        weights: A baked weights folder; None searches.
-        input_roots: Folders whose files a job may name by path.
-        output_root: Where a video is kept that can't be delivered; None where there is no such place.
-        bucket: Where videos go; None answers with the video itself.
+        weights: A baked weights folder; None searches the usual places.
+        input_roots: Folders from which jobs may read files by path.
+        output_root: Where videos are saved that cannot be delivered; None if there is no such folder.
+        bucket: Where videos are uploaded; None returns them in the output.
         stream_clips: Deliver each clip as soon as it is decoded.
-        inline_limit: Largest answer in bytes; None leaves it to RunPod's limits.
-        allowed_networks: Addresses that URLs may lead to although they aren't public.
-        fitness_hashes: Compare the sha256 of every weights file on start.
-        fitness_job: Run a one-step job on start.
-        log_inputs: Write prompts and URLs to the log.
+        inline_limit: Largest output in bytes; None uses RunPod's limits.
+        allowed_networks: Non-public networks that URLs may point to.
+        fitness_hashes: Compare the SHA-256 of every weights file at startup.
+        fitness_job: Generate a small video at startup.
+        log_inputs: Log prompts and URLs.
     """
 
     weights: str | None = None
@@ -88,66 +88,71 @@ class WorkerSettings:
     log_inputs: bool = False
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> WorkerSettings:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> WorkerSettings:
         """Read the settings.
 
+        Args:
+            environment: Variables by name; None reads this process's.
+
         Raises:
-            InvalidInput: A variable can't be used; the sentence names it.
+            InvalidInput: A variable has an invalid value.
         """
-        max_audio_seconds(environment)  # read where sounds are; a wrong one must not wait for the first job
+        max_audio_seconds(environment)  # an invalid value must not wait for the first job
+        megabytes = read_number("MAX_INLINE_MB", 0.0, "megabytes", maximum=1000, environment=environment)
         return cls(
-            weights=environment.get("MULTITALK_WEIGHTS") or None,
-            input_roots=(Path(VOLUME), *_read_folders(environment, "INPUT_ROOTS")),
+            weights=read_text("MULTITALK_WEIGHTS", environment=environment),
+            input_roots=(Path(VOLUME), *_read_folders("INPUT_ROOTS", environment)),
             output_root=_read_output_root(environment),
             bucket=read_bucket(environment),
-            stream_clips=_read_flag(environment, "STREAM_CLIPS", False),
-            inline_limit=_read_megabytes(environment, "MAX_INLINE_MB"),
-            allowed_networks=_read_networks(environment, "URL_ALLOWED_NETWORKS"),
-            fitness_hashes=_read_flag(environment, "FITNESS_HASHES", False),
-            fitness_job=_read_flag(environment, "FITNESS_JOB", True),
-            log_inputs=_read_flag(environment, "LOG_INPUTS", False),
+            stream_clips=read_flag("STREAM_CLIPS", False, environment),
+            inline_limit=int(megabytes * 1_000_000) if megabytes else None,
+            allowed_networks=_read_networks("URL_ALLOWED_NETWORKS", environment),
+            fitness_hashes=read_flag("FITNESS_HASHES", False, environment),
+            fitness_job=read_flag("FITNESS_JOB", True, environment),
+            log_inputs=read_flag("LOG_INPUTS", False, environment),
         )
 
     def answer_limit(self, job_id: str) -> int:
-        """Bytes that the answer to a job may have before RunPod loses it."""
+        """Return the largest output of a job in bytes that RunPod delivers."""
         if self.inline_limit is not None:
             return self.inline_limit
         return RUNSYNC_LIMIT if job_id.startswith(RUNSYNC_PREFIX) else RUN_LIMIT
 
 
-def read_bucket(environment: Mapping[str, str]) -> BucketSettings | None:
-    """The bucket of the ``BUCKET_*`` variables; None where none of them is set.
+def read_bucket(environment: Mapping[str, str] | None = None) -> BucketSettings | None:
+    """Read the ``BUCKET_*`` variables; returns None if none of the required ones is set.
 
     Raises:
-        InvalidInput: Some are missing, or can't be used.
+        InvalidInput: A variable is missing or has an invalid value.
     """
-    given = {name: environment.get(name, "").strip() for name in BUCKET_REQUIRED}
-    if not any(given.values()):
+    required = {name: read_text(name, "", environment) for name in BUCKET_REQUIRED}
+    if not any(required.values()):
         return None
-    if missing := [name for name, value in given.items() if not value]:
-        raise InvalidInput(f"{missing[0]} is missing: a bucket needs {', '.join(BUCKET_REQUIRED)}.")
-    endpoint, name, region = _split_endpoint(given["BUCKET_ENDPOINT_URL"])
-    name = environment.get("BUCKET_NAME", "").strip() or name
+    if missing := [name for name, value in required.items() if not value]:
+        raise InvalidInput(f"{missing[0]} is missing. A bucket needs {', '.join(BUCKET_REQUIRED)}.")
+    endpoint, name, region = _split_endpoint(required["BUCKET_ENDPOINT_URL"])
+    name = read_text("BUCKET_NAME", name, environment)
     if not name:
-        raise InvalidInput("BUCKET_NAME is missing, and BUCKET_ENDPOINT_URL doesn't tell the bucket's name.")
-    prefix = environment.get("BUCKET_PREFIX", "").strip().strip("/")
+        raise InvalidInput("BUCKET_NAME is missing, and BUCKET_ENDPOINT_URL does not contain a bucket name.")
+    prefix = read_text("BUCKET_PREFIX", "", environment).strip("/")
+    url_seconds = read_number("BUCKET_URL_SECONDS", WEEK, "seconds", maximum=WEEK, environment=environment)
     return BucketSettings(
         endpoint=endpoint,
         name=name,
-        region=environment.get("BUCKET_REGION", "").strip() or region,
+        region=read_text("BUCKET_REGION", region, environment),
         prefix=f"{prefix}/" if prefix else "",
-        url_seconds=_read_seconds(environment, "BUCKET_URL_SECONDS", WEEK),
-        access_key_id=given["BUCKET_ACCESS_KEY_ID"],
-        secret_access_key=given["BUCKET_SECRET_ACCESS_KEY"],
+        url_seconds=max(1, int(url_seconds)),
+        access_key_id=required["BUCKET_ACCESS_KEY_ID"],
+        secret_access_key=required["BUCKET_SECRET_ACCESS_KEY"],
     )
 
 
 def _split_endpoint(url: str) -> tuple[str, str, str | None]:
-    """The service's URL, the bucket's name (empty where the URL has none), and its region."""
+    """Split a URL into the service's URL, the bucket's name (or an empty string) and its region."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, f":{parts.port}" if parts.port else ""
-    except ValueError:  # brackets without an address in them, or a port that is no number up to 65535
+    except ValueError:  # an invalid IPv6 address or port
         host = None
     if not host or parts.scheme not in ("http", "https"):
         raise InvalidInput("BUCKET_ENDPOINT_URL must be a URL such as https://s3.eu-central-1.amazonaws.com.")
@@ -162,78 +167,38 @@ def _split_endpoint(url: str) -> tuple[str, str, str | None]:
     return f"{parts.scheme}://{host}{port}", path, region[1] if region else None
 
 
-def _read_flag(environment: Mapping[str, str], name: str, default: bool) -> bool:
-    text = environment.get(name, "").strip().lower()
-    if not text:
-        return default
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("0", "false", "no", "off"):
-        return False
-    raise InvalidInput(f"{name} is {text[:40]!r}, but must be true or false.")
-
-
-def _read_folders(environment: Mapping[str, str], name: str) -> tuple[Path, ...]:
-    texts = [text.strip() for text in re.split(r"[:,]", environment.get(name, "")) if text.strip()]
+def _read_folders(name: str, environment: Mapping[str, str] | None) -> tuple[Path, ...]:
+    texts = [text.strip() for text in re.split(r"[:,]", read_text(name, "", environment)) if text.strip()]
     for text in texts:
         if not text.startswith("/"):
-            raise InvalidInput(f"{name} has {text[:80]!r}, but must list absolute folders: /data:/more.")
+            raise InvalidInput(f"{name} must list absolute folders such as /data:/more, not {text[:80]!r}.")
     return tuple(Path(text) for text in texts)
 
 
-def _read_output_root(environment: Mapping[str, str]) -> Path | None:
-    text = environment.get("OUTPUT_ROOT", "").strip()
+def _read_output_root(environment: Mapping[str, str] | None) -> Path | None:
+    text = read_text("OUTPUT_ROOT", "", environment)
     root = Path(text or VOLUME)
     if root.is_dir() and os.access(root, os.W_OK | os.X_OK):
         return root
     if text:
-        raise InvalidInput(f"OUTPUT_ROOT is {text[:80]!r}, but must be a folder that can be written to.")
+        raise InvalidInput(f"OUTPUT_ROOT must be a writable folder, not {text[:80]!r}.")
     if root.is_dir():
-        # RunPod's volumes belong to root, and the image runs as a user of its own
+        # RunPod's network volumes belong to root, and the image runs as another user
         log_event(
             "volume_not_writable",
             level=logging.WARNING,
             folder=str(root),
             user=os.geteuid(),
-            advice=f"No video can be kept on {root}: set a bucket, or build the image with RUN_AS=0.",
+            advice=f"Videos cannot be saved on {root}: set a bucket, or build the image with RUN_AS=0.",
         )
     return None
 
 
-def _read_megabytes(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "").strip()
-    if not text:
-        return None
-    megabytes = _number(text)
-    if not 0 < megabytes <= 1000:
-        raise InvalidInput(f"{name} is {text[:40]!r}, but must be a number of megabytes above 0.")
-    return int(megabytes * 1_000_000)
-
-
-def _read_seconds(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    seconds = _number(text)
-    if not 1 <= seconds <= WEEK:
-        raise InvalidInput(f"{name} is {text[:40]!r}, but must be from 1 to {WEEK} seconds.")
-    return int(seconds)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _read_networks(environment: Mapping[str, str], name: str) -> tuple[Network, ...]:
+def _read_networks(name: str, environment: Mapping[str, str] | None) -> tuple[Network, ...]:
     networks = []
-    for text in filter(None, (part.strip() for part in environment.get(name, "").split(","))):
+    for text in filter(None, (part.strip() for part in read_text(name, "", environment).split(","))):
         try:
             networks.append(ipaddress.ip_network(text))
         except ValueError:
-            raise InvalidInput(
-                f"{name} has {text[:60]!r}, but must list networks such as 10.1.0.0/16."
-            ) from None
+            raise InvalidInput(f"{name} must list networks such as 10.1.0.0/16, not {text[:60]!r}.") from None
     return tuple(networks)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
-from ..media.sound import Sound, max_audio_seconds
+from ..media.sound import Sound
 from ..request.script import PEOPLE, Turn, read_script
+from ..runtime.limits import max_audio_seconds
 from .engine import SpeechEngine, Utterance, Word
 from .espeak import EspeakEngine
 from .kokoro import KokoroEngine

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
 from ..runtime.process_memory import peak_memory
-from ..weights.folders import all_part_files, find_weights
+from ..runtime.weights_folder import find_weights
+from ..weights.folders import all_part_files
 from ..weights.read_ahead import ReadAhead
 from .imports import OPTIONAL_PACKAGES, quick_imports, release_memory
 

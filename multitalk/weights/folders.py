@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-from ..errors import WeightsError
 
 MANIFEST = "manifest.json"
 # The parts of the model, each a folder, in loading order.
@@ -20,27 +17,6 @@ PUBLISHED_MULTITALK = "MeiGen-MultiTalk"
 # Kernels compiled for one GPU, stored in a weights folder after the bake and therefore not in its manifest.
 COMPILED_FOLDER = "compiled"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
-
-
-def find_weights(explicit: str | Path | None = None) -> Path:
-    """Find the weights folder: named, in the environment, in the image, here, embedded.
-
-    Args:
-        explicit: The folder, where a caller names one.
-
-    Raises:
-        WeightsError: There is none.
-    """
-    named = explicit or os.environ.get(ENVIRONMENT_VARIABLE)
-    if named:
-        return Path(named)  # what is wrong with it is said when it is opened
-    for folder in (IMAGE_FOLDER, LOCAL_FOLDER, EMBEDDED_FOLDER):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise WeightsError(
-        f"No weights are found in {IMAGE_FOLDER} or ./{LOCAL_FOLDER}: name a baked weights folder with "
-        f"--weights or {ENVIRONMENT_VARIABLE}, or make one with python -m multitalk bake."
-    )
 
 
 def part_files(folder: Path, part: str) -> list[Path]:

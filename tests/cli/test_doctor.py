@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,34 @@ def test_packages_are_compared_with_the_requirements(tmp_path: Path, monkeypatch
     assert found["packages"].text == "1 of 3 as required"
     assert (found["pillow"].state, found["not-a-package-of-anybody"].state) == ("note", "missing")
     assert "make setup" in found["not-a-package-of-anybody"].text
+
+
+def test_installed_package_is_compared_with_its_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def requires(name: str) -> list[str]:
+        if not required:
+            raise metadata.PackageNotFoundError(name)
+        return required
+
     monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "nowhere")
+    monkeypatch.setattr(doctor.metadata, "requires", requires)
+    required = ["numpy", "pillow<1", "not-a-package-of-anybody; extra == 'ui'"]
+    found = by_name(examine())
+    assert found["packages"].text == "1 of 2 as required"
+    assert "not-a-package-of-anybody" not in found
+    required = []
     assert by_name(examine())["packages"].state == "note"
+
+
+def test_every_package_of_the_lock_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "requirements.txt"
+    hashes = " \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\n"
+    lock.write_text(
+        f"# made by\nnumpy==0.1{hashes}pillow==99 ; sys_platform == 'none'{hashes}psutil>=1{hashes}"
+    )
+    monkeypatch.setattr(doctor, "REQUIREMENTS", lock)
+    assert by_name(examine())["packages"].text == "1 of 2 as required"
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A base image for the tests: Debian with Python, and the installed packages that the requirements name.
+"""A base image for the tests: Debian with Python, and the installed packages that the lock names.
 
 It stands in for base.Dockerfile's, which needs hosts and hours that a test doesn't have.
 """
@@ -12,39 +12,24 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 SUITE = "bookworm"  # its Python is 3.11
 SITE_PACKAGES = "opt/venv/lib/python3.11/site-packages"
 
 
-def closure(requirement_files: list[Path]) -> list[metadata.Distribution]:
-    """The installed distributions that requirements files name, and what those need in turn."""
-    pending = [
-        Requirement(text)
-        for file in requirement_files
-        for line in file.read_text().splitlines()
-        if (text := line.split("#")[0].strip())
-    ]
+def distributions_of(lock: Path) -> list[metadata.Distribution]:
+    """The installed distributions that a lock names, torch, and what torch needs besides."""
+    lines = (line.strip(" \\") for line in lock.read_text().splitlines())
+    pending = [Requirement("torch"), *(Requirement(line) for line in lines if line and line[0] not in "#-")]
     found: dict[str, metadata.Distribution] = {}
-    done: set[str] = set()
     while pending:
         requirement = pending.pop()
-        for extra in ("", *requirement.extras):
-            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-                continue
-            if (key := f"{requirement.name.lower()}[{extra}]") in done:
-                continue
-            done.add(key)
-            try:
-                distribution = metadata.distribution(requirement.name)
-            except metadata.PackageNotFoundError:
-                continue  # runpod's own requirements, of which it uses some
-            found[distribution.name.lower()] = distribution
-            for text in distribution.requires or []:
-                need = Requirement(text)
-                if need.marker is None or need.marker.evaluate({"extra": extra}):
-                    need.marker = None
-                    pending.append(need)
+        name = canonicalize_name(requirement.name)
+        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        found[name] = metadata.distribution(name)
+        pending += map(Requirement, found[name].requires or [])
     return list(found.values())
 
 
@@ -74,9 +59,9 @@ def make_root(root: Path, repository: Path) -> Path:
     if not (root / "opt/venv/bin/python").exists():
         for name in ("venv", "fetch"):
             subprocess.run(["chroot", str(root), "python3", "-m", "venv", f"/opt/{name}"], check=True)
-        files = [repository / "requirements.txt", repository / "requirements-runpod.txt"]
-        copy_distributions(closure(files), root / SITE_PACKAGES)
+        copy_distributions(distributions_of(repository / "requirements.txt"), root / SITE_PACKAGES)
         fetch = root / SITE_PACKAGES.replace("venv", "fetch")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(fetch)]
-        subprocess.run([*command, "-r", str(repository / "requirements-fetch.txt")], check=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        lock = str(repository / "requirements-fetch.txt")
+        subprocess.run([*command, "--target", str(fetch), "--requirement", lock], check=True)
     return root

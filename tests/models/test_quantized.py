@@ -12,6 +12,7 @@ from multitalk.models import quantized_matmul
 from multitalk.models.linear import LoraLinear, replace_linears
 from multitalk.models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears, set_matmuls
 from multitalk.models.quantized_matmul import QUANTIZED_MATMULS, choose_matmul
+from tests.numbers import make_int8_product_exact
 
 CPU = torch.device("cpu")
 IN, OUT, TOKENS = 96, 160, 1100
@@ -64,6 +65,7 @@ def test_dequantized(precision, dtype, linear, hidden_states):
     ["int8", pytest.param("fp8", marks=has_fp8_product), pytest.param("fp8-rowwise", marks=has_fp8_product)],
 )
 def test_multiplied_in_8_bits(matmul, dtype, linear, hidden_states, monkeypatch):
+    make_int8_product_exact(monkeypatch)
     precision = matmul.split("-")[0]
     layer = quantized(precision, linear).to(dtype)
     layer.matmul = matmul
@@ -77,11 +79,18 @@ def test_multiplied_in_8_bits(matmul, dtype, linear, hidden_states, monkeypatch)
     # in pieces, which don't divide the tokens evenly
     monkeypatch.setattr(quantized_matmul, "_PIECE", OUT * 333)
     monkeypatch.setattr(quantized_matmul, "MINIMAL_ROWS", 1)
-    assert torch.equal(layer(hidden_states.to(dtype)), output)
+    pieces = layer(hidden_states.to(dtype))
+    if matmul == "int8":  # sums of whole numbers are exact in any order
+        assert torch.equal(pieces, output)
+    else:  # the kernel for another number of rows may add in another order: a few epsilons of each token
+        largest = output.float().abs().amax(-1, keepdim=True)
+        epsilon = torch.finfo(dtype if dtype == torch.float32 else torch.bfloat16).eps
+        assert ((pieces.float() - output.float()).abs() <= 4 * epsilon * largest).all()
 
 
-def test_whole_numbers_are_multiplied_exactly():
+def test_whole_numbers_are_multiplied_exactly(monkeypatch):
     """int8 values with a factor of one and tokens of whole numbers: the result is the product itself."""
+    make_int8_product_exact(monkeypatch)
     generator = torch.Generator().manual_seed(2)
     weight = torch.randint(-127, 128, (24, 64), generator=generator, dtype=torch.int8)
     tokens = torch.randint(-127, 128, (40, 64), generator=generator).float()
@@ -166,7 +175,7 @@ def test_what_a_device_multiplies_with(monkeypatch):
     assert choose_matmul("int8", CPU, (64, 64), "dequantize") is None
     assert choose_matmul("int8", CPU, (64, 65)) is None
     assert choose_matmul("fp8", CPU, (64, 64)) is None
-    assert choose_matmul("int8", CPU, (64, 64)) == "int8"
+    assert choose_matmul("int8", CPU, (64, 64)) == ("int8" if quantized_matmul._works("int8", CPU) else None)
 
 
 def test_a_kernel_that_fails_or_errs_is_not_used(monkeypatch):

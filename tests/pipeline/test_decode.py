@@ -71,7 +71,8 @@ def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
     with torch.inference_mode():
         whole = decode_clip(vae, latents, ClipSpan(0, 0, skip, 21 - skip), color, 5, lambda: None)[0]
         frames = decode_clip(vae, latents, ClipSpan(0, 0, skip, new_frames), color, 5, lambda: None)[0]
-    assert torch.equal(frames, whole[:new_frames])
+    # fewer latents may take another kernel, and a value halfway between two levels may go to either
+    assert (frames.int() - whole[:new_frames].int()).abs().max() <= 1
     assert lengths == [6, decoded]
 
 

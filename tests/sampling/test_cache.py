@@ -19,6 +19,7 @@ from multitalk.sampling.denoise import VelocityModel, denoise
 from multitalk.sampling.guidance import make_guidance, needed_branches
 from multitalk.sampling.schedule import make_timesteps
 from tests.models.test_models import conditions, small_transformer
+from tests.numbers import assert_close
 
 STEPS = 8
 NOTHING = {
@@ -149,7 +150,8 @@ def test_branches_in_one_call_equal_them_one_by_one(people, transformer, block_c
     batched = sample(transformer, people=people, batched=True)
     # two people: null audio, which is one person's, has a call of its own
     assert block_calls()[0] - before == STEPS * (1 if people == 1 else 2)
-    assert (batched - plain).abs().max() <= 1e-6 * plain.abs().max()
+    # other matrix sizes take other kernels, and guidance amplifies what they round: 6 epsilons on AVX-512
+    assert_close(batched, plain, 32)
 
 
 def request(**fields) -> GenerationRequest:

@@ -94,7 +94,7 @@ def test_a_full_volume_keeps_no_half_video(result, tmp_path):
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (result.path.stat().st_size // 2, most))
     try:
-        with pytest.raises(Undelivered, match="The network volume doesn't take it either") as kept:
+        with pytest.raises(Undelivered, match="Writing it to the network volume failed too") as kept:
             deliver(result, settings).finish(result, "a.mp4")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
@@ -145,7 +145,7 @@ def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answe
     delivery.start()
     answer = delivery.finish(result, "a.mp4")
     assert decoded(answer) == result.path.read_bytes()
-    assert "can't be reached" in answer["warning"]
+    assert "cannot be reached" in answer["warning"]
     assert "hush-hush" not in str(answer)
 
 
@@ -173,14 +173,14 @@ def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_c
     delivery.start()
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
-        with pytest.raises(Undelivered, match=r"stopped after 120 of 1000 frames.*can't be reached"):
+        with pytest.raises(Undelivered, match=r"stopped after 120 of 1000 frames.*cannot be reached"):
             delivery.clip(clip(1, 100, 20, 1000))
 
 
 def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
     delivery = deliver(result, WorkerSettings(inline_limit=1000), bucket=unreachable())
     delivery.start()
-    with pytest.raises(Undelivered, match=r"can't be reached.*more than an answer can carry.*BUCKET_"):
+    with pytest.raises(Undelivered, match=r"cannot be reached.*too large for the output.*BUCKET_"):
         delivery.finish(result, "a.mp4")
 
 

@@ -128,7 +128,7 @@ def test_a_worker_that_ends_waits_for_no_jobs_files():
 
     for answer in asyncio.run(end_it()):
         assert answer["error_type"] == "cancelled"
-        assert "the worker ends" in answer["error"]
+        assert "the worker is shutting down" in answer["error"]
 
 
 class HandMovedLoop(asyncio.SelectorEventLoop):

@@ -58,11 +58,11 @@ def test_what_leads_outside_is_refused_alike_whether_it_exists_or_not(roots, nam
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("absent.png", "isn't there"),
+        ("absent.png", "does not exist"),
         (".", "folder"),
         ("pipe", "device"),
         ("empty", "empty"),
-        ("loop", "isn't there"),
+        ("loop", "does not exist"),
     ],
 )
 def test_what_is_no_readable_file_is_refused(roots, name, reason):

@@ -10,7 +10,7 @@ import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.request.aliases import translate
-from multitalk.serverless import settings as settings_module
+from multitalk.serverless import worker_settings as settings_module
 from multitalk.serverless.answers import without_paths
 from multitalk.serverless.worker_settings import WorkerSettings, read_bucket
 

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from multitalk.errors import InvalidInput
-from multitalk.serverless.sources import decode, sort_source
+from multitalk.serverless.sources import classify_source, decode
 from tests.serverless.conftest import png, wav
 
 
@@ -27,7 +27,7 @@ from tests.serverless.conftest import png, wav
     ],
 )
 def test_a_text_is_sorted_by_how_it_looks(text, kind):
-    assert sort_source(text, "image").kind == kind
+    assert classify_source(text, "image").kind == kind
 
 
 @pytest.mark.parametrize("data", [png(), wav(0.3), bytes(range(256)) * 5, b"\xff\xd8\xff\xe0" * 200])
@@ -41,11 +41,11 @@ def test_every_common_way_to_write_base64_gives_the_bytes(data):
         f"DATA:audio/wav;Base64,{plain}",
     ]
     for text in texts:
-        assert decode(sort_source(text, "image"), "image") == data
+        assert decode(classify_source(text, "image"), "image") == data
 
 
 def test_a_data_uri_without_base64_is_percent_encoded():
-    assert decode(sort_source("data:text/plain,a%00b%ff", "audio"), "audio") == b"a\0b\xff"
+    assert decode(classify_source("data:text/plain,a%00b%ff", "audio"), "audio") == b"a\0b\xff"
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_data_uri_without_base64_is_percent_encoded():
 )
 def test_damaged_texts_are_refused(text):
     with pytest.raises(InvalidInput, match="image") as refused:
-        decode(sort_source(text, "image"), "image")
+        decode(classify_source(text, "image"), "image")
     assert refused.value.field == "image"
 
 
 def test_too_much_base64_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(base64, "b64decode", lambda *_a, **_k: pytest.fail("decoded"))
     with pytest.raises(InvalidInput, match="100 MB"):
-        sort_source("A" * 140_000_000, "image")
+        classify_source("A" * 140_000_000, "image")

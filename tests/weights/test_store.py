@@ -6,30 +6,9 @@ import pytest
 import torch
 
 from multitalk.errors import WeightsError
-from multitalk.weights import folders as locations
-from multitalk.weights.folders import find_weights
-from multitalk.weights.manifest import MANIFEST, PARTS
+from multitalk.weights.manifest import PARTS
 from multitalk.weights.store import WeightsFolder, load_audio_encoder, load_part, load_text_encoder
 from tests.small_checkpoint import Sizes
-
-
-def test_search_order(tmp_path, monkeypatch):
-    folders = {}
-    for name in ("image", "here", "embedded"):
-        folders[name] = tmp_path / name
-        folders[name].mkdir()
-    monkeypatch.setattr(locations, "IMAGE_FOLDER", folders["image"])
-    monkeypatch.setattr(locations, "LOCAL_FOLDER", folders["here"])
-    monkeypatch.setattr(locations, "EMBEDDED_FOLDER", folders["embedded"])
-    monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
-    with pytest.raises(WeightsError, match="--weights or MULTITALK_WEIGHTS"):
-        find_weights()
-    for name in ("embedded", "here", "image"):  # each goes before the ones made so far
-        (folders[name] / MANIFEST).write_text("{}")
-        assert find_weights() == folders[name]
-    monkeypatch.setenv("MULTITALK_WEIGHTS", str(tmp_path / "set"))
-    assert find_weights() == tmp_path / "set"
-    assert find_weights(tmp_path / "named") == tmp_path / "named"
 
 
 @pytest.mark.parametrize("part", PARTS)
