@@ -1,1 +1,1 @@
-"""Makes the embedded demo weights: drawn faces, espeak-ng speech, small networks of the same classes."""
+"""Training of the embedded demo weights: small networks on drawn faces and espeak-ng speech."""

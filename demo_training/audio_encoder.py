@@ -1,8 +1,7 @@
-"""Trains the audio encoder to hear how loud, how bright and what; then it stays as it is."""
+"""Trains the audio encoder to predict loudness, brightness and spectrum of speech."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Callable
 
@@ -22,7 +21,7 @@ STEPS, TRACKS, LEARNING_RATE = 2500, 240, 2e-3
 
 
 def make_audio_encoder() -> Wav2Vec2Model:
-    """The published encoder's shape, smaller."""
+    """Create a smaller version of the published encoder."""
     config = Wav2Vec2Config(
         hidden_size=CHANNELS,
         num_hidden_layers=LAYERS,
@@ -45,7 +44,7 @@ def make_audio_encoder() -> Wav2Vec2Model:
 
 
 def make_feature_extractor() -> Wav2Vec2FeatureExtractor:
-    """The published encoder's: zero mean, unit variance."""
+    """Create the published encoder's normalization: zero mean, unit variance."""
     return Wav2Vec2FeatureExtractor(
         feature_size=1,
         sampling_rate=SAMPLE_RATE,
@@ -56,7 +55,7 @@ def make_feature_extractor() -> Wav2Vec2FeatureExtractor:
 
 
 def targets_of(track: Track) -> torch.Tensor:
-    """What the encoder must know per video frame: opening, spread, and log energies of bands."""
+    """Return the training targets per video frame: opening, spread, and log energies of bands."""
     hop = SAMPLE_RATE // 25
     frames = len(track.opening)
     padded = np.pad(track.samples, (hop // 2, 2 * hop))
@@ -70,7 +69,7 @@ def targets_of(track: Track) -> torch.Tensor:
 
 
 def arrange(track: Track, random: np.random.Generator) -> Track:
-    """Sometimes with long silence around it, as a person has who waits for the other."""
+    """Randomly add long silence around a track, as when a person waits for the other one."""
     before, after = (int(random.uniform(0, 3) * SAMPLE_RATE) * int(random.random() < 0.3) for _ in range(2))
     frames = before // (SAMPLE_RATE // 25)
     before = frames * (SAMPLE_RATE // 25)
@@ -81,12 +80,13 @@ def arrange(track: Track, random: np.random.Generator) -> Track:
     return Track(samples, opening, spread)
 
 
-def train(steps: int, tracks: int, peak: float) -> None:
-    """Train up to so many steps, from the last checkpoint on."""
+def train(steps: int = STEPS, tracks: int = TRACKS, learning_rate: float = LEARNING_RATE) -> None:
+    """Train up to a number of steps, from the last checkpoint."""
+    torch.manual_seed(0)
     encoder, extractor = make_audio_encoder(), make_feature_extractor()
     heads = nn.Linear(CHANNELS, LAYERS * (2 + BANDS))
     model = nn.ModuleList([encoder, heads])
-    optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     run = progress.Run("audio_encoder", steps, model=encoder, heads=heads, optimizer=optimizer)
     if not run.left:
         return
@@ -106,7 +106,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = progress.learning_rate(step / steps, peak)
+            group["lr"] = progress.scheduled(step / steps, learning_rate)
         optimizer.step()
         optimizer.zero_grad()
         run.log.add(step + 1, loss=loss.item())
@@ -116,7 +116,7 @@ def train(steps: int, tracks: int, peak: float) -> None:
 
 @torch.no_grad()
 def report(predict: Callable[[Track], torch.Tensor]) -> None:
-    """Print how well the last layer tells what a mouth does to held-out voices."""
+    """Print how well the last layer predicts the mouth for held-out voices."""
     held_out = [make_random_track(seed, 5.0, held_out=True) for seed in range(8)]
     results = [predict(track)[-1] for track in held_out]
     for index, name in enumerate(("opening", "spread")):
@@ -127,16 +127,5 @@ def report(predict: Callable[[Track], torch.Tensor]) -> None:
         print(name, "r on held-out voices:", np.round(r, 3), flush=True)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--tracks", type=int, default=TRACKS)
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    train(arguments.steps, arguments.tracks, arguments.lr)
-
-
 if __name__ == "__main__":
-    main()
+    progress.command_line(train)

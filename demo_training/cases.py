@@ -1,4 +1,4 @@
-"""Held-out people and voices, their videos through the public pipeline, and how sound drives the mouths."""
+"""Evaluation on held-out people and voices: videos of the pipeline, and how the audio drives the mouths."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.conditioning.audio import SAMPLE_RATE
 
 from .clips import make_motions, silent_track
-from .faces import HEIGHT, HELD_OUT_SEED, Face, Scene, draw_frames, make_scene, still
+from .drawing import draw_frames, still
+from .scenes import HEIGHT, HELD_OUT_SEED, Face, Scene, make_scene
 from .speech import Track, make_random_track, make_track
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scene and who says what in it."""
+    """A scene and its audio."""
 
     name: str
     scene: Scene
     picture: Image.Image
     tracks: list[Track]
-    truth: np.ndarray  # T H W 3, the scene drawn with these mouths
+    truth: np.ndarray  # T H W 3, the drawn video
 
 
 @dataclass(frozen=True)
 class Score:
-    """One face of one case.
+    """Scores of one face.
 
     Attributes:
-        r: Pearson's, of the mouth's dark area with the loudness envelope of the own track.
-        other: The same with the other person's track (NaN for one person).
-        amplitude: Standard deviation of the dark area over that of the drawn truth.
-        speaks: Whether the person says anything.
-        movement: Standard deviation of the dark area, in shares of the box.
+        r: Correlation (Pearson) of the mouth's dark area with the loudness envelope of the person's track.
+        other: Correlation with the other person's track; NaN for one person.
+        amplitude: Standard deviation of the dark area, relative to the drawn video.
+        speaks: Whether the person speaks.
+        movement: Standard deviation of the dark area, relative to the box.
     """
 
     r: float
@@ -47,7 +48,7 @@ class Score:
 
 
 def dark_area(frames: np.ndarray, face: Face) -> np.ndarray:
-    """Share of the mouth box that is dark, one value per frame of ``T H W 3`` uint8."""
+    """Return the dark share of the mouth box for each frame of ``T H W 3`` uint8."""
     left, top, right, bottom = face.mouth_box
     box = frames[:, top:bottom, left:right].astype(np.float32)
     luminance = box @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -55,7 +56,7 @@ def dark_area(frames: np.ndarray, face: Face) -> np.ndarray:
 
 
 def make_voices(seed: int, people: int, seconds: float) -> list[Track]:
-    """Held-out voices; two that don't happen to rise and fall together, so that it shows who is followed."""
+    """Create tracks of held-out voices; those of two people are nearly uncorrelated."""
     first = make_random_track(seed, seconds, held_out=True)
     if people == 1:
         return [first]
@@ -64,11 +65,11 @@ def make_voices(seed: int, people: int, seconds: float) -> list[Track]:
         length = min(len(first.opening), len(second.opening))
         if abs(correlation(first.opening[:length], second.opening[:length])) < 0.1:
             return [first, second]
-    raise AssertionError("there is always another voice")
+    raise AssertionError("the loop is endless")
 
 
 def make_case(index: int, kind: str, seconds: float) -> Case:
-    """A held-out scene: ``one`` person; or two: in ``turns``, ``first`` alone, or ``both`` at once."""
+    """Create a held-out case: ``one`` person, or two: in ``turns``, only the ``first``, or ``both``."""
     seed = HELD_OUT_SEED + index
     people = 1 if kind == "one" else 2
     scene = make_scene(seed, people, HEIGHT)
@@ -85,7 +86,7 @@ def make_case(index: int, kind: str, seconds: float) -> Case:
 
 
 def request_of(case: Case, **settings: object) -> GenerationRequest:
-    """The case as a person would ask for it."""
+    """Create the request of a case."""
     sounds = {
         f"person{number + 1}": (track.samples[:, None], SAMPLE_RATE)
         for number, track in enumerate(case.tracks)
@@ -95,20 +96,20 @@ def request_of(case: Case, **settings: object) -> GenerationRequest:
 
 
 def run(pipeline: MultiTalkPipeline, case: Case, **settings: object) -> np.ndarray:
-    """Frames ``T H W 3`` uint8 of a case."""
+    """Generate the video of a case, ``T H W 3`` uint8."""
     clips = pipeline.stream(request_of(case, **settings))
     return np.concatenate([clip.frames.numpy() for clip in clips])
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's r; 0 where one of them doesn't change."""
+    """Return Pearson's r; 0 if either series is constant."""
     if first.std() < 1e-6 or second.std() < 1e-6:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
 
 
 def score(case: Case, frames: np.ndarray) -> list[Score]:
-    """One score per face."""
+    """Score every face of a video."""
     length = min(len(frames), len(case.truth))
     scores = []
     for person, (face, track) in enumerate(zip(case.scene.faces, case.tracks, strict=True)):

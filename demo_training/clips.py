@@ -1,8 +1,7 @@
-"""The transformer's lessons: drawn clips with their sound, encoded once and kept as latents."""
+"""Training clips of the transformer: drawn clips with sound, encoded once and stored as latents."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,25 +14,33 @@ from multitalk.models.video_vae import latent_frames
 
 from . import progress
 from .audio_encoder import make_audio_encoder, make_feature_extractor
+from .drawing import draw_frames
 from .encoders import make_image_encoder
-from .faces import HELD_OUT_SEED, Motion, Scene, draw_frames, make_blinks, make_scene
 from .fast_vae import FastVAE, make_vae
+from .scenes import HELD_OUT_SEED, Motion, Scene, make_blinks, make_scene
 from .speech import Track, make_random_track, make_track
 from .vae import to_tensor
 
 WINDOW = 5
-SHARD = 16
+SHARD = 16  # clips per file
 SHARDS = 144
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of clip: how many people, how many frames, how many of them are known."""
+    """A kind of clip.
+
+    Attributes:
+        name: Its name.
+        people: Number of people.
+        frames: Number of frames.
+        condition_frames: Number of leading frames that are given to the transformer.
+    """
 
     name: str
     people: int
     frames: int
-    known: int
+    condition_frames: int
 
 
 KINDS = {
@@ -45,17 +52,17 @@ KINDS = {
         Kind("two_later", 2, 41, 25),
     )
 }
-# which kinds follow each other, shard after shard
+# kinds of consecutive shards
 ORDER = ("one", "two", "one", "two", "one_later", "one", "two", "one", "two", "one", "two", "two_later")
 
 
 def silent_track(seconds: float) -> Track:
-    """Somebody who says nothing."""
+    """Create a silent track."""
     return make_track(np.zeros(int(seconds * SAMPLE_RATE), np.float32))
 
 
 def choose_tracks(random: np.random.Generator, people: int, seconds: float) -> list[Track]:
-    """Who speaks: one alone, both, one of two, or nobody."""
+    """Choose who speaks: one person alone, both, one of two, or nobody."""
     seeds = [int(random.integers(1 << 30)) for _ in range(people)]
     tracks = [make_random_track(seed, seconds) for seed in seeds]
     if people == 1:
@@ -69,24 +76,24 @@ def choose_tracks(random: np.random.Generator, people: int, seconds: float) -> l
 
 
 class ClipMaker:
-    """Draws and encodes clips with the networks trained so far."""
+    """Draws clips and encodes them with the trained VAE and audio encoder."""
 
     def __init__(self) -> None:
         vae = make_vae()
-        vae.load_state_dict(_need("vae")["model"])
+        vae.load_state_dict(progress.require("vae")["model"])
         self.vae = FastVAE(vae)
         self.audio_encoder = make_audio_encoder().eval()
-        self.audio_encoder.load_state_dict(_need("audio_encoder")["model"])
+        self.audio_encoder.load_state_dict(progress.require("audio_encoder")["model"])
         self.extractor = make_feature_extractor()
         self.image_encoder = make_image_encoder()
 
     @torch.inference_mode()
     def make(self, kind: Kind, seed: int) -> dict[str, torch.Tensor]:
-        """One clip, somewhere in a longer stretch of speech, as half-precision tensors.
+        """Create a clip from a random position in longer speech, as half-precision tensors.
 
         Returns:
-            latents ``T' 16 h w`` and condition ``T' 16 h w`` (not normalised), image ``17 C``,
-            audio ``P F 5 L C``, mouths ``T' h w`` (1 where a mouth is), silent (1 where nobody speaks).
+            latents ``T' 16 h w`` and condition ``T' 16 h w`` (not normalized), image ``17 C``, audio
+            ``P F 5 L C``, mouths ``T' h w`` (True at mouths), silent (True if nobody speaks).
         """
         random = np.random.default_rng([13, kind.people, kind.frames, seed])
         scene = make_scene(int(random.integers(HELD_OUT_SEED)), kind.people)
@@ -94,30 +101,30 @@ class ClipMaker:
         tracks = choose_tracks(random, kind.people, seconds)
         start = int(random.integers(len(tracks[0].opening) - kind.frames + 1))
         if random.random() < 0.3:
-            start = 0  # a video begins with the picture
+            start = 0  # a video starts with the image
         frames = draw_frames(scene, make_motions(random, tracks), range(start, start + kind.frames))
         video = to_tensor(frames)[None]
         with torch.autocast("cpu", torch.bfloat16):
             latents = self.vae.encode(video)[0]
-            condition = self.vae.encode_condition(video[:, : kind.known], kind.frames)[0]
+            condition = self.vae.encode_condition(video[:, : kind.condition_frames], kind.frames)[0]
         return {
             "latents": latents.half(),
             "condition": condition.half(),
-            "image": encode_image(self.image_encoder, video[0, kind.known - 1])[0].half(),
-            "audio": self.hear(tracks, start, kind.frames).half(),
+            "image": encode_image(self.image_encoder, video[0, kind.condition_frames - 1])[0].half(),
+            "audio": self.encode_tracks(tracks, start, kind.frames).half(),
             "mouths": mouth_mask(scene, latent_frames(kind.frames)),
             "silent": torch.tensor(all(track.opening.max() == 0 for track in tracks)),
         }
 
-    def hear(self, tracks: list[Track], start: int, frames: int) -> torch.Tensor:
-        """Audio windows ``P F 5 L C`` of a stretch of every track."""
+    def encode_tracks(self, tracks: list[Track], start: int, frames: int) -> torch.Tensor:
+        """Compute the audio windows ``P F 5 L C`` of a part of every track."""
         features = [encode_audio(self.audio_encoder, self.extractor, track.samples) for track in tracks]
-        places = torch.arange(start, start + frames)[:, None] + torch.arange(WINDOW) - WINDOW // 2
-        return torch.stack([feature[places.clamp(0, len(feature) - 1)] for feature in features])
+        positions = torch.arange(start, start + frames)[:, None] + torch.arange(WINDOW) - WINDOW // 2
+        return torch.stack([feature[positions.clamp(0, len(feature) - 1)] for feature in features])
 
 
 def make_motions(random: np.random.Generator, tracks: list[Track]) -> tuple[Motion, ...]:
-    """Faces that say the tracks, and blink."""
+    """Create the motion of faces that speak the tracks, with random blinks."""
     return tuple(
         Motion(track.opening, track.spread, make_blinks(random, len(track.opening)), random.uniform(0, 5))
         for track in tracks
@@ -125,7 +132,7 @@ def make_motions(random: np.random.Generator, tracks: list[Track]) -> tuple[Moti
 
 
 def mouth_mask(scene: Scene, frames: int) -> torch.Tensor:
-    """``T' h w`` bool at latent size."""
+    """Return the mask of all mouths, ``T' h w`` bool at latent resolution."""
     mask = torch.zeros(frames, scene.height // 8, scene.width // 8, dtype=torch.bool)
     for face in scene.faces:
         left, top, right, bottom = (round(value / 8) for value in face.mouth_box)
@@ -133,25 +140,18 @@ def mouth_mask(scene: Scene, frames: int) -> torch.Tensor:
     return mask
 
 
-def _need(name: str) -> dict:
-    state = progress.load(name)
-    if state is None:
-        raise SystemExit(f"Train the {name} first: there is no {name}.pt in {progress.WORK}.")
-    return state
-
-
 def shard_path(index: int) -> Path:
-    """Where a shard lies."""
+    """Return the path of a shard."""
     return progress.WORK / "clips" / f"{index:04d}-{shard_kind(index).name}.pt"
 
 
 def shard_kind(index: int) -> Kind:
-    """What lies in a shard."""
+    """Return the kind of clips in a shard."""
     return KINDS[ORDER[index % len(ORDER)]]
 
 
-def make_shards(first: int, count: int, step: int) -> None:
-    """Make every `step`-th shard that isn't there."""
+def make_shards(first: int = 0, count: int = SHARDS, step: int = 1) -> None:
+    """Create the missing ones of every `step`-th shard from `first` on; processes can share the work."""
     (progress.WORK / "clips").mkdir(parents=True, exist_ok=True)
     maker = ClipMaker()
     for index in range(first, count, step):
@@ -166,15 +166,5 @@ def make_shards(first: int, count: int, step: int) -> None:
         print(path.name, flush=True)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=SHARDS)
-    parser.add_argument("--first", type=int, default=0, help="for several processes: the first shard ...")
-    parser.add_argument("--step", type=int, default=1, help="... and the distance to the next")
-    arguments = parser.parse_args()
-    make_shards(arguments.first, arguments.shards, arguments.step)
-
-
 if __name__ == "__main__":
-    main()
+    progress.command_line(make_shards)

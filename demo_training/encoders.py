@@ -1,4 +1,4 @@
-"""The text and image encoders of the demo: tiny, random, never trained; the rest learns to live with them."""
+"""Text and image encoder of the demo weights: tiny, with random weights that are never trained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROMPTS = (
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte pairs over few words, with any other text spelt in bytes; ends with ``</s>`` as UMT5's does."""
+    """Create a byte-level BPE tokenizer with a small vocabulary; it appends ``</s>`` like UMT5's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -54,7 +54,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_text_encoder(vocabulary: int) -> UMT5EncoderModel:
-    """One layer of UMT5, random."""
+    """Create one random layer of UMT5."""
     torch.manual_seed(101)
     config = UMT5Config(
         vocab_size=vocabulary,
@@ -71,7 +71,7 @@ def make_text_encoder(vocabulary: int) -> UMT5EncoderModel:
 
 
 def make_image_encoder() -> CLIPVisionModel:
-    """One layer of CLIP's vision model, random; 17 tokens where the published one has 257."""
+    """Create one random layer of CLIP's vision model, with 17 tokens instead of 257."""
     torch.manual_seed(102)
     config = CLIPVisionConfig(
         hidden_size=IMAGE_WIDTH,

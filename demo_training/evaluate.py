@@ -1,4 +1,4 @@
-"""How well the weights do on people and voices never trained on: a table, a contact sheet, more trials."""
+"""Evaluates weights on held-out people and voices: prints scores and writes a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from .trials import report
 
 
 def contact_sheet(rows: list[np.ndarray], path: Path, columns: int = 9) -> None:
-    """Write pictures of evenly spaced frames, a row for each video."""
+    """Write an image of evenly spaced frames, one row per video."""
     strips = []
     for frames in rows:
-        places = np.linspace(0, len(frames) - 1, columns).round().astype(int)
-        strips.append(np.concatenate(list(frames[places]), axis=1))
+        indices = np.linspace(0, len(frames) - 1, columns).round().astype(int)
+        strips.append(np.concatenate(list(frames[indices]), axis=1))
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0))) for strip in strips]
     Image.fromarray(np.concatenate(padded)).save(path)
 
 
 def main() -> None:
-    """Command line: prints a table, writes a contact sheet of truth and result under the work folder."""
+    """Print a table of scores, and write a contact sheet of drawn and generated videos to the work folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default=None)
     parser.add_argument("--one", type=int, default=24, help="held-out videos of one person")
-    parser.add_argument("--two", type=int, default=8, help="... of two people")
+    parser.add_argument("--two", type=int, default=8, help="held-out videos of two people")
     parser.add_argument("--seconds", type=float, default=3.2)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--shift", type=float, default=None)
     parser.add_argument("--guidance", type=float, default=None)
     parser.add_argument("--sheet", type=Path, default=Path(__file__).parent / "work" / "sheet.png")
-    parser.add_argument("--trials", action="store_true", help="also guidance, swapped voices, later clips")
+    parser.add_argument(
+        "--trials", action="store_true", help="also test guidance, swapped voices and later clips"
+    )
     arguments = parser.parse_args()
     pipeline = MultiTalkPipeline.from_pretrained(arguments.weights, device="cpu")
     kinds = ["one"] * arguments.one + [("turns", "first", "both")[n % 3] for n in range(arguments.two)]

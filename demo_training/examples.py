@@ -1,4 +1,4 @@
-"""Draws the pictures and speaks the sounds of ``examples/``; the faces and voices were never trained on."""
+"""Creates the images and sounds of ``examples/``, with held-out faces and voices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from multitalk.media.sound import Sound
 from multitalk.request.generation_request import Speech
 from multitalk.speech.speak import speak
 
-from .faces import HELD_OUT_SEED, make_scene, still
+from .drawing import still
+from .scenes import HELD_OUT_SEED, make_scene
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 HEIGHT = 384
@@ -23,13 +24,13 @@ VOICES = {"person1": "f3", "person2": "m2"}
 
 
 def write_sound(path: Path, sound: Sound) -> None:
-    """16 bits, with a little silence before and after."""
+    """Write a 16-bit file with short silence before and after the sound."""
     quiet = np.zeros((round(0.2 * sound.rate), 1), np.float32)
     soundfile.write(path, np.concatenate((quiet, sound.samples, quiet)), sound.rate, subtype="PCM_16")
 
 
 def main() -> None:
-    """Write every example."""
+    """Write all examples."""
     EXAMPLES.mkdir(exist_ok=True)
     for name, seed, people in (("one_person", ONE_PERSON, 1), ("two_people", TWO_PEOPLE, 2)):
         Image.fromarray(still(make_scene(seed, people, HEIGHT))).save(EXAMPLES / f"{name}.png", optimize=True)

@@ -1,8 +1,7 @@
-"""Writes what was trained as a baked weights folder, named and shaped as every other one."""
+"""Exports the trained networks as a baked weights folder."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -25,20 +24,16 @@ SOURCE = "trained by demo_training on drawn faces and espeak-ng speech"
 
 
 def trained_parts() -> dict[str, nn.Module]:
-    """Every network from its last checkpoint, the transformer averaged over its last steps."""
-    state = progress.load("transformer")
-    decoder = progress.load("decoder")  # the autoencoder, its decoder trained on
-    audio = progress.load("audio_encoder")
-    if state is None or decoder is None or audio is None:
-        raise SystemExit(f"Not everything is trained: {progress.WORK} lacks a checkpoint.")
+    """Load all networks from their last checkpoints, the transformer with averaged weights."""
+    state = progress.require("transformer")
     transformer = make_transformer()
     transformer.load_state_dict(state["average"])
     vae = make_vae()
-    vae.load_state_dict(decoder["model"])
+    vae.load_state_dict(progress.require("decoder")["model"])  # with the fine-tuned decoder
     mean, std = (state["statistics"][name].tolist() for name in ("mean", "std"))
     vae.register_to_config(latents_mean=mean, latents_std=std)
     audio_encoder = make_audio_encoder()
-    audio_encoder.load_state_dict(audio["model"])
+    audio_encoder.load_state_dict(progress.require("audio_encoder")["model"])
     return {
         "transformer": transformer,
         "text_encoder": make_text_encoder(len(make_tokenizer())),
@@ -48,8 +43,8 @@ def trained_parts() -> dict[str, nn.Module]:
     }
 
 
-def export(target: Path) -> int:
-    """Write the folder anew; returns its bytes."""
+def export(target: Path = EMBEDDED_FOLDER) -> None:
+    """Replace a weights folder, and print its size."""
     shutil.rmtree(target, ignore_errors=True)
     for part, model in trained_parts().items():
         folder = target / part
@@ -75,16 +70,8 @@ def export(target: Path) -> int:
         precision=dict.fromkeys(PARTS, "fp16"),
         sources=dict.fromkeys(PARTS, SOURCE),
     )
-    return sum(record.size for record in manifest.files.values())
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--to", type=Path, default=EMBEDDED_FOLDER)
-    arguments = parser.parse_args()
-    print(f"{arguments.to}: {export(arguments.to) / 1e6:.1f} MB")
+    print(f"{target}: {sum(record.size for record in manifest.files.values()) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    progress.command_line(export)

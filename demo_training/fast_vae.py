@@ -1,7 +1,7 @@
-"""The autoencoder's arithmetic for training: whole clips at once, frames as a batch of pictures.
+"""A faster forward pass of the VAE for training: whole clips at once, frames as a batch of images.
 
-The convolutions over large pictures keep the weights of their past slices at zero, so here they are plain 2-D
-convolutions, three times cheaper. The results are those of diffusers' own chunked forward (a test compares).
+In the convolutions at high resolution the weights for past frames are zero. They run as 2-D convolutions,
+which cost a third. Results equal those of diffusers' chunked forward pass (checked by a test).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VAE_CONFIG = {
 
 
 def temporal_layers(vae: AutoencoderKLWan) -> set[nn.Module]:
-    """The 3x3x3 convolutions that see the past: those at the latents' own size."""
+    """Return the 3x3x3 convolutions that use past frames: those at latent resolution."""
     encoder, decoder = vae.encoder, vae.decoder
     parts = [encoder.down_blocks[-1], encoder.mid_block, encoder.conv_out]
     parts += [decoder.conv_in, decoder.mid_block, decoder.up_blocks[0].resnets]
@@ -37,7 +37,7 @@ def temporal_layers(vae: AutoencoderKLWan) -> set[nn.Module]:
 
 
 def make_vae() -> AutoencoderKLWan:
-    """A new autoencoder: past slices zero, time convolutions near identity, attention switched off."""
+    """Create a VAE: zero weights for past frames, time convolutions near identity, attention disabled."""
     vae = AutoencoderKLWan(**VAE_CONFIG)
     with torch.no_grad():
         for layer in vae.modules():
@@ -61,44 +61,44 @@ def make_vae() -> AutoencoderKLWan:
 
 
 class FastVAE:
-    """Runs an autoencoder's layers on whole clips.
+    """Runs the layers of a VAE on whole clips.
 
     Args:
-        vae: Its weights are used in place.
+        vae: The VAE; its weights are shared.
     """
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
         self.vae = vae
         self.temporal = temporal_layers(vae)
         modes = [getattr(layer, "mode", "") for layer in vae.encoder.down_blocks]
-        self.picture_layers = modes.index("downsample3d")
+        self.image_layers = modes.index("downsample3d")
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Means of the latents ``B T' 16 h w`` (not normalised) of ``B T 3 H W`` in [-1, 1]."""
+        """Encode ``B T 3 H W`` in [-1, 1] to mean latents ``B T' 16 h w`` (not normalized)."""
         clips = frames.shape[0]
-        return self._encode_rest(self._encode_pictures(frames.flatten(0, 1)), clips)
+        return self._encode_rest(self._encode_images(frames.flatten(0, 1)), clips)
 
     def encode_condition(self, frames: torch.Tensor, length: int) -> torch.Tensor:
-        """Means of the latents of frames ``B n 3 H W`` followed by zeros up to a length.
+        """Encode frames ``B n 3 H W``, followed by zeros up to a length, to mean latents.
 
-        The zeros are one picture for the layers that look at one picture at a time.
+        The layers that process single images encode the zeros only once.
         """
-        clips, known = frames.shape[:2]
-        pictures = self._encode_pictures(torch.cat((frames.flatten(0, 1), torch.zeros_like(frames[:1, 0]))))
-        zeros = pictures[-1:].expand(clips, length - known, *pictures.shape[1:])
-        whole = torch.cat((pictures[:-1].unflatten(0, (clips, known)), zeros), dim=1)
+        clips, count = frames.shape[:2]
+        images = self._encode_images(torch.cat((frames.flatten(0, 1), torch.zeros_like(frames[:1, 0]))))
+        zeros = images[-1:].expand(clips, length - count, *images.shape[1:])
+        whole = torch.cat((images[:-1].unflatten(0, (clips, count)), zeros), dim=1)
         return self._encode_rest(whole.flatten(0, 1), clips)
 
-    def _encode_pictures(self, x: torch.Tensor) -> torch.Tensor:
-        """The layers before the first that mixes frames."""
+    def _encode_images(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the layers that process single images."""
         x = self._convolve(self.vae.encoder.conv_in, x.contiguous(memory_format=torch.channels_last), 1)
-        for layer in self.vae.encoder.down_blocks[: self.picture_layers]:
+        for layer in self.vae.encoder.down_blocks[: self.image_layers]:
             x = self._layer(layer, x, 1)
         return x
 
     def _encode_rest(self, x: torch.Tensor, clips: int) -> torch.Tensor:
         encoder = self.vae.encoder
-        for layer in encoder.down_blocks[self.picture_layers :]:
+        for layer in encoder.down_blocks[self.image_layers :]:
             x = self._layer(layer, x, clips)
         x = self._middle(encoder.mid_block, x, clips)
         x = self._convolve(encoder.conv_out, F.silu(_norm(encoder.norm_out, x)), clips)
@@ -106,7 +106,7 @@ class FastVAE:
         return x.chunk(2, dim=1)[0].unflatten(0, (clips, -1))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Frames ``B T 3 H W`` of latents ``B T' 16 h w``, not clamped."""
+        """Decode latents ``B T' 16 h w`` to frames ``B T 3 H W``, not clamped."""
         decoder = self.vae.decoder
         clips = latents.shape[0]
         x = latents.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -127,7 +127,7 @@ class FastVAE:
         return self._resample(layer, x, clips)
 
     def _middle(self, block: WanMidBlock, x: torch.Tensor, clips: int) -> torch.Tensor:
-        for resnet in block.resnets:  # the attention between them adds nothing: its projection stays zero
+        for resnet in block.resnets:  # the attention between them is disabled: its projection is zero
             x = self._residual(resnet, x, clips)
         return x
 
@@ -165,7 +165,7 @@ def _norm(norm: WanRMS_norm, x: torch.Tensor) -> torch.Tensor:
 
 
 def _with_past(x: torch.Tensor, clips: int) -> torch.Tensor:
-    """Each frame behind the two before it, along the channels; before the first there are zeros."""
+    """Concatenate each frame with the two frames before it along the channels, padded with zeros."""
     video = x.unflatten(0, (clips, -1))
     frames = video.shape[1]
     padded = F.pad(video, (0, 0, 0, 0, 0, 0, 2, 0))
@@ -173,7 +173,7 @@ def _with_past(x: torch.Tensor, clips: int) -> torch.Tensor:
 
 
 def _downsample_time(layer: WanCausalConv3d, x: torch.Tensor, clips: int) -> torch.Tensor:
-    """Halve the frames after the first, which passes as it is."""
+    """Halve the number of frames after the first, which is kept."""
     video = x.unflatten(0, (clips, -1))
     if video.shape[1] == 1:
         return x
@@ -184,7 +184,7 @@ def _downsample_time(layer: WanCausalConv3d, x: torch.Tensor, clips: int) -> tor
 
 
 def _upsample_time(layer: WanCausalConv3d, x: torch.Tensor, clips: int) -> torch.Tensor:
-    """Double the frames after the first, which passes as it is and which the others don't see."""
+    """Double the number of frames after the first, which is kept and not used for the others."""
     video = x.unflatten(0, (clips, -1))
     if video.shape[1] == 1:
         return x

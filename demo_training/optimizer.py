@@ -1,4 +1,4 @@
-"""Muon for matrices and convolutions, AdamW for the rest: small networks learn in fewer steps."""
+"""Muon for matrices and convolutions, AdamW for other parameters: small networks train in fewer steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def orthogonalize(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
-    """Bring the singular values of ``n rows columns`` matrices near 1 by a Newton-Schulz iteration."""
+    """Move the singular values of matrices ``n rows columns`` towards 1 by a Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     transposed = matrices.shape[1] > matrices.shape[2]
     x = (matrices.mT if transposed else matrices).bfloat16()  # its error is far below the step's own
@@ -21,12 +21,12 @@ def orthogonalize(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised, scaled so that one learning rate suits it and AdamW.
+    """Momentum with orthogonalized updates, scaled to use the same learning rate as AdamW.
 
     Args:
         parameters: Tensors of two or more dimensions; all but the first are flattened.
-        lr: Learning rate, as AdamW's.
-        momentum: Of the running gradient.
+        lr: Learning rate.
+        momentum: Momentum of the gradient.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Update every parameter that has a gradient, those of one shape together."""
+        """Update all parameters with a gradient, batched by shape."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizers:
-    """Muon and AdamW behind one step, with one learning rate for both."""
+    """Muon and AdamW with a common step and learning rate."""
 
     def __init__(self, model: nn.Module, lr: float, plain: tuple[str, ...] = ()) -> None:
         matrices, others = [], []
@@ -69,7 +69,7 @@ class Optimizers:
         self.parameters = matrices + others
 
     def step(self, lr: float) -> None:
-        """Clip the gradients, update, clear."""
+        """Clip the gradients, update the parameters and clear the gradients."""
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimizer in self.parts:
             for group in optimizer.param_groups:
@@ -78,10 +78,10 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict]:
-        """The state of both."""
+        """Return the state of both optimizers."""
         return [optimizer.state_dict() for optimizer in self.parts]
 
     def load_state_dict(self, states: list[dict]) -> None:
-        """Take up the state of both."""
+        """Restore the state of both optimizers."""
         for optimizer, state in zip(self.parts, states, strict=True):
             optimizer.load_state_dict(state)

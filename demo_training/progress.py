@@ -1,11 +1,14 @@
-"""Runs with checkpoints and loss logs: one that is stopped goes on where it was."""
+"""Training runs with checkpoints and loss logs; an interrupted run resumes from its last checkpoint."""
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +16,12 @@ import torch
 
 CHECKPOINT_EVERY = 250  # steps
 WORK = Path(__file__).parent / "work"
-BACKUP = os.environ.get(
-    "DEMO_TRAINING_BACKUP"
-)  # a second place for checkpoints, where the first is short-lived
+# a second folder for checkpoints, if the work folder may be lost
+BACKUP = os.environ.get("DEMO_TRAINING_BACKUP")
 
 
 def save(name: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint atomically."""
     WORK.mkdir(exist_ok=True)
     path = WORK / f"{name}.pt"
     temporary = path.with_suffix(".tmp")
@@ -30,34 +32,41 @@ def save(name: str, state: dict[str, Any]) -> None:
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """The last checkpoint of that name, or None."""
+    """Load the last checkpoint of a run, or return None."""
     path = WORK / f"{name}.pt"
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
 
 
+def require(name: str) -> dict[str, Any]:
+    """Load the last checkpoint of a run that must exist."""
+    if (state := load(name)) is None:
+        raise SystemExit(f"{WORK / name}.pt does not exist. Run python -m demo_training.{name} first.")
+    return state
+
+
 class Part(Protocol):
-    """What a checkpoint keeps: a module, an optimizer."""
+    """A part of a checkpoint, such as a module or an optimizer."""
 
     def state_dict(self) -> Any:
-        """What it is now."""
+        """Return the state."""
         ...
 
     def load_state_dict(self, state: Any, /) -> Any:
-        """Become that again."""
+        """Restore a state."""
         ...
 
 
 class Run:
-    """A training that goes on from its last checkpoint.
+    """A training run that resumes from its last checkpoint.
 
     Args:
-        name: Of its checkpoint and its log.
-        steps: Of the whole training.
-        parts: What a checkpoint keeps, each by its name there; what the last one has is loaded now.
+        name: Name of the checkpoint and the log.
+        steps: Total number of steps.
+        parts: Parts of the checkpoint by name; they are loaded from the last one.
 
     Attributes:
-        left: The steps that are still to be done.
-        log: Of its losses.
+        left: The remaining steps.
+        log: Log of the losses.
     """
 
     def __init__(self, name: str, steps: int, **parts: Part) -> None:
@@ -73,7 +82,7 @@ class Run:
         self.log = Log(name)
 
     def checkpoint(self, step: int) -> bool:
-        """Write a checkpoint after this step if it is time for one; whether it was."""
+        """Write a checkpoint if one is due after this step; return whether it was."""
         due = (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == self.steps
         if due:
             save(self.name, {key: part.state_dict() for key, part in self.parts.items()} | {"step": step + 1})
@@ -81,28 +90,28 @@ class Run:
 
 
 class Values:
-    """Plain tensors as a part of a run: an average of weights, statistics.
+    """Plain tensors as a part of a checkpoint, such as averaged weights or statistics.
 
     Args:
-        tensors: By name; a checkpoint's values are copied into them.
+        tensors: Tensors by name; values are restored in place.
     """
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
         self.tensors = tensors
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The tensors themselves."""
+        """Return the tensors."""
         return self.tensors
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up values."""
+        """Copy values into the tensors."""
         for name, tensor in self.tensors.items():
             tensor.copy_(state[name])
 
 
 class Log:
-    """Mean losses, printed and appended to a file every so many steps."""
+    """Mean losses, printed and appended to a file every few steps."""
 
     def __init__(self, name: str, every: int = 50) -> None:
         WORK.mkdir(exist_ok=True)
@@ -113,7 +122,7 @@ class Log:
         self.started = time.monotonic()
 
     def add(self, step: int, **values: float) -> None:
-        """Count a step's values."""
+        """Add the values of a step."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -126,8 +135,17 @@ class Log:
             self.sums, self.counts = {}, {}
 
 
-def learning_rate(share: float, peak: float, warm_up: float = 0.02, floor: float = 0.03) -> float:
-    """Warm up, stay, then fall linearly over the last half; `share` of the run is done."""
+def scheduled(share: float, peak: float, warm_up: float = 0.02, floor: float = 0.03) -> float:
+    """Return the learning rate after a share of a run: warm-up, constant, linear decay in the second half."""
     if share < warm_up:
         return peak * (share / warm_up + 0.02)
     return peak * max(floor, min(1.0, (1.0 - share) / 0.5))
+
+
+def command_line(function: Callable[..., Any]) -> None:
+    """Call a function with its arguments from the command line; all of them have defaults."""
+    parser = argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(function)))
+    for name, parameter in inspect.signature(function).parameters.items():
+        default = parameter.default
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    function(**vars(parser.parse_args()))

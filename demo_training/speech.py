@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, and what a mouth does with it."""
+"""Random speech by espeak-ng, and the mouth motion for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitalk.conditioning.audio import SAMPLE_RATE, feature_count, normalize_loudness, to_model_rate
-from multitalk.speech import espeak
+from multitalk.speech.espeak import EspeakEngine
 
 TRAINING_VOICES = (
     "f1",
@@ -43,12 +43,12 @@ WORDS = tuple(
 
 @dataclass(frozen=True)
 class Track:
-    """A stretch of speech and the mouth that goes with it.
+    """Speech and the mouth motion for it.
 
     Attributes:
-        samples: ``n`` float32 at 16 kHz, as loud as the model gets it.
-        opening: One value per video frame, 0 shut to 1 wide.
-        spread: One value per video frame, -1 rounded to 1 wide.
+        samples: ``n`` float32 at 16 kHz and -23 LUFS.
+        opening: One value per video frame, 0 (closed) to 1 (open).
+        spread: One value per video frame, -1 (rounded) to 1 (wide).
     """
 
     samples: np.ndarray
@@ -62,7 +62,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def mouth_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Opening from loudness and spread from the brightness of the sound, one value per video frame.
+    """Compute opening from loudness, and spread from brightness, one value per video frame.
 
     Args:
         samples: ``n`` float32 at 16 kHz and -23 LUFS.
@@ -83,13 +83,13 @@ def mouth_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_track(samples: np.ndarray) -> Track:
-    """A track from 16 kHz samples: loudness as the product sets it, and the mouth."""
+    """Create a track from 16 kHz samples: normalize the loudness and compute the mouth motion."""
     samples = normalize_loudness(samples.astype(np.float32))
     return Track(samples, *mouth_of(samples))
 
 
 def make_sentence(random: np.random.Generator) -> str:
-    """Some words in a row, with a comma now and then."""
+    """Create a random sentence with occasional commas."""
     words = [
         str(random.choice(WORDS)) + ("," if random.random() < 0.12 else "")
         for _ in range(random.integers(3, 9))
@@ -98,18 +98,18 @@ def make_sentence(random: np.random.Generator) -> str:
 
 
 def speak_random(random: np.random.Generator, seconds: float, held_out: bool = False) -> np.ndarray:
-    """Sentences with pauses between them, mono at 16 kHz, of about a length (16 kHz samples)."""
+    """Speak random sentences with pauses, mono at 16 kHz, cut to a length."""
     voice = str(random.choice(HELD_OUT_VOICES if held_out else TRAINING_VOICES))
     language = str(random.choice(LANGUAGES))
     speed = random.uniform(0.75, 1.25)
     pieces = [np.zeros(int(random.uniform(0, 0.6) * SAMPLE_RATE), np.float32)]
     while sum(map(len, pieces)) < seconds * SAMPLE_RATE:
-        sound = espeak.synthesize(make_sentence(random), voice, language, speed)
+        sound = EspeakEngine().say(make_sentence(random), voice, language, speed).sound
         pieces.append(to_model_rate(sound.mono(), sound.rate))
         pieces.append(np.zeros(int(random.uniform(0.1, 0.8) * SAMPLE_RATE), np.float32))
     return np.concatenate(pieces)[: int(seconds * SAMPLE_RATE)]
 
 
 def make_random_track(seed: int, seconds: float, held_out: bool = False) -> Track:
-    """A track of speech from a seed."""
+    """Create a track of speech from a seed."""
     return make_track(speak_random(np.random.default_rng([3, seed, held_out]), seconds, held_out))

@@ -1,27 +1,22 @@
-"""Trains the transformer on latents of drawn clips, under the conditions it meets when a video is made."""
+"""Trains the transformer on latents of drawn clips, under the same conditions as in sampling."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from multitalk.conditioning.people import person_masks, token_masks
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.models.video_vae import latent_frames
 
 from . import progress
 from .audio_encoder import CHANNELS, LAYERS
+from .batches import Batch, TrainingClips, random_masks
 from .clips import KINDS, WINDOW, Kind
 from .encoders import IMAGE_WIDTH, PROMPTS, TEXT_LENGTH, TEXT_WIDTH, make_text_encoder, make_tokenizer
-from .faces import HEIGHT
 from .optimizer import Optimizers
 
 CONFIG = {
@@ -45,41 +40,41 @@ CONFIG = {
 }
 LOCAL_HEADS = 2
 TIME_SHIFT = 2.5
-# how much a mouth counts: first it must learn to speak, then the rest of the picture must keep its colours
+# loss weights of mouths: large at first to learn speech, small later to keep the colors of the rest of the
+# image
 MOUTH_WEIGHT, LATE_MOUTH_WEIGHT, LATE = 5.0, 1.5, 0.7
 MAP_WEIGHT = 0.05
 STEPS, LEARNING_RATE = 6500, 2e-3
 CLIP_LATENTS = 21  # latent frames of a whole clip
-MAX_TIME_OFFSET = 15  # 6 latent frames at most this far from the first cover a whole clip
-BATCH = {"one": 4, "two": 3, "one_later": 2, "two_later": 2}
+MAX_TIME_OFFSET = 15  # latest start of 6 latent frames in a clip
 SHARES = {"one": 0.46, "two": 0.38, "one_later": 0.09, "two_later": 0.07}
 
 
 class ShiftedRope(nn.Module):
-    """The video's rotary table with the frames after the first few moved to later times.
+    """Rotary embedding that moves the frames after the condition frames to later times.
 
-    A clip of 6 latent frames then stands for any stretch of one of 21: that is what makes long clips work
+    A training clip of 6 latent frames then represents any part of a clip of 21, so that long clips work
     without training on them.
     """
 
     def __init__(self, rope: nn.Module) -> None:
         super().__init__()
         self.rope = rope
-        self.kept, self.offset = 1, 0
+        self.fixed_frames, self.offset = 1, 0
 
     def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As :class:`multitalk.models.rotary.VideoRotaryEmbedding`."""
+        """See :class:`multitalk.models.rotary.VideoRotaryEmbedding`."""
         frames = latents.shape[2]
         longer = latents.new_empty(1, 1, 1, 1, 1).expand(1, 1, frames + MAX_TIME_OFFSET, *latents.shape[3:])
-        places = torch.arange(frames)
-        places[self.kept :] += self.offset
+        positions = torch.arange(frames)
+        positions[self.fixed_frames :] += self.offset
         tables = (table.unflatten(1, (frames + MAX_TIME_OFFSET, -1)) for table in self.rope(longer))
-        cosines, sines = (table[:, places].flatten(1, 2) for table in tables)
+        cosines, sines = (table[:, positions].flatten(1, 2) for table in tables)
         return cosines, sines
 
 
 def make_transformer() -> MultiTalkTransformer:
-    """A new transformer, some of whose self-attention heads look at their own place in the picture."""
+    """Create a transformer; some of its self-attention heads are initialized to attend locally."""
     torch.manual_seed(103)
     model = MultiTalkTransformer(**CONFIG)
     heads, width = CONFIG["num_attention_heads"], CONFIG["attention_head_dim"]
@@ -102,120 +97,18 @@ def make_transformer() -> MultiTalkTransformer:
     return model
 
 
-class Lessons:
-    """Shards on disk, kept in memory as they appear."""
-
-    def __init__(self) -> None:
-        self.folder = progress.WORK / "clips"
-        self.shards: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in KINDS}
-        self.seen: set[Path] = set()
-        self.read_new()
-        if not self.shards["one"]:
-            raise SystemExit(f"There are no clips in {self.folder}: make some first.")
-
-    def read_new(self) -> int:
-        """Read shards that have come since; returns how many there are."""
-        for path in sorted(self.folder.glob("*.pt")):
-            if path not in self.seen:
-                self.seen.add(path)
-                self.shards[path.stem.split("-")[1]].append(torch.load(path))
-        return len(self.seen)
-
-    def has_silence(self, kind: str) -> bool:
-        """Whether there is a clip of that kind in which nobody speaks."""
-        return any(bool(shard["silent"].any()) for shard in self.shards[kind])
-
-    def draw(self, random: np.random.Generator, kind: str, silent: bool | None) -> dict[str, torch.Tensor]:
-        """A batch of a kind; with `silent`, of clips in which nobody speaks."""
-        drawn: list[dict[str, torch.Tensor]] = []
-        while len(drawn) < BATCH[kind]:
-            shard = self.shards[kind][int(random.integers(len(self.shards[kind])))]
-            index = int(random.integers(len(shard["latents"])))
-            if silent and not bool(shard["silent"][index]):
-                silents = shard["silent"].nonzero().flatten()
-                if not len(silents):
-                    continue
-                index = int(silents[int(random.integers(len(silents)))])
-            drawn.append({name: values[index] for name, values in shard.items()})
-        return {name: torch.stack([clip[name] for clip in drawn]) for name in drawn[0]}
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the latents' channels."""
-        latents = [
-            shard["latents"].float().flatten(0, 1) for shard in self.shards["one"] + self.shards["two"]
-        ]
-        channels = torch.cat([part.transpose(0, 1).flatten(1) for part in latents], dim=1)
-        return channels.mean(1), channels.std(1)
-
-
-def random_masks(random: np.random.Generator) -> torch.Tensor:
-    """Token masks of two people for a whole batch: the halves, or boxes about as large."""
-    height, width = HEIGHT, HEIGHT * 3 // 2
-    boxes = None
-    if random.random() < 0.4:
-        edge, gap = random.uniform(0, 0.12, 2) * width
-        top, bottom = random.uniform(0, 0.2) * height, random.uniform(0.75, 1) * height
-        left, right = 0.49 * width - gap, 0.51 * width + gap
-        boxes = {"person1": (edge, top, left, bottom), "person2": (right, top, width - edge, bottom)}
-    return token_masks(person_masks(height, width, height, width, boxes))
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A batch of clips of one kind, noised.
-
-    Attributes:
-        kind: Of its clips.
-        clean, noise, condition: ``B 16 T h w``.
-        image: What CLIP sees of the picture.
-        audio: Features of everybody, ``B P F W L C``.
-        mouths: How much of a token is a mouth, ``B 1 T h w``.
-        time_share: How much is noise, ``B``.
-        masks: Who is where, or None.
-        offset: Of its first frame in the rotary table.
-        context: A prompt, encoded.
-    """
-
-    kind: Kind
-    clean: torch.Tensor
-    noise: torch.Tensor
-    condition: torch.Tensor
-    image: torch.Tensor
-    audio: torch.Tensor
-    mouths: torch.Tensor
-    time_share: torch.Tensor
-    masks: torch.Tensor | None
-    offset: int
-    context: torch.Tensor
-
-    @property
-    def known(self) -> int:
-        """Latent frames that are given."""
-        return latent_frames(self.kind.known)
-
-    @property
-    def share(self) -> torch.Tensor:
-        """How much is noise, ``B 1 1 1 1``."""
-        return self.time_share.view(-1, 1, 1, 1, 1)
-
-
-def mouth_error(error: torch.Tensor, lesson: Lesson) -> float:
-    """Mean squared error of x0 at the mouths: what is seen of the velocity's error."""
-    seen = (lesson.share * error).square().mean(1, keepdim=True)[:, :, lesson.known :]
-    mouths = lesson.mouths[:, :, lesson.known :]
-    return (seen * mouths).sum().item() / mouths.sum().item()
-
-
 class Trainer:
-    """One model and what it learns from."""
+    """Trains a transformer on the clips of the work folder."""
 
-    def __init__(self, peak: float) -> None:
+    def __init__(self, learning_rate: float) -> None:
         self.model = make_transformer()
         self.rope = ShiftedRope(self.model.rope)
         self.model.rope = self.rope
-        self.lessons = Lessons()
-        self.mean, self.std = self.lessons.statistics()
-        self.optimizers = Optimizers(self.model, peak, plain=("patch_embedding", "proj_out", "scale_shift"))
+        self.clips = TrainingClips()
+        self.mean, self.std = self.clips.statistics()
+        self.optimizers = Optimizers(
+            self.model, learning_rate, plain=("patch_embedding", "proj_out", "scale_shift")
+        )
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.mouth_weight = MOUTH_WEIGHT
         self.contexts = self._contexts()
@@ -236,105 +129,103 @@ class Trainer:
         return [encoder(input_ids=torch.tensor([one])).last_hidden_state for one in ids]
 
     def normalize(self, latents: torch.Tensor) -> torch.Tensor:
-        """``B T 16 h w`` as stored to ``B 16 T h w`` as the transformer sees it."""
+        """Convert stored latents ``B T 16 h w`` to the transformer's ``B 16 T h w``."""
         return ((latents.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)).transpose(1, 2)
 
     def choose(self, random: np.random.Generator) -> tuple[Kind, bool]:
-        """The kind of the next batch, and whether it is one without sound."""
+        """Choose the kind of the next batch, and whether it has null audio."""
         names = list(SHARES)
-        shares = np.array(list(SHARES.values())) * [bool(self.lessons.shards[name]) for name in names]
+        shares = np.array(list(SHARES.values())) * [bool(self.clips.shards[name]) for name in names]
         kind = KINDS[str(random.choice(names, p=shares / shares.sum()))]
-        null_audio = kind.known == 1 and random.random() < 0.12
-        return kind, null_audio and self.lessons.has_silence(kind.name)
+        null_audio = kind.condition_frames == 1 and random.random() < 0.12
+        return kind, null_audio and self.clips.has_silence(kind.name)
 
     def loss(self, random: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of one batch, and its parts as numbers for the log."""
-        lesson = self._draw(random)
-        prediction = self._predict(lesson)
-        error = prediction.float() - (lesson.noise - lesson.clean)
-        loss = self._weighted(error, lesson)
+        """Compute the loss of a batch, and its parts for the log."""
+        batch = self._draw(random)
+        error = self._predict(batch).float() - (batch.noise - batch.clean)
+        loss = self._weighted(error, batch)
         numbers = {
-            f"loss_{lesson.kind.name}": loss.item(),
-            f"x0_{lesson.kind.name}": mouth_error(error, lesson),
+            f"loss_{batch.kind.name}": loss.item(),
+            f"x0_{batch.kind.name}": batch.mouth_error(error),
         }
-        if lesson.masks is not None:
-            map_loss = self._map_loss(lesson.masks)
+        if batch.masks is not None:
+            map_loss = self._map_loss(batch.masks)
             numbers["map"] = map_loss.item()
             loss = loss + MAP_WEIGHT * map_loss
         return loss, numbers
 
-    def _draw(self, random: np.random.Generator) -> Lesson:
-        """A batch, with its noise, its time and who is where."""
+    def _draw(self, random: np.random.Generator) -> Batch:
+        """Draw a batch with noise, noise levels and masks."""
         kind, null_audio = self.choose(random)
-        batch = self.lessons.draw(random, kind.name, null_audio)
-        clean = self.normalize(batch["latents"])
-        time_share = torch.from_numpy(random.uniform(0.001, 1, len(clean)).astype(np.float32))
+        clips = self.clips.draw(random, kind.name, null_audio)
+        clean = self.normalize(clips["latents"])
+        sigmas = torch.from_numpy(random.uniform(0.001, 1, len(clean)).astype(np.float32))
         noise = torch.randn(clean.shape)
         masks, swap = None, False
         if kind.people == 2 and not null_audio:
             masks, swap = random_masks(random), random.random() < 0.2
             if swap:
                 masks = masks[[1, 0, 2]]
-        audio = batch["audio"].float()
-        if null_audio:  # one person's, however many there are
+        audio = clips["audio"].float()
+        if null_audio:  # of one person, in clips of two people, too
             audio = torch.zeros_like(audio[:, :1])
         elif swap:
             audio = audio.flip(1)
-        return Lesson(
+        return Batch(
             kind=kind,
             clean=clean,
-            condition=self.normalize(batch["condition"]),
-            image=batch["image"],
+            condition=self.normalize(clips["condition"]),
+            image=clips["image"],
             audio=audio,
-            mouths=batch["mouths"].float().unsqueeze(1),
+            mouths=clips["mouths"].float().unsqueeze(1),
             noise=noise,
-            time_share=TIME_SHIFT * time_share / (1 + (TIME_SHIFT - 1) * time_share),
+            sigmas=TIME_SHIFT * sigmas / (1 + (TIME_SHIFT - 1) * sigmas),
             masks=masks,
             offset=int(random.integers(CLIP_LATENTS - clean.shape[2] + 1)),
             context=self.contexts[int(random.integers(len(PROMPTS)))],
         )
 
-    def _predict(self, lesson: Lesson) -> torch.Tensor:
-        """The model's velocity, ``B 16 T h w``."""
-        share = lesson.share
-        noisy = (1 - share) * lesson.clean + share * lesson.noise
+    def _predict(self, batch: Batch) -> torch.Tensor:
+        """Predict the velocity, ``B 16 T h w``."""
+        noisy = (1 - batch.sigma) * batch.clean + batch.sigma * batch.noise
         mask = torch.zeros(len(noisy), 4, *noisy.shape[2:])
-        mask[:, :, : lesson.known] = 1
-        self.rope.kept, self.rope.offset = lesson.known, lesson.offset
+        mask[:, :, : batch.condition_frames] = 1
+        self.rope.fixed_frames, self.rope.offset = batch.condition_frames, batch.offset
         self.maps = []
-        # of PyTorch's attentions on a CPU the plain one has the fastest backward pass
+        # on a CPU, PyTorch's plain attention has the fastest backward pass
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             return self.model(
-                hidden_states=torch.cat((noisy, mask, lesson.condition), dim=1),
-                timestep=lesson.time_share * 1000,
-                text_hidden_states=self.model.project_text(lesson.context),
-                image_hidden_states=self.model.project_image(lesson.image),
-                audio_hidden_states=torch.cat([self.model.project_audio(one) for one in lesson.audio]),
-                person_masks=lesson.masks,
+                hidden_states=torch.cat((noisy, mask, batch.condition), dim=1),
+                timestep=batch.sigmas * 1000,
+                text_hidden_states=self.model.project_text(batch.context),
+                image_hidden_states=self.model.project_image(batch.image),
+                audio_hidden_states=torch.cat([self.model.project_audio(one) for one in batch.audio]),
+                person_masks=batch.masks,
             )
 
-    def _weighted(self, error: torch.Tensor, lesson: Lesson) -> torch.Tensor:
-        """Mean squared error, mouths counted more, motion frames not at all."""
-        weight = 1 + (self.mouth_weight - 1) * lesson.mouths
+    def _weighted(self, error: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the mean squared error, with more weight on mouths and none on condition frames."""
+        weight = 1 + (self.mouth_weight - 1) * batch.mouths
         weight = weight.expand(len(error), 1, *error.shape[2:]).clone()
-        if lesson.known > 1:
-            weight[:, :, : lesson.known] = 0  # overwritten with the motion frames at every step
+        if batch.condition_frames > 1:
+            weight[:, :, : batch.condition_frames] = 0  # replaced by the motion frames at every step
         return (weight * error.square()).sum() / (weight.sum() * 16)
 
     def _map_loss(self, masks: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the reference maps: a token should look most at who is where it is."""
+        """Return the cross-entropy of the reference maps with the person at each token."""
         total = torch.zeros(())
         truth = masks.argmax(0)
         area = masks.sum(1)
         for reference in self.maps:
             frames = reference.shape[-1] // len(truth)
-            shares = (reference * area.view(1, 3, 1)).clamp(min=1e-6)  # back to shares of the attention
+            shares = (reference * area.view(1, 3, 1)).clamp(min=1e-6)  # to shares of the attention
             logs = (shares / shares.sum(1, keepdim=True)).log()
             total = total + nn.functional.nll_loss(logs, truth.repeat(frames).expand(len(logs), -1))
         return total / len(self.maps)
 
-    def train(self, steps: int, peak: float) -> None:
-        """Train up to so many steps, from the last checkpoint on."""
+    def train(self, steps: int, learning_rate: float) -> None:
+        """Train up to a number of steps, from the last checkpoint."""
         run = progress.Run(
             "transformer",
             steps,
@@ -348,29 +239,29 @@ class Trainer:
             self.mouth_weight = MOUTH_WEIGHT if step < LATE * steps else LATE_MOUTH_WEIGHT
             loss, numbers = self.loss(np.random.default_rng([17, step]))
             loss.backward()
-            self.optimizers.step(progress.learning_rate(step / steps, peak))
-            self._follow(step + 1)
+            self.optimizers.step(progress.scheduled(step / steps, learning_rate))
+            self._update_average(step + 1)
             run.log.add(step + 1, **numbers, share=(step + 1) / steps)
             if run.checkpoint(step):
-                print("shards", self.lessons.read_new(), flush=True)
+                print("shards", self.clips.read_new(), flush=True)
 
     @torch.no_grad()
-    def _follow(self, done: int) -> None:
-        """Bring the average nearer to the weights."""
+    def _update_average(self, done: int) -> None:
+        """Update the exponential moving average of the weights."""
         decay = min(0.99, done / (done + 10))
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
 
 
-def train(steps: int, peak: float) -> None:
-    """Train up to so many steps, from the last checkpoint on."""
-    with _attention_without_float32():
-        Trainer(peak).train(steps, peak)
+def train(steps: int = STEPS, learning_rate: float = LEARNING_RATE) -> None:
+    """Train up to a number of steps, from the last checkpoint."""
+    with _attention_in_half_precision():
+        Trainer(learning_rate).train(steps, learning_rate)
 
 
 @contextmanager
-def _attention_without_float32() -> Iterator[None]:
-    """Attention of CPUs makes no detour through float32; the setting is the whole process's, so put back."""
+def _attention_in_half_precision() -> Iterator[None]:
+    """Disable the float32 reductions of attention on CPUs; the setting is global and restored on exit."""
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     try:
@@ -379,14 +270,5 @@ def _attention_without_float32() -> Iterator[None]:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
-    arguments = parser.parse_args()
-    train(arguments.steps, arguments.lr)
-
-
 if __name__ == "__main__":
-    main()
+    progress.command_line(train)

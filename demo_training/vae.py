@@ -1,25 +1,26 @@
-"""Trains the autoencoder: single pictures first, then short clips."""
+"""Trains the VAE: first on single images, then on short clips."""
 
 from __future__ import annotations
-
-import argparse
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from . import progress
-from .faces import HELD_OUT_SEED, Motion, Scene, draw_frames, make_blinks, make_scene
+from .drawing import draw_frames
 from .fast_vae import FastVAE, make_vae
 from .optimizer import Optimizers
+from .scenes import HELD_OUT_SEED, Motion, Scene, make_blinks, make_scene
 
 CROP = 64
 STEPS, IMAGE_SHARE, LEARNING_RATE = 5500, 0.3, 3e-3
-LATENT_NOISE = 0.05  # of their spread; the decoder learns to live with the transformer's errors
+LATENT_NOISE = (
+    0.05  # relative to their standard deviation: makes the decoder robust to the transformer's errors
+)
 
 
 def random_motion(random: np.random.Generator, frames: int) -> Motion:
-    """A mouth that babbles: smooth random opening and spread."""
+    """Create a smooth random motion of a mouth."""
     ticks = np.arange(frames)
     curves = []
     for _ in range(2):
@@ -31,14 +32,14 @@ def random_motion(random: np.random.Generator, frames: int) -> Motion:
 
 
 def draw_random_clip(random: np.random.Generator, seed: int, frames: int) -> tuple[Scene, np.ndarray]:
-    """A scene of one or two people who babble."""
+    """Draw a random scene of one or two people with random motion."""
     people = 2 if random.random() < 0.35 else 1
     scene = make_scene(seed, people)
     return scene, draw_frames(scene, tuple(random_motion(random, frames) for _ in range(people)))
 
 
 def random_crop(random: np.random.Generator, scene: Scene, frames: np.ndarray, side: int) -> np.ndarray:
-    """A square of the clip, mostly near a face."""
+    """Crop a square from a clip, mostly near a face."""
     height, width = frames.shape[1:3]
     if random.random() < 0.75:
         face = scene.faces[int(random.integers(len(scene.faces)))]
@@ -52,12 +53,12 @@ def random_crop(random: np.random.Generator, scene: Scene, frames: np.ndarray, s
 
 
 def to_tensor(frames: np.ndarray) -> torch.Tensor:
-    """``... H W 3`` uint8 to ``... 3 H W`` in [-1, 1]."""
+    """Convert ``... H W 3`` uint8 to ``... 3 H W`` in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float() / 127.5 - 1
 
 
 def reconstruction_loss(result: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """L1, heavier at edges and in colour, plus L1 of the gradients; both ``B T 3 H W``."""
+    """Return the L1 loss, weighted at edges and in color, plus L1 of the gradients; both ``B T 3 H W``."""
     across = truth[..., :, 1:] - truth[..., :, :-1]
     down = truth[..., 1:, :] - truth[..., :-1, :]
     edges = F.pad(across.abs(), (0, 1)) + F.pad(down.abs(), (0, 0, 0, 1))
@@ -66,7 +67,7 @@ def reconstruction_loss(result: torch.Tensor, truth: torch.Tensor) -> torch.Tens
     difference = result - truth
     chroma = difference - difference.mean(dim=-3, keepdim=True)
     loss = (weight * (difference.abs() + 0.5 * chroma.abs())).mean()
-    if truth.shape[1] > 1:  # what changes matters more: mouths and lids
+    if truth.shape[1] > 1:  # moving parts, mouths and eyelids, weigh more
         moving = (truth - truth[:, :1]).abs().amax(dim=-3, keepdim=True).clamp(max=0.5)
         loss = loss + (4 * moving * difference.abs()).mean()
     gradient = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
@@ -76,7 +77,7 @@ def reconstruction_loss(result: torch.Tensor, truth: torch.Tensor) -> torch.Tens
 
 @torch.no_grad()
 def held_out_psnr(vae: FastVAE, clips: int = 3, frames: int = 33) -> tuple[float, float]:
-    """PSNR of held-out whole clips, and of their last frames."""
+    """Return the PSNR of held-out clips, and of their last frames."""
     errors, last = [], []
     for index in range(clips):
         random = np.random.default_rng([7, index])
@@ -89,7 +90,7 @@ def held_out_psnr(vae: FastVAE, clips: int = 3, frames: int = 33) -> tuple[float
 
 
 def training_crops(step: int, share: float, image_share: float) -> torch.Tensor:
-    """The clips of a step, ``B T 3 H W``: pictures, later short clips, at the end longer ones among them."""
+    """Draw the batch of a step, ``B T 3 H W``: images first, then short clips, later some longer ones."""
     random = np.random.default_rng([11, step])
     batch, frames, side = (16, 1, CROP) if share < image_share else (3, 9, CROP)
     if share > 0.6 and step % 4 == 0:
@@ -101,13 +102,14 @@ def training_crops(step: int, share: float, image_share: float) -> torch.Tensor:
     return to_tensor(np.stack(crops))
 
 
-def train(steps: int, image_share: float, peak: float) -> None:
-    """Train so many steps, or go on with what is left of them."""
+def train(steps: int = STEPS, image_share: float = IMAGE_SHARE, learning_rate: float = LEARNING_RATE) -> None:
+    """Train up to a number of steps, from the last checkpoint."""
+    torch.manual_seed(0)
     vae = make_vae()
     for block in (vae.encoder.mid_block, vae.decoder.mid_block):
         block.attentions[0].requires_grad_(False)
     fast = FastVAE(vae)
-    optimizers = Optimizers(vae, peak, plain=("conv_in", "decoder.conv_out"))
+    optimizers = Optimizers(vae, learning_rate, plain=("conv_in", "decoder.conv_out"))
     run = progress.Run("vae", steps, model=vae, optimizers=optimizers)
     for step in run.left:
         share = step / steps
@@ -120,7 +122,7 @@ def train(steps: int, image_share: float, peak: float) -> None:
         result, latents = result.float(), latents.float()
         loss = reconstruction_loss(result, truth) + 2e-4 * latents.square().mean()
         loss.backward()
-        optimizers.step(progress.learning_rate(share, peak))
+        optimizers.step(progress.scheduled(share, learning_rate))
         with torch.no_grad():
             mse = float(((result.clamp(-1, 1) - truth) / 2).square().mean())
         run.log.add(
@@ -134,16 +136,5 @@ def train(steps: int, image_share: float, peak: float) -> None:
             print("held-out", held_out_psnr(fast), flush=True)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--image-share", type=float, default=IMAGE_SHARE)
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE)
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    train(arguments.steps, arguments.image_share, arguments.lr)
-
-
 if __name__ == "__main__":
-    main()
+    progress.command_line(train)

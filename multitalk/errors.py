@@ -1,4 +1,4 @@
-"""The errors a user can act on; ``str(error)`` is one sentence."""
+"""Errors that a user can act on; ``str(error)`` is a one-line message."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 class MultiTalkError(Exception):
-    """Base of every error whose message is meant for the person who asked for the video."""
+    """Base class of errors whose message is written for the user."""
 
 
 class InvalidInput(MultiTalkError, ValueError):
-    """Something in a request can't be used.
+    """Part of a request or a setting is invalid.
 
     Args:
-        message: One sentence saying what is wrong and what is allowed.
-        field: The request's field it is about, such as ``"audio"``; None where no single field is to blame.
+        message: What is wrong and what is allowed, in one line.
+        field: Request field that the error is about, such as ``"audio"``; None if it is no single field.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -23,11 +23,11 @@ class InvalidInput(MultiTalkError, ValueError):
 
 
 class WeightsError(MultiTalkError):
-    """A weights folder is missing, incomplete, corrupt or of another model; the message names the file.
+    """A weights folder is missing, incomplete or corrupt, or holds another model.
 
     Args:
-        message: One sentence.
-        file: The file it is about, where a caller may want to know whose it is.
+        message: One line that names the file.
+        file: The file, if the error is about one.
     """
 
     def __init__(self, message: str, file: Path | None = None) -> None:
@@ -36,8 +36,8 @@ class WeightsError(MultiTalkError):
 
 
 class Cancelled(MultiTalkError):
-    """The run was cancelled by its caller; what was finished before stays finished."""
+    """The caller cancelled the run; clips that were already finished are kept."""
 
 
 class ProcessFailed(MultiTalkError):
-    """One of several processes that make a video failed; the message says which, and why."""
+    """One of several processes that generate a video failed; the message names it and gives the reason."""

@@ -29,10 +29,13 @@ class Machine:
         self.folder.mkdir()
         self.log = folder / "calls"
         for tool in TOOLS:
-            (self.folder / tool).symlink_to(str(shutil.which(tool)))
+            self.add(tool, f'exec {shutil.which(tool)} "$@"')  # no link, through which `add` would write
 
     def add(self, name: str, script: str = "true") -> None:
         path = self.folder / name
+        path.unlink(
+            missing_ok=True
+        )  # a tool of TOOLS is a link: what is written through it replaces the real one
         path.write_text(f"#!{shutil.which('bash')}\n{script}\n")
         path.chmod(0o755)
 

@@ -24,11 +24,11 @@ from ..pipeline.planning import workload_of
 from ..pipeline.progress import JobMonitor
 from ..request.generation_request import GenerationRequest
 from ..request.presets import PRESETS, Preset
-from ..runtime.acceleration import Acceleration, accelerate
 from ..runtime.choose import Weights
+from ..runtime.compiled import compile_by_plan
 from ..runtime.memory import Workload
 from ..runtime.plan import DEFAULT_BACKEND, HardwarePlan
-from ..runtime.planner import make_plan
+from ..runtime.planner import Planner
 from ..runtime.settings import PlanSettings
 from ..runtime.sizes import PUBLISHED, ModelSizes
 from ..weights.manifest import MergedLora
@@ -53,7 +53,7 @@ class BenchOptions:
         text_precision: Of the text encoder's.
         lora_rank: Of the LoRA beside the weights where the preset has one; 0 leaves it out.
         device, attention, compile, batch_branches, memory_gb: Override the plan; None leaves it its choice.
-        compile_mode: See :class:`multitalk.runtime.acceleration.Acceleration`.
+        compile_mode: See :class:`multitalk.runtime.settings.PlanSettings`; None leaves the plan its choice.
     """
 
     scale: str = "real"
@@ -77,7 +77,7 @@ class BenchOptions:
     compile: bool | None = None
     batch_branches: bool | None = None
     memory_gb: float | None = None
-    compile_mode: str = "default"
+    compile_mode: str | None = None
 
     @property
     def shape(self) -> Scale:
@@ -178,11 +178,11 @@ def plan_bench(options: BenchOptions) -> HardwarePlan:
         PlanSettings.from_environment(),
         **{
             name: getattr(options, name)
-            for name in ("device", "attention", "compile", "batch_branches", "memory_gb")
+            for name in ("device", "attention", "compile", "batch_branches", "memory_gb", "compile_mode")
             if getattr(options, name) is not None
         },
     )
-    return make_plan(job=describe_bench(options), weights=weights, settings=chosen)
+    return Planner(chosen, weights).plan(describe_bench(options))
 
 
 class SyntheticFolder:
@@ -250,8 +250,4 @@ def finish_pipeline(options: BenchOptions, pipeline: MultiTalkPipeline) -> None:
     """Bring in the plan's kernels, and compile where it says so, after everything was counted."""
     plan, transformer = pipeline.plan, pipeline.components.transformer
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
-    accelerate(
-        transformer,
-        plan,
-        settings=replace(Acceleration.from_environment(), compile_mode=options.compile_mode),
-    )
+    compile_by_plan(transformer, plan)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="cpu, cuda or cuda:N")
     add("--attention", metavar="BACKEND", help="of self-attention")
     add("--compile", action=argparse.BooleanOptionalAction, help="compile the transformer's blocks")
-    add("--compile-mode", default="default", metavar="MODE")
+    add("--compile-mode", metavar="MODE")
     add("--compile-cache", metavar="DIR", help="keep compiled kernels here, for later processes")
     add("--batch-branches", action=argparse.BooleanOptionalAction, help="guidance branches in one call")
     add("--memory-gb", type=float, metavar="GB", help="plan for so much memory, and use no more")

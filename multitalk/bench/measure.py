@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..conditioning.job_settings import resolve_settings
+from ..conditioning.resolve import resolve_settings
 from ..runtime.plan import HardwarePlan
 from ..sampling.schedule import make_timesteps
 from ..sampling.teacache import computed_steps

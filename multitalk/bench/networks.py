@@ -18,9 +18,9 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from ..models.cpu_convolution import use_onednn
 from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears
 from ..models.transformer import MultiTalkTransformer
+from ..patches.torch import use_onednn
 from ..weights.libraries import kept_in_float32
 
 if TYPE_CHECKING:

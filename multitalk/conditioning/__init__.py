@@ -1,1 +1,1 @@
-"""From a request's raw input to tensors: size and picture, people, text, sound."""
+"""Conditioning: encodes a request's input (size, image, people, text, audio) to tensors."""

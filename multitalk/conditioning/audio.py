@@ -1,4 +1,4 @@
-"""The sound: loudness, and what wav2vec2 hears at 25 features a second."""
+"""Audio: resampling, loudness, and wav2vec2 features at 25 per second."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16000
 TARGET_LOUDNESS = -23.0  # LUFS, EBU R 128
-_LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one
+_LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one block
 
 
 def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample mono float32 samples to 16 kHz as librosa does by default; another way moves the embedding."""
+    """Resample mono float32 samples to 16 kHz with librosa's default method; others change the features."""
     if rate == SAMPLE_RATE:
         return samples
     import librosa
@@ -29,17 +29,18 @@ def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def normalize_loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Bring mono samples to -23 LUFS; silence, whose loudness has no number, stays as it is.
+    """Normalize the loudness of mono samples to -23 LUFS; silence is not changed.
 
     Args:
-        samples: ``n`` float32. Sounds shorter than the meter's 0.4 s block are repeated for measuring.
+        samples: ``n`` float32. If shorter than the meter's block of 0.4 s, they are repeated for the
+            measurement.
         rate: Samples per second.
     """
     import pyloudnorm
 
     block = math.ceil(_LOUDNESS_BLOCK * rate) + 1
     measured = samples if len(samples) >= block else np.resize(samples, block)
-    with np.errstate(divide="ignore"):  # the loudness of silence is minus infinity
+    with np.errstate(divide="ignore"):  # silence has a loudness of minus infinity
         loudness = pyloudnorm.Meter(rate).integrated_loudness(measured)
     if not abs(loudness) <= 100:
         return samples
@@ -47,20 +48,20 @@ def normalize_loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarr
 
 
 def feature_count(samples: int) -> int:
-    """Features (video frames) in so many samples at 16 kHz, in floating point as the reference counts."""
+    """Return the number of features (video frames) of 16 kHz samples, in floating point as upstream."""
     return int(samples / SAMPLE_RATE * FPS)
 
 
 def encode_audio(
     audio_encoder: Wav2Vec2Model, feature_extractor: Wav2Vec2FeatureExtractor, samples: np.ndarray
 ) -> torch.Tensor:
-    """Encode a whole track: every hidden layer, one feature per video frame.
+    """Encode a track to the hidden states of all layers, one per video frame (docs/MODEL.md, section 4).
 
-    The convolutional features (50 a second) are interpolated to 25 a second before the transformer.
+    The convolutional features (50 per second) are interpolated to 25 per second before the transformer.
 
     Args:
         audio_encoder: wav2vec2.
-        feature_extractor: Its normalisation.
+        feature_extractor: wav2vec2's normalization.
         samples: ``n`` float32 at 16 kHz.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the transformer is shown of the picture: the condition latents and their mask."""
+"""The condition of a clip: latents of its first frames, and their mask."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ def make_condition(
     length: int,
     check_cancelled: Callable[[], None] | None = None,
 ) -> torch.Tensor:
-    """The condition y of a clip (docs/MODEL.md, section 4).
+    """Create the condition y of a clip (docs/MODEL.md, section 4).
 
     Args:
-        vae: The autoencoder.
-        frames: Condition frames ``3 n H W`` in [-1, 1], n = 4m+1: the picture, or the motion frames.
+        vae: The VAE.
+        frames: Condition frames ``3 n H W`` in [-1, 1], n = 4m+1: the image, or the motion frames.
         length: Frames of the clip, 4k+1.
-        check_cancelled: Called between pieces of work; may raise.
+        check_cancelled: Called between chunks; may raise.
 
     Returns:
-        ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first frame
-        stands for 4), then the latents of the frames followed by zeros.
+        ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first latent
+        frame repeats its only one), then the latents of the frames and zeros.
     """
     latents = encode_condition(vae, frames, length, check_cancelled)
-    known = frames.shape[1]
     mask = latents.new_zeros(TEMPORAL_STRIDE, *latents.shape[1:])
-    mask[:, : latent_frames(known)] = 1.0  # 4n+1 known frames fill their latent frames
+    mask[:, : latent_frames(frames.shape[1])] = 1.0  # 4n+1 frames fill whole latent frames
     return torch.cat((mask, latents))

@@ -1,4 +1,4 @@
-"""The picture: cut to the video's size, and what CLIP sees of a frame."""
+"""Image: cropping to the size of the video, and CLIP features."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from PIL import Image
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel
 
-# Pixels of the resized whole up to which the target is cut out of it: 4 times the largest video's, 64 MB.
-MOST_COVERED = 4 * 2048 * 2048
+# Maximum pixels of the resized image; beyond, only the visible part is resized. 4 times the largest video, 64
+# MB.
+MAX_RESIZED_PIXELS = 4 * 2048 * 2048
 CLIP_SIDE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -23,9 +24,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class CoverCrop:
-    """How a picture is enlarged or reduced to cover the target, and where the target is cut out of it.
+    """A resize that covers the target size, followed by a center crop.
 
-    The same cut applies to the picture and to the masks of the people in it. Sizes are in pixels.
+    It is applied to the image and to the masks of the people. All values are in pixels.
     """
 
     height: int
@@ -37,7 +38,7 @@ class CoverCrop:
 
     @classmethod
     def of(cls, image_height: int, image_width: int, height: int, width: int) -> CoverCrop:
-        """The cut of a picture for a target size (docs/MODEL.md, section 4: image)."""
+        """Compute resize and crop of an image for a target size (docs/MODEL.md, section 4)."""
         scale = max(height / image_height, width / image_width)
         resized_height, resized_width = math.ceil(scale * image_height), math.ceil(scale * image_width)
         top, left = round((resized_height - height) / 2), round((resized_width - width) / 2)
@@ -45,17 +46,17 @@ class CoverCrop:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of the target in the resized picture."""
+        """Left, top, right and bottom of the crop in the resized image."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
 
 def prepare_image(image: Image.Image, height: int, width: int) -> torch.Tensor:
-    """Resize and crop a picture to the video's size.
+    """Resize and crop an image to the size of the video (docs/MODEL.md, section 4).
 
     Args:
-        image: 8-bit RGB. PIL's bilinear filter is the reference's; torch's differs by 5e-3.
-        height: Of the video.
-        width: Of the video.
+        image: 8-bit RGB, resized with PIL's bilinear filter as upstream; torch's differs by 5e-3.
+        height: Height of the video.
+        width: Width of the video.
 
     Returns:
         ``3 H W`` float32 in [-1, 1].
@@ -66,14 +67,13 @@ def prepare_image(image: Image.Image, height: int, width: int) -> torch.Tensor:
 
 
 def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:
-    """The target's part of the picture, resized to cover the target.
+    """Resize an image and crop it.
 
-    The reference resizes the whole picture and cuts then. Resizing the part alone is not the same to the
-    last bit, since PIL rounds its corners to float32 (one level of 255 in up to a few hundredths of the
-    values). So it is done only where the whole would be very large: for a long picture whose video is of
-    quite another shape.
+    Upstream resizes the whole image, then crops. Resizing only the visible part is not bit-identical, because
+    PIL rounds its corners to float32: a few percent of the values differ by one level of 255. It is used only
+    when the whole would be very large: for an elongated image and a video of another aspect ratio.
     """
-    if crop.resized_height * crop.resized_width <= MOST_COVERED:
+    if crop.resized_height * crop.resized_width <= MAX_RESIZED_PIXELS:
         whole = image.resize((crop.resized_width, crop.resized_height), Image.Resampling.BILINEAR)
         return whole.crop(crop.box)
     across, down = image.width / crop.resized_width, image.height / crop.resized_height
@@ -83,9 +83,10 @@ def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:
 
 
 def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.Tensor:
-    """CLIP features of one frame: the tokens after the last block the encoder holds, without a final norm.
+    """Compute CLIP features of a frame: the tokens after the encoder's last block, without the final norm.
 
-    The published encoder's last block is never used, so the baked one ends before it (docs/MODEL.md, section 4).
+    The published encoder's last block is not used, so baked encoders do not contain it (docs/MODEL.md,
+    section 4).
 
     Args:
         image_encoder: transformers' vision model.

@@ -1,4 +1,4 @@
-"""A request's raw input as tensors: what is made once per job."""
+"""Encoding of a request's input to tensors, once per job."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
 from .audio import encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
-from .job_settings import JobSettings, resolve_settings
 from .people import person_masks, token_masks
+from .resolve import ResolvedSettings, resolve_settings
 from .text import encode_prompt
 from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
 
 if TYPE_CHECKING:
-    from ..pipeline.components import Components
-    from ..pipeline.progress import JobMonitor
     from ..request.generation_request import GenerationRequest
     from ..speech.engine import SpeechEngine
-    from ..speech.speak import SpeechReport
+    from ..speech.report import SpeechReport
+    from .protocols import Encoders, Monitor
 
-MAX_DRAWN_SEED = 2**32
+RANDOM_SEEDS = 2**32  # a random seed is below this
 
 
 @dataclass(frozen=True)
 class JobConditions:
-    """What all clips of a job share.
+    """Conditions that all clips of a job share.
 
     Attributes:
-        settings: The request, completed.
-        clips: How it is cut.
-        seed: Of the random numbers, drawn if the request left it open.
-        image: The picture as cropped, ``3 H W`` float32 in [-1, 1], on the model's device.
+        settings: Settings of the request, completed by its preset.
+        spans: Frames of each clip.
+        seed: Seed of the random numbers.
+        image: The cropped image, ``3 H W`` float32 in [-1, 1], on the model's device.
         person_masks: ``3 S`` for two people, None for one.
-        text: Projected contexts ``1 text_len D``: True is the prompt, False the negative prompt where needed.
-        timeline: The people's audio features.
-        soundtrack: The user's own sound for the file.
-        speech: Who speaks when, where words were given; None where all is the user's own sound.
+        text: Projected contexts ``1 text_len D``: the prompt (True) and, if needed, the negative prompt
+            (False).
+        timeline: Audio features of all people.
+        soundtrack: Sound of the video file.
+        speech: Voices and times of spoken text; None without text to speech.
     """
 
-    settings: JobSettings
-    clips: list[ClipSpan]
+    settings: ResolvedSettings
+    spans: list[ClipSpan]
     seed: int
     image: torch.Tensor
     person_masks: torch.Tensor | None
@@ -62,46 +62,47 @@ class JobConditions:
 
     @property
     def frames(self) -> int:
-        """Frames of the whole video."""
-        return sum(clip.new_frames for clip in self.clips)
+        """Number of frames of the video."""
+        return sum(span.new_frames for span in self.spans)
 
 
 def prepare_job(
     request: GenerationRequest,
-    components: Components,
+    encoders: Encoders,
     preset: Preset,
-    monitor: JobMonitor,
+    monitor: Monitor,
     engine: SpeechEngine | None = None,
 ) -> JobConditions:
-    """Encode what is the same for every clip: text, picture, people and sound.
+    """Encode what all clips share: text, image, people and audio (docs/MODEL.md, section 4).
 
     Args:
         request: The job.
-        components: The networks.
-        preset: Where settings come from that the request leaves open.
+        encoders: The networks.
+        preset: Supplies the settings that the request does not set.
         monitor: Times the stages.
-        engine: Speaks the request's words; None: the embedded engine.
+        engine: Text-to-speech engine; None uses the embedded one.
 
     Raises:
-        InvalidInput: A person is cut out of the picture, or the engine can't speak; no model has run yet.
+        InvalidInput: A person is outside the cropped image, or the engine cannot speak the text. No model has
+            run.
         Cancelled: The job was cancelled.
     """
-    transformer = components.transformer
+    transformer = encoders.transformer
     settings = resolve_settings(request, preset)
     masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech"):
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    text = _encode_prompts(request, settings.branches, components, monitor)
-    embeddings = _encode_voices(voices, turns, components, monitor)
+    text = _encode_prompts(request, settings.branches, encoders, monitor)
+    embeddings = _encode_voices(voices, turns, encoders, monitor)
     sound = file_sound(voices, turns)
     frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
-    clips = clip_spans(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
+    spans = clip_spans(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
     with monitor.stage("image"):
         image = prepare_image(request.image, settings.height, settings.width).to(transformer.device)
     return JobConditions(
         settings=settings,
-        clips=clips,
-        seed=secrets.randbelow(MAX_DRAWN_SEED) if request.seed == -1 else request.seed,
+        spans=spans,
+        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
         image=image,
         person_masks=None if masks is None else masks.to(transformer.device),
         text=text,
@@ -116,18 +117,19 @@ def gather_voices(
     engine: SpeechEngine | None = None,
     before_line: Callable[[], None] | None = None,
 ) -> tuple[list[Sound], str, SpeechReport | None]:
-    """Each person's sound, uploaded or spoken, person 1 first, and how the sounds follow each other.
+    """Collect the audio of each person, uploaded or spoken.
 
     Args:
         request: The job.
-        engine: Speaks its words; None: the embedded engine.
-        before_line: Called before every line that is spoken.
+        engine: Text-to-speech engine; None uses the embedded one.
+        before_line: Called before every spoken line; may raise.
 
     Returns:
-        The sounds, "together" or "in_order", and who speaks when if words were given.
+        The sounds, person 1 first; their order, "together" or "in_order"; and the report of spoken text or
+        None.
 
     Raises:
-        InvalidInput: The engine can't say what is asked, or it is too long, or too much beside the sounds.
+        InvalidInput: The engine cannot speak the text, or the audio is too long or too large.
     """
     sounds = dict(request.audio or {})
     turns = request.turns
@@ -136,9 +138,9 @@ def gather_voices(
         from ..speech.speak import check_length, speak
 
         spoken = speak(request.speech, request.spoken[0], engine, before_line)
-        report = spoken.report()
+        report = spoken.report
         if not sounds:
-            turns = "together"  # a script's turns are in its tracks already
+            turns = "together"  # the tracks of a script already contain its turns
         sounds = {**spoken.tracks, **sounds}
         if turns == "in_order":
             check_length(sum(sound.seconds for sound in sounds.values()))
@@ -149,11 +151,14 @@ def gather_voices(
 
 
 def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
-    """What the audio encoder hears: mono, 16 kHz, -23 LUFS each, all of one length.
+    """Prepare tracks for the audio encoder (docs/MODEL.md, section 4).
 
     Args:
-        voices: One or two people's sounds.
+        voices: Sounds of one or two people.
         turns: "together" or "in_order".
+
+    Returns:
+        One float32 track per person: mono, 16 kHz, -23 LUFS, all of the same length.
     """
     tracks = [normalize_loudness(to_model_rate(voice.mono(), voice.rate)) for voice in voices]
     if len(tracks) == 1:
@@ -166,53 +171,52 @@ def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
-    """Where two people are, ``3 S``; None for one, who may be anywhere.
+    """Create the token masks ``3 S`` of two people; None for one person.
 
     Raises:
-        InvalidInput: One of them has no token, so that their voice would belong to nobody.
+        InvalidInput: A person has no token, so that nobody would speak with their voice.
     """
     if request.people == 1:
         return None
     image = request.image
     masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes))
-    for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background's
+    for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background
         if not mask.any():
+            cropped = f"cropping to {width}x{height}"
             raise InvalidInput(
-                f"{person} isn't to be seen in the picture as it is cut to {width}x{height}: "
-                "choose a size of the picture's shape, or a larger box.",
+                f"{person} is outside the picture after {cropped}, or the box is too small. "
+                "Choose a size with the picture's aspect ratio, or a larger box.",
                 "boxes",
             )
     return masks
 
 
 def _encode_prompts(
-    request: GenerationRequest, branches: tuple[Branch, ...], components: Components, monitor: JobMonitor
+    request: GenerationRequest, branches: tuple[Branch, ...], encoders: Encoders, monitor: Monitor
 ) -> dict[bool, torch.Tensor]:
-    """Projected contexts that the branches need: True is the prompt's, False the negative prompt's."""
+    """Encode and project the prompts that the branches use: True is the prompt, False the negative prompt."""
     with monitor.stage("text"):
         return {
-            wanted: _project_prompt(request.prompt if wanted else request.negative_prompt, components)
-            for wanted in sorted({branch.text for branch in branches}, reverse=True)
+            positive: _project_prompt(request.prompt if positive else request.negative_prompt, encoders)
+            for positive in sorted({branch.text for branch in branches}, reverse=True)
         }
 
 
-def _project_prompt(prompt: str, components: Components) -> torch.Tensor:
-    transformer = components.transformer
-    with components.using("text_encoder"):
+def _project_prompt(prompt: str, encoders: Encoders) -> torch.Tensor:
+    transformer = encoders.transformer
+    with encoders.using("text_encoder"):
         context = encode_prompt(
-            components.text_encoder, components.tokenizer, prompt, transformer.config.text_len
+            encoders.text_encoder, encoders.tokenizer, prompt, transformer.config.text_len
         )
     return transformer.project_text(context)
 
 
-def _encode_voices(
-    voices: list[Sound], turns: str, components: Components, monitor: JobMonitor
-) -> torch.Tensor:
-    """Audio features of everybody, ``P F L C``."""
+def _encode_voices(voices: list[Sound], turns: str, encoders: Encoders, monitor: Monitor) -> torch.Tensor:
+    """Encode the audio of all people, ``P F L C``."""
     embeddings = []
     with monitor.stage("audio"):
         for track in arrange_model_tracks(voices, turns):
             monitor.check_cancelled()
-            with components.using("audio_encoder"):
-                embeddings.append(encode_audio(components.audio_encoder, components.feature_extractor, track))
+            with encoders.using("audio_encoder"):
+                embeddings.append(encode_audio(encoders.audio_encoder, encoders.feature_extractor, track))
     return torch.stack(embeddings)

@@ -1,10 +1,10 @@
-"""The size of the video: the picture's own aspect ratio, or the reference's buckets."""
+"""Size of the video: the image's aspect ratio, or the buckets of the published model."""
 
 from __future__ import annotations
 
 import math
 
-# Height / width -> (height, width): the reference's tables (docs/MODEL.md, section 4).
+# Height / width -> (height, width), as upstream (docs/MODEL.md, section 4).
 BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
     "480p-bucket": {
         0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704),
@@ -20,23 +20,26 @@ BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
     },
 }  # fmt: skip
 
-# Pixels of the sizes that keep the aspect ratio: those of Wan's 480p and 720p videos.
+# Pixels of sizes that keep the aspect ratio: those of Wan's 480p and 720p videos.
 AREAS = {"480p": 480 * 832, "720p": 720 * 1280}
-# Shorter side of the size that small models are trained at, in both directions.
+# Shorter side of the size that small models are trained at.
 SHORTER_SIDES = {"160p": 160}
 SIDE_MULTIPLE = 16  # 8 pixels a latent, 2 latents a token
-MAX_ASPECT_RATIO = 4.0  # the buckets' extremes; beyond them the picture is cropped
+MAX_ASPECT_RATIO = 4.0  # as in the buckets; longer images are cropped
 
 
 def choose_size(size: str | tuple[int, int], image_height: int, image_width: int) -> tuple[int, int]:
-    """Height and width of the video for a picture.
+    """Choose height and width of the video.
 
     Args:
-        size: ``"480p"`` or ``"720p"`` (the picture's aspect ratio, nearest multiples of 16 at that area),
-            ``"480p-bucket"`` or ``"720p-bucket"`` (the reference's table), ``"160p"`` (the picture's aspect
-            ratio, that shorter side), or the size itself.
-        image_height: Height of the picture in pixels.
-        image_width: Width of the picture in pixels.
+        size: ``"480p"`` or ``"720p"`` (the image's aspect ratio, nearest multiples of 16 at that area),
+            ``"480p-bucket"`` or ``"720p-bucket"`` (the nearest bucket), ``"160p"`` (the image's aspect ratio,
+            a shorter side of 160 pixels), or the size itself.
+        image_height: Height of the image in pixels.
+        image_width: Width of the image in pixels.
+
+    Returns:
+        Height and width in pixels.
     """
     if not isinstance(size, str):
         return size
@@ -53,7 +56,7 @@ def choose_size(size: str | tuple[int, int], image_height: int, image_width: int
 
 
 def resolution_of(height: int, width: int) -> str:
-    """``"480p"`` or ``"720p"``, whichever is nearer in area: what presets and TeaCache go by."""
+    """Return ``"480p"`` or ``"720p"``, whichever is nearer in area: the key of presets and TeaCache."""
     return "480p" if height * width < math.sqrt(AREAS["480p"] * AREAS["720p"]) else "720p"
 
 

@@ -1,4 +1,4 @@
-"""The prompt: cleaned, tokenised, encoded by UMT5."""
+"""Prompts: cleaning, tokenization and encoding by UMT5."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def clean_prompt(prompt: str) -> str:
-    """Mend mojibake, unescape HTML twice and collapse white space, as the model's training data was."""
+    """Fix mojibake, unescape HTML twice and collapse whitespace, like the model's training data."""
     prompt = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
     return re.sub(r"\s+", " ", prompt).strip()
 
@@ -22,15 +22,15 @@ def clean_prompt(prompt: str) -> str:
 def encode_prompt(
     text_encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_tokens: int
 ) -> torch.Tensor:
-    """Encode a prompt.
+    """Encode a prompt (docs/MODEL.md, section 4).
 
-    Only the real tokens are run: padding is masked out of the attention, so it changes nothing but the time.
+    The prompt is not padded: padding is masked out of the attention and would only cost time.
 
     Args:
         text_encoder: UMT5's encoder.
-        tokenizer: Its tokenizer.
-        prompt: Any text; what exceeds `max_tokens` is cut.
-        max_tokens: The context length of the transformer (512).
+        tokenizer: UMT5's tokenizer.
+        prompt: Any text; truncated to `max_tokens`.
+        max_tokens: Context length of the transformer (512).
 
     Returns:
         ``1 n text_dim`` in the encoder's dtype, n being the number of tokens.

@@ -1,4 +1,4 @@
-"""The clips of a video and the stretch of sound each of them hears."""
+"""Clips of a video, and their audio windows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..models.constants import FPS
 
 @dataclass(frozen=True)
 class ClipSpan:
-    """One clip of the video.
+    """Frames of one clip.
 
     Attributes:
-        index: Number of the clip, from 0.
-        start: First frame of the clip in the video.
-        skip: Leading frames of the clip that the clip before has shown already.
-        new_frames: Frames the video gets from this clip.
+        index: Index of the clip, from 0.
+        start: Index of the clip's first frame in the video.
+        skip: Leading frames that belong to the previous clip.
+        new_frames: Frames that the clip adds to the video.
     """
 
     index: int
@@ -28,12 +28,12 @@ class ClipSpan:
 
 
 def count_frames(seconds: float, features: int, max_seconds: float | None) -> int:
-    """Frames of a video for all of its sound: a started frame counts.
+    """Return the number of frames of a video, rounded up to include all of its sound.
 
     Args:
         seconds: Length of the sound.
-        features: Audio features there are, ``int(seconds * 25)``.
-        max_seconds: Where to stop, or None.
+        features: Number of audio features, ``int(seconds * 25)``.
+        max_seconds: Maximum length of the video, or None.
     """
     frames = max(features, math.ceil(seconds * FPS - 1e-6))
     if max_seconds is not None:
@@ -42,36 +42,36 @@ def count_frames(seconds: float, features: int, max_seconds: float | None) -> in
 
 
 def clip_spans(frames: int, features: int, frames_per_clip: int, motion_frames: int) -> list[ClipSpan]:
-    """Cut a video into clips that overlap by the motion frames.
+    """Split a video into clips that overlap by the motion frames.
 
-    The last clip is the first that ends at or past the last feature (docs/MODEL.md, section 5: the end); a
-    started frame beyond it is not worth a clip of its own.
+    The first clip that ends at or past the last feature is the last one (docs/MODEL.md, section 5). A frame
+    that is left over because the number of frames is rounded up does not get another clip.
 
     Args:
-        frames: Frames wanted.
-        features: Audio features there are.
+        frames: Number of frames of the video.
+        features: Number of audio features.
         frames_per_clip: 4n+1.
-        motion_frames: 4n+1, fewer than `frames_per_clip`.
+        motion_frames: 4n+1, less than `frames_per_clip`.
     """
-    plans: list[ClipSpan] = []
+    spans: list[ClipSpan] = []
     start = 0
     while True:
-        skip = motion_frames if plans else 0
+        skip = motion_frames if spans else 0
         end = start + frames_per_clip
         last = end >= min(features, frames)
-        plans.append(ClipSpan(len(plans), start, skip, (min(end, frames) if last else end) - start - skip))
+        spans.append(ClipSpan(len(spans), start, skip, (min(end, frames) if last else end) - start - skip))
         if last:
-            return plans
+            return spans
         start = end - motion_frames
 
 
 class AudioTimeline:
-    """The features of every person over the whole video, read window by window.
+    """Audio features of all people over the whole video.
 
     Args:
         embeddings: ``P F L C``: people, frames, layers, channels.
         frames_per_clip: Frames of a clip.
-        window: Neighbouring features per frame, odd.
+        window: Neighboring features per frame, odd.
     """
 
     def __init__(self, embeddings: torch.Tensor, frames_per_clip: int, window: int) -> None:
@@ -80,11 +80,11 @@ class AudioTimeline:
         self.offsets = torch.arange(window) - window // 2
 
     def windows(self, start: int) -> torch.Tensor:
-        """The windows of the clip that starts at a frame: ``P frames_per_clip window L C``.
+        """Return the windows of the clip that starts at a frame, ``P frames_per_clip window L C``.
 
-        Where the clip ends at or past the last feature, the sound is continued by its mirror image, again and
-        again if it is short (docs/MODEL.md, section 5: the end). Before the first and after the last feature of
-        that timeline the nearest one repeats.
+        If the clip ends at or past the last feature, the features are extended by their mirror image,
+        repeatedly if necessary (docs/MODEL.md, section 5). Windows are clamped at both ends of the extended
+        features.
         """
         features = self.embeddings.shape[1]
         end = start + self.frames_per_clip

@@ -1,6 +1,5 @@
-"""Pictures and sound in, video out: nothing in here knows of models or of torch.
+"""Reading images and audio, and writing video, without models or torch.
 
-``picture`` and ``sound`` read what people bring, ``mix`` puts several voices on one timeline, and
-``video`` writes the file; ``fragments`` writes clips of it that play on their own. Import from the modules:
-each needs only the library it is about.
+``picture`` and ``sound`` read files, ``mix`` puts two voices on one timeline, ``video`` writes the mp4, and
+``fragments`` writes single clips as playable files. Import from the modules: each imports only its library.
 """

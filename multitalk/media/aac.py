@@ -1,4 +1,4 @@
-"""What an mp4's sound can be: the rates and channel counts of AAC."""
+"""Sample rates and channel counts of AAC, the audio codec of the mp4 files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7
 
 
 def aac_rate(rate: int) -> int:
-    """The next lower rate that AAC has, in Hz; the rate itself where AAC has it."""
-    return max((known for known in AAC_RATES if known <= rate), default=AAC_RATES[0])
+    """Return the highest AAC sample rate that is not above a rate, in Hz."""
+    return max((supported for supported in AAC_RATES if supported <= rate), default=AAC_RATES[0])
 
 
 def aac_channels(channels: int) -> int:
-    """How many channels are left of so many: more than AAC has become two."""
+    """Return the channel count for AAC: more channels than it supports become stereo."""
     return channels if channels in AAC_LAYOUTS else 2
 
 
 def fit_for_aac(sound: Sound) -> Sound:
-    """The sound at a rate and with a channel count that AAC has; unchanged where it has them already."""
+    """Convert sound to a sample rate and channel count that AAC supports, if necessary."""
     if aac_channels(sound.channels) != sound.channels:
         pair = [sound.samples[:, side::2].mean(axis=1, dtype=np.float32) for side in (0, 1)]
         sound = Sound(np.stack(pair, axis=1), sound.rate)

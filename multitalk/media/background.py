@@ -1,4 +1,4 @@
-"""Frames encoded in a thread of their own, while the next ones are made."""
+"""Encode frames in a background thread, while the next ones are generated."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from .video import VideoWriter
 
-MOST_WAITING = 24  # groups of up to 4 frames: about a clip
+MAX_QUEUED = 24  # groups of up to 4 frames: about one clip
 
 
 class BackgroundWriter:
-    """Encodes what it is given in the order it comes, behind the caller's back.
+    """Encode frames in order in a background thread.
 
-    The caller waits only where the encoder is so far behind that `MOST_WAITING` groups of frames wait for it.
+    :meth:`write` blocks only while ``MAX_QUEUED`` groups of frames are waiting for the encoder.
 
     Args:
-        writer: Encodes; nothing else may write to it meanwhile.
+        writer: The video writer; nothing else may write to it meanwhile.
 
     Example:
         >>> with VideoWriter("out.mp4", 832, 480) as writer, BackgroundWriter(writer) as background:
@@ -28,7 +28,7 @@ class BackgroundWriter:
 
     def __init__(self, writer: VideoWriter) -> None:
         self._writer = writer
-        self._waiting: queue.Queue[Any] = queue.Queue(maxsize=MOST_WAITING)
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=MAX_QUEUED)
         self._error: BaseException | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._encode, name="video encoder", daemon=True)
@@ -38,22 +38,22 @@ class BackgroundWriter:
         return self
 
     def write(self, frames: Any) -> None:
-        """Hand over frames ``T H W 3`` uint8, which must not change from here on.
+        """Queue frames ``T H W 3`` uint8, which must not change afterwards.
 
         Raises:
-            Exception: What the encoder raised on earlier frames.
+            Exception: The encoder failed on earlier frames.
         """
         self._raise_error()
-        self._waiting.put(frames)
+        self._queue.put(frames)
 
     def finish(self) -> None:
         """Wait until everything is encoded.
 
         Raises:
-            Exception: What the encoder raised.
+            Exception: The encoder failed.
         """
         if self._thread.is_alive():
-            self._waiting.put(None)
+            self._queue.put(None)
             self._thread.join()
         self._raise_error()
 
@@ -61,8 +61,8 @@ class BackgroundWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._stopped.set()  # the file is given up: what waits isn't encoded
-            self._waiting.put(None)
+            self._stopped.set()  # the file is discarded: skip the queued frames
+            self._queue.put(None)
             self._thread.join()
         else:
             self.finish()
@@ -72,9 +72,9 @@ class BackgroundWriter:
             raise self._error
 
     def _encode(self) -> None:
-        while (frames := self._waiting.get()) is not None:
+        while (frames := self._queue.get()) is not None:
             if self._stopped.is_set() or self._error is not None:
-                continue  # taken and dropped, so that the caller never waits for room
+                continue  # empty the queue, so that the caller does not block
             try:
                 self._writer.write(frames)
             except BaseException as error:

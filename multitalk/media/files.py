@@ -1,4 +1,4 @@
-"""Opening what a user named, with a sentence where that fails."""
+"""Opening files that a request names."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from ..errors import InvalidInput
 
 
 def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:
-    """Opens a regular file for reading.
+    """Open a regular file for reading.
 
     Args:
         path: The file.
-        field: What an error calls it, such as ``"image"``.
-        kind: What it should be, such as ``"picture"``.
+        field: The request's field, such as ``"image"``.
+        kind: Type of the file, such as ``"image"``.
 
     Raises:
-        InvalidInput: There is no such file, it is a folder or a device, it is empty, or it can't be opened.
+        InvalidInput: The file does not exist, is a folder or a device, is empty, or cannot be opened.
     """
     file = Path(path)
-    shown = f"{field} is {str(path)[-200:]!r}"
+    shown = repr(str(path)[-200:])
     try:
         if not file.exists():
-            raise InvalidInput(f"{shown}, but there is no such {kind} file.", field)
+            raise InvalidInput(f"{field}: file not found ({shown}).", field)
         if not file.is_file():
-            raise InvalidInput(f"{shown}, which is a folder or a device, not a {kind} file.", field)
+            raise InvalidInput(f"{field} must be an {kind} file, not a folder or device ({shown}).", field)
         if file.stat().st_size == 0:
-            raise InvalidInput(f"{shown}, which is empty (0 bytes), not a {kind}.", field)
+            raise InvalidInput(f"{field}: file is empty ({shown}, 0 bytes).", field)
         return file.open("rb")
     except InvalidInput:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"{shown}, which can't be opened: {reason}.", field) from None
+        raise InvalidInput(f"{field}: cannot open {shown} ({reason}).", field) from None

@@ -1,4 +1,4 @@
-"""A clip as video files that play on their own, none larger than a message may be."""
+"""Clips as playable video files, optionally split to stay below a size."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from .mix import between
 from .sound import Sound
 from .video import VideoWriter
 
-CRF = 18.0  # VideoWriter's own
-COARSER, COARSEST = 6.0, 50.0
+CRF = 18.0  # VideoWriter's default
+CRF_STEP, MAX_CRF = 6.0, 50.0
 
 
-class Clip(Protocol):
-    """What of the pipeline's clip is written; ``frames`` are ``T H W 3`` uint8, an array or a tensor."""
+class EncodableClip(Protocol):
+    """The attributes of the pipeline's clip that are written."""
 
     @property
     def frames(self) -> Any:
-        """The frames that the clip before hasn't shown."""
+        """New frames, ``T H W 3`` uint8, an array or a tensor."""
         ...
 
     @property
     def start(self) -> int:
-        """Number of the first of them in the video."""
+        """Index of the first new frame in the video."""
         ...
 
     @property
     def sound(self) -> Sound:
-        """What is heard with them."""
+        """Audio of the new frames."""
         ...
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A piece of a clip.
+    """A part of a clip.
 
     Attributes:
-        start: Number of its first frame in the video.
-        frames: How many it has.
-        data: An mp4 with its part of the sound.
+        start: Index of its first frame in the video.
+        frames: Number of frames.
+        data: An mp4 with its part of the audio.
     """
 
     start: int
@@ -50,22 +50,22 @@ class Fragment:
     data: bytes
 
 
-def write_clip(clip: Clip, path: Path, fps: int) -> None:
-    """Write a clip's new frames and their sound as an mp4."""
+def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
+    """Write a clip's new frames and their audio as an mp4."""
     _write(clip.frames, clip.sound, path, fps, CRF)
 
 
-def split_clip(clip: Clip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
-    """Cut a clip into files of at most so many bytes, in halves until they fit.
+def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
+    """Split a clip into files below a size, by halving it repeatedly.
 
     Args:
         clip: The clip.
-        folder: For a file while it is written; nothing stays there.
+        folder: Folder for temporary files, which are removed.
         fps: Frames per second.
-        limit: Bytes. A single frame that is larger is compressed further.
+        limit: Maximum size in bytes. A single frame above it is compressed more.
 
     Yields:
-        Fragments, in order; together they show every frame of the clip once.
+        Fragments in order; together they contain every new frame once.
     """
     yield from _split(clip.frames, clip.sound, clip.start, folder, fps, limit, CRF)
 
@@ -80,10 +80,10 @@ def _split(
     finally:
         path.unlink(missing_ok=True)
     count = len(frames)
-    if len(data) <= limit or (count == 1 and crf >= COARSEST):
+    if len(data) <= limit or (count == 1 and crf >= MAX_CRF):
         yield Fragment(start, count, data)
     elif count == 1:
-        yield from _split(frames, sound, start, folder, fps, limit, crf + COARSER)
+        yield from _split(frames, sound, start, folder, fps, limit, crf + CRF_STEP)
     else:
         half = count // 2
         first, second = between(sound, 0, half / fps), between(sound, half / fps, sound.seconds)

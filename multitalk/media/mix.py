@@ -1,4 +1,4 @@
-"""Two voices on one timeline, and the one soundtrack that goes into the file (docs/MODEL.md, section 4)."""
+"""Two voices on one timeline, and the soundtrack of the video file (docs/MODEL.md, section 4)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .sound import MAX_VALUES, Sound, resample, silence
 
 
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:
-    """Both people from the start ("para"): the shorter track is padded with silence."""
+    """Start both tracks together ("para"): the shorter one is padded with silence."""
     seconds = max(first.seconds, second.seconds)
     return _pad(first, seconds), _pad(second, seconds)
 
 
 def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
-    """Person 1's track, then person 2's ("add"): each is silent while the other speaks."""
+    """Play person 1's track, then person 2's ("add"); each is silent while the other plays."""
     return (
         _join(first, silence(second.seconds, first.rate, first.channels)),
         _join(silence(first.seconds, second.rate, second.channels), second),
@@ -26,16 +26,16 @@ def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
 
 
 def check_mix(sounds: Sequence[Sound], turns: str) -> None:
-    """Refuse people's sounds that are small each, but together have too much data.
+    """Check that the mix of two sounds has at most ``MAX_VALUES`` values.
 
-    One of a high rate and one of many channels make a mix that has both.
+    A sound with a high sample rate and one with many channels give a mix with both, larger than either.
 
     Args:
         sounds: One or two.
         turns: "together" or "in_order".
 
     Raises:
-        InvalidInput: Their :func:`file_sound` would have more than ``MAX_VALUES`` values.
+        InvalidInput: The result of :func:`file_sound` would be too large.
     """
     rate = max(aac_rate(sound.rate) for sound in sounds)
     channels = max(aac_channels(sound.channels) for sound in sounds)
@@ -43,47 +43,47 @@ def check_mix(sounds: Sequence[Sound], turns: str) -> None:
     seconds = sum(lengths) if turns == "in_order" else max(lengths)
     if len(sounds) > 1 and seconds * rate * channels > MAX_VALUES:
         raise InvalidInput(
-            f"audio has too much data when it is mixed ({channels} channels at {rate} Hz for {seconds:.1f} "
-            "seconds): use fewer channels, a lower rate or shorter sounds.",
+            f"audio has too much data when mixed ({channels} channels at {rate} Hz for {seconds:.1f} "
+            "seconds). Use fewer channels, a lower sample rate or shorter audio.",
             "audio",
         )
 
 
 def file_sound(sounds: Sequence[Sound], turns: str) -> Sound:
-    """The sound of the file: one person's own, or two people's, mixed.
+    """Return the audio of the video file: one speaker's sound unchanged, or the mix of two.
 
     Args:
-        sounds: One or two, person 1's first.
+        sounds: One or two, person 1 first.
         turns: "together" or "in_order".
     """
     if len(sounds) == 1:
         return sounds[0]
     arrange = in_order if turns == "in_order" else together
-    # before they are mixed: nothing is computed that the file can't hold anyway
+    # before mixing, so that the mix is not larger than the file can hold
     first, second = (fit_for_aac(sound) for sound in sounds)
     return soundtrack(list(arrange(first, second)))
 
 
 def trim(sound: Sound, seconds: float) -> Sound:
-    """The sound's first seconds."""
+    """Keep the first seconds of a sound."""
     return Sound(sound.samples[: round(seconds * sound.rate)], sound.rate)
 
 
 def between(sound: Sound, start: float, end: float) -> Sound:
-    """The sound from one second to another; what follows each other so joins without a gap."""
+    """Cut a sound from one second to another; consecutive cuts join without a gap."""
     return Sound(sound.samples[round(start * sound.rate) : round(end * sound.rate)], sound.rate)
 
 
 def soundtrack(tracks: list[Sound]) -> Sound:
-    """The sum of everybody's tracks: what the video file sounds like.
+    """Sum the speakers' tracks.
 
     Args:
-        tracks: One track a person, on one timeline (``together`` or ``in_order``), of any rates and channels.
+        tracks: One track per speaker on one timeline, with any sample rates and channel counts.
 
     Returns:
-        Sound at the highest rate and channel count among the tracks. A mono track goes to every
-        channel, one with several goes to the first of them. The sum is scaled down only where its
-        peak would exceed full scale.
+        Sound with the highest sample rate and channel count among the tracks. A mono track is copied to all
+        channels, one with fewer channels to the first ones. The sum is scaled down only if its peak exceeds
+        full scale.
     """
     rate = max(track.rate for track in tracks)
     channels = max(track.channels for track in tracks)
@@ -108,7 +108,7 @@ def _join(first: Sound, second: Sound) -> Sound:
 
 
 def _spread(samples: np.ndarray, channels: int) -> np.ndarray:
-    """Samples ``[n, c]`` as ``[n, channels]``: mono to all of them, others to the first c."""
+    """Expand samples ``[n, c]`` to ``[n, channels]``: mono to all channels, others to the first c."""
     if samples.shape[1] == channels:
         return samples
     if samples.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""Video out: one H.264 encode while frames arrive, with the user's own sound beside it."""
+"""Writing mp4 files: H.264 video, encoded as frames arrive, and AAC audio."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from ..errors import InvalidInput, MultiTalkError
 from .aac import AAC_LAYOUTS, fit_for_aac
 from .sound import Sound
 
-# What an mp4 keeps under well-known names, which players and PyAV's ``container.metadata`` show.
+# Tags of mp4 files that players and PyAV's ``container.metadata`` show.
 TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})
 
 
 class VideoWriter:
-    """Writes an mp4 in one pass; memory doesn't grow with the video's length.
+    """Write an mp4 in one pass; memory use does not grow with the video's length.
 
-    The file appears under its name only when it is complete: until then it lies beside it under a
-    temporary name, which is removed when the ``with`` block ends with an exception.
+    The video is written to a temporary file in the same folder, which is renamed when it is complete, and
+    removed when the ``with`` block ends with an exception.
 
     Args:
         path: The mp4 to write; an existing file is replaced.
         width, height: Size in pixels, even.
         fps: Frames per second.
-        sound: The file's sound, whole; None for a silent film. It keeps its rate and channels where AAC has
-            them: other rates go to the next lower one that exists, more than 8 channels to stereo.
-        crf: x264's constant quality, lower is better.
-        metadata: Tags for the file: title, comment, artist, date, description, copyright, genre.
+        sound: Audio of the whole video; None: no audio track. Converted if AAC does not support its sample
+            rate or channel count (see ``aac``).
+        crf: Constant rate factor of x264; lower is better.
+        metadata: Tags of the file, with names in ``TAGS``.
 
     Raises:
-        InvalidInput: The target can't be written to; see :func:`check_target`.
+        InvalidInput: The file cannot be written; see :func:`check_target`.
 
     Example:
         >>> with VideoWriter("out.mp4", 832, 480, sound=sound) as writer:
@@ -62,9 +62,9 @@ class VideoWriter:
         metadata: dict[str, str] | None = None,
     ) -> None:
         if width % 2 or height % 2 or width <= 0 or height <= 0:
-            raise ValueError(f"the size {width}x{height} isn't even, as 4:2:0 colour needs it")
+            raise ValueError(f"width and height must be even and positive, not {width}x{height}")
         if unknown := set(metadata or {}) - TAGS:
-            raise ValueError(f"an mp4 has no tags {sorted(unknown)}, only {sorted(TAGS)}")
+            raise ValueError(f"metadata must have tags from {sorted(TAGS)}, not {sorted(unknown)}")
         self.path = check_target(path)
         self.width, self.height, self.fps = width, height, fps
         self.frames = 0
@@ -88,7 +88,7 @@ class VideoWriter:
         return self
 
     def write(self, frames: Any) -> None:
-        """Encodes frames and the sound that belongs to them.
+        """Encode frames and their audio.
 
         Args:
             frames: uint8 ``[T, height, width, 3]``, RGB: an array, or a tensor on any device.
@@ -96,13 +96,13 @@ class VideoWriter:
         array = frames.cpu().numpy() if hasattr(frames, "cpu") else np.asarray(frames)
         if array.dtype != np.uint8 or array.shape[1:] != (self.height, self.width, 3):
             raise ValueError(
-                f"frames are {array.dtype} {array.shape}, not uint8 T {self.height} {self.width} 3"
+                f"frames must be uint8 T {self.height} {self.width} 3, not {array.dtype} {array.shape}"
             )
         for image in array:
             self._checked(lambda image=image: self._write_frame(image))  # type: ignore[misc]
 
     def end_here(self) -> None:
-        """Let the sound end with the frames so far: the video that was meant isn't going to be finished."""
+        """Cut the audio at the last frame written so far, for a video that is not completed."""
         if self._sound is not None:
             end = max(self._sound_position, round(self.frames / self.fps * self._sound.rate))
             self._sound = Sound(self._sound.samples[:end], self._sound.rate)
@@ -115,7 +115,7 @@ class VideoWriter:
             return
         try:
             if not self.frames:
-                raise MultiTalkError(f"no frame was made for {self.path.name!r}.")
+                raise MultiTalkError(f"output {self.path.name!r} has no frames.")
             self._checked(self._finish)
         except BaseException:
             self._discard()
@@ -135,7 +135,7 @@ class VideoWriter:
     def _add_audio(self, sound: Sound) -> AudioStream:
         stream = self._container.add_stream("aac", rate=sound.rate, layout=AAC_LAYOUTS[sound.channels])
         assert isinstance(stream, AudioStream)
-        # Speech is transparent well below this; AAC's frames hold at most 6 bits a sample and channel.
+        # Transparent for speech; AAC frames hold at most 6 bits per sample and channel.
         stream.bit_rate = min(96_000, 4 * sound.rate) * sound.channels
         return stream
 
@@ -147,11 +147,11 @@ class VideoWriter:
         frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
         self._container.mux(self._video.encode(frame))
         self.frames += 1
-        # The muxer holds packets back until the other stream has caught up, so the sound goes along.
+        # Write audio in step: the muxer keeps packets in memory until the other stream catches up.
         self._write_sound(until=math.ceil(self.frames / self.fps * self._sound.rate) if self._sound else 0)
 
     def _write_sound(self, until: int) -> None:
-        """Encodes whole AAC frames until sample ``until`` is reached; the sound's last one may be short."""
+        """Encode whole AAC frames until sample ``until`` is reached; only the last one may be short."""
         if self._sound is None or self._audio is None:
             return
         until = min(until, len(self._sound.samples))
@@ -176,54 +176,51 @@ class VideoWriter:
         os.replace(self._temporary, self.path)
 
     def _discard(self) -> None:
-        """Closes and removes the unfinished file."""
-        # The file goes anyway, and the error that led here matters more than one while closing.
+        """Close and remove the unfinished file."""
+        # An error while closing must not replace the one that led here.
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
         self._temporary.unlink(missing_ok=True)
 
     def _checked(self, work: Callable[[], Any]) -> Any:
-        """Runs ``work``; the file system's refusals (a full disk, say) become one sentence."""
+        """Run ``work``, and describe errors of the file system, such as a full disk, in one sentence."""
         try:
             return work()
         except OSError as error:
             reason = error.strerror or error
-            raise MultiTalkError(f"{str(self.path)!r} can't be written: {reason}.") from error
+            raise MultiTalkError(f"output {str(self.path)!r} cannot be written: {reason}.") from error
 
 
 def check_target(path: str | Path) -> Path:
-    """Whether a video can be written there; cheap, so that it can be asked before any model runs.
+    """Check that a video can be written to a path, before any model runs.
 
     Returns:
         The path.
 
     Raises:
-        InvalidInput: Its folder doesn't exist or isn't writable, its name can't be used, or it is something
-            else than a regular file: a folder, a pipe, a device.
+        InvalidInput: The folder does not exist or is not writable, the name is invalid, or the path is not a
+            regular file, but a folder, a pipe or a device.
     """
     target = Path(path)
     folder = target.parent
     shown = repr(str(target)[-200:])
     if not target.name:
-        raise InvalidInput(f"the output {str(path)!r} has no file name.", "path")
+        raise InvalidInput(f"output {str(path)!r} has no file name. Add one, such as out.mp4.", "path")
     try:
         if not folder.is_dir():
             raise InvalidInput(
-                f"the output folder {str(folder)[-200:]!r} doesn't exist: create it, or choose another.",
-                "path",
+                f"output folder {str(folder)[-200:]!r} does not exist. Create it, or choose another.", "path"
             )
         mode = target.stat().st_mode
     except FileNotFoundError:
         mode = None
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"the output {shown} can't be used: {reason}.", "path") from None
+        raise InvalidInput(f"output {shown} cannot be used: {reason}.", "path") from None
     if mode is not None and stat.S_ISDIR(mode):
-        raise InvalidInput(f"the output {shown} is a folder: give a file name such as out.mp4.", "path")
+        raise InvalidInput(f"output {shown} is a folder. Add a file name, such as out.mp4.", "path")
     if mode is not None and not stat.S_ISREG(mode):
-        raise InvalidInput(
-            f"the output {shown} isn't a regular file, which a video would replace: choose another.", "path"
-        )
+        raise InvalidInput(f"output {shown} is not a regular file. Choose another path.", "path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInput(f"the output folder {str(folder)!r} isn't writable: choose another.", "path")
+        raise InvalidInput(f"output folder {str(folder)!r} is not writable. Choose another.", "path")
     return target

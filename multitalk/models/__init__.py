@@ -1,1 +1,1 @@
-"""The networks: what diffusers and transformers lack of MultiTalk, built on their classes."""
+"""The networks: MultiTalk's additions to the models of diffusers and transformers."""

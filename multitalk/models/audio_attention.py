@@ -1,12 +1,9 @@
-"""Audio cross-attention: a latent frame listens to its own stretch of sound, a person to their own voice."""
+"""Audio cross-attention: each latent frame attends to its own audio, and each person to their own voice."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import AttentionModuleMixin
 from torch import nn
 
 from .attention_backends import attend
@@ -14,15 +11,15 @@ from .half import project_to_residual
 from .rotary import apply_rotary, label_rotary_table
 from .sequence import TokenShard
 
-# Label positions of L-RoPE (docs/MODEL.md, section 3): the range each class of video token is spread over, and
-# the point where each person's audio tokens sit.
+# Label positions of L-RoPE (docs/MODEL.md, section 3): the range of each person's video tokens, and the
+# position of each person's audio tokens.
 PERSON_LABEL_RANGES = ((0.0, 4.0), (20.0, 24.0))
 BACKGROUND_LABEL = 12.0
 AUDIO_LABELS = (2.0, 22.0)
 
 
 def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
-    """Place every video token on the label axis by the person it looks at most.
+    """Compute the label position of every video token from the person that it attends to most.
 
     Args:
         reference_map: ``B 3 N``: person 1, person 2, background, float32.
@@ -33,7 +30,7 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
     people = reference_map[:, :2]
     low, high = people.amin(dim=2, keepdim=True), people.amax(dim=2, keepdim=True)
     share = (people - low) / (high - low + 1e-8)
-    # plain numbers: a tensor made of a list would be copied to the device, and waited for, in every block
+    # Python numbers: a tensor made from a list would be a synchronous copy to the device in every block
     positions = [
         share[:, person] * (end - start) + start for person, (start, end) in enumerate(PERSON_LABEL_RANGES)
     ]
@@ -41,60 +38,21 @@ def video_labels(reference_map: torch.Tensor) -> torch.Tensor:
     return torch.stack(positions, dim=1).gather(1, reference_map.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
-class AudioAttentionProcessor:
-    """Per-frame attention to the audio tokens, with label RoPE where there are two people."""
+class AudioCrossAttention(nn.Module):
+    """Attention of the S video tokens of a latent frame to the audio tokens of the same frame.
 
-    _attention_backend: Any = None
-    _parallel_config: Any = None
-
-    def __call__(
-        self,
-        attn: AudioCrossAttention,
-        hidden_states: torch.Tensor,
-        audio_hidden_states: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        shard: TokenShard | None = None,
-    ) -> torch.Tensor:
-        """See :meth:`AudioCrossAttention.forward`."""
-        if shard is not None:
-            audio_hidden_states = audio_hidden_states[:, shard.frames]
-        batch, frames = audio_hidden_states.shape[:2]
-        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))  # B N H D
-        key = attn.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))  # (B T) A H D
-        value = attn.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (attn.heads, -1))
-        if labels is not None:
-            head_dim = query.shape[-1]
-            cosines, sines = label_rotary_table(labels, head_dim)
-            query = apply_rotary(query, (cosines.unsqueeze(2), sines.unsqueeze(2)))
-            tokens = audio_hidden_states.shape[2] // len(AUDIO_LABELS)
-            positions = torch.cat([torch.full((tokens,), label, device=key.device) for label in AUDIO_LABELS])
-            cosines, sines = label_rotary_table(positions, head_dim)
-            key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
-        before, after = (0, 0) if shard is None else shard.missing
-        if before or after:  # whole frames, so that each attends to its own sound
-            query = F.pad(query, (0, 0, 0, 0, before, after))
-        query = query.reshape(batch * frames, -1, *query.shape[2:])
-        attended = attend(query, key, value, self._attention_backend)
-        attended = attended.reshape(batch, -1, hidden_states.shape[2])
-        attended = attended[:, before : before + hidden_states.shape[1]]
-        return project_to_residual(attn.to_out, attended.type_as(hidden_states))
-
-
-class AudioCrossAttention(nn.Module, AttentionModuleMixin):
-    """The S video tokens of a latent frame attend to that frame's audio tokens.
-
-    Upstream's name is ``SingleStreamMultiAttention``.
+    The name upstream is ``SingleStreamMultiAttention`` (docs/MODEL.md, section 3).
 
     Args:
         dim: Width of the video tokens.
         heads: Attention heads.
         audio_dim: Width of the audio tokens.
+
+    Attributes:
+        attention_backend: See :func:`multitalk.models.attention_backends.set_attention_backends`.
     """
 
-    _default_processor_cls = AudioAttentionProcessor
-    _available_processors = [AudioAttentionProcessor]
-    _supports_qkv_fusion = False
-    processor: Any
+    attention_backend: str | None = None
 
     def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
         super().__init__()
@@ -103,7 +61,6 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(audio_dim, dim)
         self.to_v = nn.Linear(audio_dim, dim)
         self.to_out = nn.Linear(dim, dim)
-        AttentionModuleMixin.set_processor(self, AudioAttentionProcessor())
 
     def forward(
         self,
@@ -112,15 +69,36 @@ class AudioCrossAttention(nn.Module, AttentionModuleMixin):
         labels: torch.Tensor | None = None,
         shard: TokenShard | None = None,
     ) -> torch.Tensor:
-        """Attend frame by frame.
+        """Attend frame by frame, with label RoPE for two people.
 
         Args:
             hidden_states: Video tokens ``B N D`` with N = T*S, frame after frame.
-            audio_hidden_states: Audio tokens ``B T A C``; with labels, A is person 1's tokens and person 2's.
+            audio_hidden_states: Audio tokens ``B T A C``. With labels, the first half of A is person 1's.
             labels: Label positions ``B N`` of the video tokens, or None for one person.
-            shard: Which tokens these are where several processes share them; None: all N.
+            shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
 
         Returns:
             ``B N D``.
         """
-        return self.processor(self, hidden_states, audio_hidden_states, labels, shard)
+        if shard is not None:
+            audio_hidden_states = audio_hidden_states[:, shard.frames]
+        batch, frames = audio_hidden_states.shape[:2]
+        query = self.to_q(hidden_states).unflatten(-1, (self.heads, -1))  # B N H D
+        key = self.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))  # (B T) A H D
+        value = self.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))
+        if labels is not None:
+            head_dim = query.shape[-1]
+            cosines, sines = label_rotary_table(labels, head_dim)
+            query = apply_rotary(query, (cosines.unsqueeze(2), sines.unsqueeze(2)))
+            tokens = audio_hidden_states.shape[2] // len(AUDIO_LABELS)
+            positions = torch.cat([torch.full((tokens,), label, device=key.device) for label in AUDIO_LABELS])
+            cosines, sines = label_rotary_table(positions, head_dim)
+            key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
+        before, after = (0, 0) if shard is None else shard.padding
+        if before or after:  # to whole frames, which are attended one by one
+            query = F.pad(query, (0, 0, 0, 0, before, after))
+        query = query.reshape(batch * frames, -1, *query.shape[2:])
+        attended = attend(query, key, value, self.attention_backend)
+        attended = attended.reshape(batch, -1, hidden_states.shape[2])
+        attended = attended[:, before : before + hidden_states.shape[1]]
+        return project_to_residual(self.to_out, attended.type_as(hidden_states))

@@ -1,4 +1,4 @@
-"""From wav2vec2 features to the audio tokens that each latent frame attends to."""
+"""Projection of wav2vec2 features to the audio tokens that each latent frame attends to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# A later latent frame covers 4 video frames. Of their windows of 5 it sees the first frame's positions 0..2,
-# the centre of the two in the middle and the last frame's positions 2..4: 8 features that overlap no more
-# than the sound does.
+# Every latent frame but the first covers 4 video frames. From their windows of 5 features it gets positions
+# 0..2 of the first, the center of the two in the middle, and positions 2..4 of the last: 8 consecutive
+# features.
 FRAMES_PER_LATENT = 4
 
 
@@ -18,8 +18,8 @@ class AudioProjection(nn.Module):
     Args:
         window: Neighbouring audio features per video frame (odd).
         layers: Hidden layers of the audio encoder per feature.
-        channels: Their width.
-        hidden_dim: Width of the two hidden layers here.
+        channels: Width of these layers.
+        hidden_dim: Width of the two hidden layers of the projection.
         tokens: Audio tokens per latent frame and person.
         dim: Width of a token.
     """
@@ -45,16 +45,16 @@ class AudioProjection(nn.Module):
             audio: ``P F W L C``: people, video frames (4n+1), window, encoder layers, channels.
 
         Returns:
-            Tokens ``T (P*tokens) dim``: the people's tokens side by side in each of T = n+1 latent frames.
+            Tokens ``T (P*tokens) dim``: all people's tokens for each of T = n+1 latent frames.
         """
         people = audio.shape[0]
         first, later = audio[:, :1], audio[:, 1:].unflatten(1, (-1, FRAMES_PER_LATENT))
-        centre = self.window // 2
+        center = self.window // 2
         later_window = torch.cat(  # P n (W+3) L C
             (
-                later[:, :, 0, : centre + 1],
-                later[:, :, 1:-1, centre],
-                later[:, :, -1, centre:],
+                later[:, :, 0, : center + 1],
+                later[:, :, 1:-1, center],
+                later[:, :, -1, center:],
             ),
             dim=2,
         )

@@ -1,15 +1,15 @@
-"""Numbers of how the networks run that a plan counts with, too; read without torch."""
+"""Constants that the networks and the hardware planner share; imported without torch."""
 
 from __future__ import annotations
 
-# Frames of the video, and features of its sound, per second.
+# Video frames, and audio features, per second.
 FPS = 25
-# Compute capability from which a GPU multiplies 8-bit weights as they are: integer tensor cores begin with
-# Turing (V100 has none), 8-bit float ones with Ada.
+# Minimum compute capability for 8-bit matrix products: int8 tensor cores exist from Turing on (not on V100),
+# fp8 ones from Ada on.
 INT8_CAPABILITY = (7, 5)
 FP8_CAPABILITY = (8, 9)
-# Blocks of device memory that streamed or shared ones take turns in: one computes while the next is filled.
+# Device buffers for streamed or shared blocks: one block computes while the next one is copied.
 SLOTS = 2
-# Side of the autoencoder's tiles in pixels, and the step from one to the next.
+# Side of a VAE tile, and the distance between two tiles, in pixels.
 TILE = 256
 TILE_STRIDE = 192

@@ -1,4 +1,4 @@
-"""A module whose weights live in host memory and visit a device."""
+"""Modules that are offloaded to host memory and loaded onto a device when they run."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-# Tensors begin at multiples of this many bytes: what kernels ask of their operands, and a cache line.
+# Alignment of tensors in bytes: what kernels require of their operands, and a cache line.
 _ALIGNMENT = 256
 
 
-def give_back(device: torch.device) -> None:
-    """Let the device have what torch keeps of its memory for later.
+def release_cached_memory(device: torch.device) -> None:
+    """Return the memory that torch caches to the device.
 
-    Before weights change places: what stays for long would else be cut out of the large pieces that
-    activations had, and the rest of such a piece is of no use for larger ones, however much of it is free.
+    Call it before weights are moved. Otherwise long-lived weights are placed inside the large blocks that
+    activations have used, and the rest of such a block is too small for other large tensors.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 class HostCopy:
-    """All parameters and buffers of a module in one piece of host memory, so that one copy moves them.
+    """All parameters and buffers of a module in one block of host memory, so that one copy moves them.
 
-    The module's tensors keep their identity: only where they point changes, so that whatever holds them (a
-    compiled graph, a LoRA switcher) goes on working. While nothing runs they point to host memory, and what
-    is written to them is written there.
+    The module's tensors keep their identity; only their storage changes. Objects that hold them (a compiled
+    graph, a LoRA switcher) stay valid. While the module does not run, its tensors point to host memory, and
+    writes to them change the host copy.
 
     Args:
-        module: Its tensors are moved to host memory at once.
-        pinned: Whether that memory is page-locked, from which a GPU copies while it computes.
+        module: Its tensors are moved to host memory immediately.
+        pinned: Whether to use page-locked memory, from which a GPU copies while it computes.
     """
 
     @torch.inference_mode(False)
@@ -45,15 +45,14 @@ class HostCopy:
             size += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
         self.size = size
         self._host = allocate(size, torch.device("cpu"), pinned)
-        views = self.views(self._host)
-        for tensor, view in zip(self._tensors, views, strict=True):
+        self._host_views = self.views(self._host)
+        for tensor, view in zip(self._tensors, self._host_views, strict=True):
             view.copy_(tensor.data)
-        self._host_views = views
-        self.rest()
+        self.offload()
 
     @torch.inference_mode(False)
     def views(self, memory: torch.Tensor) -> list[torch.Tensor]:
-        """Tensors like the module's, in memory of at least `size` bytes (uint8)."""
+        """Return tensors like the module's in `memory`, which has at least `size` bytes (uint8)."""
         return [
             memory[offset : offset + tensor.nbytes]
             .view(tensor.dtype)
@@ -62,22 +61,22 @@ class HostCopy:
         ]
 
     def fill(self, memory: torch.Tensor) -> None:
-        """Copy everything into such memory; with page-locked memory it returns before that is done."""
+        """Copy all tensors into `memory`; asynchronous when the host memory is page-locked."""
         memory[: self.size].copy_(self._host, non_blocking=True)
 
     @torch.inference_mode(False)
     def place(self, views: list[torch.Tensor]) -> None:
-        """Let the module's tensors point to `views`, which :meth:`views` gave."""
+        """Point the module's tensors to `views`, returned by :meth:`views`."""
         for tensor, view in zip(self._tensors, views, strict=True):
             tensor.data = view
 
-    def rest(self) -> None:
-        """Let the module's tensors point to host memory."""
+    def offload(self) -> None:
+        """Point the module's tensors to host memory."""
         self.place(self._host_views)
 
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Parameters and buffers, each once; a LoRA's (see models/linear.py) belong to a job and stay."""
+    """Yield parameters and buffers, each once, without LoRAs: those belong to a job (models/linear.py)."""
     yield from module.parameters()
     for name, buffer in module.named_buffers():
         if not name.rpartition(".")[2].startswith("lora_"):
@@ -86,7 +85,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 @torch.inference_mode(False)
 def allocate(size: int, device: torch.device, pinned: bool = False) -> torch.Tensor:
-    """Memory of so many bytes; where the system refuses to lock so much, it isn't locked."""
+    """Allocate `size` bytes; falls back to pageable memory where the system cannot lock as many."""
     if pinned:
         try:
             return torch.empty(size, dtype=torch.uint8, pin_memory=True)

@@ -1,4 +1,4 @@
-"""Linear layers that can carry a LoRA beside their weights, which it never touches."""
+"""Linear layers that apply a LoRA beside their weights, which stay unchanged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 
 class LowRankLayer(nn.Module):
-    """A layer whose result may get a low-rank addition: ``layer(x) + (x @ down.T) @ up.T``.
+    """A layer with an optional low-rank addition: ``layer(x) + (x @ down.T) @ up.T``.
 
-    The two matrices lie beside the weights and can be exchanged at any time, so that a LoRA of a loaded
-    model, quantized or not, is switched without writing a single weight.
+    The two matrices can be replaced at any time, so that a LoRA is switched on a loaded model, quantized or
+    not, without writing its weights.
 
     Attributes:
-        lora_down: ``R in_features`` in the dtype the layer computes in; None without a LoRA.
-        lora_up: ``out_features R``, all factors in it; None without a LoRA.
+        lora_down: ``R in_features`` in the layer's compute dtype; None without a LoRA.
+        lora_up: ``out_features R``, including all scales; None without a LoRA.
     """
 
     lora_down: torch.Tensor | None
@@ -25,7 +25,7 @@ class LowRankLayer(nn.Module):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        # not part of a state dict: they belong to a job, not to the weights
+        # not in the state dict: they belong to a job, not to the checkpoint
         self.register_buffer("lora_down", None, persistent=False)
         self.register_buffer("lora_up", None, persistent=False)
 
@@ -34,22 +34,22 @@ class LowRankLayer(nn.Module):
         self.lora_down, self.lora_up = down, up
 
     def add_low_rank(self, hidden_states: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Add to the layer's own result.
+        """Add the LoRA's part to the layer's output.
 
         Args:
-            hidden_states: The layer's input ``... in_features``.
-            output: Its result ``... out_features``, contiguous; it is changed in place.
+            hidden_states: Input of the layer, ``... in_features``.
+            output: Output of the layer, ``... out_features``, contiguous; changed in place.
         """
         if self.lora_down is None or self.lora_up is None:
             return output
         inner = F.linear(hidden_states, self.lora_down).flatten(0, -2)
-        # one pass over the result, and one rounding
+        # one pass over the output, and one rounding
         output.view(-1, output.shape[-1]).addmm_(inner, self.lora_up.t())
         return output
 
 
 class LoraLinear(LowRankLayer, nn.Linear):
-    """``nn.Linear`` that can carry a LoRA; the names of its tensors are the same."""
+    """``nn.Linear`` with an optional LoRA; parameter names are the same."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Project ``... in_features`` to ``... out_features``."""
@@ -57,7 +57,7 @@ class LoraLinear(LowRankLayer, nn.Linear):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> LoraLinear:
-        """Take over the parameters of a layer."""
+        """Create a layer that uses the parameters of a linear layer."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
         layer.weight, layer.bias = linear.weight, linear.bias
@@ -65,11 +65,11 @@ class LoraLinear(LowRankLayer, nn.Linear):
 
 
 def replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module | None]) -> None:
-    """Replace the linear layers below a module, in place.
+    """Replace the plain ``nn.Linear`` layers below a module, in place.
 
     Args:
-        module: Its plain ``nn.Linear`` layers are replaced, whatever holds them.
-        replacement: Makes the new layer from the old one; None leaves it.
+        module: The module.
+        replacement: Returns the new layer for a layer, or None to keep it.
     """
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

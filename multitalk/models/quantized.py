@@ -1,50 +1,48 @@
-"""Linear layers with 8-bit weights: int8 or fp8, one factor per output row.
+"""Linear layers with 8-bit weights: int8 or fp8, with one scale per output row.
 
-A layer multiplies in 8 bits where its device has a kernel for it and there are tokens enough to gain from it
-(:mod:`multitalk.models.quantized_matmul`); elsewhere its weights are dequantized for the moment of the
-product, to the dtype of its input. It never keeps a second copy of them.
+A layer multiplies in 8 bits when its device has a kernel and there are enough tokens
+(:mod:`multitalk.models.quantized_matmul`). Otherwise it dequantizes its weights to the dtype of its input for
+the product. It never keeps a second copy of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..patches.torch import FixedDtypeModule
 from .linear import LowRankLayer, replace_linears
-from .quantized_matmul import MINIMAL_ROWS, QUANTIZED_MATMULS, Matmul, choose_matmul
+from .quantized_matmul import LARGEST, MINIMAL_ROWS, QUANTIZED_MATMULS, Matmul, choose_matmul
 
-# A layer is quantized when both its sizes are multiples of this: kernels want it, and in a file no tensor
-# after it lies at an odd address.
+# Both sizes of a quantized layer are multiples of this: kernels require it, and it keeps the tensors that
+# follow in a file aligned.
 SIZE_MULTIPLE = 8
 _SMALLEST_SCALE = 1e-12  # of a row of zeros
-# for moving a tensor's bits without its dtype
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 
 
-class QuantizedLinear(LowRankLayer):
+class QuantizedLinear(FixedDtypeModule, LowRankLayer):
     """A linear layer with 8-bit weights.
 
-    Its attributes are those of ``nn.Linear``, and `scale`. ``.to(dtype)`` doesn't cast weights and factors.
+    It has the attributes of ``nn.Linear``, and `scale`. ``.to(dtype)`` does not cast weights and scales.
 
     Args:
         in_features, out_features: Multiples of 8.
-        bias: Whether there is one.
+        bias: Whether the layer has a bias.
 
     Attributes:
         weight: ``out_features in_features`` in 8 bits.
-        scale: ``out_features 1`` float32: the weights are ``weight * scale``.
+        scale: ``out_features 1`` float32; the weights are ``weight * scale``.
         bias: ``out_features`` or None.
         matmul: Name of the kernel that multiplies in 8 bits; None always dequantizes.
-        minimal_rows: Tokens from which on it is used.
+        minimal_rows: Number of tokens from which on the kernel is used.
     """
 
     precision: ClassVar[str]
     weight_dtype: ClassVar[torch.dtype]
-    largest: ClassVar[float]
+    fixed_dtype = ("weight", "scale")
 
     weight: nn.Parameter
     scale: nn.Parameter
@@ -62,27 +60,27 @@ class QuantizedLinear(LowRankLayer):
 
     @classmethod
     def quantize(cls, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Quantize a matrix, row by row.
+        """Quantize a matrix row by row.
 
         Args:
-            weight: ``N K``, any float dtype, any device (the meta device, too).
+            weight: ``N K``, any float dtype, any device including meta.
 
         Returns:
-            The 8-bit matrix, and the rows' factors ``N 1`` float32.
+            The 8-bit matrix and the scales of its rows, ``N 1`` float32.
         """
         weight = weight.float()
         largest = torch.linalg.vector_norm(weight, ord=float("inf"), dim=1, keepdim=True)  # makes no copy
-        scale = largest.div_(cls.largest).clamp_(min=_SMALLEST_SCALE)
+        scale = largest.div_(LARGEST[cls.weight_dtype]).clamp_(min=_SMALLEST_SCALE)
         return cls.round(weight / scale), scale
 
     @classmethod
     def round(cls, values: torch.Tensor) -> torch.Tensor:
-        """Float values, at most `largest` in size, as this layer's 8-bit numbers; may change them."""
-        raise NotImplementedError
+        """Round scaled values to the 8-bit dtype; may change `values` in place."""
+        return values.to(cls.weight_dtype)
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> QuantizedLinear:
-        """Quantize a layer; its bias is taken over."""
+        """Quantize a linear layer; its bias is shared."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
         weight, scale = cls.quantize(linear.weight.detach())
@@ -92,8 +90,8 @@ class QuantizedLinear(LowRankLayer):
         return layer.train(linear.training)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """The weights ``N K`` in a dtype, multiplied in float32 and rounded once."""
-        # every 8-bit number is exact in all dtypes; in place, so that nothing wider lies in memory
+        """Return the weights ``N K`` in a dtype, multiplied in float32 and rounded once."""
+        # 8-bit values are exact in every float dtype; in place, so that no wider copy is made
         return self.weight.to(dtype, copy=True).mul_(self.scale)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -108,45 +106,28 @@ class QuantizedLinear(LowRankLayer):
         return self.add_low_rank(hidden_states, output)
 
     def extra_repr(self) -> str:
-        """What a printed model shows of it."""
+        """Describe the layer in the model's ``repr``."""
         sizes = f"in_features={self.in_features}, out_features={self.out_features}"
         return f"{sizes}, bias={self.bias is not None}, matmul={self.matmul}"
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> QuantizedLinear:
-        """Move the layer, but cast nothing that is quantized: ``model.to(bfloat16)`` means the others."""
-
-        def apply(tensor: torch.Tensor) -> torch.Tensor:
-            if tensor is self.weight or tensor is self.scale:
-                return fn(tensor.view(_BITS[tensor.itemsize])).view(tensor.dtype)
-            return fn(tensor)
-
-        return super()._apply(apply, recurse)
-
 
 class Int8Linear(QuantizedLinear):
-    """Weights as whole numbers from -127 to 127."""
+    """A linear layer with integer weights from -127 to 127."""
 
     precision = "int8"
     weight_dtype = torch.int8
-    largest = 127.0
 
     @classmethod
     def round(cls, values: torch.Tensor) -> torch.Tensor:
-        """To the nearest whole numbers."""
+        """Round to the nearest integers, in place."""
         return values.round_().to(torch.int8)
 
 
 class Fp8Linear(QuantizedLinear):
-    """Weights as 8-bit floats with 4 bits of exponent and 3 of mantissa (e4m3)."""
+    """A linear layer with float8 weights: 4 bits of exponent and 3 of mantissa (e4m3)."""
 
     precision = "fp8"
     weight_dtype = torch.float8_e4m3fn
-    largest = 448.0
-
-    @classmethod
-    def round(cls, values: torch.Tensor) -> torch.Tensor:
-        """To the nearest 8-bit floats."""
-        return values.to(torch.float8_e4m3fn)
 
 
 QUANTIZED_LINEARS: dict[str, type[QuantizedLinear]] = {
@@ -158,14 +139,14 @@ def quantize_linears(module: nn.Module, precision: str) -> None:
     """Replace the linear layers below a module by quantized ones, in place.
 
     Args:
-        module: Layers whose sizes aren't multiples of 8 stay as they are.
+        module: The module. Layers whose sizes are not multiples of 8 are kept.
         precision: "int8" or "fp8".
 
     Raises:
         ValueError: The precision is unknown.
     """
     if precision not in QUANTIZED_LINEARS:
-        raise ValueError(f"quantization '{precision}' is unknown: use {' or '.join(QUANTIZED_LINEARS)}")
+        raise ValueError(f"quantization must be {' or '.join(QUANTIZED_LINEARS)}, not {precision!r}.")
 
     def replacement(linear: nn.Linear) -> nn.Module | None:
         if linear.in_features % SIZE_MULTIPLE or linear.out_features % SIZE_MULTIPLE:
@@ -178,13 +159,13 @@ def quantize_linears(module: nn.Module, precision: str) -> None:
 def set_matmuls(
     module: nn.Module, device: torch.device, matmul: Matmul = "auto", minimal_rows: int = MINIMAL_ROWS
 ) -> None:
-    """Choose, for every quantized layer below a module, what multiplies on a device.
+    """Choose the matrix product of every quantized layer below a module.
 
     Args:
         module: The model.
-        device: Where it will compute.
-        matmul: "auto" multiplies in 8 bits where the device can, "dequantize" nowhere.
-        minimal_rows: Tokens from which on it does.
+        device: Device that it will run on.
+        matmul: "auto" multiplies in 8 bits if the device can, "dequantize" never does.
+        minimal_rows: Number of tokens from which on the 8-bit kernel is used.
     """
     for layer in module.modules():
         if isinstance(layer, QuantizedLinear):

@@ -1,7 +1,7 @@
-"""Matrix products in 8 bits: which a device has, and what they are.
+"""8-bit matrix products: the kernels, and which of them a device supports.
 
-Activations are quantized as they come, one factor per token. Kernels are chosen by trying them on the
-device, so that what a GPU, a driver or a version of torch lacks is found at start and never during a job.
+Activations are quantized on the fly, with one scale per token. Kernels are probed on the device, so that a
+GPU, a driver or a version of torch without them is detected at startup and never fails a job.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from typing import Literal
 
 import torch
 
+from ..patches.torch import fp8_product, int8_product
 from .constants import FP8_CAPABILITY, INT8_CAPABILITY
 
 Matmul = Literal["auto", "dequantize"]
 Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
-# Below this many tokens a product is bound by reading the weights and gains nothing from 8-bit activations:
-# those of the text, the image and the sound (257 to 1344) mostly keep their dtype.
+# With fewer tokens a product is limited by reading the weights and gains nothing from 8-bit activations:
+# text, image and audio tokens (257 to 1344) mostly keep their dtype.
 MINIMAL_ROWS = 1024
-# torch's kernel with a factor per row is made for Hopper; elsewhere factors are applied afterwards
+# torch's kernel with per-row scales is built for Hopper; other GPUs apply the scales to the product
 ROWWISE_CAPABILITY = (9, 0)
-# Tokens are quantized and results scaled in pieces of this many values: temporaries stay small beside them.
+# Tokens are quantized and products scaled in pieces of this many values, which keeps temporaries small.
 _PIECE = 1 << 24
-# The largest values of the 8-bit dtypes.
-_LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
+# Largest values of the 8-bit dtypes.
+LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 _PROBE_ROWS, _PROBE_SIZE = 32, 64
 _PROBE_TOLERANCE = 0.1
 
 
 def quantize_tokens(hidden_states: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens ``M K`` as int8 or e4m3, and their factors ``M 1`` float32."""
-    # the infinity norm reads the tokens once and writes no copy of them
+    """Quantize tokens ``M K`` to int8 or e4m3; also returns their scales ``M 1`` float32."""
+    # the infinity norm reads the tokens once and makes no copy
     largest = torch.linalg.vector_norm(hidden_states, ord=float("inf"), dim=-1, keepdim=True)
-    scale = largest.float().clamp_(min=1e-6) / _LARGEST[dtype]
-    factor = scale.reciprocal()
+    scale = largest.float().clamp_(min=1e-6) / LARGEST[dtype]
+    inverse = scale.reciprocal()
 
     def rounded(rows: slice) -> torch.Tensor:
-        values = hidden_states[rows] * factor[rows]  # float32
+        values = hidden_states[rows] * inverse[rows]  # float32
         return (values.round_() if dtype == torch.int8 else values).to(dtype)
 
     return _in_pieces(rounded, hidden_states.shape, dtype, hidden_states.device), scale
@@ -47,7 +48,7 @@ def quantize_tokens(hidden_states: torch.Tensor, dtype: torch.dtype) -> tuple[to
 def multiply_int8(
     hidden_states: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    """``torch._int_mm``: exact sums of whole numbers, scaled per token and per row.
+    """Multiply in int8 with exact sums; the result is scaled per token and per row.
 
     Args:
         hidden_states: ``M K``.
@@ -61,7 +62,7 @@ def multiply_int8(
     tokens, token_scale = quantize_tokens(hidden_states, torch.int8)
 
     def product(rows: slice) -> torch.Tensor:
-        return torch._int_mm(tokens[rows], weight.t())
+        return int8_product(tokens[rows], weight)
 
     return _scaled(product, token_scale, scale, bias, hidden_states.dtype)
 
@@ -69,16 +70,14 @@ def multiply_int8(
 def multiply_fp8(
     hidden_states: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    """``torch._scaled_mm`` with factors of one, scaled afterwards; arguments as :func:`multiply_int8`."""
+    """Multiply in fp8 and scale the result; arguments as in :func:`multiply_int8`."""
     tokens, token_scale = quantize_tokens(hidden_states, torch.float8_e4m3fn)
     one = torch.ones((), device=tokens.device)
-    # not float16: sums of values up to 448 * 448 don't fit in it
+    # not float16, which is too small for sums of values up to 448 * 448
     dtype = torch.float32 if hidden_states.dtype == torch.float32 else torch.bfloat16
 
     def product(rows: slice) -> torch.Tensor:
-        return torch._scaled_mm(
-            tokens[rows], weight.t(), scale_a=one, scale_b=one, out_dtype=dtype, use_fast_accum=True
-        )
+        return fp8_product(tokens[rows], weight, one, one, dtype)
 
     return _scaled(product, token_scale, scale, bias, hidden_states.dtype)
 
@@ -86,18 +85,11 @@ def multiply_fp8(
 def multiply_fp8_rowwise(
     hidden_states: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    """``torch._scaled_mm`` with factors per token and row, for Hopper; see :func:`multiply_int8`."""
+    """Multiply in fp8 with per-token and per-row scales (Hopper); arguments as in :func:`multiply_int8`."""
     tokens, token_scale = quantize_tokens(hidden_states, torch.float8_e4m3fn)
-    product = torch._scaled_mm(
-        tokens,
-        weight.t(),
-        scale_a=token_scale,
-        scale_b=scale.t(),
-        bias=None if bias is None else bias.to(torch.bfloat16),
-        out_dtype=torch.bfloat16,  # the only one this kernel has
-        use_fast_accum=True,
-    )
-    return product.to(hidden_states.dtype)
+    dtype = torch.bfloat16  # the only one that this kernel supports
+    bias = None if bias is None else bias.to(dtype)
+    return fp8_product(tokens, weight, token_scale, scale.t(), dtype, bias).to(hidden_states.dtype)
 
 
 QUANTIZED_MATMULS: dict[str, Multiply] = {
@@ -114,7 +106,7 @@ def _scaled(
     bias: torch.Tensor | None,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Products of some of the tokens, times both factors in float32, plus the bias, in a dtype."""
+    """Scale a product in float32 and add the bias; `product` multiplies a slice of the tokens."""
 
     def piece(rows: slice) -> torch.Tensor:
         scaled = product(rows) * token_scale[rows]  # float32
@@ -127,9 +119,9 @@ def _scaled(
 def _in_pieces(
     make: Callable[[slice], torch.Tensor], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """A matrix made some rows at a time, so that what it is made through stays small.
+    """Compute a matrix some rows at a time, which keeps temporaries small.
 
-    A compiler makes one kernel of it all, without temporaries, and gets it whole.
+    The compiler fuses the computation into one kernel without temporaries, so it gets all rows at once.
     """
     count, width = shape
     step = max(_PIECE // width, MINIMAL_ROWS)
@@ -137,7 +129,7 @@ def _in_pieces(
         return make(slice(0, count))
     whole = torch.empty(shape, dtype=dtype, device=device)
     pieces = -(-count // step)
-    for index in range(pieces):  # of nearly equal size: kernels don't like a last one of a few rows
+    for index in range(pieces):  # of nearly equal size: a last piece of a few rows would be slow
         rows = slice(count * index // pieces, count * (index + 1) // pieces)
         whole[rows] = make(rows)
     return whole
@@ -146,18 +138,18 @@ def _in_pieces(
 def choose_matmul(
     precision: str, device: torch.device, sizes: tuple[int, int], matmul: Matmul = "auto"
 ) -> str | None:
-    """The kernel for a layer.
+    """Choose the kernel for a layer.
 
     Args:
-        precision: "int8" or "fp8", of its weights.
-        device: Where it computes.
-        sizes: Its input's and its output's.
-        matmul: "dequantize" wants none.
+        precision: "int8" or "fp8": dtype of the weights.
+        device: Device that the layer runs on.
+        sizes: Input and output features of the layer.
+        matmul: "auto" or "dequantize", which uses no kernel.
 
     Returns:
-        A name in `QUANTIZED_MATMULS`; None where nothing but dequantizing works.
+        A name in `QUANTIZED_MATMULS`; None if the weights must be dequantized.
     """
-    multiple = 8 if precision == "int8" else 16  # what the kernels demand
+    multiple = 8 if precision == "int8" else 16  # required by the kernels
     if matmul == "dequantize" or any(size % multiple for size in sizes):
         return None
     return _device_matmul(precision, device)
@@ -165,13 +157,13 @@ def choose_matmul(
 
 @functools.cache
 def _device_matmul(precision: str, device: torch.device) -> str | None:
-    """The first kernel of a precision that the device has and that computes right."""
+    """Return the first kernel of a precision that works on a device."""
     return next((name for name in _candidates(precision, device) if _works(name, device)), None)
 
 
 def _candidates(precision: str, device: torch.device) -> list[str]:
     if device.type == "cpu":
-        # 8-bit floats are emulated there, which is slower than dequantizing
+        # fp8 is emulated there, which is slower than dequantizing
         return ["int8"] if precision == "int8" else []
     if device.type != "cuda":
         return []
@@ -184,7 +176,7 @@ def _candidates(precision: str, device: torch.device) -> list[str]:
 
 
 def _works(name: str, device: torch.device) -> bool:
-    """Whether a kernel runs, and gives what the dequantized product gives."""
+    """Return whether a kernel runs and agrees with the dequantized product."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(_PROBE_ROWS, _PROBE_SIZE, generator=generator)
     values = torch.randn(_PROBE_SIZE, _PROBE_SIZE, generator=generator) * 100
@@ -195,6 +187,6 @@ def _works(name: str, device: torch.device) -> bool:
     arguments = [tensor.to(device) for tensor in (tokens.bfloat16(), weight, scale, bias.bfloat16())]
     try:
         result = QUANTIZED_MATMULS[name](*arguments).float().cpu()
-    except (RuntimeError, NotImplementedError, ValueError):  # what torch raises for what a device lacks
+    except (RuntimeError, NotImplementedError, ValueError):  # torch's errors for missing support
         return False
     return bool((result - expected).norm() < _PROBE_TOLERANCE * expected.norm())

@@ -1,4 +1,4 @@
-"""Rotary position embeddings: the three axes of a video, and the labels that tell two people apart."""
+"""Rotary position embeddings (RoPE): 3-axis RoPE of the video, and label RoPE that separates two people."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ RotaryTable = tuple[torch.Tensor, torch.Tensor]
 
 
 def apply_rotary(hidden_states: torch.Tensor, table: RotaryTable) -> torch.Tensor:
-    """Rotate interleaved pairs (x0, x1), (x2, x3), ... of every head.
+    """Rotate the interleaved pairs (x0, x1), (x2, x3), ... of every head.
 
     Args:
-        hidden_states: Queries or keys, ``B N H D``, any floating dtype.
+        hidden_states: Queries or keys, ``B N H D``, any float dtype.
         table: Cosines and sines, each broadcastable to ``B N H D/2``, float32.
 
     Returns:
-        The rotated tensor in the dtype it came in; the rotation itself runs in float32.
+        ``B N H D`` in the input's dtype; the rotation is computed in float32.
     """
     cosines, sines = table
     even, odd = hidden_states.float().unflatten(-1, (-1, 2)).unbind(-1)
@@ -26,15 +26,16 @@ def apply_rotary(hidden_states: torch.Tensor, table: RotaryTable) -> torch.Tenso
 
 
 class VideoRotaryEmbedding(nn.Module):
-    """Wan's 3-axis RoPE (time, height, width) with one table per shape, kept on its device in float32.
+    """Wan's 3-axis RoPE (time, height, width).
 
-    The angles are those of diffusers' ``WanRotaryPosEmbed``. There are no buffers, so that casting the model
-    can't round the table, and the table is made once per shape rather than at every call.
+    The angles are those of diffusers' ``WanRotaryPosEmbed``. The table is computed once per shape, on the
+    device, in float32. It is not a buffer, so casting the model does not round it.
 
     Args:
-        head_dim: Width of an attention head; a third of its pairs (rounded) belong to each spatial axis.
+        head_dim: Width of an attention head. A third of its pairs (rounded down) belongs to each spatial
+            axis.
         patch_size: Latent frames, rows and columns per token.
-        max_length: Longest axis in tokens.
+        max_length: Maximum number of tokens per axis.
         theta: Base of the frequencies.
     """
 
@@ -54,11 +55,11 @@ class VideoRotaryEmbedding(nn.Module):
         lengths = tuple(size // patch for size, patch in zip(latents.shape[2:], self.patch_size, strict=True))
         if max(lengths) > self.max_length:
             raise ValueError(
-                f"{lengths} tokens exceed the rotary table of {self.max_length} positions an axis"
+                f"{lengths} tokens exceed the rotary table, which has {self.max_length} positions per axis."
             )
         key = (lengths, latents.device)
         if key not in self._tables:
-            self._tables.clear()  # one shape is in use at a time; older ones would only hold memory
+            self._tables.clear()  # only one shape is used at a time
             self._tables[key] = self._make_table(lengths, latents.device)
         return self._tables[key]
 
@@ -71,11 +72,11 @@ class VideoRotaryEmbedding(nn.Module):
                 self.theta,
                 use_real=True,
                 repeat_interleave_real=False,
-                freqs_dtype=torch.float64,  # float32 angles are off by 1e-4 at position 1000
+                freqs_dtype=torch.float64,  # float32 angles have an error of 1e-4 at position 1000
             )
             shape = [1, 1, 1, dim // 2]
             shape[axis] = length
-            # use_real lays the halves out twice; one half is the table
+            # with use_real the table contains every angle twice
             cosines.append(cosine[:, : dim // 2].reshape(shape).expand(*lengths, -1))
             sines.append(sine[:, : dim // 2].reshape(shape).expand(*lengths, -1))
         count = lengths[0] * lengths[1] * lengths[2]
@@ -85,10 +86,10 @@ class VideoRotaryEmbedding(nn.Module):
 
 
 def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10000.0) -> RotaryTable:
-    """Cosines and sines of label RoPE (docs/MODEL.md, section 3: L-RoPE; MultiTalk paper, arXiv 2505.22647).
+    """Compute cosines and sines of label RoPE (docs/MODEL.md, section 3; MultiTalk paper, arXiv 2505.22647).
 
     Args:
-        positions: Label positions, any shape ``...``, floating.
+        positions: Label positions, any shape ``...``, any float dtype.
         head_dim: Width of an attention head.
         theta: Base of the frequencies.
 

@@ -1,4 +1,4 @@
-"""Blocks that wait in host memory and are copied to the device while the blocks before them compute."""
+"""Block offloading: blocks in host memory are prefetched while the blocks before them compute."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import torch
 from torch import nn
 
 from .constants import SLOTS
-from .host_copy import HostCopy, allocate, give_back
+from .host_copy import HostCopy, allocate, release_cached_memory
 
 
 def streamed_indices(blocks: int, count: int) -> list[int]:
-    """Which blocks are streamed: evenly spread, so that each copy has the blocks between to hide behind.
+    """Choose which blocks are streamed: evenly spread, so that each copy overlaps with the blocks between.
 
     Args:
-        blocks: How many there are.
-        count: How many are streamed.
+        blocks: Number of blocks.
+        count: Number of streamed blocks.
     """
     return [(number + 1) * blocks // count - 1 for number in range(count)]
 
 
 class BlockStreamer:
-    """Runs a stack of blocks of which some are in host memory.
+    """Runs a stack of blocks, some of which are offloaded to host memory.
 
-    On a CUDA device copies run on a stream of their own from page-locked memory; on a CPU, where nothing is
-    gained, they are plain copies, and the results are those of resident blocks to the bit on both.
+    On a CUDA device, copies are made from page-locked memory on a separate stream. On a CPU they are plain
+    copies. Results are bit-identical to those of resident blocks.
 
     Args:
-        blocks: The stack; what isn't streamed is moved to the device.
-        device: Where it computes.
-        count: How many blocks are streamed.
+        blocks: The stack. Blocks that are not streamed are moved to the device.
+        device: Device that the blocks run on.
+        count: Number of streamed blocks.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device, count: int) -> None:
@@ -42,9 +42,9 @@ class BlockStreamer:
         self._copies: dict[int, HostCopy] = {}
         self._slots: list[torch.Tensor] = []
         self._views: dict[int, list[torch.Tensor]] = {}
-        self._copied: dict[int, Any] = {}  # turns whose copy has begun: an event that marks its end
-        self._placed: int | None = None
-        self._run = 0  # number of the run that the blocks are at
+        self._copied: dict[int, Any] = {}  # by position in the order: CUDA event after the copy
+        self._placed: int | None = None  # index of the block that is in a slot and may compute
+        self._run = 0  # number of the latest run
         self._order = streamed_indices(len(blocks), self._checked(count))
         for index in self._order:
             self._copies[index] = self._copy_to_host(index)
@@ -58,38 +58,38 @@ class BlockStreamer:
         return tuple(self._order)
 
     @torch.no_grad()
-    def change(self, count: int) -> None:
-        """Stream another number of blocks.
+    def set_count(self, count: int) -> None:
+        """Change the number of streamed blocks.
 
-        At no moment is more on the device than before or afterwards, whichever is more: first goes what
-        leaves, then comes what stays, block by block. Where memory ends in the middle of it, every block is
-        on one side or the other, so that the stack still runs, and the next change goes on from there.
+        Blocks are offloaded first and loaded afterwards, one by one, so that device memory never exceeds the
+        larger of the two states. If it runs out, every block is still either offloaded or resident: the stack
+        runs, and the next change continues from there.
 
         Args:
-            count: How many blocks are streamed from now on.
+            count: New number of streamed blocks.
         """
-        wanted = streamed_indices(len(self.blocks), self._checked(count))
+        order = streamed_indices(len(self.blocks), self._checked(count))
         self.end()
         self.release()
         try:
-            for index in wanted:
+            for index in order:
                 if index not in self._copies:
                     self._copies[index] = self._copy_to_host(index)
-            give_back(self.device)
+            release_cached_memory(self.device)
             for index in self._order:
-                if index not in wanted:
-                    self._bring(index)
+                if index not in order:
+                    self._make_resident(index)
         finally:
             self._order = sorted(self._copies)
 
     def release(self) -> None:
-        """Give back the device memory that streamed blocks take turns in; the next run takes it anew."""
+        """Free the device memory of the slots; the next run allocates them again."""
         self._slots, self._views = [], {}
 
     def run(self) -> Generator[nn.Module, None, None]:
-        """The blocks in their order, each ready to compute until the next is asked for.
+        """Yield the blocks in order; each can compute until the next one is requested.
 
-        Close it when a block fails: it may be kept alive by the error's traceback.
+        Close the generator when a block fails, because the error's traceback may keep it alive.
         """
         number = self.begin()
         try:
@@ -98,20 +98,20 @@ class BlockStreamer:
                 yield block
                 self.done(index)
         finally:
-            if number == self._run:  # one that was forgotten mustn't end the run that has come after it
+            if number == self._run:  # an abandoned generator must not end a later run
                 self.end()
 
     def begin(self) -> int:
-        """Start the first copies; what an interrupted run has left is cleared. Returns the run's number."""
+        """Start a run and its first copies, after clearing an interrupted one. Returns the run's number."""
         self.end()
-        self._take_slots()
+        self._allocate_slots()
         for turn in range(len(self._slots)):
             self._start_copy(turn)
         self._run += 1
         return self._run
 
     def ready(self, index: int) -> None:
-        """Let the device wait for a block's weights before what it is given next."""
+        """Make the device's current stream wait for a block's weights, and point the block to them."""
         if index not in self._copies:
             return
         turn = self._order.index(index)
@@ -122,49 +122,49 @@ class BlockStreamer:
         self._placed = index
 
     def done(self, index: int) -> None:
-        """A block has been given its work: its memory is filled anew as soon as the device has done it."""
+        """Offload a block whose work is queued; its slot is refilled once the device has computed it."""
         if index not in self._copies:
             return
-        self._copies[index].rest()
+        self._copies[index].offload()
         self._placed = None
         following = self._order.index(index) + SLOTS
         if following < len(self._order):
             self._start_copy(following)
 
     def end(self) -> None:
-        """All blocks point to host memory, and no copy from it is under way."""
+        """End a run: point all streamed blocks to host memory and wait for pending copies."""
         if self._placed is not None:
-            self._copies[self._placed].rest()
+            self._copies[self._placed].offload()
             self._placed = None
-        if self._copied and self._copy_stream is not None:  # interrupted: weights may be written to next
+        if self._copied and self._copy_stream is not None:  # interrupted: host weights may be written next
             self._copy_stream.synchronize()
         self._copied.clear()
 
     def _checked(self, count: int) -> int:
         if not 0 <= count <= len(self.blocks):
-            raise ValueError(f"{count} of {len(self.blocks)} blocks can't be streamed")
+            raise ValueError(f"number of streamed blocks must be 0 to {len(self.blocks)}, not {count}.")
         return count
 
     def _copy_to_host(self, index: int) -> HostCopy:
         return HostCopy(self.blocks[index], self.device.type == "cuda")
 
-    def _bring(self, index: int) -> None:
-        """Bring a block to the device for good."""
+    def _make_resident(self, index: int) -> None:
+        """Load a block onto the device permanently."""
         copy = self._copies[index]
         memory = allocate(copy.size, self.device)
         copy.fill(memory)
         copy.place(copy.views(memory))
         if self._copy_stream is not None:
-            torch.cuda.synchronize(self.device)  # host memory is given back next
+            torch.cuda.synchronize(self.device)  # before the host memory is freed
         del self._copies[index]
 
-    def _take_slots(self) -> None:
-        """Have the memory that streamed blocks take turns in."""
+    def _allocate_slots(self) -> None:
+        """Allocate the device memory that streamed blocks share."""
         if self._slots:
             return
         largest = max((copy.size for copy in self._copies.values()), default=0)
         slots = [allocate(largest, self.device) for _ in range(min(SLOTS, len(self._order)))]
-        # made once: views made in inference mode couldn't be written to outside it
+        # created once: views created in inference mode cannot be written outside it
         self._views = {
             index: self._copies[index].views(slots[turn % SLOTS]) for turn, index in enumerate(self._order)
         }
@@ -174,7 +174,7 @@ class BlockStreamer:
         index = self._order[turn]
         context: AbstractContextManager = nullcontext()
         if self._copy_stream is not None:
-            # the slot's last block must have been computed
+            # wait until the previous block in this slot has computed
             self._copy_stream.wait_stream(torch.cuda.current_stream(self.device))
             context = torch.cuda.stream(self._copy_stream)
         with context, torch.no_grad():
@@ -187,11 +187,11 @@ class BlockStreamer:
 
 
 class StreamedStack:
-    """A stack inside a model of another library, streamed by hooks around its layers.
+    """Streams all layers of a stack inside another library's model, with hooks on the layers.
 
     Args:
-        layers: The stack, all of it streamed; run in its order.
-        device: Where it computes.
+        layers: The stack, in the order in which the model runs it.
+        device: Device that the layers run on.
     """
 
     def __init__(self, layers: Sequence[nn.Module], device: torch.device) -> None:
@@ -216,12 +216,12 @@ class StreamedStack:
         return hook
 
     def release(self) -> None:
-        """Give back the device memory that the layers take turns in, until they run again."""
+        """Free the device memory of the slots until the layers run again."""
         self._streamer.end()
         self._streamer.release()
 
-    def resident(self) -> None:
-        """Bring the layers to the device for good."""
-        self._streamer.change(0)
+    def keep_on_device(self) -> None:
+        """Load all layers onto the device permanently."""
+        self._streamer.set_count(0)
         for hook in self._hooks:
             hook.remove()

@@ -1,25 +1,25 @@
-"""UMT5's encoder with 8-bit weights."""
+"""UMT5's encoder with int8 weights."""
 
 from __future__ import annotations
 
 from transformers import UMT5Config, UMT5EncoderModel
 
+from ..patches.transformers import keep_in_float32
 from .quantized import quantize_linears
 
 
+@keep_in_float32("scale")
 class QuantizedUMT5EncoderModel(UMT5EncoderModel):
-    """transformers' encoder with int8 linear layers, as ``config.quantization`` says.
+    """transformers' UMT5 encoder with int8 linear layers (``config.quantization``).
 
-    They are always dequantized for the product: a prompt is encoded once, and UMT5's activations have
-    outliers that 8 bits per token wouldn't hold. Embedding, position bias and norms stay as they are. There
-    is no fp8 form: transformers casts activations to the dtype of a layer's weights unless they are int8,
-    which is the more exact of the two anyway.
+    Weights are always dequantized for the product: a prompt is encoded once, and UMT5's activations have
+    outliers that 8 bits per token cannot represent. Embedding, position bias and norms are not quantized. fp8
+    is not supported: transformers casts activations to the dtype of a layer's weights unless it is int8, and
+    int8 is more exact anyway.
     """
-
-    _keep_in_fp32_modules_strict = {"scale"}
 
     def __init__(self, config: UMT5Config) -> None:
         super().__init__(config)
         if config.quantization != "int8":
-            raise ValueError(f"a text encoder's quantization is int8, not {config.quantization}")
+            raise ValueError(f"quantization of the text encoder must be int8, not {config.quantization}.")
         quantize_linears(self, config.quantization)

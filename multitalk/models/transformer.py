@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import FrozenDict, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
 from ..errors import InvalidInput
+from ..patches.diffusers import keep_in_float32, replace_config
 from .audio_projection import AudioProjection
 from .half import residual_dtype
 from .linear import LoraLinear, replace_linears
@@ -24,9 +26,9 @@ from .transformer_block import MultiTalkTransformerBlock, modulated_norm
 
 
 def timestep_features(timestep: torch.Tensor, dim: int) -> torch.Tensor:
-    """Cosines and sines of a timestep, ``B dim``, float32.
+    """Compute the sinusoidal embedding of timesteps, ``B dim``, float32.
 
-    The angles are float64, as upstream's: float32 ones (diffusers') are off by 1e-4 at timestep 1000.
+    Angles are float64, as upstream; float32 angles, as in diffusers, have an error of 1e-4 at timestep 1000.
     """
     half = dim // 2
     exponents = torch.arange(half, dtype=torch.float64, device=timestep.device) / half
@@ -35,44 +37,45 @@ def timestep_features(timestep: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 class BlockRunner(Protocol):
-    """Runs through blocks whose weights aren't on the device all the time."""
+    """Loads the weights of blocks onto the device just before they run."""
 
     def run(self) -> Generator[nn.Module, None, None]:
-        """The blocks in their order, each ready to compute until the next is asked for."""
+        """Yield the blocks in order; each can compute until the next one is requested."""
         ...
 
 
+# The norms, the timestep embedding, which is computed once per step and shifts every token, and the scales of
+# quantized weights
+@keep_in_float32(
+    *("time_embedder", "time_proj", "scale_shift_table"),
+    *("norm", "norm1", "norm2", "norm3", "norm_audio", "scale"),
+)
 class MultiTalkTransformer(WanTransformer3DModel):
-    """The 18.9 B-parameter transformer of MultiTalk (docs/MODEL.md, section 3).
+    """MultiTalk's diffusion transformer with 18.9 B parameters (docs/MODEL.md, section 3).
 
-    What depends on the prompt, the picture or the sound alone is projected once by :meth:`project_text`,
-    :meth:`project_image` and :meth:`project_audio`; :meth:`forward` takes the projections.
+    Text, image and audio are projected once, by :meth:`project_text`, :meth:`project_image` and
+    :meth:`project_audio`; :meth:`forward` takes the projections.
 
     Args:
         patch_size, num_attention_heads, ..., rope_max_seq_len: As in diffusers' ``WanTransformer3DModel``.
-        text_len: Text tokens a context is padded to with zeros.
-        audio_window: Neighbouring audio features per video frame.
+        text_len: Number of text tokens; shorter contexts are padded with zeros.
+        audio_window: Neighboring audio features per video frame.
         audio_layers: Hidden layers of the audio encoder per feature.
-        audio_channels: Their width.
+        audio_channels: Width of these layers.
         audio_hidden_dim: Width of the audio projection's hidden layers.
         audio_tokens: Audio tokens per latent frame and person.
         audio_dim: Width of an audio token.
-        quantization: "int8" or "fp8" for the linear layers of the blocks, None for none. What is outside the
-            blocks is 2 % of the weights and acts on every token, so it stays as it is.
+        quantization: "int8" or "fp8" for the linear layers of the blocks, or None. Other layers are never
+            quantized: they are 2 % of the weights and act on every token.
     """
 
-    # diffusers' plan is for its own forward: share_tokens does what it does, for two people and any sizes too
-    _cp_plan = None
-    # the processes that share the tokens
-    _token_group: torch.distributed.ProcessGroup | None = None
     _no_split_modules = ["MultiTalkTransformerBlock"]
     _repeated_blocks = ["MultiTalkTransformerBlock"]
-    # modules that stay in float32 in a half-precision model: the norms, and the path of the timestep, which
-    # is computed once a step and shifts every token; the factors of quantized weights
-    _keep_in_fp32_modules = [
-        "time_embedder", "time_proj", "scale_shift_table", "norm", "norm1", "norm2", "norm3", "norm_audio",
-        "scale",
-    ]  # fmt: skip
+    # diffusers' context parallelism is written for its own forward; see share_tokens
+    _cp_plan = None
+    _token_group: torch.distributed.ProcessGroup | None = None
+    # set when blocks are loaded just before they run (runtime/placement.py, parallel/weights.py)
+    block_streamer: BlockRunner | None = None
 
     @register_to_config
     def __init__(
@@ -99,8 +102,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
         quantization: str | None = None,
     ) -> None:
         dim = num_attention_heads * attention_head_dim
-        own_config = FrozenDict(self.config)
-        # the parent builds everything but the blocks and the rotary table, which are ours
+        config = dict(self.config)
+        # the parent class builds everything but the blocks and the rotary table
         super().__init__(
             patch_size=patch_size,
             num_attention_heads=num_attention_heads,
@@ -116,7 +119,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             added_kv_proj_dim=dim,
             rope_max_seq_len=1,
         )
-        self._internal_dict = own_config  # the parent has registered its own arguments over ours
+        replace_config(self, config)  # the parent class has registered its own arguments
         self.rope = VideoRotaryEmbedding(attention_head_dim, patch_size, rope_max_seq_len)
         self.blocks = nn.ModuleList(
             MultiTalkTransformerBlock(dim, ffn_dim, num_attention_heads, eps, audio_dim)
@@ -134,11 +137,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             quantize_linears(self.blocks, quantization)
         replace_linears(self, LoraLinear.from_linear)
 
-    # set where blocks' weights are copied just before they run (runtime/placement.py, parallel/weights.py)
-    block_streamer: BlockRunner | None = None
-
     def project_text(self, context: torch.Tensor) -> torch.Tensor:
-        """Pad a text context ``B n text_dim`` with zeros to text_len and project it: ``B text_len D``."""
+        """Pad a text context ``B n text_dim`` with zeros to text_len and project it to ``B text_len D``."""
         padded = F.pad(context.to(self.compute_dtype), (0, 0, 0, self.config.text_len - context.shape[1]))
         return self.condition_embedder.text_embedder(padded)
 
@@ -157,7 +157,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             timestep: ``B``, in 0..1000.
 
         Returns:
-            The embedding ``B D`` for the output layer and the modulation ``B 6 D`` for the blocks, float32.
+            The embedding ``B D`` for the output layer and the modulation ``B 6 D`` for the blocks, both
+            float32.
         """
         embedder = self.condition_embedder
         features = timestep_features(timestep, self.config.freq_dim)
@@ -181,16 +182,17 @@ class MultiTalkTransformer(WanTransformer3DModel):
         Args:
             hidden_states: Noisy latents and condition, ``B 36 T h w``.
             timestep: ``B``, or ``1`` for the whole batch (faster), in 0..1000.
-            text_hidden_states: From :meth:`project_text`.
-            image_hidden_states: From :meth:`project_image`.
-            audio_hidden_states: From :meth:`project_audio`: ``B T A C``.
-            person_masks: ``3 S`` at token resolution for two people; None for one, null audio included.
-            block_residual: ``B N D``; where given, it is added instead of running the blocks (TeaCache).
-            return_block_residual: Return what the blocks added as well: where several processes share the
-                video (:meth:`share_tokens`), that of this one's tokens.
+            text_hidden_states: ``B text_len D``, from :meth:`project_text`.
+            image_hidden_states: ``B 257 D``, from :meth:`project_image`.
+            audio_hidden_states: ``B T A C``, from :meth:`project_audio`.
+            person_masks: ``3 S`` at token resolution for two people; None for one person and for null audio.
+            block_residual: ``B N D``; added instead of running the blocks (TeaCache).
+            return_block_residual: Also return the difference that the blocks made. With sequence parallelism
+                (:meth:`share_tokens`) it contains this process's tokens only.
 
         Returns:
-            The prediction ``B 16 T h w`` in the dtype of the model; with `return_block_residual` a pair.
+            The prediction ``B 16 T h w`` in the dtype of the model; with `return_block_residual`, a tuple of
+            the prediction and the residual ``B N D``.
         """
         shape = hidden_states.shape
         rotary_emb = self.rope(hidden_states)
@@ -199,11 +201,11 @@ class MultiTalkTransformer(WanTransformer3DModel):
         tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # B N D
         shard = self._shard(shape)
         if shard is not None:
-            tokens, rotary_emb = shard.own(tokens), shard.own_table(rotary_emb)
+            tokens, rotary_emb = shard.take(tokens), shard.take_table(rotary_emb)
         tokens = tokens.to(residual_dtype(self.compute_dtype))
         start = tokens if return_block_residual else None
         output = tokens
-        del tokens  # the blocks needn't keep it in memory
+        del tokens  # frees its memory while the blocks run
         if block_residual is not None:
             output = output + block_residual
         else:
@@ -213,49 +215,45 @@ class MultiTalkTransformer(WanTransformer3DModel):
                 audio_hidden_states,
                 modulation,
                 rotary_emb,
+                person_masks,
+                shard,
             )
-            with self._ready_blocks() as blocks:
+            checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
+            with self._loaded_blocks() as blocks:
                 for block in blocks:
-                    output = self._run_block(block, output, conditions, person_masks, shard)
+                    run = partial(self._gradient_checkpointing_func, block) if checkpointing else block
+                    output = run(output, *conditions)
         sample = self._project_out(output, embedding, shape, shard)
         return sample if start is None else (sample, output - start)
 
-    def _ready_blocks(self) -> AbstractContextManager[Iterable[nn.Module]]:
-        """The blocks, each ready when it comes; a streamer is done with them at an error, too."""
+    def _loaded_blocks(self) -> AbstractContextManager[Iterable[nn.Module]]:
+        """Iterate over the blocks, each on the device; on exit a streamer is closed, also after an error."""
         return nullcontext(self.blocks) if self.block_streamer is None else closing(self.block_streamer.run())
 
     def share_tokens(self, group: torch.distributed.ProcessGroup | None) -> None:
-        """Let a group of processes share every video's tokens: all of them make the same calls.
+        """Split the tokens of every video across a group of processes (Ulysses sequence parallelism).
+
+        All processes must make the same calls.
 
         Args:
-            group: The processes; None for this one alone.
+            group: The processes; None stops sharing.
 
         Raises:
-            InvalidInput: The attention heads can't be shared out evenly.
+            InvalidInput: The number of attention heads is not divisible by the number of processes.
         """
         heads = self.config.num_attention_heads
         if group is not None and heads % group.size():
-            raise InvalidInput(f"{group.size()} processes can't share {heads} attention heads evenly.")
+            raise InvalidInput(
+                f"{heads} attention heads cannot be split evenly across {group.size()} processes."
+            )
         self._token_group = group
 
     def _shard(self, shape: torch.Size) -> TokenShard | None:
-        """This process's tokens of latents of this shape; None where it has them all."""
+        """Return this process's shard of the tokens of latents with a shape; None without sharing."""
         if self._token_group is None:
             return None
         tokens_per_frame = shape[3] * shape[4] // self.patch_area
         return TokenShard.of(self._token_group, shape[2] * tokens_per_frame, tokens_per_frame)
-
-    def _run_block(
-        self,
-        block: nn.Module,
-        hidden_states: torch.Tensor,
-        conditions: tuple[Any, ...],
-        person_masks: torch.Tensor | None,
-        shard: TokenShard | None,
-    ) -> torch.Tensor:
-        if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(block, hidden_states, *conditions, person_masks, shard)
-        return block(hidden_states, *conditions, person_masks, shard)
 
     def _project_out(
         self,
@@ -264,7 +262,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
         shape: torch.Size,
         shard: TokenShard | None,
     ) -> torch.Tensor:
-        """Norm, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
+        """Normalize, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
         shift, scale = (self.scale_shift_table.float() + embedding.unsqueeze(1)).chunk(2, dim=1)
         normed = modulated_norm(hidden_states, scale, shift, self.config.eps, self.compute_dtype)
         patches = self.proj_out(normed)
@@ -278,10 +276,10 @@ class MultiTalkTransformer(WanTransformer3DModel):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The dtype the blocks compute in; the norms and the timestep's path may be kept in float32."""
+        """Dtype that the blocks compute in; norms and the timestep embedding may be in float32."""
         return self.patch_embedding.weight.dtype
 
     @property
     def patch_area(self) -> int:
-        """Latent pixels a token covers in its frame."""
+        """Number of latent pixels per token within a frame."""
         return math.prod(self.config.patch_size[1:])

@@ -1,13 +1,13 @@
-"""One block of the transformer: Wan's, with audio cross-attention before the feed-forward."""
+"""A block of the transformer: Wan's block with audio cross-attention before the feed-forward."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
+from ..patches.diffusers import register_block
 from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_attention import AudioCrossAttention, video_labels
 from .half import feed_forward
@@ -22,9 +22,9 @@ def modulated_norm(
 
     Args:
         hidden_states: ``B N D``.
-        scale, shift: ``b 1 D`` float32 with b = B, or 1 for the whole batch: then one kernel does it all.
+        scale, shift: ``b 1 D`` float32. b is B, or 1 for the whole batch, which needs one kernel only.
         eps: Added to the variance.
-        dtype: Of the result.
+        dtype: Dtype of the result.
     """
     dim = hidden_states.shape[-1]
     if scale.shape[0] == 1:
@@ -35,10 +35,11 @@ def modulated_norm(
 
 
 def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """``hidden_states + update * gate`` in float32 and one pass, in the input's dtype."""
+    """Return ``hidden_states + update * gate``, computed in float32, in the input's dtype."""
     return torch.addcmul(hidden_states.float(), update.float(), gate).type_as(hidden_states)
 
 
+@register_block
 class MultiTalkTransformerBlock(WanTransformerBlock):
     """A Wan block with audio cross-attention before the feed-forward (docs/MODEL.md, section 3).
 
@@ -72,14 +73,14 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         """Run the block.
 
         Args:
-            hidden_states: Video tokens ``B N D``, the residual stream; see :mod:`.half` for its dtype.
+            hidden_states: Residual stream of the video tokens ``B N D``; see :mod:`.half` for its dtype.
             text_hidden_states: Projected text ``B text_len D``.
             image_hidden_states: Projected image tokens ``B 257 D``.
             audio_hidden_states: Audio tokens ``B T A C``.
-            modulation: Time modulation ``b 6 D`` in float32, b = B or 1.
+            modulation: Timestep modulation ``b 6 D`` float32, b = B or 1.
             rotary_emb: Cosines and sines of the N tokens.
-            person_masks: ``3 S`` where two people speak, else None: then no reference map is made.
-            shard: Which of the video's tokens these are where several processes share them; None: all.
+            person_masks: ``3 S`` for two people. None for one person: no reference map is computed.
+            shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
 
         Returns:
             ``B N D``.
@@ -87,7 +88,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.scale_shift_table.float() + modulation
         ).chunk(6, dim=1)
-        dtype = text_hidden_states.dtype  # of the layers; the residual stream's may be wider
+        dtype = text_hidden_states.dtype  # compute dtype; the residual stream may be wider
         normed = modulated_norm(hidden_states, scale, shift, self.eps, dtype)
         attended, reference_map = self.attn1(
             normed, rotary_emb=rotary_emb, person_masks=person_masks, shard=shard
@@ -103,15 +104,8 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         normed = self.norm_audio(hidden_states).to(dtype)
         labels = None if reference_map is None else video_labels(reference_map)
         if labels is not None and shard is not None:
-            labels = shard.own(labels)
+            labels = shard.take(labels)
         hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels, shard)
 
         normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps, dtype)
         return gated_residual(hidden_states, feed_forward(self.ffn, normed), ffn_gate)
-
-
-# diffusers' caches (FirstBlockCache, MagCache) find out from here what a block returns
-TransformerBlockRegistry.register(
-    MultiTalkTransformerBlock,
-    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
-)

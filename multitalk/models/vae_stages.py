@@ -1,4 +1,4 @@
-"""Wan's autoencoder as chains of stages that run a video chunk by chunk, each with what it saw before."""
+"""Wan's VAE as a chain of stages that process a video chunk by chunk, with a cache of earlier frames."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from torch import nn
 TEMPORAL_STRIDE = 4
 SPATIAL_STRIDE = 8
 
-# What a causal convolution saw last: diffusers' layers read and replace the entries in the order they run.
+# The last input frames of each causal convolution; diffusers' layers read and replace the entries in order.
 FeatureCache = list[torch.Tensor | str | None]
 Stage = Callable[[torch.Tensor, FeatureCache, list[int]], torch.Tensor]
 
 
 def latent_frames(frames: int) -> int:
-    """Latent frames of 4n+1 video frames."""
+    """Return the number of latent frames of 4n+1 video frames."""
     return 1 + (frames - 1) // TEMPORAL_STRIDE
 
 
 def new_feature_cache(module: nn.Module) -> FeatureCache:
-    """An empty cache for an encoder or a decoder."""
+    """Create an empty cache for an encoder or a decoder."""
     return [None] * sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
 
 
 class SteadyStages:
-    """The encoder as a chain of stages; those that zeros have brought to a fixed state are not run again.
+    """Encoder stages that are not run again once chunks of zeros have brought them to a fixed point.
 
-    A stage is a function of its input and its cache. Once its input repeats and a run leaves its cache as it
-    was, every later run gives the same output.
+    A stage is a function of its input and its cache. Once its input repeats and a run does not change its
+    cache, every later run returns the same output.
 
     Args:
-        stages: The chain, or the beginning of one.
-        cache: An empty one.
+        stages: The chain, or its first stages.
+        cache: An empty cache.
         zeros: A chunk of zeros.
     """
 
     def __init__(self, stages: list[Stage], cache: FeatureCache, zeros: torch.Tensor) -> None:
         self.stages = stages
         self.cache = cache
-        self.steady_input = zeros  # what the first stage that still changes gets for a chunk of zeros
-        self.steady_count = 0
-        self.cache_position = 0  # where that stage's entries begin
+        self.steady_count = 0  # number of stages at their fixed point
+        self.steady_input = zeros  # input of the next stage for a chunk of zeros
+        self.cache_position = 0  # index of that stage's first cache entry
 
     def run(self, chunk: torch.Tensor) -> torch.Tensor:
         """Encode a chunk of frames."""
@@ -57,13 +57,13 @@ class SteadyStages:
     def encode(
         self, frames: torch.Tensor, length: int, check_cancelled: Callable[[], None] | None = None
     ) -> torch.Tensor:
-        """Encode frames ``1 3 n H W`` and zeros up to `length` frames: ``1 C T h w``."""
+        """Encode frames ``1 3 n H W``, followed by zeros up to `length` frames, to ``1 C T h w``."""
         chunks = []
-        known = latent_frames(frames.shape[2])
+        content = latent_frames(frames.shape[2])
         for index in range(latent_frames(length)):
             if check_cancelled is not None:
                 check_cancelled()
-            if index >= known:
+            if index >= content:
                 chunks.append(self.run_zeros())
             else:
                 first = max(0, 1 + TEMPORAL_STRIDE * (index - 1))
@@ -71,7 +71,7 @@ class SteadyStages:
         return torch.cat(chunks, dim=2)
 
     def run_zeros(self) -> torch.Tensor:
-        """Encode a chunk of zeros that follows another chunk."""
+        """Encode a chunk of zeros after another chunk."""
         hidden_states, position = self.steady_input, [self.cache_position]
         steady = True
         for stage in self.stages[self.steady_count :]:
@@ -93,17 +93,17 @@ def _same(before: torch.Tensor | str | None, after: torch.Tensor | str | None) -
 
 
 def encoder_stages(encoder: WanEncoder3d) -> list[Stage]:
-    """diffusers' encoder forward, cut where its layers meet."""
+    """Split the forward pass of diffusers' encoder into stages, one per layer."""
     return _stages(encoder, [*encoder.down_blocks, encoder.mid_block])
 
 
 def decoder_stages(decoder: WanDecoder3d) -> list[Stage]:
-    """diffusers' decoder forward, cut where its layers meet."""
+    """Split the forward pass of diffusers' decoder into stages, one per layer."""
     return _stages(decoder, [decoder.mid_block, *decoder.up_blocks])
 
 
 def _stages(network: WanEncoder3d | WanDecoder3d, layers: list[nn.Module]) -> list[Stage]:
-    """The first convolution, the layers, and the norm with the last convolution."""
+    """Return the first convolution, the layers, and the last norm and convolution as stages."""
 
     def conv_in(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
         return _cached_convolution(network.conv_in, x, cache, position)
@@ -119,7 +119,7 @@ def _stages(network: WanEncoder3d | WanDecoder3d, layers: list[nn.Module]) -> li
 
 
 def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) -> torch.Tensor:
-    """Run a chunk through a chain, or a piece of one with a cache of its own."""
+    """Run a chunk through stages that share a cache."""
     position = [0]
     for stage in stages:
         chunk = stage(chunk, cache, position)
@@ -129,7 +129,7 @@ def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) ->
 def _cached_convolution(
     convolution: WanCausalConv3d, x: torch.Tensor, cache: FeatureCache, position: list[int]
 ) -> torch.Tensor:
-    """Run a causal convolution on a chunk, with the frames it needs of the chunks before."""
+    """Run a causal convolution on a chunk, with the cached frames of earlier chunks."""
     index = position[0]
     before = cache[index]
     recent = x[:, :, -CACHE_T:].clone()

@@ -1,8 +1,9 @@
-"""The autoencoder in tiles: what is large runs piece by piece, what sees a whole frame runs on all of it.
+"""Tiled VAE: layers above latent resolution run tile by tile, the others on whole frames.
 
-At latent resolution, an eighth of the video's, everything is small, and there stands the attention over a
-whole frame; those layers are never tiled. The rest are convolutions that look a few latents far, so a tile
-that overlaps its neighbours differs from the whole only near its inner edges, which are given no weight.
+Layers at latent resolution, an eighth of the video's, need little memory and include the attention over a
+whole frame; they are never tiled. The other layers are convolutions with a receptive field of a few latents.
+A tile therefore differs from the untiled result only near its inner edges, which get no weight in the
+overlap.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ from .vae_stages import (
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-# Side of a tile and the step to the next, in latents.
+# Side of a tile, and the distance between two tiles, in latents.
 TILE, STRIDE = constants.TILE // SPATIAL_STRIDE, constants.TILE_STRIDE // SPATIAL_STRIDE
-# Of the overlap so many latents at a tile's inner edge count for nothing; then its weight rises to one.
+# Latents at a tile's inner edge with weight zero; from there on the weight rises to one.
 MARGIN = 2
 HOST = torch.device("cpu")
 
 
-def wants_tiles(vae: AutoencoderKLWan, height: int, width: int) -> bool:
-    """Whether latents of a size are to be tiled."""
+def needs_tiles(vae: AutoencoderKLWan, height: int, width: int) -> bool:
+    """Return whether latents of a size are tiled."""
     return bool(vae.use_tiling) and max(height, width) > TILE
 
 
 def tile_starts(length: int) -> list[int]:
-    """Where tiles begin along an axis of so many latents; they are equal in size and cover it."""
+    """Return the positions of equal tiles that cover an axis of `length` latents."""
     last = max(0, length - TILE)
     return [*range(0, last, STRIDE), last]
 
 
 def tile_weights(start: int, length: int) -> torch.Tensor:
-    """Weights of a tile's latents along an axis: 1, falling to 0 towards an edge where another tile is."""
+    """Return a tile's weights along an axis: 1, falling to 0 towards edges that another tile overlaps."""
     size = min(TILE, length)
     weights = torch.ones(size)
     overlap = TILE - STRIDE
@@ -58,12 +59,12 @@ def tile_weights(start: int, length: int) -> torch.Tensor:
 
 
 class _Blend:
-    """Sums tiles, each with its weights.
+    """A weighted sum of overlapping tiles.
 
     Args:
-        height, width: Of the whole, in latents.
+        height, width: Size of the result in latents.
         scale: Values per latent along each axis: 1 for latents, 8 for pixels.
-        device: Where the whole lies.
+        device: Device of the result.
     """
 
     def __init__(self, height: int, width: int, scale: int, device: torch.device) -> None:
@@ -72,7 +73,7 @@ class _Blend:
         self.weights = torch.zeros(height * scale, width * scale, device=device)
 
     def add(self, tile: torch.Tensor, top: int, left: int) -> None:
-        """Add ``1 C T y x``, whose corner is given in latents."""
+        """Add a tile ``1 C T y x``; `top` and `left` are in latents."""
         tile = tile.to(self.device, torch.float32)
         rows, columns = tile_weights(top, self.height), tile_weights(left, self.width)
         weights = torch.outer(rows, columns).repeat_interleave(self.scale, 0)
@@ -87,8 +88,8 @@ class _Blend:
         self.weights[area] += weights
 
     def result(self) -> torch.Tensor:
-        """The whole, ``1 C T y x`` float32."""
-        assert self.total is not None, "there is a tile"
+        """Return the weighted mean of the tiles, ``1 C T y x`` float32."""
+        assert self.total is not None, "no tile was added"
         return self.total.div_(self.weights)
 
 
@@ -98,7 +99,7 @@ def encode_tiles(
     length: int,
     check_cancelled: Callable[[], None] | None = None,
 ) -> torch.Tensor:
-    """Encode frames ``1 3 n H W`` and zeros up to `length` frames: the encoder's output ``1 2C T h w``."""
+    """Encode frames ``1 3 n H W``, followed by zeros up to `length` frames, to ``1 2C T h w``."""
     height, width = (side // SPATIAL_STRIDE for side in frames.shape[3:])
     stages = encoder_stages(vae.encoder)
     large, small = stages[:-2], stages[-2:]
@@ -117,9 +118,9 @@ def encode_tiles(
 def decode_tiles(
     vae: AutoencoderKLWan, hidden_states: torch.Tensor, check_cancelled: Callable[[], None] | None = None
 ) -> Iterator[torch.Tensor]:
-    """Decode what the latents were projected to, ``1 C T h w``; yields as ``decode_latents`` does.
+    """Decode projected latents ``1 C T h w``; yields frames like :func:`.video_vae.decode_latents`.
 
-    The frames are put together in host memory.
+    The frames are assembled in host memory.
     """
     height, width = hidden_states.shape[3:]
     stages = decoder_stages(vae.decoder)
@@ -144,5 +145,5 @@ def decode_tiles(
 
 
 def _pixels(start: int, length: int) -> slice:
-    """The pixels of a tile along an axis."""
+    """Return the range of a tile's pixels along an axis."""
     return slice(start * SPATIAL_STRIDE, min(start + TILE, length) * SPATIAL_STRIDE)

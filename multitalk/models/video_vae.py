@@ -1,4 +1,4 @@
-"""Wan's causal video autoencoder, run chunk by chunk: 4 video frames, or 1 at the start, per latent frame."""
+"""Wan's causal video VAE, run chunk by chunk: 4 video frames per latent frame, 1 for the first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .vae_stages import (
     latent_frames,
     new_feature_cache,
 )
-from .vae_tiling import decode_tiles, encode_tiles, wants_tiles
+from .vae_tiling import decode_tiles, encode_tiles, needs_tiles
 
 __all__ = [
     "SPATIAL_STRIDE",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _normalization(vae: AutoencoderKLWan, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the latents, each ``1 C 1 1 1``."""
+    """Return mean and standard deviation of the latents, each ``1 C 1 1 1``."""
     mean, std = (like.new_tensor(values) for values in (vae.config.latents_mean, vae.config.latents_std))
     return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
@@ -40,24 +40,24 @@ def encode_condition(
     length: int,
     check_cancelled: Callable[[], None] | None = None,
 ) -> torch.Tensor:
-    """Encode condition frames followed by zeros, deterministically.
+    """Encode condition frames, followed by zeros, without sampling (docs/MODEL.md, section 4).
 
-    The zeros reach a fixed state stage by stage (the layers look only a few frames back), and a stage in that
-    state isn't run again: bitwise the same latents for about a third of the work.
+    For zeros, each stage reaches a fixed point after a few frames, the length of its receptive field, and is
+    not run again. The latents are bit-identical, for about a third of the work.
 
     Args:
-        vae: The autoencoder; float32, since encoding isn't safe in half precision. With its ``use_tiling``
-            large frames are encoded in tiles.
+        vae: The VAE in float32: encoding is not accurate enough in half precision. Large frames are tiled if
+            its ``use_tiling`` is set.
         frames: ``3 n H W`` in [-1, 1], n = 4m+1.
-        length: Frames with the zeros, 4k+1.
+        length: Number of frames including the zeros, 4k+1.
         check_cancelled: Called before every chunk; may raise.
 
     Returns:
-        Normalised mean ``C k+1 H/8 W/8``, float32.
+        Normalized mean ``C k+1 H/8 W/8``, float32.
     """
     frames = frames[None].to(device=vae.device, dtype=vae.quant_conv.weight.dtype)
     zeros = frames.new_zeros(1, 3, TEMPORAL_STRIDE, *frames.shape[3:])
-    if wants_tiles(vae, zeros.shape[3] // SPATIAL_STRIDE, zeros.shape[4] // SPATIAL_STRIDE):
+    if needs_tiles(vae, zeros.shape[3] // SPATIAL_STRIDE, zeros.shape[4] // SPATIAL_STRIDE):
         hidden_states = encode_tiles(vae, frames, length, check_cancelled)
     else:
         stages = SteadyStages(encoder_stages(vae.encoder), new_feature_cache(vae.encoder), zeros)
@@ -65,20 +65,20 @@ def encode_condition(
     moments = vae.quant_conv(hidden_states)
     latents = moments.chunk(2, dim=1)[0].float()
     mean, std = _normalization(vae, latents)
-    # the order of diffusers' Wan pipelines: multiplied by the reciprocal, as upstream
+    # multiplied by the reciprocal, as in diffusers' Wan pipelines and upstream
     return ((latents - mean) * (1.0 / std))[0]
 
 
 def decode_latents(
     vae: AutoencoderKLWan, latents: torch.Tensor, check_cancelled: Callable[[], None] | None = None
 ) -> Iterator[torch.Tensor]:
-    """Decode latents frame group by frame group.
+    """Decode latents in groups of frames.
 
     Args:
-        vae: The autoencoder. With its ``use_tiling`` large frames are decoded in tiles, all of them before
-            the first group comes.
-        latents: Normalised, ``C T h w``.
-        check_cancelled: Called before every group is decoded, or every tile; may raise.
+        vae: The VAE. Large frames are tiled if its ``use_tiling`` is set; all tiles are decoded before the
+            first group is yielded.
+        latents: Normalized latents, ``C T h w``.
+        check_cancelled: Called before every group or tile; may raise.
 
     Yields:
         ``3 f 8h 8w`` float32 in [-1, 1]: 1 frame first, then 4 for every further latent frame.
@@ -86,7 +86,7 @@ def decode_latents(
     latents = latents[None].to(device=vae.device, dtype=torch.float32)
     mean, std = _normalization(vae, latents)
     hidden_states = vae.post_quant_conv((latents / (1.0 / std) + mean).to(vae.post_quant_conv.weight.dtype))
-    if wants_tiles(vae, *latents.shape[3:]):
+    if needs_tiles(vae, *latents.shape[3:]):
         yield from decode_tiles(vae, hidden_states, check_cancelled)
         return
     cache = new_feature_cache(vae.decoder)
@@ -100,13 +100,13 @@ def decode_latents(
 
 
 def prepare_decoder(vae: AutoencoderKLWan, dtype: torch.dtype) -> None:
-    """Let the decoder run in half precision, with the channels innermost, as a GPU's convolutions want it.
+    """Cast the decoder to half precision and its weights to channels-last, the fastest layout on GPUs.
 
-    Decoding is safe in bfloat16; encoding is not, so the encoder stays as it is.
+    Decoding is accurate enough in bfloat16. Encoding is not, so the encoder is not changed.
 
     Args:
         vae: Its decoder is changed in place.
-        dtype: What the decoder computes in.
+        dtype: Compute dtype of the decoder.
     """
     for part in (vae.post_quant_conv, vae.decoder):
         part.to(dtype)

@@ -1,4 +1,4 @@
-"""Which LoRAs a job runs with: its preset's and its own."""
+"""The LoRAs of a job: those of its preset and those of the request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..weights.store import WeightsFolder
 def job_loras(
     folder: WeightsFolder, preset: Preset, extra: Sequence[LoraSpec] = ()
 ) -> list[tuple[Path, float]]:
-    """List the LoRAs a job runs with, beyond those merged into the weights.
+    """List the LoRAs of a job, except those that are merged into the weights.
 
     Args:
         folder: The weights.
-        preset: The job's preset.
-        extra: LoRAs that the request adds.
+        preset: Preset of the job.
+        extra: LoRAs of the request.
 
     Returns:
         Files and scales.
@@ -33,8 +33,8 @@ def job_loras(
     foreign = [other for other in PRESETS.values() if other.lora in merged and other.lora != preset.lora]
     if foreign:
         raise InvalidInput(
-            f"preset '{preset.name}' can't be used with these weights, which have the LoRA of preset "
-            f"'{foreign[0].name}' merged into them: use '{foreign[0].name}', or bake without it.",
+            f"preset '{preset.name}' cannot be used: the LoRA of preset '{foreign[0].name}' is merged into "
+            f"these weights. Use preset '{foreign[0].name}', or bake weights without its LoRA.",
             "preset",
         )
     loras = []
@@ -42,8 +42,8 @@ def job_loras(
         baked = f"{LORA_FOLDER}/{preset.lora}" in folder.manifest.files
         if not baked and not (folder.path / LORA_FOLDER / preset.lora).is_file():
             raise InvalidInput(
-                f"preset '{preset.name}' can't be used with these weights, which lack its LoRA "
-                f"{preset.lora}: choose another preset, or put the file into their folder {LORA_FOLDER}.",
+                f"preset '{preset.name}' cannot be used: its LoRA {preset.lora} is missing from these "
+                f"weights. Choose another preset, or copy the file to their folder {LORA_FOLDER}.",
                 "preset",
             )
         loras.append((folder.lora_file(preset.lora), preset.lora_scale))

@@ -1,1 +1,1 @@
-"""What a job is: its fields and checks, presets, dialogue scripts, and the names that clients use."""
+"""What a job is: fields, checks, presets, dialogue scripts, and other names of fields."""

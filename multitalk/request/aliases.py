@@ -1,4 +1,8 @@
-"""The names that clients of the best-known MultiTalk worker use, as this project's."""
+"""Aliases of a request's fields: names common in video generation, and names of another RunPod worker.
+
+Every front end accepts the common names, since :class:`GenerationRequest` does. The names of the other
+MultiTalk worker are accepted by the serverless worker alone, for the clients of the other one.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,19 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import check_choice, shown
-from .generation_request import NUMBERS, GenerationRequest
+from .checks import MAX_SIDE, MIN_SIDE, check_choice, check_sides
+from .numbers import FRAMES_PER_CLIP, NUMBERS, Range, shown
 
-ALIASES = {
+# As in diffusers, and as in the reference's command line (num_frames: the frames of a clip, 4n+1).
+COMMON_NAMES = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "text_guidance",
+    "audio_guidance_scale": "audio_guidance",
+    "num_frames": "frames_per_clip",
+    "generator_seed": "seed",
+}
+SIDES = ("height", "width")  # together: size
+WORKER_NAMES = {
     "image_path": "image",
     "audio_paths": "audio",
     "audio_type": "turns",
@@ -18,62 +31,120 @@ ALIASES = {
     "sample_text_guide_scale": "text_guidance",
     "sample_audio_guide_scale": "audio_guidance",
 }
-OPTIONAL_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
-# That worker puts these on a command line, where an empty value counts as none.
-OPTIONAL = ("audio_type", "mode", *OPTIONAL_NUMBERS)
+# Every other name, and its field.
+ALIASES = {**COMMON_NAMES, **dict.fromkeys(SIDES, "size"), **WORKER_NAMES}
+WORKER_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
+# The other worker passes these to a command line, where an empty value means the default.
+WORKER_OPTIONAL = ("audio_type", "mode", *WORKER_NUMBERS)
 MODES = ("clip", "streaming")
 
 
-def uses_aliases(given: Mapping[str, Any]) -> bool:
-    """Whether a job comes from a client of that worker."""
-    return any(name in given for name in (*ALIASES, "mode"))
+def rename_fields(fields: Mapping[str, Any], names: Mapping[str, str] = COMMON_NAMES) -> dict[str, Any]:
+    """Replace other names by those of :class:`GenerationRequest`.
 
-
-def translate(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a job under the names of GenerationRequest.
+    None under one name does not conflict with a value under the other.
 
     Args:
-        given: A job's input.
-
-    Returns:
-        A new dict; ``mode`` has become ``max_seconds``, everything unknown is as it was.
+        fields: Values by field or alias.
+        names: Field by alias, besides height and width.
 
     Raises:
-        InvalidInput: A field is given under both of its names, the mode is unknown, or it is "clip" and
-            frames_per_clip can't be used.
+        InvalidInput: A field is set under two names, only one of height and width is set, or a number under
+            an alias is invalid. The error has the names in ``fields``.
     """
-    fields: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in OPTIONAL and value in (None, ""):
-            continue
-        target = ALIASES.get(name, name)
-        if value is None and (target in fields or (target != name and target in given)):
-            continue
-        if fields.get(target) is not None or (target != name and given.get(target) is not None):
-            raise InvalidInput(f"{target} is given twice: {name} is another name for it.", target)
-        fields[target] = _as_number(value) if name in OPTIONAL_NUMBERS else value
-    if "mode" in fields:
-        _apply_mode(fields, check_choice(fields.pop("mode"), "mode", MODES))
-    return fields
+    used: dict[str, str] = {}  # name in fields, by field
+    for name, value in fields.items():
+        field = names.get(name, name)
+        if field in used:
+            if value is None:
+                continue
+            if fields[used[field]] is not None:
+                raise _set_twice(used[field], name, field)
+        used[field] = name
+    renamed = {field: _check_number(fields[name], field, name) for field, name in used.items()}
+    return _join_sides(renamed)
+
+
+def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``changes`` into ``fields``; a change also replaces the field's value under its other names."""
+
+    def replaced(name: str) -> bool:
+        return any(
+            ALIASES.get(name, name) == ALIASES.get(change, change) and {name, change} != set(SIDES)
+            for change in changes
+        )
+
+    return {**{name: value for name, value in fields.items() if not replaced(name)}, **changes}
+
+
+def uses_worker_names(fields: Mapping[str, Any]) -> bool:
+    """Whether a job comes from a client of the other worker."""
+    return any(name in fields for name in (*WORKER_NAMES, "mode"))
+
+
+def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace common names and the other worker's names in a job's input by those of GenerationRequest.
+
+    Returns:
+        A new dict. ``mode`` is replaced by ``max_seconds``; unknown names are kept.
+
+    Raises:
+        InvalidInput: See :func:`rename_fields`; or the mode is unknown, or "clip" with max_seconds set.
+    """
+    present = {
+        name: _parse_number(value) if name in WORKER_NUMBERS else value
+        for name, value in fields.items()
+        if not (name in WORKER_OPTIONAL and value in (None, ""))
+    }
+    renamed = rename_fields(present, {**COMMON_NAMES, **WORKER_NAMES})
+    if "mode" in renamed:
+        _apply_mode(renamed, check_choice(renamed.pop("mode"), "mode", MODES))
+    return renamed
 
 
 def _apply_mode(fields: dict[str, Any], mode: str) -> None:
-    """The reference's mode "clip" makes one clip, though the audio encoder hears the whole sound."""
+    """End the video after one clip in mode "clip"; the audio encoder still receives the whole audio."""
     if mode != "clip":
         return
     if fields.get("max_seconds") is not None:
         raise InvalidInput(
-            f"max_seconds is {shown(fields['max_seconds'])}, but mode 'clip' says already where to stop.",
+            f"max_seconds cannot be used with mode 'clip' ({shown(fields['max_seconds'])}). Set one of them.",
             "max_seconds",
         )
-    frames = fields.get("frames_per_clip", GenerationRequest.model_fields["frames_per_clip"].default)
+    frames = fields.get("frames_per_clip", FRAMES_PER_CLIP)
     number = NUMBERS["frames_per_clip"].check(frames, "frames_per_clip")
-    assert number is not None, "the field isn't optional"
+    assert number is not None, "the field is not optional"
     fields["max_seconds"] = number / FPS
 
 
-def _as_number(value: Any) -> Any:
-    """A number that came as a text, as that worker takes it; all else as it is."""
+def _join_sides(fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace height and width by size."""
+    sides = {name: fields[name] for name in SIDES if fields.get(name) is not None}
+    others = {name: value for name, value in fields.items() if name not in SIDES}
+    if not sides:
+        return others
+    if others.get("size") is not None:
+        raise _set_twice("size", " and ".join(sides), "size")
+    if len(sides) == 1:
+        (name,) = sides
+        other = SIDES[1 - SIDES.index(name)]
+        raise InvalidInput(f"{name} is set ({shown(sides[name])}), but {other} is missing. Set both.", "size")
+    numbers = Range(MIN_SIDE, MAX_SIDE, whole=True)
+    height, width = (numbers.check(value, "size", name) for name, value in sides.items())
+    return {**others, "size": check_sides(int(height or 0), int(width or 0))}
+
+
+def _set_twice(first: str, second: str, field: str) -> InvalidInput:
+    return InvalidInput(f"{first} and {second} set the same field. Set one of them.", field)
+
+
+def _check_number(value: Any, field: str, name: str) -> Any:
+    """Check a number under an alias now, since the request's own check would name the field."""
+    return NUMBERS[field].check(value, field, name) if name != field and field in NUMBERS else value
+
+
+def _parse_number(value: Any) -> Any:
+    """Parse a number that is a string, as the other worker does; anything else is returned unchanged."""
     if not isinstance(value, str):
         return value
     for kind in (int, float):

@@ -1,42 +1,28 @@
-"""GenerationRequest: the one validated description of a job.
+"""GenerationRequest: the validated description of a job.
 
-Every front end builds one; nothing behind it checks again, except what only the loaded weights can tell.
+Every front end builds one. Later stages check only what depends on the loaded weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
-from pydantic import (
-    InstanceOf,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import InstanceOf, ValidationInfo, field_validator, model_validator
 
 from ..errors import InvalidInput
 from ..media.mix import check_mix
 from ..media.picture import read_picture
 from ..media.sound import Sound, read_sound
 from ..runtime.limits import max_audio_seconds
-from .checks import (
-    PEOPLE,
-    Range,
-    check_boxes,
-    check_choice,
-    check_flag,
-    check_names,
-    check_size,
-    check_text,
-    read_json_fields,
-    shown,
-)
+from .aliases import COMMON_NAMES, SIDES, rename_fields
+from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
+from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
-from .script import tagged_people
+from .script import PEOPLE, tagged_people
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (docs/MODEL.md, section 5).
@@ -48,56 +34,49 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 MIN_SECONDS = 0.2
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
-NUMBERS = {
-    "steps": Range(1, 200, whole=True, optional=True),
-    "shift": Range(0, 1000, above=True, optional=True),
-    "text_guidance": Range(0, 1000, optional=True),
-    "audio_guidance": Range(0, 1000, optional=True),
-    "seed": Range(-1, 2**63 - 1, whole=True),
-    "teacache": Range(0, optional=True),
-    "color_correction": Range(0, 1),
-    "frames_per_clip": Range(5, 1001, whole=True, step=4),
-    "motion_frames": Range(1, 997, whole=True, step=4),
-    "max_seconds": Range(0.04, optional=True),
-}
 
 
 class GenerationRequest(Strict):
-    """A job, checked: a picture, who says what, and how the video is to be made.
+    """A validated job: the image, the speakers' audio or text, and the settings of the video.
 
-    Give it plain values (paths, bytes, numbers, lists, or what JSON has); the attributes are what it makes
-    of them.
+    The constructor takes plain values (paths, bytes, numbers, lists, JSON values); the attributes hold the
+    decoded ones. It also takes the common names num_inference_steps (steps), guidance_scale (text_guidance),
+    audio_guidance_scale (audio_guidance), num_frames (frames_per_clip), generator_seed (seed), and height
+    with width (size).
 
     Attributes:
-        image: RGB, upright. Given as a path, a file's bytes or a PIL image.
-        audio: Sound by person, "person1" and "person2". Given as one sound or by person: a path, a file's
-            bytes, or (samples, rate); a video's sound track counts.
-        speech: Words for the people who have no sound. Given as a dict, or as the text alone.
+        image: RGB, upright. Input: a path, the bytes of a file, or a PIL image.
+        audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
+            the bytes of a file, or (samples, rate); of a video file, the first audio track.
+        speech: Text to speech for the persons without audio. Input: a dict, or the text.
         turns: "together" or "in_order" (also "para", "add").
-        boxes: Where each person is, (x0, y0, x1, y1) in pixels of the image; without one: a half.
-        prompt: What the video shows.
-        negative_prompt: What it should not look like.
-        preset: A name of ``multitalk.request.presets``; None: what the weights are best at.
+        boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image; default: one half of the image.
+        prompt: Description of the video.
+        negative_prompt: Description of what to avoid.
+        preset: A name in ``multitalk.request.presets``; None: the default preset of the weights.
         size: "480p", "720p" (the image's aspect ratio), "480p-bucket", "720p-bucket" (the reference's table),
-            "160p" (what the embedded demo weights are trained at), or (height, width), multiples of 16.
-            Where a request names none, the preset's counts.
-        steps: Overrides the preset's, as do shift, text_guidance and audio_guidance.
-        shift: Of the timesteps.
-        text_guidance: Scale; 1 is off.
-        audio_guidance: Scale; 1 is off.
-        seed: -1 draws one.
-        teacache: Threshold; None computes every step.
-        cache: One of diffusers' caches, instead of TeaCache. Given as a dict, or as its name alone.
-        apg: Adaptive projected guidance.
-        color_correction: 0 to 1, towards the image's colours.
-        frames_per_clip: 4n+1.
-        motion_frames: Frames a clip shares with the one before, 4n+1.
-        max_seconds: Where the video and its sound end; None: with the sound.
-        lora: LoRAs on top of the preset's.
+            "160p" (for the embedded demo weights), or (height, width), multiples of 16. Default: the
+            preset's size.
+        steps: Denoising steps; None: the preset's, as for shift, text_guidance and audio_guidance.
+        shift: Timestep shift.
+        text_guidance: Text guidance scale; 1 is off.
+        audio_guidance: Audio guidance scale; 1 is off.
+        seed: Seed of the random numbers; -1 draws one.
+        teacache: TeaCache threshold; None computes every step.
+        cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
+        apg: Whether to use adaptive projected guidance.
+        color_correction: Strength of the correction towards the image's colors, 0 to 1.
+        frames_per_clip: Frames of a clip, 4n+1.
+        motion_frames: Frames that a clip shares with the previous one, 4n+1.
+        max_seconds: Maximum length of the video and its audio; None: the length of the audio.
+        lora: LoRAs, added to that of the preset.
 
     Raises:
-        pydantic.ValidationError: ``checked`` raises one sentence about it instead.
+        pydantic.ValidationError: A field is invalid. ``multitalk.request.build.build_request`` raises an
+            InvalidInput with one sentence instead.
     """
+
+    aliases: ClassVar[Iterable[str]] = (*COMMON_NAMES, *SIDES)
 
     image: InstanceOf[Image.Image]
     audio: dict[str, InstanceOf[Sound]] | None = None
@@ -117,27 +96,31 @@ class GenerationRequest(Strict):
     cache: CacheSpec | None = None
     apg: bool = False
     color_correction: float = 0.0
-    frames_per_clip: int = 81
+    frames_per_clip: int = FRAMES_PER_CLIP
     motion_frames: int = 25
     max_seconds: float | None = None
     lora: tuple[LoraSpec, ...] = ()
 
     def size_with(self, preset: Preset) -> str | tuple[int, int]:
-        """The size that was asked for, else the preset's."""
+        """Return the request's size if it is set, else the preset's."""
         return self.size if "size" in self.model_fields_set else preset.size
 
     @property
     def people(self) -> int:
-        """How many people speak, 1 or 2."""
+        """Number of speakers, 1 or 2."""
         return 2 if "person2" in (self.audio or {}) or "person2" in self.spoken else 1
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """The people whose words come from ``speech``: those it tags, else the first one without a sound."""
+        """Speakers whose audio is made from ``speech``: the tagged ones, else the first one without audio."""
         if self.speech is None:
             return ()
         tagged = tagged_people(self.speech.text)
         return tagged or (PEOPLE[1] if PEOPLE[0] in (self.audio or {}) else PEOPLE[0],)
+
+    @classmethod
+    def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        return rename_fields(data)
 
     @field_validator("image", mode="before")
     @classmethod
@@ -150,13 +133,13 @@ class GenerationRequest(Strict):
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            return {PEOPLE[0]: _usable(read_sound(value, "audio"), "audio")}
+            return {PEOPLE[0]: _check_audible(read_sound(value, "audio"), "audio")}
         check_names(value, PEOPLE, "person of audio")
-        given = {person: value[person] for person in PEOPLE if value.get(person) is not None}
-        if not given:
-            raise InvalidInput("audio names nobody, but must have a sound for person1.", "audio")
-        fields = {person: f"audio.{person}" for person in given}
-        return {p: _usable(read_sound(source, fields[p]), fields[p]) for p, source in given.items()}
+        sources = {person: value[person] for person in PEOPLE if value.get(person) is not None}
+        if not sources:
+            raise InvalidInput("audio has no entry for person1.", "audio")
+        fields = {person: f"audio.{person}" for person in sources}
+        return {p: _check_audible(read_sound(source, fields[p]), fields[p]) for p, source in sources.items()}
 
     @field_validator("speech", mode="before")
     @classmethod
@@ -164,7 +147,7 @@ class GenerationRequest(Strict):
         if isinstance(value, str):
             return {"text": value}
         if value is not None and not isinstance(value, (Mapping, Speech)):
-            raise InvalidInput(f'speech is {shown(value)}, but must be {{"text": "..."}}.', "speech")
+            raise InvalidInput(f'speech must be text or {{"text": "..."}}, not {shown(value)}.', "speech")
         return value
 
     @field_validator("turns", mode="before")
@@ -204,7 +187,8 @@ class GenerationRequest(Strict):
         if isinstance(value, str):
             return {"name": value}
         if value is not None and not isinstance(value, (Mapping, CacheSpec)):
-            raise InvalidInput(f'cache is {shown(value)}, but must be {{"name": "first_block"}}.', "cache")
+            example = '{"name": "first_block"}'
+            raise InvalidInput(f"cache must be a name or {example}, not {shown(value)}.", "cache")
         return value
 
     @field_validator("apg", mode="before")
@@ -218,19 +202,19 @@ class GenerationRequest(Strict):
         entries = value if isinstance(value, (list, tuple)) else [value]
         if not all(isinstance(entry, (str, Path, Mapping, LoraSpec)) for entry in entries):
             example = '[{"path": "file.safetensors", "scale": 1.0}]'
-            raise InvalidInput(f"lora is {shown(value)}, but must be a list like {example}.", "lora")
+            raise InvalidInput(f"lora must be a list such as {example}, not {shown(value)}.", "lora")
         return tuple({"path": entry} if isinstance(entry, (str, Path)) else entry for entry in entries)
 
     @model_validator(mode="after")
     def _check_together(self) -> GenerationRequest:
         if self.motion_frames >= self.frames_per_clip:
             raise InvalidInput(
-                f"motion_frames is {self.motion_frames}, but must be below frames_per_clip "
-                f"({self.frames_per_clip}), so that a clip adds frames.",
+                f"motion_frames must be less than frames_per_clip ({self.frames_per_clip}), "
+                f"not {self.motion_frames}.",
                 "motion_frames",
             )
         if self.cache is not None and self.teacache is not None:
-            raise InvalidInput("cache and teacache both skip blocks: give one of them.", "cache")
+            raise InvalidInput("cache and teacache cannot be used together. Set one of them.", "cache")
         self._check_people()
         self._check_sound()
         return self
@@ -238,59 +222,48 @@ class GenerationRequest(Strict):
     def _check_people(self) -> None:
         sounds = self.audio or {}
         if not sounds and self.speech is None:
-            raise InvalidInput("audio is missing: give a sound in audio, or words in speech.", "audio")
+            raise InvalidInput(
+                "audio is missing. Provide an audio file in audio, or text in speech.", "audio"
+            )
         if both := [person for person in self.spoken if person in sounds]:
             raise InvalidInput(
-                f"speech has words for {both[0]}, who has a sound in audio already: give each one of them.",
+                f"speech has text for {both[0]}, who already has audio. Provide only one of them.",
                 "speech",
             )
         present = {*sounds, *self.spoken}
         if PEOPLE[0] not in present:
             field = "audio" if sounds else "speech"
-            raise InvalidInput(f"{field} has person2 without person1: one person alone is person1.", field)
+            raise InvalidInput(f"{field} has person2 without person1. A single speaker is person1.", field)
         for person in self.boxes or {}:
             if person not in present:
-                raise InvalidInput(f"boxes has {person}, who neither has a sound nor words.", "boxes")
+                raise InvalidInput(f"boxes has {person}, who has neither audio nor speech.", "boxes")
 
     def _check_sound(self) -> None:
         sounds = self.audio or {}
         if not self.spoken and all(sound.is_silent() for sound in sounds.values()):
-            raise InvalidInput("audio is silent: nobody in it says anything.", "audio")
+            raise InvalidInput("audio is silent. Provide audio with a voice.", "audio")
         total = sum(sound.seconds for sound in sounds.values())
         limit = max_audio_seconds()
         if self.turns == "in_order" and total > limit:
             raise InvalidInput(
-                f"audio is {total:.1f} seconds long in all, but at most {limit:g} are accepted "
-                "(MAX_AUDIO_SECONDS).",
+                f"audio is {total:.1f} seconds long in total, but the limit is {limit:g} seconds. Shorten "
+                "it, or raise MAX_AUDIO_SECONDS.",
                 "audio",
             )
         if sounds:
             check_mix(list(sounds.values()), self.turns)
 
-    @classmethod
-    def from_json_file(cls, path: str | Path) -> GenerationRequest:
-        """A request from a JSON file with the fields' names.
 
-        Relative paths in it are looked for beside the file first, then in the working directory.
-
-        Raises:
-            InvalidInput: The file can't be read or isn't a JSON object.
-            pydantic.ValidationError: Its content can't be used.
-        """
-        return cls.model_validate(read_json_fields(path))
-
-
-def _usable(sound: Sound, field: str) -> Sound:
-    """The sound, where it is long enough, and where the model hears something if people do."""
+def _check_audible(sound: Sound, field: str) -> Sound:
+    """Check that audio is long enough, and that its channels do not cancel each other out."""
     if sound.seconds < MIN_SECONDS:
         raise InvalidInput(
-            f"{field} is {sound.seconds:.3f} seconds long, but must have at least {MIN_SECONDS} seconds.",
-            field,
+            f"{field} must be at least {MIN_SECONDS} seconds long, not {sound.seconds:.3f} seconds.", field
         )
     if sound.channels > 1 and not sound.is_silent() and Sound(sound.mono()[:, None], sound.rate).is_silent():
         raise InvalidInput(
-            f"{field} has {sound.channels} channels that cancel each other out when they are mixed to one, "
-            "which is what the model hears: give one of them.",
+            f"{field} has {sound.channels} channels that cancel each other out when mixed to mono. "
+            "Provide a single channel.",
             field,
         )
     return sound

@@ -1,8 +1,8 @@
-"""The parts of a request that have fields of their own: words to say, a LoRA, a cache."""
+"""Nested parts of a request: speech, LoRAs and caches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..errors import InvalidInput
 from .checks import (
-    Range,
     UnknownName,
     check_choice,
     check_language,
@@ -18,18 +17,19 @@ from .checks import (
     check_names,
     check_speech_text,
     check_voices,
-    shown,
 )
+from .numbers import Range, shown
 
-DEFAULT_LANGUAGE = "a"  # of speech: American English
-# diffusers' caches and the thresholds they usually run with
+DEFAULT_LANGUAGE = "a"  # speech language code (default: a, American English)
+# Default threshold of each of diffusers' caches.
 CACHES = {"first_block": 0.05, "magcache": 0.06}
 
 
 class Strict(BaseModel):
-    """A frozen model that names the nearest field where one is unknown."""
+    """A frozen model; an unknown field is an error that suggests the most similar one."""
 
-    called: ClassVar[str] = "a request"  # what sentences call it
+    label: ClassVar[str] = "a request"  # in errors
+    aliases: ClassVar[Iterable[str]] = ()  # suggested in errors
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -37,15 +37,21 @@ class Strict(BaseModel):
     @classmethod
     def _check_field_names(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            check_names(data, cls.model_fields, f"field of {cls.called}")
+            data = cls._rename(data)
+            check_names(data, cls.model_fields, f"field of {cls.label}", cls.aliases)
+        return data
+
+    @classmethod
+    def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Replace aliases by the names of fields."""
         return data
 
     @classmethod
     def checked(cls, fields: Mapping[str, Any]) -> Self:
-        """One of these, made of plain values.
+        """Build the model from plain values.
 
         Raises:
-            InvalidInput: One sentence about the first field that can't be used.
+            InvalidInput: One sentence about the first invalid field.
         """
         try:
             return cls.model_validate(fields)
@@ -54,28 +60,29 @@ class Strict(BaseModel):
 
 
 def describe_error(error: ValidationError) -> InvalidInput:
-    """The first problem of a request as one sentence, with the field it is about."""
+    """Describe the first error of a validation in one sentence, with its field."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     field = ".".join(str(part) for part in first["loc"]) or None
     if isinstance(cause, InvalidInput):
-        if isinstance(cause, UnknownName) and field:  # in a part, which doesn't know what it is a part of
+        if isinstance(cause, UnknownName) and field:  # add the part's field
             return InvalidInput(str(cause), f"{field}.{cause.field}")
         return cause
     if first["type"] == "missing":
-        return InvalidInput(f"{field} is missing.", field)
-    return InvalidInput(f"{field} is {shown(first['input'])}, but {first['msg'].lower()}.", field)
+        names = [str(part) for part in first["loc"] if isinstance(part, str)]
+        return InvalidInput(f"{': '.join(names)} is missing.", field)
+    return InvalidInput(f"{field} is invalid ({shown(first['input'])}): {first['msg'].lower()}.", field)
 
 
 class LoraSpec(Strict):
-    """A LoRA on top of the preset's.
+    """A LoRA, added to that of the preset.
 
     Attributes:
         path: A .safetensors file.
-        scale: Its strength.
+        scale: Scale of the LoRA.
     """
 
-    called: ClassVar[str] = "a lora"
+    label: ClassVar[str] = "lora"
     path: Path
     scale: float = 1.0
 
@@ -91,18 +98,18 @@ class LoraSpec(Strict):
 
 
 class CacheSpec(Strict):
-    """A cache that skips blocks of the transformer.
+    """A cache that skips transformer blocks.
 
     Attributes:
-        name: "first_block" skips the blocks behind the first while what that one does changes little from
-            step to step; "magcache" skips all blocks by how much they are known to change.
-        threshold: The change up to which blocks are skipped; 0 skips none. Left out: the cache's usual one.
-        max_skip_steps: Of magcache: steps skipped in a row at most.
-        ratios: Of magcache: the change from each step to the next, measured on the same model; stretched to
-            the job's steps. None: those of Wan2.1.
+        name: "first_block" skips all blocks after the first while the first block's residual changes little
+            from step to step; "magcache" skips all blocks, based on magnitude ratios measured beforehand.
+        threshold: Largest change for which blocks are skipped; 0 skips none. Default: see ``CACHES``.
+        max_skip_steps: For magcache: maximum number of consecutive skipped steps.
+        ratios: For magcache: magnitude ratio of each step to the one before, measured on the same model, and
+            interpolated to the job's steps. None: those of Wan2.1.
     """
 
-    called: ClassVar[str] = "cache"
+    label: ClassVar[str] = "cache"
     name: str
     threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
     max_skip_steps: int = 3
@@ -129,23 +136,23 @@ class CacheSpec(Strict):
         if value is None:
             return None
         if not isinstance(value, (list, tuple)) or not value:
-            raise InvalidInput(f"cache.ratios is {shown(value)}, but must be a list of numbers.", "cache")
+            raise InvalidInput(f"cache ratios must be a list of numbers, not {shown(value)}.", "cache")
         return tuple(Range(0, 100).check(ratio, "cache.ratios") for ratio in value)
 
 
 class Speech(Strict):
-    """Words instead of a sound.
+    """Text to speech, instead of an audio file.
 
     Attributes:
-        text: What is said; ``(s1) ... (s2) ...`` gives turns to two people, and a line break is a pause.
-        voices: Voice by person, or voices mixed by weights ("af_heart:0.6+af_bella:0.4"); people without one
-            get the engine's default.
-        language: The engine's code, such as "a" for American English; one for everybody, or by person.
-        speed: 1 is the voice's own.
+        text: Text to say; ``(s1) ... (s2) ...`` are turns of two speakers, a line break is a pause.
+        voices: Voice by person, or a weighted mix of voices ("af_heart:0.6+af_bella:0.4"). Default: the
+            engine's default voices.
+        language: Speech language code (default: a, American English), for all speakers or by person.
+        speed: Speaking rate; 1 is normal.
         pause: Seconds of silence between two turns.
     """
 
-    called: ClassVar[str] = "speech"
+    label: ClassVar[str] = "speech"
     text: str
     voices: dict[str, str] = {}
     language: str | dict[str, str] = DEFAULT_LANGUAGE
@@ -178,7 +185,7 @@ class Speech(Strict):
         return Range(0, 10).check(value, "speech.pause")
 
     def language_of(self, person: str) -> str:
-        """The language a person speaks."""
+        """Return a speaker's language code."""
         if isinstance(self.language, str):
             return self.language
         return self.language.get(person, DEFAULT_LANGUAGE)

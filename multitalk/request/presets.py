@@ -1,4 +1,4 @@
-"""Presets: named sampling settings, and what a request's own settings make of them."""
+"""Presets: named sampling settings that a request's fields override."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ class Preset:
     """Sampling settings that go together.
 
     Attributes:
-        name: What a request calls it.
-        description: One sentence for people.
-        steps: Model evaluations per clip (of each guidance branch).
-        shift: Of the timesteps, by resolution ("480p", "720p").
-        text_guidance: Scale of the text guidance; 1 is off.
-        audio_guidance: Scale of the audio guidance; 1 is off.
-        size: Of the video where a request names none.
-        lora: Name of the LoRA file it needs in the weights folder's ``loras/``, or None.
-        lora_scale: Strength of that LoRA.
-        teacache: Thresholds worth trying, the cautious one first; none where the steps are too few to skip
-            any: the first five always run, and few steps are far apart.
+        name: Its name in a request.
+        description: One sentence for the page and the documentation.
+        steps: Denoising steps per clip.
+        shift: Timestep shift by resolution ("480p", "720p").
+        text_guidance: Text guidance scale; 1 is off.
+        audio_guidance: Audio guidance scale; 1 is off.
+        size: Default size of the video.
+        lora: File name of the LoRA in the weights folder's ``loras/``, or None.
+        lora_scale: Scale of the LoRA.
+        teacache: Recommended TeaCache thresholds, in ascending order; empty if there are too few steps: the
+            first five always run.
     """
 
     name: str
@@ -42,7 +42,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="quality",
-            description="The model as published, without a LoRA: the best picture, in 40 steps.",
+            description="The published model without a LoRA: best quality, 40 steps.",
             steps=40,
             shift={"480p": 7.0, "720p": 11.0},
             text_guidance=5.0,
@@ -51,7 +51,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="fusionx",
-            description="With the FusionX LoRA: a good picture in 8 steps.",
+            description="With the FusionX LoRA: good quality, 8 steps.",
             steps=8,
             shift={"480p": 2.0, "720p": 2.0},
             text_guidance=1.0,
@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="lightx2v",
-            description="With the lightx2v LoRA: the fastest, in 4 steps.",
+            description="With the lightx2v LoRA: fastest, 4 steps.",
             steps=4,
             shift={"480p": 2.0, "720p": 2.0},
             text_guidance=1.0,
@@ -69,7 +69,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="demo",
-            description="For the small embedded weights: drawn faces, in 6 steps.",
+            description="For the small embedded weights: drawn faces, 6 steps.",
             steps=6,
             shift={"480p": 3.0, "720p": 3.0},
             text_guidance=1.0,
@@ -82,7 +82,7 @@ PRESETS: dict[str, Preset] = {
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """The settings a job runs with: a preset's, where the request names none of its own."""
+    """Sampling settings of a job: the request's, or the preset's defaults."""
 
     steps: int
     shift: float
@@ -98,15 +98,15 @@ def settings_for(
     text_guidance: float | None = None,
     audio_guidance: float | None = None,
 ) -> SamplingSettings:
-    """Complete a request's settings from a preset.
+    """Complete a request's sampling settings with those of a preset.
 
     Args:
-        preset: Where they come from.
+        preset: Provides the defaults.
         resolution: "480p" or "720p".
-        steps: Overrides the preset's, as do the other arguments.
-        shift: See :class:`Preset`.
-        text_guidance: See :class:`Preset`.
-        audio_guidance: See :class:`Preset`.
+        steps: As in :class:`Preset`, like the following arguments; None: the preset's value.
+        shift: Timestep shift.
+        text_guidance: Text guidance scale.
+        audio_guidance: Audio guidance scale.
     """
     return SamplingSettings(
         steps=preset.steps if steps is None else steps,

@@ -1,4 +1,4 @@
-"""Scripts: text with turns for two people, ``(s1) ... (s2) ...``."""
+"""Scripts: text with turns of two speakers, ``(s1) ... (s2) ...``."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _TAG = re.compile(r"\(\s*s\s*(\d+)\s*\)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Turn:
-    """What one person says before the next one speaks.
+    """The text of one speaker until the next one speaks.
 
     Attributes:
         person: "person1" or "person2".
         text: The words.
-        place: Character of the script where the turn begins, from 1, for error messages.
+        position: Character of the script where the turn begins, from 1.
     """
 
     person: str
     text: str
-    place: int
+    position: int
 
     def lines(self) -> list[str]:
-        """Its lines that have words; a line break is a pause."""
+        """Split the turn at line breaks, which are pauses; lines without words are dropped."""
         return [" ".join(line.split()) for line in self.text.splitlines() if _has_words(line)]
 
 
 def tagged_people(text: str) -> tuple[str, ...]:
-    """The people whose turns a script names, person1 first; empty for a text without ``(s1)`` or ``(s2)``."""
+    """Return the speakers that a script's tags name, person1 first; empty for text without tags."""
     return tuple(sorted({f"person{_number(tag)}" for tag in _TAG.finditer(text)}))
 
 
 def without_tags(text: str) -> str:
-    """The words alone, without ``(s1)`` and its like."""
+    """Remove ``(s1)`` and other tags from a script."""
     return _TAG.sub(" ", text)
 
 
@@ -44,21 +44,21 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     """Split a script into turns.
 
     Args:
-        text: Words, with or without ``(s1)`` and ``(s2)`` before each turn.
-        untagged: Who says a text without tags.
+        text: Words, optionally with ``(s1)`` or ``(s2)`` before each turn.
+        untagged: Speaker of text without tags.
 
     Raises:
-        InvalidInput: A tag names a third person, a turn has no words, or words come before the first tag.
+        InvalidInput: A tag names a third speaker, a turn has no words, or words come before the first tag.
     """
     tags = list(_TAG.finditer(text))
     if not _has_words(_TAG.sub(" ", text)):
-        raise InvalidInput(f"speech.text is {text[:40]!r}, but must have words to say.", "speech")
+        raise InvalidInput(f"speech must contain words to say, not {text[:40]!r}.", "speech")
     if not tags:
         return [_turn(untagged, text, 1)]
     if _has_words(text[: tags[0].start()]):
         raise InvalidInput(
-            f"speech.text has words before {tags[0][0]} at character {tags[0].start() + 1}: "
-            "say whose they are with (s1) or (s2).",
+            f"speech has words before {tags[0][0]} at character {tags[0].start() + 1}. "
+            "Start the first turn with (s1) or (s2).",
             "speech",
         )
     turns = []
@@ -66,22 +66,21 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     for tag, end in zip(tags, ends, strict=True):
         if _number(tag) not in (1, 2):
             raise InvalidInput(
-                f"speech.text has {tag[0][:20]} at character {tag.start() + 1}, but there are only (s1) and "
-                "(s2).",
+                f"speech has {tag[0][:20]} at character {tag.start() + 1}. Use only (s1) and (s2).",
                 "speech",
             )
         turns.append(_turn(f"person{_number(tag)}", text[tag.end() : end], tag.start() + 1))
     return turns
 
 
-def _turn(person: str, text: str, place: int) -> Turn:
+def _turn(person: str, text: str, position: int) -> Turn:
     if not _has_words(text):
-        raise InvalidInput(f"speech.text has a turn without words to say at character {place}.", "speech")
-    return Turn(person, text.strip(), place)
+        raise InvalidInput(f"speech has a turn without words to say at character {position}.", "speech")
+    return Turn(person, text.strip(), position)
 
 
 def _number(tag: re.Match[str]) -> int:
-    return int(tag[1][:9])  # a number of thousands of digits isn't worth reading to its end
+    return int(tag[1][:9])  # a prefix is enough to refuse a number of thousands of digits
 
 
 def _has_words(text: str) -> bool:

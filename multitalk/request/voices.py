@@ -1,4 +1,4 @@
-"""Names of voices: mixing them by weights, and which of Kokoro's are women's and men's."""
+"""Voice names: Kokoro's list, weighted mixes, and default voices."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ KOKORO_VOICES = tuple(
     zf_xiaobei zf_xiaoni zf_xiaoxiao zf_xiaoyi zm_yunjian zm_yunxi zm_yunxia zm_yunyang
     """.split()  # noqa: SIM905
 )
-# Where a language has several: those its makers grade best.
+# Preferred voices of languages that have several: those with the best grade in Kokoro's VOICES.md.
 _BEST = ("af_heart", "am_adam", "bf_emma", "bm_george", "jf_alpha", "zf_xiaobei", "zm_yunjian", "hf_alpha")
-_SAMPLE = "af_heart:0.6+af_bella:0.4"
+_EXAMPLE = "af_heart:0.6+af_bella:0.4"
 
 
-def parse_mix(text: str, field: str = "speech.voices") -> dict[str, float]:
-    """A voice's name, or voices mixed by weights such as ``af_heart:0.6+af_bella:0.4``.
+def parse_mix(text: str, name: str = "speech voice") -> dict[str, float]:
+    """Parse a voice name, or a weighted mix of voices such as ``af_heart:0.6+af_bella:0.4``.
 
     Args:
-        text: Names joined by ``+``, each with a weight after a colon or, without one, the weight 1.
-        field: What an error calls it.
+        text: Voice names joined by ``+``, each with an optional weight after a colon (default: 1).
+        name: The value's name in an error.
 
     Returns:
-        Weight by name, their sum 1.
+        Weight by voice; the weights sum to 1.
 
     Raises:
-        InvalidInput: A name is missing or a weight is no positive number.
+        InvalidInput: A voice name is missing, or a weight is not a positive number.
     """
     weights: dict[str, float] = {}
     for part in text.split("+"):
-        name, colon, number = (piece.strip() for piece in part.partition(":"))
+        voice, colon, number = (piece.strip() for piece in part.partition(":"))
         try:
             weight = float(number) if colon else 1.0
         except ValueError:
             weight = math.nan
-        if not name or not (0 < weight < math.inf):
+        if not voice or not (0 < weight < math.inf):
             raise InvalidInput(
-                f"{field} is {text[:80]!r}, but must be a voice's name, or names with positive weights "
-                f"such as {_SAMPLE}.",
+                f"{name} must be a voice name, or voice names with positive weights such as {_EXAMPLE}, "
+                f"not {text[:80]!r}.",
                 "speech",
             )
-        weights[name] = weights.get(name, 0.0) + weight
+        weights[voice] = weights.get(voice, 0.0) + weight
     total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}
+    return {voice: weight / total for voice, weight in weights.items()}
 
 
 def is_man(voice: str) -> bool:
-    """Whether a voice of Kokoro's naming is a man's."""
+    """Whether a voice with a Kokoro name is male."""
     return voice[1:2] == "m"
 
 
 def choose_voice(voices: Iterable[str], language: str, man: bool, other_than: str | None = None) -> str:
-    """The voice of Kokoro's naming for a person who asked for none.
+    """Choose a speaker's default voice among voices with Kokoro names.
 
     Args:
-        voices: Names that there are, one at least.
-        language: Kokoro's letter.
-        man: Whether a man's voice is wanted, which wins over the language: French has a woman's only,
-            and two people must be told apart.
-        other_than: A voice that is taken; used only where there is no other.
+        voices: Available voices, at least one.
+        language: Kokoro's language letter.
+        man: Whether to prefer a male voice. This outranks the language, so that two speakers sound
+            different: French has only a female voice.
+        other_than: The other speaker's voice; chosen again only if there is no other.
     """
 
     def rank(voice: str) -> tuple[bool, bool, bool, bool, str]:

@@ -1,4 +1,4 @@
-"""What this machine is, how the model runs on it, and where the weights are placed.
+"""The runtime: detect the machine, plan how the model runs on it, and place the weights.
 
-``machine`` describes the hardware, ``planner`` makes a plan for a job, ``placement`` carries it out.
+:mod:`.machine` describes the hardware, :mod:`.planner` plans a job, and :mod:`.placement` applies the plan.
 """

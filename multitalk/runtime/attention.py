@@ -1,7 +1,7 @@
-"""Which attention kernels a GPU can run, in the order they are tried.
+"""Attention backends: which ones a GPU can run, and in which order they are tried.
 
-A backend is chosen by what the GPU can run, never by what can be imported: SageAttention imports on a T4
-and fails there, and its default kernel for the RTX 4090 crashes when it was built below CUDA 12.8.
+A backend is chosen by what the GPU can run, not by what can be imported: SageAttention can be imported on a
+T4 but fails there, and its default kernel for the RTX 4090 crashes if it was built with CUDA before 12.8.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ NATIVE = "native"
 
 @dataclass(frozen=True)
 class AttentionBackend:
-    """A backend that can be asked for.
+    """An attention backend that can be chosen.
 
     Attributes:
-        name: In settings, and in diffusers' dispatcher or in `multitalk.models.attention_backends`.
-        package: What must be importable; None for torch's own.
-        least: Compute capability from which it runs.
-        exact: Whether its result differs from exact attention by rounding alone; the others quantize.
-        description: For people.
+        name: Name in settings, and in diffusers' dispatcher or :mod:`multitalk.models.attention_backends`.
+        package: Package that it needs; None for torch's backends.
+        capability: Lowest compute capability.
+        exact: Whether it differs from exact attention only by rounding; the others quantize.
+        description: Short description for people.
     """
 
     name: str
     package: str | None
-    least: tuple[int, int]
+    capability: tuple[int, int]
     exact: bool
     description: str
 
 
-# A backend is a line here; CONTRIBUTING.md says what else it needs.
+# Add a line here for another backend; see CONTRIBUTING.md.
 BACKENDS: dict[str, AttentionBackend] = {
     backend.name: backend
     for backend in (
-        AttentionBackend(NATIVE, None, (5, 0), True, "torch's own choice"),
+        AttentionBackend(NATIVE, None, (5, 0), True, "torch's choice"),
         AttentionBackend("_native_cudnn", None, (8, 0), True, "cuDNN"),
         AttentionBackend("_native_flash", None, (8, 0), True, "torch's FlashAttention 2"),
         AttentionBackend("_native_efficient", None, (5, 0), True, "torch's memory-efficient kernel"),
         AttentionBackend("flash", "flash_attn", (8, 0), True, "flash-attn 2"),
-        AttentionBackend("sage", "sageattention", (8, 0), False, "SageAttention, its own choice of kernel"),
+        AttentionBackend("sage", "sageattention", (8, 0), False, "SageAttention, its choice of kernel"),
         AttentionBackend(
             "sage_fp8_fp32", "sageattention", (8, 9), False, "SageAttention, fp8 values, fp32+fp32 sums"
         ),
@@ -52,43 +52,43 @@ BACKENDS: dict[str, AttentionBackend] = {
     )
 }
 
-# SageAttention's default for 8.9 and 12.0 sums in fp32+fp16, which needs a build by this CUDA or a later one.
+# SageAttention's default kernel for 8.9 and 12.0 accumulates in fp32+fp16, which needs this CUDA version.
 FAST_SAGE_CUDA = (12, 8)
 
 
 def refusal(name: str, machine: Machine) -> str | None:
-    """Why a backend can't run on a machine, as the end of a sentence; None where it can.
+    """Return why a machine cannot run a backend, as a clause for a message; None if it can.
 
     Raises:
-        InvalidInput: There is no backend of that name.
+        InvalidInput: The backend is unknown.
     """
     backend = BACKENDS.get(name)
     if backend is None:
-        raise InvalidInput(f"attention backend '{name}' is unknown: use {', '.join(BACKENDS)}.", "attention")
+        raise InvalidInput(f"attention must be one of {', '.join(BACKENDS)}, not {name!r}.", "attention")
     if machine.gpu is None:
-        return None if name == NATIVE else "needs a GPU"
+        return None if name == NATIVE else "requires a GPU"
     capability = machine.gpu.capability
-    if capability < backend.least:
-        least = ".".join(map(str, backend.least))
-        return f"needs compute capability {least}, and this GPU has {'.'.join(map(str, capability))}"
+    if capability < backend.capability:
+        minimum, actual = (".".join(map(str, version)) for version in (backend.capability, capability))
+        return f"requires compute capability {minimum} (this GPU has {actual})"
     if backend.package is not None and not machine.has(backend.package):
-        return f"needs the package {backend.package}, which isn't installed"
-    if name == "sage" and capability[:2] in ((8, 9), (12, 0)) and (machine.cuda or (0, 0)) < FAST_SAGE_CUDA:
-        return "crashes here: its default sums need CUDA 12.8; sage_fp8_fp32 works"
+        return f"requires the package {backend.package}, which is not installed"
+    if name == "sage" and capability in ((8, 9), (12, 0)) and (machine.cuda or (0, 0)) < FAST_SAGE_CUDA:
+        return "crashes on this GPU with CUDA before 12.8, use sage_fp8_fp32"
     if name == "sage_fp8_fp32" and capability == (9, 0):
-        return "has no kernel for compute capability 9.0; sage does"
+        return "has no kernel for compute capability 9.0, use sage"
     return None
 
 
 def preferred(capability: tuple[int, int]) -> tuple[str, ...]:
-    """Backends for self-attention over a clip's tokens, best first, by compute capability.
+    """Return the self-attention backends for a compute capability, best first.
 
-    Exact kernels come first where they are fast. On consumer GPUs, whose 16-bit products with float32 sums
-    run at half rate, SageAttention's 8-bit products are worth their rounding. None of these orders was
-    measured.
+    Exact kernels come first on GPUs that run them fast. Consumer GPUs run 16-bit products with float32
+    accumulation at half rate, so SageAttention's 8-bit products are preferred there. These orders have not
+    been measured.
     """
     if capability < (8, 0):
-        # neither flash kernel exists below 8.0, and torch's fallback would make the whole N x N matrix
+        # no flash kernel runs below 8.0, and torch's fallback would allocate the whole N x N matrix
         return ("_native_efficient",)
     if capability in ((8, 9), (12, 0)):
         return ("sage", "sage_fp8_fp32", "flash", "_native_flash", NATIVE)
@@ -98,24 +98,24 @@ def preferred(capability: tuple[int, int]) -> tuple[str, ...]:
 
 
 def candidates(machine: Machine) -> tuple[list[str], list[str]]:
-    """Backends to try on a machine, best first and always at least one, and why better ones are left out."""
+    """Return the backends to try, best first and never empty, and notes on those that were left out."""
     if machine.gpu is None:
         return [NATIVE], []
-    found, reasons = [], []
+    names, notes = [], []
     for name in preferred(machine.gpu.capability):
         reason = refusal(name, machine)
         if reason is None:
-            found.append(name)
-        elif BACKENDS[name].package is None or not found:
-            reasons.append(f"attention backend {name} {reason}.")
-    return found or [NATIVE], reasons
+            names.append(name)
+        elif BACKENDS[name].package is None or not names:
+            notes.append(f"Attention backend {name} {reason}.")
+    return names or [NATIVE], notes
 
 
 def cross_attention_backend(machine: Machine) -> str:
-    """The backend for cross attention: a long query, few keys (512, 257 or 32 tokens).
+    """Return the backend for cross-attention: a long query, but only 512, 257 or 32 keys.
 
-    It is 3 % of self-attention's work, so quantizing it saves nothing, and quantizing kernels smooth keys
-    over a sequence that is too short here: exact kernels alone.
+    It is 3 % of the work of self-attention, so quantizing it saves nothing, and quantizing kernels smooth
+    keys over the sequence, which is too short here. Only exact kernels are used.
     """
     if machine.gpu is not None and machine.gpu.capability < (8, 0):
         return "_native_efficient"

@@ -1,4 +1,4 @@
-"""From a machine, a job and weights to a plan: a pure function."""
+"""The choice of a plan, as a pure function of machine, workload, weights and settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.constants import SLOTS
-from .attention import candidates, cross_attention_backend, refusal
-from .gpus import BFLOAT16_CAPABILITY, GB, multiplies
+from .attention import NATIVE, candidates, cross_attention_backend, refusal
+from .gpus import BFLOAT16_CAPABILITY, GB, format_gb, has_products
 from .machine import Machine
 from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
-from .plan import PARTS, HardwarePlan
-from .sentences import describe, gb, host_too_small, no_kernels
+from .operations import clip_seconds
+from .plan import COMPILE_MODES, PARTS, HardwarePlan, describe
 from .settings import PlanSettings
 from .sizes import PUBLISHED, ModelSizes
-from .work import clip_seconds
 
-# Below so many tokens a call leaves a GPU partly idle, and branches are better run together.
+# Model calls with fewer tokens than this leave a GPU partly idle, so guidance branches are batched.
 BATCHED_TOKENS = 8192
 EIGHT_BIT = ("int8", "fp8")
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -28,12 +27,12 @@ _LABELS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "float3
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights as they lie in a folder.
+    """Sizes and precision of the weights in a folder.
 
     Attributes:
-        sizes: Of the model.
+        sizes: Sizes of the model.
         transformer: Precision of the transformer's matrices: "float32", "bf16", "fp16", "int8" or "fp8".
-        text_encoder: The same of the text encoder.
+        text_encoder: Precision of the text encoder's matrices.
     """
 
     sizes: ModelSizes = PUBLISHED
@@ -43,28 +42,30 @@ class Weights:
 
 def plan_for(
     machine: Machine,
-    job: Workload | None = None,
+    workload: Workload | None = None,
     weights: Weights | None = None,
     settings: PlanSettings | None = None,
     shared_by: int = 1,
 ) -> HardwarePlan:
     """Choose how a job runs on a machine.
 
-    What costs most is done last. First the encoders leave the device between their stages. Then blocks are
-    streamed, as few as make it fit: a block's copy takes a fraction of its computation, and the result is
-    bitwise the same. Last the autoencoder works in tiles, which is slower and only nearly the same.
+    If the job does not fit, the cheapest steps are taken first. First, the encoders are offloaded between
+    their stages. Then as few blocks as possible are streamed: copying a block takes a fraction of the time
+    that it computes, and the result is bitwise equal. Last, the VAE works in tiles, which is slower and only
+    approximately equal.
 
     Args:
-        machine: Where.
-        job: What; None is a 480p clip of two people.
-        weights: With which; None is the published model in bf16.
-        settings: What a person chose.
-        shared_by: Processes that share the transformer's matrices, of which none is streamed then.
+        machine: The machine.
+        workload: The job; None is a 480p clip of two people.
+        weights: The weights; None is the published model in bf16.
+        settings: Settings that override choices.
+        shared_by: Number of processes that share the transformer's matrices; with more than one, no block is
+            streamed.
 
     Raises:
-        InvalidInput: It doesn't fit, or a setting can't be used here.
+        InvalidInput: The job does not fit, or a setting is invalid on this machine.
     """
-    job, weights, settings = job or Workload(), weights or Weights(), settings or PlanSettings()
+    workload, weights, settings = workload or Workload(), weights or Weights(), settings or PlanSettings()
     weights = replace(
         weights,
         transformer=_precision(weights.transformer, settings.transformer_precision, "transformer_precision"),
@@ -74,181 +75,187 @@ def plan_for(
     )
     dtype = _choose_dtype(machine, settings)
     if machine.gpu is None:
-        return _on_cpu(machine, job, weights, settings, dtype)
-    if machine.old_driver is not None:
-        raise InvalidInput(machine.old_driver, "device")
-    if not machine.runs_on_gpu:
-        raise InvalidInput(no_kernels(machine), "device")
+        return _plan_for_cpu(machine, workload, weights, settings, dtype)
+    if (reason := machine.old_driver or machine.missing_kernels) is not None:
+        raise InvalidInput(reason, "device")
     attention, cross, notes = _choose_attention(machine, settings, dtype)
     if shared_by > 1:
         settings = replace(settings, streamed_blocks=0)
-        notes.append(f"the transformer's weights are shared by {shared_by} processes.")
+        notes.append(f"The transformer's weights are shared by {shared_by} processes.")
     products = settings.eight_bit_products is not False
     start = replace(
-        _layout(weights, dtype, job, settings),
-        eight_bit_products=products and multiplies(machine.gpu.capability, weights.transformer),
+        _layout(weights, dtype, workload, settings),
+        eight_bit_products=products and has_products(machine.gpu.capability, weights.transformer),
         shared_by=shared_by,
     )
-    layout = _fit(start, job, budget_of(machine, settings), settings, notes, machine)
+    layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
-        notes.append("float16: the residual stream and what is added to it are kept in float32.")
-    return _make_plan(machine, job, layout, dtype, attention, cross, settings, notes)
+        notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
+    return _make_plan(machine, workload, layout, dtype, attention, cross, settings, notes)
 
 
-def _precision(stored: str, wanted: str | None, setting: str) -> str:
-    """What weights are loaded in: as they are stored, or quantized while they are loaded."""
-    if wanted is None or wanted == stored:
+def _precision(stored: str, setting: str | None, name: str) -> str:
+    """Return the precision in which weights are loaded: as stored, or quantized while loading."""
+    if setting is None or setting == stored:
         return stored
     if stored in EIGHT_BIT:
-        raise InvalidInput(f"{setting} is {wanted}, but the weights are stored in {stored} already.", "plan")
-    return wanted
+        raise InvalidInput(f"{name} must be unset for weights stored in {stored}, not {setting!r}.", "plan")
+    return setting
 
 
 def _choose_dtype(machine: Machine, settings: PlanSettings) -> torch.dtype:
-    if settings.dtype is not None:
-        dtype = _DTYPES[settings.dtype]
-        gpu = machine.gpu
-        if gpu is not None and dtype == torch.bfloat16 and gpu.capability < BFLOAT16_CAPABILITY:
-            least = ".".join(map(str, BFLOAT16_CAPABILITY))
-            raise InvalidInput(
-                f"dtype bfloat16 needs compute capability {least}: use float16 on {gpu.name}.", "dtype"
-            )
-        return dtype
-    if machine.gpu is None:
-        return torch.float32
-    return torch.bfloat16 if machine.gpu.capability >= BFLOAT16_CAPABILITY else torch.float16
+    gpu = machine.gpu
+    if settings.dtype is None:
+        if gpu is None:
+            return torch.float32
+        return torch.bfloat16 if gpu.capability >= BFLOAT16_CAPABILITY else torch.float16
+    if settings.dtype not in _DTYPES:
+        raise InvalidInput(f"dtype must be {' or '.join(_DTYPES)}, not {settings.dtype!r}.", "dtype")
+    dtype = _DTYPES[settings.dtype]
+    if gpu is not None and dtype == torch.bfloat16 and gpu.capability < BFLOAT16_CAPABILITY:
+        minimum = ".".join(map(str, BFLOAT16_CAPABILITY))
+        raise InvalidInput(
+            f"dtype: bfloat16 requires compute capability {minimum} or higher. Use float16 on {gpu.name}.",
+            "dtype",
+        )
+    return dtype
 
 
 def _choose_attention(
     machine: Machine, settings: PlanSettings, dtype: torch.dtype
 ) -> tuple[str, str, list[str]]:
-    """Backends for self and cross attention, and what is to be said about them."""
+    """Choose the backends for self-attention and cross-attention, with notes about the choice."""
     names, notes = candidates(machine)
-    if dtype == torch.float32:  # flash, cuDNN and SageAttention take 16 bits only
+    if dtype == torch.float32:  # flash, cuDNN and SageAttention support 16 bits only
         names, notes = ["_native_efficient"], []
     attention, cross = names[0], cross_attention_backend(machine)
     if settings.attention is not None:
-        attention, notes = _checked(settings.attention, attention, machine)
+        attention, notes = _check_backend(settings.attention, attention, machine)
     if settings.cross_attention is not None:
-        cross, more = _checked(settings.cross_attention, cross, machine)
-        notes = [*notes, *more]
+        cross, cross_notes = _check_backend(settings.cross_attention, cross, machine)
+        notes = [*notes, *cross_notes]
     return attention, cross, notes
 
 
-def _checked(wanted: str, otherwise: str, machine: Machine) -> tuple[str, list[str]]:
-    reason = refusal(wanted, machine)
+def _check_backend(name: str, fallback: str, machine: Machine) -> tuple[str, list[str]]:
+    """Return a backend, or the fallback and a note if the machine cannot run it."""
+    reason = refusal(name, machine)
     if reason is None:
-        return wanted, []
-    return otherwise, [f"attention backend {wanted} {reason}: {otherwise} is used."]
+        return name, []
+    return fallback, [f"Attention backend {name} {reason}: {fallback} is used."]
 
 
-def stored_precision(precision: str, dtype: torch.dtype) -> str:
-    """How matrices lie in memory: 8-bit ones as they are, others in the dtype of the computation."""
-    return precision if precision in EIGHT_BIT else _LABELS[dtype]
-
-
-def _layout(weights: Weights, dtype: torch.dtype, job: Workload, settings: PlanSettings) -> MemoryLayout:
+def _layout(weights: Weights, dtype: torch.dtype, workload: Workload, settings: PlanSettings) -> MemoryLayout:
     batch = settings.batch_branches
     if batch is None:
-        batch = job.tokens <= BATCHED_TOKENS
+        batch = workload.tokens <= BATCHED_TOKENS
+    transformer, text_encoder = (
+        precision if precision in EIGHT_BIT else _LABELS[dtype]
+        for precision in (weights.transformer, weights.text_encoder)
+    )
     return MemoryLayout(
         sizes=weights.sizes,
         compute=_LABELS[dtype],
-        transformer=stored_precision(weights.transformer, dtype),
-        text_encoder=stored_precision(weights.text_encoder, dtype),
+        transformer=transformer,
+        text_encoder=text_encoder,
         image_encoder=_LABELS[dtype],
         resident=PARTS if settings.resident is None else settings.resident,
         streamed_blocks=0 if settings.streamed_blocks is None else settings.streamed_blocks,
         vae_tiling=bool(settings.vae_tiling),
-        batch=job.branches if batch else 1,
+        batch=workload.branches if batch else 1,
     )
 
 
 def _options(start: MemoryLayout, settings: PlanSettings) -> Iterator[MemoryLayout]:
-    """Layouts from the fastest to the one that needs the least memory."""
+    """Yield layouts from the fastest to the one that needs the least memory."""
     yield start
     layout = start
     if settings.resident is None:
-        for away in ("text_encoder", "image_encoder", "audio_encoder", "vae"):
-            layout = replace(layout, resident=tuple(part for part in layout.resident if part != away))
+        for offloaded in ("text_encoder", "image_encoder", "audio_encoder", "vae"):
+            layout = replace(layout, resident=tuple(part for part in layout.resident if part != offloaded))
             yield layout
     counts = [layout.streamed_blocks]
     if settings.streamed_blocks is None:
-        counts += range(SLOTS + 1, layout.sizes.layers + 1)  # the slots are as large as so many blocks
+        counts += range(SLOTS + 1, layout.sizes.layers + 1)  # fewer would free no more than the slots take
     for tiling in (False, True) if settings.vae_tiling is None else (layout.vae_tiling,):
         for count in counts:
             yield replace(layout, vae_tiling=tiling, streamed_blocks=count)
 
 
 def budget_of(machine: Machine, settings: PlanSettings) -> int:
-    """Bytes of the GPU's memory that a plan may count on; of a person's smaller one where that is set."""
+    """Return the device bytes that a plan may use, of the GPU or of the `memory_gb` setting."""
     memory = machine.gpu.memory if machine.gpu is not None else 0
     return usable(memory if settings.memory_gb is None else int(settings.memory_gb * GB))
 
 
 def _fit(
     start: MemoryLayout,
-    job: Workload,
+    workload: Workload,
     budget: int,
     settings: PlanSettings,
     notes: list[str],
     machine: Machine,
 ) -> MemoryLayout:
-    """The first layout that fits."""
+    """Return the first layout that fits."""
+    assert machine.gpu is not None
     if start.streamed_blocks > start.sizes.layers:
         raise InvalidInput(
-            f"streamed_blocks is {start.streamed_blocks}, but the transformer has {start.sizes.layers}.",
-            "plan",
+            f"streamed_blocks must be at most {start.sizes.layers}, not {start.streamed_blocks}.", "plan"
         )
     smallest = start
-    too_large = None
+    needed_on_host = 0
     for layout in _options(start, settings):
-        if layout.peak(job) <= budget:
-            if not machine.host_memory or layout.host_bytes + HOST_RESERVE <= machine.host_memory:
+        if layout.peak(workload) <= budget:
+            host = layout.host_bytes + HOST_RESERVE
+            if not machine.host_memory or host <= machine.host_memory:
                 return layout
-            too_large = too_large or layout
-        smallest = layout if layout.peak(job) < smallest.peak(job) else smallest
-    if too_large is not None:
-        raise InvalidInput(host_too_small(too_large, machine), "device")
-    stages = smallest.stages(job)
+            needed_on_host = needed_on_host or host
+        smallest = min(smallest, layout, key=lambda option: option.peak(workload))
+    name = machine.gpu.name
+    if needed_on_host:
+        raise InvalidInput(
+            f"{name} needs {format_gb(needed_on_host)} of host memory for offloaded weights "
+            f"({format_gb(machine.host_memory)} available). Use smaller weights or a larger GPU.",
+            "device",
+        )
+    stages = smallest.stages(workload)
     worst = max(stages, key=stages.__getitem__)
-    name = machine.gpu.name if machine.gpu is not None else "the device"
-    sentence = (
-        f"A clip of {job.frames} frames at {job.width}x{job.height} needs {gb(stages[worst])} of GPU memory "
-        f"to {worst}, and {name} has {gb(budget)} to use: choose a smaller size or fewer frames_per_clip, "
-        "weights of a smaller precision, or a larger GPU."
+    message = (
+        f"size: a clip of {workload.frames} frames at {workload.width}x{workload.height} needs "
+        f"{format_gb(stages[worst])} of GPU memory to {worst} ({name} has {format_gb(budget)} to use). "
+        "Choose a smaller size, fewer frames_per_clip, weights in a smaller precision, or a larger GPU."
     )
     streamed = None if start.shared_by > 1 else settings.streamed_blocks
-    chosen = (settings.resident, streamed, settings.vae_tiling)
-    if settings.memory_gb is None and any(setting is not None for setting in chosen):
-        notes.append(f"With the chosen settings it may not fit. {sentence}")
+    overrides = (settings.resident, streamed, settings.vae_tiling)
+    if settings.memory_gb is None and any(setting is not None for setting in overrides):
+        notes.append(f"The job may not fit with these settings: {message}")
         return smallest
-    raise InvalidInput(sentence, "size")
+    raise InvalidInput(message, "size")
 
 
-def _on_cpu(
-    machine: Machine, job: Workload, weights: Weights, settings: PlanSettings, dtype: torch.dtype
+def _plan_for_cpu(
+    machine: Machine, workload: Workload, weights: Weights, settings: PlanSettings, dtype: torch.dtype
 ) -> HardwarePlan:
-    """All in host memory; nothing to stream from anywhere."""
-    attention, cross, notes = "native", "native", []
-    for wanted in (settings.attention, settings.cross_attention):
-        if wanted is not None:
-            notes += _checked(wanted, "native", machine)[1]
-    free = replace(settings, resident=PARTS, streamed_blocks=settings.streamed_blocks or 0)
-    layout = _layout(weights, dtype, job, replace(free, batch_branches=bool(settings.batch_branches)))
+    """Plan for a CPU: all weights in host memory; blocks are streamed only if the settings say so."""
+    notes = []
+    for name in (settings.attention, settings.cross_attention):
+        if name is not None:
+            notes += _check_backend(name, NATIVE, machine)[1]
+    settings = replace(settings, resident=PARTS, batch_branches=bool(settings.batch_branches))
+    layout = _layout(weights, dtype, workload, settings)
     needed = sum(map(layout.part_bytes, PARTS))
     if machine.host_memory and needed > machine.host_memory:
         raise InvalidInput(
-            f"These weights need {gb(needed)} of memory on a CPU, and there are {gb(machine.host_memory)}: "
-            "use a GPU, or the embedded weights.",
+            f"These weights need {format_gb(needed)} of memory on a CPU "
+            f"({format_gb(machine.host_memory)} available). Use a GPU or the embedded weights.",
             "device",
         )
-    return _make_plan(machine, job, layout, dtype, attention, cross, settings, notes)
+    return _make_plan(machine, workload, layout, dtype, NATIVE, NATIVE, settings, notes)
 
 
 def _make_plan(
     machine: Machine,
-    job: Workload,
+    workload: Workload,
     layout: MemoryLayout,
     dtype: torch.dtype,
     attention: str,
@@ -268,10 +275,12 @@ def _make_plan(
         vae_tiling=layout.vae_tiling,
         batch_branches=layout.batch > 1,
         compile=bool(settings.compile),
-        expected_peak_bytes=layout.peak(job) if machine.gpu is not None else 0,
-        expected_seconds=clip_seconds(sheet, layout, job) if sheet is not None else None,
+        expected_peak_bytes=layout.peak(workload) if machine.gpu is not None else 0,
+        expected_seconds=clip_seconds(sheet, layout, workload) if sheet is not None else None,
         cross_attention_backend=cross,
         notes=tuple(notes),
         eight_bit_products=settings.eight_bit_products is not False,
+        compile_mode=settings.compile_mode or COMPILE_MODES[0],
+        compile_cache=settings.compile_cache,
     )
-    return replace(plan, description=describe(plan, machine, job))
+    return replace(plan, description=describe(plan, machine, workload))

@@ -1,10 +1,10 @@
-"""Compiled blocks: one block is compiled, and all of them run it."""
+"""Compiled transformer blocks: one block is compiled, and all blocks run it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,79 +12,95 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InvalidInput
+from ..patches.torch import is_default_compile_cache, raise_recompile_limits
+from ..weights.folders import COMPILED_FOLDER
+from .environment import read_text, set_variables
+from .plan import COMPILE_MODES
 
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
+    from .plan import HardwarePlan
 
-# No CUDA graphs among them ("reduce-overhead", "max-autotune"): all blocks run one compiled function, whose
-# graph would write every block's result to the same place, and at 480p a block computes for tens of
-# milliseconds, so that the microseconds of its launches are hidden behind it.
-MODES = ("default", "max-autotune-no-cudagraphs")
+logger = logging.getLogger(__name__)
+
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# One or two people, silence instead of a voice, branches in one call, a LoRA beside the weights or none: each
-# is a variant, once for its first size and once for all others. torch gives up after eight.
+# A variant for one or two people, silent audio, batched branches and each LoRA rank, all for a fixed and for
+# a variable size. torch's limit is 8.
 VARIANTS = 64
+
+
+def compile_by_plan(
+    transformer: MultiTalkTransformer, plan: HardwarePlan, weights: Path | None = None
+) -> None:
+    """Compile the transformer's blocks if the plan says so and this machine can.
+
+    Args:
+        transformer: On its device; changed in place.
+        plan: The plan.
+        weights: The folder that the transformer was loaded from, if any.
+    """
+    if not plan.compile:
+        return
+    if (reason := why_not_compiled(plan.device)) is not None:
+        logger.warning("The transformer's blocks are not compiled: %s.", reason)
+        return
+    cache = None if weights is None else weights / COMPILED_FOLDER
+    use_compile_cache(plan.compile_cache or (cache if cache is not None and cache.is_dir() else None))
+    compile_blocks(transformer, mode=plan.compile_mode)
 
 
 def compile_blocks(
     transformer: MultiTalkTransformer, backend: str | Callable[..., Any] = "inductor", mode: str = "default"
 ) -> None:
-    """Let a transformer's blocks be compiled, each kind of call when it comes first.
+    """Compile a transformer's blocks, each variant at its first call.
 
-    It is what diffusers calls regional compilation (``compile_repeated_blocks``), but of the blocks' forward
-    alone: hooks on a block (a cache, streamed weights) stay around the compiled part, where they may do what
-    a graph can't. The first size of video that comes is compiled for itself; with the second the sizes that
-    differ become variables, and no further size is compiled again. All else is static: text tokens, image
-    tokens, heads.
+    This is diffusers' regional compilation (``compile_repeated_blocks``), limited to the forward method of
+    each block: hooks on a block (caches, streamed weights) stay outside the graph. The first video size is
+    compiled as constants. With the second one, the dimensions that differ become variables, and other sizes
+    need no new compilation. Text tokens, image tokens and heads are always constants.
 
     Args:
-        transformer: Changed in place; what is compiled has no break in it, or the first call fails.
-        backend: torch's; "inductor" makes kernels.
-        mode: One of `MODES`; "max-autotune-no-cudagraphs" compiles for minutes, and tries out more kernels.
+        transformer: Changed in place. A graph break in a block raises an error at the first call.
+        backend: torch's name of the compiler backend, or a function.
+        mode: One of :data:`multitalk.runtime.plan.COMPILE_MODES`; "max-autotune-no-cudagraphs" tries more
+            kernels and compiles for minutes.
 
     Raises:
-        InvalidInput: There is no such mode.
+        InvalidInput: The mode is unknown.
     """
-    if mode not in MODES:
-        raise InvalidInput(f"compile mode {mode[:80]!r} is unknown: use {' or '.join(MODES)}.", "compile")
-    # torch 2.5 compiles every block for itself (its cache on disk then finds the same kernels)
-    kinds = VARIANTS * len(transformer.blocks)
-    for limit in (
-        "recompile_limit",
-        "cache_size_limit",
-        "accumulated_recompile_limit",
-        "accumulated_cache_size_limit",
-    ):
-        if hasattr(torch._dynamo.config, limit):
-            setattr(torch._dynamo.config, limit, max(kinds, getattr(torch._dynamo.config, limit)))
-    wanted = None if backend != "inductor" or mode == "default" else mode
+    if mode not in COMPILE_MODES:
+        raise InvalidInput(f"compile_mode must be {' or '.join(COMPILE_MODES)}, not {mode[:80]!r}.", "plan")
+    # torch 2.5 compiles every block separately; its cache on disk finds the same kernels
+    raise_recompile_limits(VARIANTS * len(transformer.blocks))
+    compiler_mode = None if backend != "inductor" or mode == "default" else mode
     for block in transformer.blocks:
-        block.forward = torch.compile(block.forward, fullgraph=True, backend=backend, mode=wanted)
+        block.forward = torch.compile(block.forward, fullgraph=True, backend=backend, mode=compiler_mode)
 
 
 def use_compile_cache(folder: Path | None) -> None:
-    """Keep what is compiled in a folder, so that another process finds it there.
+    """Store compiled kernels in a folder, for use by later processes.
+
+    A folder that the user has set in ``TORCHINDUCTOR_CACHE_DIR`` is kept.
 
     Args:
-        folder: None leaves torch's own (``TORCHINDUCTOR_CACHE_DIR``, or a temporary folder). One that can't
-            be written to is left alone: the compiler writes there even when it finds everything.
+        folder: None leaves torch's default. A folder without write permission is ignored: the compiler writes
+            to it even if it finds every kernel.
     """
-    # torch sets the variable itself, to its temporary folder, as soon as a part of it asks
-    own = str(Path(tempfile.gettempdir()) / "torchinductor_")
-    named = os.environ.get(CACHE_VARIABLE, own)
-    if folder is None or not named.startswith(own) or not os.access(folder, os.W_OK):
+    if folder is None or not os.access(folder, os.W_OK):
         return
-    os.environ[CACHE_VARIABLE] = str(folder)
+    current = read_text(CACHE_VARIABLE)  # torch sets it to its default once it is imported
+    if current is None or is_default_compile_cache(current):
+        set_variables(**{CACHE_VARIABLE: str(folder)})
 
 
 def why_not_compiled(device: torch.device) -> str | None:
-    """What the compiler lacks on this machine, as the end of a sentence; None where it can work."""
+    """Return what the compiler lacks on this machine, as a clause for a message; None if it can run."""
     if device.type == "cuda":
         try:
             import triton  # noqa: F401
         except ImportError:
-            return "Triton isn't installed"
-    named = (os.environ.get("CC"), os.environ.get("CXX"), "cc", "gcc", "g++", "clang")
-    if not any(shutil.which(compiler) for compiler in named if compiler):
-        return "there is no C compiler"
+            return "Triton is not installed"
+    compilers = (read_text("CC"), read_text("CXX"), "cc", "gcc", "g++", "clang")
+    if not any(shutil.which(compiler) for compiler in compilers if compiler):
+        return "no C compiler was found"
     return None

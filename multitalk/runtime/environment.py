@@ -1,18 +1,19 @@
-"""Environment variables: the one place that reads and sets them.
+"""Environment variables: the only module that reads and sets them.
 
-An unset or blank variable has its default; an invalid value gives a one-line error that names the variable.
+An unset or blank variable has its default. An invalid value gives a one-line error that names the variable.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from typing import overload
+from collections.abc import Callable, Mapping
+from typing import TypeVar, overload
 
 from ..errors import InvalidInput
 
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+Value = TypeVar("Value")
 
 
 @overload
@@ -24,11 +25,11 @@ def read_text(
 def read_text(
     name: str, default: str | None = None, environment: Mapping[str, str] | None = None
 ) -> str | None:
-    """Read a variable without surrounding blanks.
+    """Read a variable, without surrounding whitespace.
 
     Args:
-        name: The variable.
-        default: Returned where it is unset or blank.
+        name: Name of the variable.
+        default: Returned if the variable is unset or blank.
         environment: Variables by name; None reads this process's.
     """
     variables: Mapping[str, str] = os.environ if environment is None else environment
@@ -36,15 +37,33 @@ def read_text(
 
 
 def parse_flag(text: str) -> bool:
-    """Parse ``on`` or ``off``, in any of the usual spellings.
+    """Parse ``on`` or ``off``, ``true`` or ``false``, ``yes`` or ``no``, ``1`` or ``0``.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The text is none of these.
     """
     word = text.strip().lower()
     if word not in (*ON, *OFF):
         raise ValueError("on or off")
     return word in ON
+
+
+def parse_value(name: str, text: str, parser: Callable[[str], Value], field: str | None = None) -> Value:
+    """Parse the value of a variable or setting.
+
+    Args:
+        name: The name that the error starts with.
+        text: The value.
+        parser: Returns the parsed value, or raises a ValueError whose message lists what is allowed.
+        field: The error's field.
+
+    Raises:
+        InvalidInput: The parser rejected the value.
+    """
+    try:
+        return parser(text.strip())
+    except ValueError as error:
+        raise InvalidInput(f"{name} must be {error}, not {text[:80]!r}.", field) from None
 
 
 def read_flag(name: str, default: bool = False, environment: Mapping[str, str] | None = None) -> bool:
@@ -53,11 +72,8 @@ def read_flag(name: str, default: bool = False, environment: Mapping[str, str] |
     Raises:
         InvalidInput: The value is neither on nor off.
     """
-    text = read_text(name, "", environment)
-    try:
-        return parse_flag(text) if text else default
-    except ValueError:
-        raise InvalidInput(f"{name} must be on or off, not {text[:40]!r}.") from None
+    text = read_text(name, environment=environment)
+    return default if text is None else parse_value(name, text, parse_flag)
 
 
 def read_number(
@@ -71,35 +87,44 @@ def read_number(
     """Read a number.
 
     Args:
-        name: The variable.
-        default: Returned where it is unset or blank.
-        unit: Plural, for the error, such as "seconds".
-        minimum: Excluded.
-        maximum: Included.
+        name: Name of the variable.
+        default: Returned if the variable is unset or blank.
+        unit: Unit in plural, for the error, such as "seconds".
+        minimum: Exclusive lower limit.
+        maximum: Inclusive upper limit.
         environment: Variables by name; None reads this process's.
 
     Raises:
-        InvalidInput: The value is not a number, or out of range.
+        InvalidInput: The value is not a number or is out of range.
     """
     text = read_text(name, environment=environment)
     if text is None:
         return default
+    return parse_value(name, text, lambda value: parse_number(value, unit, minimum, maximum))
+
+
+def parse_number(text: str, unit: str, minimum: float = 0.0, maximum: float = math.inf) -> float:
+    """Parse a number; arguments as in :func:`read_number`.
+
+    Raises:
+        ValueError: The text is not a number or is out of range.
+    """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not minimum < value <= maximum:
         limit = f" and at most {maximum:g}" if math.isfinite(maximum) else ""
-        raise InvalidInput(f"{name} must be a number of {unit} above {minimum:g}{limit}, not {text[:40]!r}.")
+        raise ValueError(f"a number of {unit} above {minimum:g}{limit}")
     return value
 
 
 def set_defaults(**variables: str) -> None:
-    """Set variables for other libraries, unless they are set already."""
+    """Set variables that are read by other libraries, unless they are already set."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
 
 
 def set_variables(**variables: str) -> None:
-    """Set variables for other libraries."""
+    """Set variables that are read by other libraries."""
     os.environ.update(variables)

@@ -1,4 +1,4 @@
-"""The GPUs that people name: what their makers publish about them."""
+"""GPU specifications, as published by NVIDIA."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 from ..models.constants import FP8_CAPABILITY, INT8_CAPABILITY
 
-# Compute capability from which a GPU multiplies bfloat16; older ones would emulate it.
+# Lowest compute capability with bfloat16 matrix products in hardware.
 BFLOAT16_CAPABILITY = (8, 0)
 GB = 10**9
 
 
 @dataclass(frozen=True)
 class GpuSpecification:
-    """A GPU as its data sheet has it. Nothing here was measured.
+    """A GPU's data sheet. None of these values has been measured.
 
     Attributes:
-        name: What people call it.
+        name: Common name.
         capability: Compute capability.
-        memory: Bytes; GB on the sheet are taken as 10^9 bytes, a little less than what the driver reports.
-        half: Dense tensor throughput in operations a second, in bfloat16 (float16 before 8.0), accumulating
-            in float32 where the sheet tells the two apart.
-        single: The same in float32 without tensor cores.
-        eight_bit: The same of int8 matrix products; None where there are no tensor cores for them.
-        host_link: Bytes a second from pinned host memory, about 80 % of the PCIe link.
+        memory: Memory in bytes, with 1 GB = 10^9 bytes: slightly less than the driver reports.
+        half: Dense tensor throughput in operations per second, in bfloat16 (float16 below capability 8.0),
+            with float32 accumulation if the data sheet lists it separately.
+        single: Throughput in float32 without tensor cores.
+        eight_bit: Throughput of int8 matrix products; None if the GPU has no tensor cores for them.
+        host_link: Transfer rate from pinned host memory in bytes per second, about 80 % of the PCIe link.
     """
 
     name: str
@@ -33,6 +33,14 @@ class GpuSpecification:
     single: float
     eight_bit: float | None
     host_link: float
+
+    def throughput(self, precision: str) -> float:
+        """Return the operations per second of matrix products with weights in a precision."""
+        if precision == "float32":
+            return self.single
+        if self.eight_bit is None or not has_products(self.capability, precision):
+            return self.half
+        return self.eight_bit
 
 
 def _gpu(
@@ -44,15 +52,15 @@ def _gpu(
     eight_bit: float | None,
     host_link: float,
 ) -> GpuSpecification:
-    """From the sheet's units: GB, and 10^12 operations a second."""
-    eight = None if eight_bit is None else eight_bit * 1e12
+    """Convert a data sheet's units: GB, 10^12 operations per second, GB per second."""
+    eight_bit = None if eight_bit is None else eight_bit * 1e12
     return GpuSpecification(
-        name, capability, int(memory * GB), half * 1e12, single * 1e12, eight, host_link * GB
+        name, capability, int(memory * GB), half * 1e12, single * 1e12, eight_bit, host_link * GB
     )
 
 
-# The table that `doctor --plans` prints. A new GPU is a line here.
-# T4 and A40 lose a part of their memory to error correction.
+# The GPUs in the table of `doctor --plans`. Add a line here to support another one.
+# On T4 and A40, error correction takes part of the memory.
 GPUS: tuple[GpuSpecification, ...] = (
     _gpu("V100 16 GB", (7, 0), 16, 112, 14, None, 12),
     _gpu("V100 32 GB", (7, 0), 32, 112, 14, None, 12),
@@ -67,7 +75,7 @@ GPUS: tuple[GpuSpecification, ...] = (
     _gpu("H200", (9, 0), 141, 989, 67, 1979, 48),
 )
 
-# What a driver's name contains -> the line above; the memory tells those of one name apart.
+# A word of the driver's name for a GPU -> the start of its name in GPUS.
 _NAMES = {
     "V100": "V100", "T4": "T4", "A100": "A100", "A6000": "RTX A6000", "A40": "A40",
     "4090": "RTX 4090", "5090": "RTX 5090", "H100": "H100", "H200": "H200",
@@ -75,19 +83,24 @@ _NAMES = {
 
 
 def find_specification(name: str, memory: int) -> GpuSpecification | None:
-    """The data sheet of a GPU by the name its driver gives it; None for one that isn't in the table.
+    """Return the data sheet of a GPU; None if it is not in the table.
 
     Args:
-        name: Such as "NVIDIA A100-SXM4-80GB".
-        memory: Its bytes.
+        name: The driver's name for it, such as "NVIDIA A100-SXM4-80GB".
+        memory: Memory in bytes, which distinguishes GPUs of the same name.
     """
     words = name.replace("-", " ").split()
-    known = next((line for part, line in _NAMES.items() if part in words), None)
-    matching = [gpu for gpu in GPUS if known is not None and gpu.name.startswith(known)]
+    model = next((model for word, model in _NAMES.items() if word in words), None)
+    matching = [gpu for gpu in GPUS if model is not None and gpu.name.startswith(model)]
     return min(matching, key=lambda gpu: abs(gpu.memory - memory), default=None)
 
 
-def multiplies(capability: tuple[int, int], precision: str) -> bool:
-    """Whether a GPU multiplies 8-bit weights as they are; others multiply them in 16 bits."""
-    least = {"int8": INT8_CAPABILITY, "fp8": FP8_CAPABILITY}.get(precision)
-    return least is not None and capability >= least
+def has_products(capability: tuple[int, int], precision: str) -> bool:
+    """Return whether a GPU multiplies weights in an 8-bit precision without dequantizing them."""
+    minimum = {"int8": INT8_CAPABILITY, "fp8": FP8_CAPABILITY}.get(precision)
+    return minimum is not None and capability >= minimum
+
+
+def format_gb(size: int) -> str:
+    """Format bytes for messages."""
+    return f"{size / GB:.1f} GB"

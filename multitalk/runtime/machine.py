@@ -1,4 +1,4 @@
-"""What a machine is: its GPU, what torch can run on it, its memory, the packages that are there."""
+"""Detect the machine: GPU, driver, memory, torch and attention packages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..weights.host_memory import usable_memory
 from .gpus import GpuSpecification, find_specification
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
-# The first driver that runs each generation of CUDA, by NVIDIA's table of minor version compatibility.
-LEAST_DRIVERS = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
-# Attention packages: the name they are imported by, and the name they are installed by.
+# Oldest driver for each major CUDA version, from NVIDIA's table of minor version compatibility.
+OLDEST_DRIVERS = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
+# Import name -> distribution name.
 ATTENTION_PACKAGES = {"flash_attn": "flash-attn", "sageattention": "sageattention"}
 
 
@@ -25,10 +25,10 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        name: As its driver names it.
+        name: The driver's name for it.
         capability: Compute capability.
-        memory: Its bytes.
-        specification: Its data sheet, where it is a known one.
+        memory: Memory in bytes.
+        specification: Data sheet; None if the GPU is not in the table.
     """
 
     name: str
@@ -39,25 +39,23 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as far as the plan depends on it.
+    """The properties of a machine that a hardware plan depends on.
 
     Attributes:
-        gpu: The GPU that is used; None where the CPU computes.
-        gpu_count: How many there are like it.
-        host_memory: Bytes of memory; 0 where unknown.
-        torch_version: Such as (2, 5).
-        cuda: Version of CUDA that torch is built for; None in a CPU build.
-        driver: Version of the NVIDIA driver; None where there is none, or unknown.
-        architectures: What torch has kernels for, such as "sm_80" and "compute_90" (which newer GPUs can
-            compile); empty where unknown.
-        packages: Attention packages by import name, with their versions.
-        device: Where it computes.
+        gpu: The GPU; None if the CPU computes.
+        gpu_count: Number of GPUs.
+        host_memory: Host memory in bytes; 0 if unknown.
+        cuda: CUDA version that torch was built for; None in a CPU build.
+        driver: Version of the NVIDIA driver; None if unknown or missing.
+        architectures: Architectures that torch has kernels for, such as "sm_80" and "compute_90" (which newer
+            GPUs can compile); empty if unknown.
+        packages: Attention packages: import names and versions.
+        device: Device that computes.
     """
 
     gpu: Gpu | None = None
     gpu_count: int = 0
     host_memory: int = 0
-    torch_version: tuple[int, int] = (2, 5)
     cuda: tuple[int, int] | None = None
     driver: tuple[int, int] | None = None
     architectures: tuple[str, ...] = ()
@@ -65,64 +63,69 @@ class Machine:
     device: str = "cpu"
 
     def has(self, package: str) -> bool:
-        """Whether an attention package is installed."""
+        """Return whether an attention package is installed."""
         return any(name == package for name, _ in self.packages)
 
     @property
     def old_driver(self) -> str | None:
-        """Why the driver can't run this torch, as a sentence; None where it can or isn't known."""
+        """Error message if the driver is too old for this torch; None if it is not or is unknown."""
         if self.cuda is None or self.driver is None:
             return None
-        least = LEAST_DRIVERS.get(self.cuda[0], (0, 0))
-        if self.driver >= least:
+        oldest = OLDEST_DRIVERS.get(self.cuda[0], (0, 0))
+        if self.driver >= oldest:
             return None
         return (
-            f"The NVIDIA driver {_dotted(self.driver)} is too old for this torch, made for CUDA "
-            f"{_dotted(self.cuda)}: it needs {_dotted(least)} or a later one."
+            f"The NVIDIA driver {_dotted(self.driver)} is too old for this torch, built for CUDA "
+            f"{_dotted(self.cuda)}. Install driver {_dotted(oldest)} or later."
         )
 
     @property
-    def runs_on_gpu(self) -> bool:
-        """Whether torch has code for the GPU."""
-        if self.gpu is None or not self.architectures:
-            return True
-        major, minor = self.gpu.capability
-        for architecture in self.architectures:
-            kind, _, number = architecture.partition("_")
-            digits = "".join(character for character in number if character.isdigit())
-            has = (int(digits[:-1]), int(digits[-1]))
-            # binary code runs on later GPUs of its generation; what is compiled on the spot on all later ones
-            if has <= (major, minor) and (kind == "compute" or has[0] == major):
-                return True
-        return False
+    def missing_kernels(self) -> str | None:
+        """Error message if this torch has no kernels for the GPU; None if it has or this is unknown."""
+        if self.gpu is None or not self.architectures or any(map(self._runs, self.architectures)):
+            return None
+        number = "".join(map(str, self.gpu.capability))
+        built_for = ", ".join(self.architectures)
+        return (
+            f"This torch (CUDA {_dotted(self.cuda or ())}, {built_for}) has no kernels for "
+            f"{self.gpu.name} (sm_{number}). Use the cu128 image, or a torch built for this GPU."
+        )
+
+    def _runs(self, architecture: str) -> bool:
+        """Return whether the GPU runs code for an architecture."""
+        assert self.gpu is not None
+        kind, _, number = architecture.partition("_")
+        digits = "".join(character for character in number if character.isdigit())
+        built_for = (int(digits[:-1]), int(digits[-1]))
+        # binaries (sm) run on later GPUs of the same generation, PTX code (compute) on all later GPUs
+        same_generation = built_for[0] == self.gpu.capability[0]
+        return built_for <= self.gpu.capability and (kind == "compute" or same_generation)
 
 
 def detect_machine(device: str | torch.device | None = None) -> Machine:
-    """Describe this machine.
+    """Detect this machine.
 
     Args:
-        device: "cpu", "cuda" or "cuda:N"; None takes the first GPU, or the CPU where there is none.
+        device: "cpu", "cuda" or "cuda:N". None takes the first GPU, or the CPU if there is none.
 
     Raises:
-        InvalidInput: The device doesn't exist here.
+        InvalidInput: The device does not exist.
     """
     chosen = _find_device(device)
     gpu, count = None, 0
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
-        memory = properties.total_memory
         gpu = Gpu(
             properties.name,
             (properties.major, properties.minor),
-            memory,
-            find_specification(properties.name, memory),
+            properties.total_memory,
+            find_specification(properties.name, properties.total_memory),
         )
         count = torch.cuda.device_count()
     return Machine(
         gpu=gpu,
         gpu_count=count,
         host_memory=usable_memory(),
-        torch_version=_version(torch.__version__) or (0, 0),
         cuda=_version(torch.version.cuda),
         driver=driver_version(),
         architectures=tuple(torch.cuda.get_arch_list()) if gpu is not None else (),
@@ -139,19 +142,19 @@ def _find_device(device: str | torch.device | None) -> torch.device:
     except RuntimeError:
         chosen = torch.device("meta")
     if chosen.type not in ("cpu", "cuda"):
-        raise InvalidInput(f"device '{device}' is unknown: use cpu, cuda or cuda:N.", "device")
+        raise InvalidInput(f"device must be cpu, cuda or cuda:N, not '{device}'.", "device")
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
-            sentence = f"device '{device}' needs an NVIDIA GPU, and torch finds none here."
-            raise InvalidInput(old_driver() or sentence, "device")
+            message = f"device: torch found no NVIDIA GPU ({device} requested). Use cpu or a CUDA build."
+            raise InvalidInput(old_driver() or message, "device")
         count = torch.cuda.device_count()
         if (chosen.index or 0) >= count:
-            raise InvalidInput(f"device '{device}' isn't there: this machine has {count} GPU(s).", "device")
+            raise InvalidInput(f"device must be below cuda:{count} on this machine, not {device}.", "device")
     return chosen
 
 
 def driver_version(path: Path = DRIVER_FILE) -> tuple[int, int] | None:
-    """Version of the NVIDIA driver; None where there is none."""
+    """Return the version of the NVIDIA driver; None if it is not installed."""
     try:
         match = re.search(r"\b(\d{3,4})\.(\d+)", path.read_text(encoding="ascii", errors="replace"))
     except OSError:
@@ -160,28 +163,28 @@ def driver_version(path: Path = DRIVER_FILE) -> tuple[int, int] | None:
 
 
 def old_driver() -> str | None:
-    """Why this machine's driver can't run this torch; None where it can, or there is none."""
+    """Return :attr:`Machine.old_driver` of this machine."""
     return Machine(cuda=_version(torch.version.cuda), driver=driver_version()).old_driver
 
 
-def _dotted(version: tuple[int, int]) -> str:
+def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
 def _attention_packages() -> tuple[tuple[str, str], ...]:
-    found = []
+    packages = []
     for module, distribution in ATTENTION_PACKAGES.items():
         if util.find_spec(module) is None:
             continue
         try:
-            found.append((module, metadata.version(distribution)))
+            packages.append((module, metadata.version(distribution)))
         except metadata.PackageNotFoundError:
-            found.append((module, "unknown"))
-    return tuple(found)
+            packages.append((module, "unknown"))
+    return tuple(packages)
 
 
 def _version(text: str | None) -> tuple[int, int] | None:
-    """The first two numbers of a version."""
+    """Parse the first two numbers of a version."""
     if not text:
         return None
     major, minor = text.split("+")[0].split(".")[:2]

@@ -1,52 +1,53 @@
-"""How much device memory each stage of a job needs."""
+"""The memory model: device memory of every stage of a job, computed from the model's shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..models.constants import SLOTS, TILE
+from .plan import PARTS
 from .sizes import BYTES, ModelSizes
 
-# Peak of live tensors inside a transformer block, in units of a clip's tokens in 16 bits: N x dim x 2 bytes.
-# It is reached where the keys are rotated: the residual stream (1), the block's normed input, query, key and
-# value (4), and the rotation's float32 temporaries (6); masks and reference map add some hundredths.
+# Peak of live tensors in a transformer block, in units of a clip's tokens in 16 bits: N x dim x 2 bytes.
+# The peak is at the rotary embedding of the keys: the residual stream (1), the normed input, query, key and
+# value (4), and float32 temporaries of the rotation (6); masks and reference map add some hundredths.
 # tests/runtime/test_memory.py counts it at real shapes.
 BLOCK_UNITS = 11.15
-# Where the blocks compute in float16 the stream is float32 (see models/half.py).
+# In float16, the residual stream is float32 (see models/half.py).
 FLOAT16_UNITS = 1.1
-# Where weights are multiplied in 8 bits, the hidden layer of the feed-forward lies there in 8 bits, too.
+# With 8-bit products, the hidden layer of the feed-forward is also stored in 8 bits.
 EIGHT_BIT_UNITS = 1.0
-# The same for the autoencoder in float32, in units of one full-resolution frame of its narrowest layer
-# (height x width x vae_dim x 4 bytes): the frames that its convolutions remember, and the last level's work.
+# Peak of live tensors in the float32 VAE, in units of one full-resolution frame of its narrowest layer
+# (height x width x vae_dim x 4 bytes): the frames cached by its convolutions, and the last level.
 DECODE_UNITS = 51.0
 ENCODE_UNITS = 40.0
-HALF_DECODE_UNITS = 27.0  # with the decoder in bfloat16, its frames in float32
-# wav2vec2's first convolution: 512 channels at 3200 steps a second in float32, three times at once.
+HALF_DECODE_UNITS = 27.0  # with a bfloat16 decoder and float32 frames
+# First convolution of wav2vec2: 512 channels at 3200 steps per second in float32, held three times.
 AUDIO_BYTES_PER_SECOND = 3 * 512 * 3200 * 4
-# Prompts and pictures are short: what their encoders make beside their weights.
+# Activations of the text and image encoders, whose inputs are small.
 ENCODER_WORK = 300_000_000
-# Kokoro's weights, which lie on the device where all others do (HardwarePlan.speech_device).
+# Kokoro's weights, which are on the device if all others are (HardwarePlan.speech_device).
 SPEECH_BYTES = 330_000_000
-# The CUDA context, the libraries' workspaces, and what fragmentation costs.
+# The CUDA context, workspaces of libraries, and fragmentation.
 RESERVE = 1_000_000_000
 RESERVE_SHARE = 0.05
-# Host memory that the process, the system and the video's frames take beside the weights.
+# Host memory of the process, the system and the video's frames.
 HOST_RESERVE = 4_000_000_000
+_ENCODERS = PARTS[1:]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What memory and time depend on.
+    """The properties of a job that its memory and time depend on.
 
     Attributes:
-        height, width: Of the video in pixels.
-        people: How many speak.
-        frames: Of a clip, 4n+1.
-        calls: Model calls of a clip: steps times guidance branches.
-        branches: Guidance branches of a step.
+        height, width: Size of the video in pixels.
+        people: Number of people who speak.
+        frames: Frames per clip, 4n+1.
+        calls: Model calls per clip: steps times guidance branches.
+        branches: Guidance branches per step.
         keeps_residuals: Whether every branch keeps its last residual (TeaCache).
-        sound_seconds: The longest sound.
+        sound_seconds: Length of the longest audio input in seconds.
     """
 
     height: int = 480
@@ -60,37 +61,37 @@ class Workload:
 
     @property
     def latent_frames(self) -> int:
-        """Latent frames of a clip."""
+        """Latent frames per clip."""
         return 1 + (self.frames - 1) // 4
 
     @property
     def tokens_per_frame(self) -> int:
-        """Tokens of a latent frame."""
+        """Tokens per latent frame."""
         return (self.height // 16) * (self.width // 16)
 
     @property
     def tokens(self) -> int:
-        """Tokens of a clip."""
+        """Tokens per clip."""
         return self.latent_frames * self.tokens_per_frame
 
 
 @dataclass(frozen=True)
 class MemoryLayout:
-    """What lies on the device, and in which form: all that the memory of a stage depends on, beside the job.
+    """Which weights are on the device and in which precision.
 
     Attributes:
-        sizes: Of the model.
-        compute: "bf16", "fp16" or "float32": of the activations.
+        sizes: Sizes of the model.
+        compute: Precision of the activations: "bf16", "fp16" or "float32".
         transformer: Precision of the transformer's matrices.
-        text_encoder: Precision of the text encoder's.
+        text_encoder: Precision of the text encoder's matrices.
         image_encoder: Precision of the image encoder.
         resident: Parts that stay on the device.
-        streamed_blocks: Blocks that wait in host memory.
+        streamed_blocks: Number of blocks that are offloaded to host memory.
         vae_tiling: Whether the VAE works in tiles.
-        batch: Guidance branches in one model call.
-        eight_bit_products: Whether 8-bit weights are multiplied as they are.
-        shared_by: Processes that share the transformer's matrices (`multitalk/parallel/weights.py`): each
-            keeps its part of every block, and none is streamed.
+        batch: Guidance branches per model call.
+        eight_bit_products: Whether 8-bit weights are multiplied without dequantizing them.
+        shared_by: Number of processes that share the transformer's matrices: each holds a part of every
+            block, and no block is streamed (`multitalk/parallel/weights.py`).
     """
 
     sizes: ModelSizes
@@ -106,7 +107,7 @@ class MemoryLayout:
     shared_by: int = 1
 
     def part_bytes(self, part: str) -> int:
-        """Bytes of a part's weights, all of them."""
+        """Return the bytes of all weights of a part."""
         sizes = self.sizes
         match part:
             case "transformer":
@@ -123,25 +124,25 @@ class MemoryLayout:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of one of the transformer's blocks."""
+        """Bytes of one transformer block."""
         return self.sizes.block_bytes(self.transformer)
 
     @property
     def transformer_bytes(self) -> int:
-        """Device bytes of the transformer: what stays, a LoRA, the blocks that others take turns in."""
+        """Device bytes of the transformer: resident weights, a LoRA, and the slots for streamed blocks."""
         layers = self.sizes.layers
         outer = self.sizes.outer_bytes(self.transformer) + self.sizes.lora_bytes
         if self.shared_by > 1:
-            outer += layers * 4 * self.sizes.block_vectors  # what isn't a matrix is in every process
+            outer += layers * 4 * self.sizes.block_vectors  # every process holds all vectors
             return outer + layers * self.block_bytes // self.shared_by + min(SLOTS, layers) * self.block_bytes
         blocks = layers - self.streamed_blocks + min(SLOTS, self.streamed_blocks)
         return outer + blocks * self.block_bytes
 
     @property
     def host_bytes(self) -> int:
-        """Bytes in host memory: streamed blocks, and the parts that aren't resident."""
+        """Host bytes of streamed blocks and offloaded parts."""
         total = self.streamed_blocks * page_locked(self.block_bytes)
-        for part in _SMALL_PARTS:
+        for part in _ENCODERS:
             if part in self.resident:
                 continue
             if part == "text_encoder":
@@ -151,69 +152,65 @@ class MemoryLayout:
                 total += page_locked(self.part_bytes(part))
         return total
 
-    def stages(self, job: Workload) -> dict[str, int]:
-        """Peak device bytes of each stage of a job."""
-        base = self.transformer_bytes + sum(self.part_bytes(part) for part in self._small(self.resident))
-        if not self.streamed_blocks and set(_SMALL_PARTS) <= set(self.resident):
+    def stages(self, workload: Workload) -> dict[str, int]:
+        """Return the peak device bytes of each stage of a job."""
+        base = self.transformer_bytes
+        base += sum(self.part_bytes(part) for part in _ENCODERS if part in self.resident)
+        if not self.streamed_blocks and set(_ENCODERS) <= set(self.resident):
             base += SPEECH_BYTES
-        text = 0 if "text_encoder" in self.resident else self._text_away()
-        audio = int(job.sound_seconds * AUDIO_BYTES_PER_SECOND) if "audio_encoder" in self.resident else 0
+        text = 0 if "text_encoder" in self.resident else self._streamed_text_bytes()
+        audio = 0  # an offloaded audio encoder computes on the host
+        if "audio_encoder" in self.resident:
+            audio = int(workload.sound_seconds * AUDIO_BYTES_PER_SECOND)
         image, vae = (
             0 if part in self.resident else self.part_bytes(part) for part in ("image_encoder", "vae")
         )
         decode = HALF_DECODE_UNITS if self.compute == "bf16" else DECODE_UNITS
-        # the job's frames: condition and decoded ones, as floats
-        frames = 64 * 3 * job.height * job.width * 4
+        # pixels of the condition and of decoded frames, in float32
+        frames = 64 * 3 * workload.height * workload.width * 4
+        encode = max(image + ENCODER_WORK, self._vae_work(workload, ENCODE_UNITS))
         return {
             "text": base + text + ENCODER_WORK,
-            "audio": base + audio,  # an audio encoder that isn't resident computes on the host
-            "encode": base + vae + frames + max(image + ENCODER_WORK, self._vae_work(job, ENCODE_UNITS)),
-            "denoise": base + self.block_work(job),
-            "decode": base + vae + frames + self._vae_work(job, decode),
+            "audio": base + audio,
+            "encode": base + vae + frames + encode,
+            "denoise": base + self.block_work(workload),
+            "decode": base + vae + frames + self._vae_work(workload, decode),
         }
 
-    def peak(self, job: Workload) -> int:
-        """Peak device bytes of a job."""
-        return max(self.stages(job).values())
+    def peak(self, workload: Workload) -> int:
+        """Return the peak device bytes of a job."""
+        return max(self.stages(workload).values())
 
-    def block_work(self, job: Workload) -> int:
-        """Bytes of what the transformer computes with."""
-        unit = job.tokens * self.sizes.dim * 2 * self.batch
+    def block_work(self, workload: Workload) -> int:
+        """Return the bytes of the transformer's activations."""
+        unit = workload.tokens * self.sizes.dim * 2
         units = BLOCK_UNITS * (2 if self.compute == "float32" else 1)
         units += FLOAT16_UNITS if self.compute == "fp16" else 0
         units += EIGHT_BIT_UNITS if self.eight_bit_products else 0
-        # each branch's residual, and the stream's start, of which the new residual is the difference
-        kept = job.branches + 1 if job.keeps_residuals else 0
-        wide = 1 if self.compute == "bf16" else 2
-        return int(unit * units + job.tokens * self.sizes.dim * 2 * kept * wide)
+        # a residual per branch, and the stream's start, which the new residual is the difference to
+        residuals = workload.branches + 1 if workload.keeps_residuals else 0
+        return int(unit * (self.batch * units + residuals * (1 if self.compute == "bf16" else 2)))
 
-    def _vae_work(self, job: Workload, units: float) -> int:
-        height, width, features = job.height, job.width, 0
+    def _vae_work(self, workload: Workload, units: float) -> int:
+        height, width, features = workload.height, workload.width, 0
         if self.vae_tiling:
-            # the layers that are never tiled: a clip at latent resolution, before and after them
-            features = 2 * 4 * job.latent_frames * (height // 8) * (width // 8)
+            # layers at latent resolution are never tiled: a clip before and after them
+            features = 2 * 4 * workload.latent_frames * (height // 8) * (width // 8)
             height, width = min(height, TILE), min(width, TILE)
         return int((units * height * width + features) * self.sizes.vae_dim * 4)
 
-    def _text_away(self) -> int:
-        """The text encoder's layers pass through the device one by one; its vocabulary stays for it."""
+    def _streamed_text_bytes(self) -> int:
+        """Return the device bytes of an offloaded text encoder: its vocabulary and slots for its layers."""
         sizes, precision = self.sizes, self.text_encoder
         slots = min(SLOTS, sizes.text_layers)
         return sizes.text_outer_bytes(precision) + slots * sizes.text_layer_bytes(precision)
 
-    @staticmethod
-    def _small(parts: Iterable[str]) -> list[str]:
-        return [part for part in parts if part in _SMALL_PARTS]
-
-
-_SMALL_PARTS = ("text_encoder", "image_encoder", "audio_encoder", "vae")
-
 
 def page_locked(size: int) -> int:
-    """Bytes that torch takes for page-locked memory: the next power of two."""
+    """Return the bytes that torch allocates for page-locked memory: the next power of two."""
     return 1 << max(0, size - 1).bit_length()
 
 
 def usable(memory: int) -> int:
-    """Bytes of a GPU's memory that a plan may count on."""
+    """Return the bytes of a GPU's memory that a plan may use."""
     return int(memory * (1 - RESERVE_SHARE)) - RESERVE

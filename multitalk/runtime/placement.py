@@ -1,4 +1,4 @@
-"""Carrying out a plan: which weights are on the device, for how long, and what is streamed."""
+"""Placement of the weights: apply a plan, load and offload parts, stream blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..models.host_copy import HostCopy, allocate, give_back
+from ..models.host_copy import HostCopy, allocate, release_cached_memory
 from ..models.streaming import BlockStreamer, StreamedStack
 from .plan import HardwarePlan
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Placement:
-    """Moves the parts of the model as plans say.
+    """Moves the parts of the model between host and device.
 
     Args:
-        transformer: Its blocks may be streamed; None where its weights are somebody else's.
+        transformer: The transformer; None if its weights are managed elsewhere.
         encoders: The text encoder, the image encoder, the audio encoder and the VAE, by part.
-        plan: The first plan; the parts may lie anywhere.
+        plan: The first plan. The parts may be on any device.
     """
 
     def __init__(
@@ -32,151 +32,140 @@ class Placement:
         self._transformer = transformer
         self._encoders = encoders
         self._device = plan.device
-        self._visitors: dict[str, _Visitor] = {}
+        self._offloaded: dict[str, _OffloadedPart] = {}
         self._streamed: int | None = None
-        self._placed: tuple[int, frozenset[str]] | None = None
+        self._applied: tuple[int, frozenset[str]] | None = None
         self._streamer: BlockStreamer | None = None
         if transformer is not None:
-            self._move_outer(transformer, [transformer.blocks])
-        self.carry_out(plan)
+            for tensor in _outer_tensors(transformer, transformer.blocks):
+                tensor.data = tensor.data.to(plan.device)
+        self.apply(plan)
 
-    def carry_out(self, plan: HardwarePlan) -> None:
-        """Change what lies where; a plan like the last one costs nothing.
+    def apply(self, plan: HardwarePlan) -> None:
+        """Place the weights according to a plan; repeating the last plan costs nothing.
 
-        First goes what leaves, so that at no moment more is on the device than before or afterwards. A change
-        that fails is made up for by the next one.
+        Weights are offloaded before others are loaded, so the device never holds more than with the larger of
+        the two plans. After a failure, the next call completes or replaces the change.
         """
-        placed = (plan.streamed_blocks, frozenset(plan.resident))
-        if placed != self._placed:
-            give_back(self._device)
-        self._placed = None
+        placement = (plan.streamed_blocks, frozenset(plan.resident))
+        if placement != self._applied:
+            release_cached_memory(self._device)
+        self._applied = None
         for part, module in self._encoders.items():
-            if part not in plan.resident and part not in self._visitors:
-                self._visitors[part] = self._make_visitor(part, module)
+            if part not in plan.resident and part not in self._offloaded:
+                self._offloaded[part] = _PART_TYPES.get(part, _OffloadedPart)(module, self._device)
         self._stream(plan.streamed_blocks)
         for part, module in self._encoders.items():
             if part in plan.resident:
-                self._stay(part, module)
-        self._placed = placed
+                self._keep_on_device(part, module)
+        self._applied = placement
         vae: Any = self._encoders.get("vae")
         if vae is not None:
             vae.use_tiling = plan.vae_tiling
 
     @contextmanager
     def on_device(self, part: str) -> Iterator[None]:
-        """A part is ready to compute inside."""
-        visitor = self._visitors.get(part)
-        if visitor is None:
+        """Load a part if it is offloaded, and offload it again at the end of the context."""
+        offloaded = self._offloaded.get(part)
+        if offloaded is None:
             yield
             return
-        visitor.come()
+        offloaded.load()
         try:
             yield
         finally:
-            visitor.go()
+            offloaded.offload()
 
     def _stream(self, count: int) -> None:
         transformer = self._transformer
         if transformer is None or count == self._streamed:
             return
-        self._streamed = None  # until it is done: a plan like this one must try again if it fails
+        self._streamed = None  # so that the same plan is applied again after a failure
         if self._streamer is None:
-            # with none to stream it still brings those to the device that aren't there
+            # also with a count of 0: it moves the other blocks to the device
             self._streamer = BlockStreamer(list(transformer.blocks), self._device, count)
         else:
-            self._streamer.change(count)
+            self._streamer.set_count(count)
         transformer.block_streamer = self._streamer if count else None
         self._streamed = count
 
-    def _stay(self, part: str, module: nn.Module) -> None:
-        visitor = self._visitors.get(part)
-        if visitor is None:
+    def _keep_on_device(self, part: str, module: nn.Module) -> None:
+        offloaded = self._offloaded.get(part)
+        if offloaded is None:
             module.to(self._device)
             return
-        visitor.stay()
-        del self._visitors[part]  # once it is there: else it goes on visiting
-
-    def _make_visitor(self, part: str, module: nn.Module) -> _Visitor:
-        if part == "audio_encoder":
-            return _HostVisitor(module, self._device)
-        if part == "text_encoder":
-            return _LayersVisitor(module, self._device)
-        return _Visitor(module, self._device)
-
-    def _move_outer(self, module: nn.Module, inner: list[nn.ModuleList]) -> None:
-        """Move what of a module isn't in these lists to the device."""
-        kept = {id(tensor) for stack in inner for tensor in (*stack.parameters(), *stack.buffers())}
-        for tensor in (*module.parameters(), *module.buffers()):
-            if id(tensor) not in kept:
-                tensor.data = tensor.data.to(self._device)
+        offloaded.keep_on_device()
+        del self._offloaded[part]  # only after success: after a failure the part is still offloaded
 
 
-class _Visitor:
-    """A part that comes to the device as a whole."""
+class _OffloadedPart:
+    """A part in host memory that is loaded as a whole."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._copy = HostCopy(module, device.type == "cuda")
         self._device = device
 
-    def come(self) -> None:
-        """Be ready to compute."""
+    def load(self) -> None:
+        """Make the part ready to compute."""
         memory = allocate(self._copy.size, self._device)
         self._copy.fill(memory)
         self._copy.place(self._copy.views(memory))
 
-    def go(self) -> None:
-        """Leave the device; its memory is reused once what was asked of it is done."""
-        self._copy.rest()
+    def offload(self) -> None:
+        """Free the part's device memory; it is reused after the computations that are queued on it."""
+        self._copy.offload()
 
-    def stay(self) -> None:
-        """Become resident."""
-        self.come()
+    def keep_on_device(self) -> None:
+        """Load the part permanently."""
+        self.load()
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # the host's copy is given back next
+            torch.cuda.synchronize(self._device)  # the host copy is freed next
 
 
-class _LayersVisitor(_Visitor):
-    """A text encoder: its vocabulary comes for the stage, its layers one by one."""
+class _OffloadedTextEncoder(_OffloadedPart):
+    """A text encoder whose vocabulary is loaded for the stage, and whose layers are streamed."""
 
     def __init__(self, module: Any, device: torch.device) -> None:
         layers = module.encoder.block
-        super().__init__(_Outer(module, layers), device)
+        outer = nn.Module()
+        for number, tensor in enumerate(_outer_tensors(module, layers)):
+            if isinstance(tensor, nn.Parameter):
+                outer.register_parameter(f"tensor{number}", tensor)
+            else:
+                outer.register_buffer(f"tensor{number}", tensor)
+        super().__init__(outer, device)
         self._layers = StreamedStack(list(layers), device)
 
-    def go(self) -> None:
-        super().go()
+    def offload(self) -> None:
+        super().offload()
         self._layers.release()
 
-    def stay(self) -> None:
-        super().stay()
-        self._layers.resident()
+    def keep_on_device(self) -> None:
+        super().keep_on_device()
+        self._layers.keep_on_device()
 
 
-class _HostVisitor(_Visitor):
-    """A part that computes on the host: a small one, whose work would need much of the device's memory."""
+class _HostPart(_OffloadedPart):
+    """A small part that computes on the host, because its activations would fill the device's memory."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._module, self._device = module.to("cpu"), device
 
-    def come(self) -> None:
-        """It is ready."""
+    def load(self) -> None:
+        """Do nothing: the part is ready on the host."""
 
-    def go(self) -> None:
-        """It is where it was."""
+    def offload(self) -> None:
+        """Do nothing: the part stays on the host."""
 
-    def stay(self) -> None:
+    def keep_on_device(self) -> None:
         self._module.to(self._device)
 
 
-class _Outer(nn.Module):
-    """A view of a module's tensors outside some of its layers."""
+_PART_TYPES = {"text_encoder": _OffloadedTextEncoder, "audio_encoder": _HostPart}
 
-    def __init__(self, module: nn.Module, layers: nn.ModuleList) -> None:
-        super().__init__()
-        inner = {id(tensor) for tensor in (*layers.parameters(), *layers.buffers())}
-        tensors = {id(tensor): tensor for tensor in module.parameters() if id(tensor) not in inner}
-        for number, parameter in enumerate(tensors.values()):
-            self.register_parameter(f"tensor{number}", parameter)
-        buffers = {id(tensor): tensor for tensor in module.buffers() if id(tensor) not in inner}
-        for number, tensor in enumerate(buffers.values()):
-            self.register_buffer(f"buffer{number}", tensor)
+
+def _outer_tensors(module: nn.Module, layers: nn.ModuleList) -> list[torch.Tensor]:
+    """Return a module's parameters and buffers outside some of its layers, each once."""
+    inner = {id(tensor) for tensor in (*layers.parameters(), *layers.buffers())}
+    tensors = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return [tensor for key, tensor in tensors.items() if key not in inner]

@@ -1,4 +1,4 @@
-"""The plan for this machine."""
+"""Plan jobs on this machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from .attention import NATIVE, candidates
 from .choose import Weights, budget_of, plan_for
 from .machine import Machine, detect_machine
 from .memory import Workload
-from .plan import HardwarePlan
-from .sentences import describe
+from .plan import HardwarePlan, describe
 from .settings import PlanSettings
 from .sizes import ModelSizes
 
@@ -23,20 +22,20 @@ if TYPE_CHECKING:
 
 
 def weights_of(folder: WeightsFolder) -> Weights:
-    """What a plan needs to know of a baked folder."""
+    """Read the sizes and precision of a baked folder."""
     precision = folder.manifest.precision
     return Weights(ModelSizes.of(folder), precision["transformer"], precision["text_encoder"])
 
 
 class Planner:
-    """Plans jobs on this machine with one set of weights.
+    """Plans jobs on this machine for one set of weights.
 
     Args:
-        settings: What a person chose; None reads the environment.
-        weights: The weights; None plans the published model in bf16 and leaves host memory unchecked.
+        settings: Settings that override the plan; None reads the environment.
+        weights: The weights; None plans for the published model in bf16 without checking host memory.
 
     Raises:
-        InvalidInput: The device doesn't exist here, or a setting can't be used.
+        InvalidInput: The device does not exist, or a setting is invalid.
     """
 
     def __init__(self, settings: PlanSettings | None = None, weights: Weights | None = None) -> None:
@@ -48,13 +47,16 @@ class Planner:
         self._working: tuple[str, str] | None = None
         self._notes: tuple[str, ...] = ()
 
-    def plan(self, job: Workload | None = None) -> HardwarePlan:
-        """Plan a job; None is a 480p clip of two people.
+    def plan(self, workload: Workload | None = None) -> HardwarePlan:
+        """Plan a job.
+
+        Args:
+            workload: The job; None is a 480p clip of two people.
 
         Raises:
-            InvalidInput: It doesn't fit.
+            InvalidInput: The job does not fit.
         """
-        plan = plan_for(self.machine, job, self.weights, self.settings, self.shared_by)
+        plan = self._choose(workload)
         if plan.device.type != "cuda":
             return plan
         if self._working is None:
@@ -66,49 +68,30 @@ class Planner:
             cross_attention_backend=cross,
             notes=(*plan.notes, *self._notes),
         )
-        return replace(plan, description=describe(plan, self.machine, job or Workload()))
+        return replace(plan, description=describe(plan, self.machine, workload or Workload()))
 
     def sharing(self, processes: int) -> Planner:
-        """A planner of the same where so many processes share the transformer's matrices."""
+        """Return a copy for processes that share the transformer's matrices."""
         planner = copy(self)
         planner.shared_by = processes
         return planner
 
-    def fits(self, job: Workload | None = None) -> bool:
-        """Whether a job fits, also where a person's settings would let it run all the same."""
+    def fits(self, workload: Workload | None = None) -> bool:
+        """Return whether a job fits, even if the settings force a plan for a job that does not."""
         try:
-            plan = plan_for(self.machine, job, self.weights, self.settings, self.shared_by)
+            plan = self._choose(workload)
         except InvalidInput:
             return False
         return self.machine.gpu is None or plan.expected_peak_bytes <= budget_of(self.machine, self.settings)
 
-
-def make_plan(
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    job: Workload | None = None,
-    weights: Weights | None = None,
-    settings: PlanSettings | None = None,
-) -> HardwarePlan:
-    """Choose what isn't given, for this machine.
-
-    Args:
-        device: None takes the first GPU, or the CPU where there is none.
-        dtype: None takes bfloat16 on GPUs that compute in it, float16 on others and float32 on the CPU.
-        job: None is a 480p clip of two people.
-        weights: None is the published model in bf16.
-        settings: What a person chose; None reads the environment.
-
-    Raises:
-        InvalidInput: The device doesn't exist here, a setting can't be used, or the job doesn't fit.
-    """
-    return Planner(with_arguments(settings, device, dtype), weights).plan(job)
+    def _choose(self, workload: Workload | None) -> HardwarePlan:
+        return plan_for(self.machine, workload, self.weights, self.settings, self.shared_by)
 
 
 def with_arguments(
     settings: PlanSettings | None, device: str | torch.device | None, dtype: torch.dtype | None
 ) -> PlanSettings:
-    """Settings, or the environment's, with what a caller names over them."""
+    """Return settings, or the environment's if None, with a caller's device and dtype applied."""
     settings = PlanSettings.from_environment() if settings is None else settings
     if device is not None:
         settings = replace(settings, device=str(device))
@@ -118,7 +101,7 @@ def with_arguments(
 
 
 def _try_backends(plan: HardwarePlan, machine: Machine) -> tuple[tuple[str, str], tuple[str, ...]]:
-    """The first backends that compute something right on the device, and why others don't."""
+    """Return the first backends that give correct results on the device, and notes on those that do not."""
     from ..models.attention_backends import first_working
 
     names, _ = candidates(machine)

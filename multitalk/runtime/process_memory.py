@@ -1,4 +1,4 @@
-"""A process's memory: how much it may have, its peak, what can be given back, and telling when it ran out."""
+"""A process's memory: out-of-memory errors, the peak, and returning free memory to the system."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ctypes
 from contextlib import suppress
 from pathlib import Path
 
-SMALLER = "choose a smaller size or fewer frames_per_clip"  # what helps whoever runs out of it
-# torch's allocator for a CPU raises a plain RuntimeError
+SMALLER = "choose a smaller size or fewer frames_per_clip"  # advice for out-of-memory errors
+# torch's CPU allocator raises a plain RuntimeError
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the GPU or of the machine."""
-    # by name: torch isn't imported to ask
+    """Return whether an error reports that GPU or host memory ran out."""
+    # by name, so that torch is not imported
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
@@ -21,7 +21,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_memory() -> int | None:
-    """Most bytes of memory that this process held, mapped files included; None where nobody counts."""
+    """Return the process's peak resident memory in bytes, mapped files included; None if unknown."""
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
@@ -29,6 +29,6 @@ def peak_memory() -> int | None:
 
 
 def trim() -> None:
-    """Give the system what is free: the C library keeps that for itself; glibc can be asked for it."""
+    """Return free heap memory to the system; does nothing without glibc."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The plans of every GPU of the table, for people."""
+"""The table of `doctor --plans`: the plan for every known GPU."""
 
 from __future__ import annotations
 
@@ -15,29 +15,19 @@ from .sizes import PUBLISHED
 SIZES = {"480p": (480, 832), "720p": (720, 1280)}
 PRECISIONS = ("bf16", "fp8", "int8")
 _HEADER: tuple[str, ...] = (
-    "GPU",
-    "size",
-    "weights",
-    "dtype",
-    "attention",
-    "resident",
-    "streamed",
-    "tiles",
-    "peak GB",
-    "est. s/clip",
-)
+    "GPU", "size", "weights", "dtype", "attention", "resident", "streamed", "tiles", "peak GB", "est. s/clip",
+)  # fmt: skip
 _SHORT = {"text_encoder": "text", "image_encoder": "image", "audio_encoder": "audio"}
 
 
 def usual_machine(gpu: GpuSpecification) -> Machine:
-    """A machine with one such GPU and the image's packages: the cu124 stack, cu128 from 10.0."""
+    """Return a machine with one such GPU and the image's packages: stack cu124, or cu128 from 10.0."""
     newer = gpu.capability >= (10, 0)
     architectures = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
     return Machine(
         gpu=Gpu(gpu.name, gpu.capability, gpu.memory, gpu),
         gpu_count=1,
         host_memory=128 * GB,
-        torch_version=(2, 8) if newer else (2, 5),
         cuda=(12, 8) if newer else (12, 4),
         architectures=(*architectures, "sm_100", "sm_120") if newer else architectures,
         packages=(("flash_attn", "2"), ("sageattention", "2.2.0")),
@@ -46,7 +36,7 @@ def usual_machine(gpu: GpuSpecification) -> Machine:
 
 
 def plans_table() -> str:
-    """A line for every GPU, size and precision, for two people; one person needs about 1 % less."""
+    """Format the plans of two people for every GPU, size and precision; one person needs about 1 % less."""
     refusals: list[str] = []
     lines = [_HEADER, *(row for gpu in GPUS for row in _rows(gpu, refusals))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -61,10 +51,10 @@ def plans_table() -> str:
 def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...]]:
     for size, (height, width) in SIZES.items():
         for precision in PRECISIONS:
-            job = Workload(height=height, width=width)
+            workload = Workload(height=height, width=width)
             start = (gpu.name, size, precision)
             try:
-                plan = plan_for(usual_machine(gpu), job, Weights(PUBLISHED, precision, precision))
+                plan = plan_for(usual_machine(gpu), workload, Weights(PUBLISHED, precision, precision))
             except InvalidInput as error:
                 refusals.append(f"* {size} in {precision}: {error}")
                 yield (*start, *["-"] * 5, "no", "-")
@@ -85,10 +75,10 @@ def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...
 
 def _explanation() -> list[str]:
     return [
-        "Nothing of this table was measured: it is what the plan expects.",
-        "peak GB: computed from the model's shapes, with 10^9 bytes; the rest of the memory is a reserve.",
-        "est. s/clip: an estimate for 81 frames with 8 model calls (lightx2v: 4 steps, 2 branches), from the",
-        "operations of the clip, the GPU's published dense throughput and a utilisation of 50 %.",
-        "Two people speak; one person's plans are the same but for the time.",
-        "streamed: of 40 blocks; their copy hides behind the computation. 128 GB of host memory are assumed.",
+        "None of these values has been measured: they are what the plan expects.",
+        "peak GB: computed from the model's shapes, in 10^9 bytes; the rest of the memory is a reserve.",
+        "est. s/clip: estimate for 81 frames with 8 model calls (lightx2v: 4 steps, 2 branches), from the",
+        "operations of the clip, the GPU's published dense throughput and a utilization of 50 %.",
+        "The plans are for two people; for one person, only the times differ.",
+        "streamed: out of 40 blocks; computation hides their copies. 128 GB of host memory are assumed.",
     ]

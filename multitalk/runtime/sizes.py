@@ -1,4 +1,4 @@
-"""How large the model is: widths and depths, and the bytes of its weights."""
+"""The sizes of the model: widths, depths, parameter counts and bytes of weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..weights.store import WeightsFolder
 
 LORA_RANK = 32
-# Bytes of an element of a large matrix.
+# Bytes per element of a large matrix.
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
 
 
@@ -20,15 +20,18 @@ class ModelSizes:
     """Widths, depths and parameter counts; the defaults are the published model's (docs/MODEL.md, section 3).
 
     Attributes:
-        dim, heads, ffn_dim, layers: Of the transformer.
-        text_dim, text_len, image_dim, freq_dim: Of what it is conditioned on.
-        audio_features: Values of one audio feature: hidden layers times channels of the audio encoder.
-        audio_hidden_dim, audio_tokens, audio_dim: Of the audio projection.
+        dim, heads, ffn_dim, layers: Width, attention heads, feed-forward width and depth of the transformer.
+        text_dim, text_len, image_dim, freq_dim: Sizes of its conditions: text width and tokens, image width,
+            width of the timestep's frequencies.
+        audio_features: Values per audio feature: hidden layers times channels of the audio encoder.
+        audio_hidden_dim, audio_tokens, audio_dim: Sizes of the audio projection.
         text_matrices: Parameters of the text encoder's layers.
-        text_down: Those of them in the feed-forwards' last matrices, which stay in float32 in float16.
-        text_embedding: Parameters of its vocabulary.
-        text_layers: Its depth.
-        image_parameters, audio_parameters, vae_parameters: Of the image encoder, the audio encoder, the VAE.
+        text_down: Parameters of the feed-forwards' last matrices in these layers, which stay in float32 when
+            the rest is float16.
+        text_embedding: Parameters of the text encoder's vocabulary.
+        text_layers: Depth of the text encoder.
+        image_parameters, audio_parameters, vae_parameters: Parameters of the image encoder, the audio encoder
+            and the VAE.
         vae_dim: Channels of the VAE at full resolution.
     """
 
@@ -55,27 +58,27 @@ class ModelSizes:
 
     @property
     def block_matrices(self) -> int:
-        """Weights of one transformer block's linear layers."""
+        """Parameters of the linear layers of one transformer block, without biases."""
         attention = 4 * self.dim**2  # query, key, value, output
-        cross = 6 * self.dim**2  # keys and values of text and of the picture
+        cross = 6 * self.dim**2  # query and output; keys and values of text and image
         audio = 2 * self.dim**2 + 2 * self.audio_dim * self.dim
         return attention + cross + audio + 2 * self.dim * self.ffn_dim
 
     @property
     def block_vectors(self) -> int:
-        """Biases, norms and the modulation of one block."""
+        """Parameters of the biases, norms and modulation of one block."""
         biases = (4 + 6 + 4 + 1) * self.dim + self.ffn_dim
-        norms = (2 + 3 + 2 + 2) * self.dim  # of self-attention, cross-attention, norm2 and the audio norm
+        norms = (2 + 3 + 2 + 2) * self.dim  # self-attention, cross-attention, norm2, audio norm
         return biases + norms + 6 * self.dim
 
     @property
     def time_parameters(self) -> int:
-        """Parameters of the timestep's path, which stay in float32."""
+        """Parameters of the timestep embedding, which stay in float32."""
         return (self.freq_dim + self.dim + 6 * self.dim) * self.dim + (1 + 1 + 6) * self.dim
 
     @property
     def other_parameters(self) -> int:
-        """Parameters of the transformer outside its blocks and the timestep's path."""
+        """Parameters of the transformer outside its blocks and the timestep embedding."""
         patches = 36 * 4 * self.dim + self.dim
         text = (self.text_dim + self.dim + 2) * self.dim
         image = (self.image_dim + self.dim) * self.image_dim + self.image_dim + self.dim
@@ -88,41 +91,41 @@ class ModelSizes:
 
     @property
     def transformer_parameters(self) -> int:
-        """All of the transformer."""
+        """Parameters of the transformer."""
         blocks = self.layers * (self.block_matrices + self.block_vectors)
         return blocks + self.time_parameters + self.other_parameters
 
     def block_bytes(self, precision: str) -> int:
-        """Bytes of a block whose matrices are in a precision; its vectors are counted in float32."""
-        scales = 4 * self.block_vectors if BYTES[precision] == 1 else 0  # one per row, as many as biases
+        """Return the bytes of a block with matrices in a precision; vectors are counted in float32."""
+        scales = 4 * self.block_vectors if BYTES[precision] == 1 else 0  # one per row, like biases
         return self.block_matrices * BYTES[precision] + 4 * self.block_vectors + scales
 
     def outer_bytes(self, precision: str) -> int:
-        """Bytes of the transformer outside its blocks; 8-bit weights leave these in 16 bits."""
+        """Return the bytes of the transformer outside its blocks, which has at least 16 bits."""
         return 4 * self.time_parameters + max(2, BYTES[precision]) * self.other_parameters
 
     @property
     def lora_bytes(self) -> int:
-        """Bytes of a LoRA beside the weights in 16 bits, of the rank of the published ones."""
+        """Bytes of a LoRA in 16 bits, with the rank of the published ones."""
         widths = 10 * 2 * self.dim + 2 * (self.dim + self.ffn_dim)  # inputs and outputs of a block's layers
         return self.layers * widths * LORA_RANK * 2
 
     def text_layer_bytes(self, precision: str) -> int:
-        """Bytes of one of the text encoder's layers."""
-        kept = 2 * self.text_down if precision == "fp16" else 0
-        return (self.text_matrices * BYTES[precision] + kept) // max(1, self.text_layers)
+        """Return the bytes of one layer of the text encoder."""
+        float32 = 2 * self.text_down if precision == "fp16" else 0
+        return (self.text_matrices * BYTES[precision] + float32) // max(1, self.text_layers)
 
     def text_bytes(self, precision: str) -> int:
-        """Bytes of the text encoder; its vocabulary is not quantized."""
+        """Return the bytes of the text encoder."""
         return self.text_layers * self.text_layer_bytes(precision) + self.text_outer_bytes(precision)
 
     def text_outer_bytes(self, precision: str) -> int:
-        """Bytes of the text encoder's vocabulary."""
+        """Return the bytes of the text encoder's vocabulary, which is not quantized."""
         return self.text_embedding * max(2, BYTES[precision])
 
     @classmethod
     def of(cls, folder: WeightsFolder) -> ModelSizes:
-        """Of the weights in a baked folder, from its manifest and configuration."""
+        """Read the sizes of a baked folder from its manifest and configuration."""
         from ..weights.libraries import read_config
 
         config: Mapping[str, Any] = read_config("transformer", folder.part("transformer"))
@@ -160,7 +163,7 @@ class ModelSizes:
 
 
 def _is_weight(name: str) -> bool:
-    """Whether a stored tensor is one of the model's, not a factor of a quantized one."""
+    """Return whether a stored tensor is a parameter, and not the scale of a quantized one."""
     return not name.endswith(("scale", "_scale"))
 
 

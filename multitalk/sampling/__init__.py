@@ -1,1 +1,1 @@
-"""From noise to latents: timesteps, guidance, skipped steps, motion frames."""
+"""Sampling of latents: timesteps, guidance, caches, motion latents and color correction."""

@@ -1,4 +1,4 @@
-"""What the guidance branches of a clip show the transformer, and which of them share a model call."""
+"""Conditions of the guidance branches, and the model calls that compute them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .guidance import Branch
 
 @dataclass(frozen=True)
 class BranchConditions:
-    """What one model call shows the transformer, projected already.
+    """Projected conditions of one model call.
 
     Attributes:
-        text_hidden_states: ``B text_len D``, B the branches that share the call.
-        image_hidden_states: ``1 257 D``; one picture serves them all.
+        text_hidden_states: ``B text_len D``, B being the number of branches in the call.
+        image_hidden_states: ``1 257 D``, shared by all branches.
         audio_hidden_states: ``B T A C``.
-        person_masks: ``3 S`` where two people speak in it, else None.
+        person_masks: ``3 S`` for two people, None for one person and for null audio.
     """
 
     text_hidden_states: torch.Tensor
@@ -29,11 +29,11 @@ class BranchConditions:
 
 @dataclass(frozen=True)
 class ModelCall:
-    """One call of the transformer in every step.
+    """A call of the transformer, made in every step.
 
     Attributes:
-        branches: Whose predictions it makes, in the order of its batch.
-        conditions: What it shows the transformer.
+        branches: Guidance branches that the call predicts, in the order of its batch.
+        conditions: Conditions of these branches.
     """
 
     branches: tuple[Branch, ...]
@@ -41,32 +41,32 @@ class ModelCall:
 
     @property
     def name(self) -> str:
-        """The branches' names, as a key for what is kept from step to step."""
+        """Names of the branches: the key of cached values."""
         return "+".join(branch.name for branch in self.branches)
 
 
-def plan_calls(branches: Mapping[Branch, BranchConditions], batched: bool = False) -> tuple[ModelCall, ...]:
-    """Decide which branches share a model call.
+def make_calls(branches: Mapping[Branch, BranchConditions], batched: bool = False) -> tuple[ModelCall, ...]:
+    """Group branches into model calls.
 
-    Null audio is one person's, so beside two people it has fewer audio tokens and no masks: that branch is
-    called apart, and the others share a call.
+    Null audio is always one person's. With two people its branch therefore has fewer audio tokens and no
+    masks and needs a separate call; the other branches can share one.
 
     Args:
-        branches: Conditions of each branch, batches of 1, in the order they are to be called.
-        batched: Whether branches may share a call; otherwise each has its own.
+        branches: Conditions of each branch (batch size 1), in the order of the calls.
+        batched: Whether branches with conditions of equal shapes share a call.
     """
     groups: list[list[Branch]] = []
     for branch, conditions in branches.items():
-        fitting = (group for group in groups if batched and _fit(branches[group[0]], conditions))
-        if (group := next(fitting, None)) is not None:
+        matching = (group for group in groups if batched and _match(branches[group[0]], conditions))
+        if (group := next(matching, None)) is not None:
             group.append(branch)
         else:
             groups.append([branch])
     return tuple(ModelCall(tuple(group), _stack([branches[branch] for branch in group])) for group in groups)
 
 
-def _fit(first: BranchConditions, second: BranchConditions) -> bool:
-    """Whether two branches can be rows of one batch."""
+def _match(first: BranchConditions, second: BranchConditions) -> bool:
+    """Return whether two branches can be rows of one batch."""
     return (
         first.person_masks is second.person_masks
         and first.image_hidden_states is second.image_hidden_states

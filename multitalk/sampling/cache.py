@@ -1,4 +1,4 @@
-"""diffusers' caches: what they skip they decide block by block from what the model itself does."""
+"""diffusers' caches, which skip blocks of the transformer based on its hidden states."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
     from ..request.parts import CacheSpec
 
-# How much the blocks' residual grows from one step to the next, over the 40 steps of Wan2.1 image-to-video
-# with a prompt: measured by MagCache's authors (arXiv 2506.09045). MultiTalk's audio layers are not in them.
+# Growth of the blocks' residual from step to step over the 40 steps of Wan2.1 image-to-video with a prompt,
+# measured by MagCache's authors (arXiv 2506.09045) without MultiTalk's audio layers.
 MAG_RATIOS = {
     "480p": (
         *(1.0, 0.98783, 0.97559, 0.98311, 0.98202, 0.9888, 0.98762, 0.98957, 0.99052, 0.99383),
@@ -34,24 +34,24 @@ MAG_RATIOS = {
 def use_cache(
     transformer: MultiTalkTransformer, spec: CacheSpec | None, steps: int, resolution: str
 ) -> Iterator[None]:
-    """Let a cache skip blocks while one clip is sampled; afterwards the transformer is as it was.
+    """Enable a cache on the transformer while one clip is sampled.
 
-    A clip starts with nothing kept from the clip or the job before, since the cache is made anew.
+    The cache is created anew for every clip, so that nothing is reused from another clip or job.
 
     Args:
-        transformer: Its blocks are hooked.
-        spec: Which cache; None for none.
-        steps: Of the clip.
-        resolution: "480p" or "720p", for MagCache's ratios where the spec has none.
+        transformer: Hooks are added to its blocks, and removed on exit.
+        spec: The cache; None for none.
+        steps: Number of steps.
+        resolution: "480p" or "720p": selects MagCache's ratios if `spec` has none.
 
     Raises:
-        InvalidInput: This transformer can't be cached so.
+        InvalidInput: The transformer has fewer than two blocks.
     """
     if spec is None:
         yield
         return
     if len(transformer.blocks) < 2:
-        raise InvalidInput("cache needs a transformer of two blocks or more.", "cache")
+        raise InvalidInput("cache needs a transformer with at least two blocks. Set cache to null.", "cache")
     transformer.enable_cache(_config(spec, steps, resolution))
     try:
         yield
@@ -61,7 +61,7 @@ def use_cache(
 
 @contextmanager
 def cache_context(transformer: MultiTalkTransformer, name: str) -> Iterator[None]:
-    """Name what the cache keeps during a model call, so that guidance branches don't share it."""
+    """Name the cached state of a model call, so that guidance branches do not share it."""
     if not transformer.is_cache_enabled:
         yield
         return
@@ -70,7 +70,7 @@ def cache_context(transformer: MultiTalkTransformer, name: str) -> Iterator[None
 
 
 def _config(spec: CacheSpec, steps: int, resolution: str) -> object:
-    """diffusers' own settings of a cache."""
+    """Return diffusers' configuration of a cache."""
     from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
 
     if spec.name == "first_block":

@@ -1,4 +1,4 @@
-"""What a job's clips are sampled with."""
+"""Sampling parameters of a job."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .color import ColorCorrection
 
 @dataclass(frozen=True)
 class ClipSampling:
-    """What every clip of a job is sampled with.
+    """Sampling parameters of all clips of a job.
 
     Attributes:
-        settings: Steps, shift, guidance.
-        timesteps: Of every step and 0 at the end, ``steps+1``, float32, on the device.
-        computed: Which steps run the blocks (TeaCache); None where all do.
-        generator: Gives the noise; on the device that the seed's video is reproduced on.
-        color: Keeps the picture's colours.
-        apg: Adaptive projected guidance.
-        cache: What is reused from step to step instead of TeaCache.
-        resolution: "480p" or "720p", for the constants that depend on it.
+        settings: Steps, shift and guidance scales.
+        timesteps: ``steps+1`` float32, the last 0, on the device.
+        computed: For each step, whether the blocks run (TeaCache); None runs all steps.
+        generator: Random numbers of the job. Its device type is part of what a seed reproduces.
+        color: Color correction towards the image.
+        apg: Whether to use adaptive projected guidance.
+        cache: One of diffusers' caches; None for none.
+        resolution: "480p" or "720p": selects constants of the caches.
     """
 
     settings: SamplingSettings

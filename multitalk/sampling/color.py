@@ -1,4 +1,4 @@
-"""Colour correction: frames keep the colours of the picture over any number of clips."""
+"""Color correction: keeps the colors of the image over any number of clips."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 
 class ColorCorrection:
-    """Moves each frame's Lab statistics to those of a reference picture (docs/MODEL.md, section 5).
+    """Moves the Lab statistics of each frame to those of a reference image (docs/MODEL.md, section 5).
 
     Args:
-        reference: The picture ``3 H W`` in [-1, 1].
-        strength: 0 leaves a frame as it is, 1 moves it all the way.
+        reference: The image ``3 H W`` in [-1, 1].
+        strength: 0 (no correction) to 1 (full correction).
     """
 
     def __init__(self, reference: torch.Tensor, strength: float) -> None:
         self.strength = strength
-        # none for no correction: they cost an import and a copy from the device, which waits for it
+        # skipped without correction: computing them imports skimage and synchronizes with the device
         self.statistics = _statistics(_to_lab(_to_image(reference))) if strength else []
 
     def apply(self, frames: torch.Tensor) -> torch.Tensor:
-        """Correct frames ``3 f H W`` in [-1, 1], each by its own statistics; same shape, device and dtype."""
+        """Correct each frame of ``3 f H W`` in [-1, 1]; shape, device and dtype are kept."""
         if self.strength == 0:
             return frames
         corrected = [self._correct(_to_image(frame)) for frame in frames.unbind(1)]
@@ -35,10 +35,10 @@ class ColorCorrection:
 
         lab = _to_lab(image)
         moved = np.empty_like(lab)
-        for channel, (target, own) in enumerate(zip(self.statistics, _statistics(lab), strict=True)):
-            scale = target[1] / own[1] if own[1] > 0 else 0.0  # a channel of one value has no spread to scale
-            moved[..., channel] = (lab[..., channel] - own[0]) * scale + target[0]
-        with warnings.catch_warnings():  # colours moved out of the gamut are expected, and clipped
+        for channel, (target, current) in enumerate(zip(self.statistics, _statistics(lab), strict=True)):
+            scale = target[1] / current[1] if current[1] > 0 else 0.0  # a constant channel cannot be scaled
+            moved[..., channel] = (lab[..., channel] - current[0]) * scale + target[0]
+        with warnings.catch_warnings():  # out-of-gamut colors are expected, and clipped
             warnings.simplefilter("ignore", UserWarning)
             corrected = np.clip(color.lab2rgb(moved), 0, 1)
         return (1 - self.strength) * image + self.strength * corrected
@@ -55,5 +55,5 @@ def _to_lab(image: np.ndarray) -> np.ndarray:
 
 
 def _statistics(lab: np.ndarray) -> list[tuple[np.float32, np.float32]]:
-    """Mean and population standard deviation of each channel, each summed apart as the reference does."""
+    """Return mean and population standard deviation of each channel, computed per channel as upstream."""
     return [(lab[..., channel].mean(), lab[..., channel].std()) for channel in range(3)]

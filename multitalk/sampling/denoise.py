@@ -1,4 +1,4 @@
-"""The sampling loop of one clip."""
+"""The sampling loop of a clip."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from .branches import ModelCall
 from .cache import cache_context
 from .guidance import Branch, Guidance
 from .motion import MotionFrames
-from .pace import CallPace, Mark, cuda_mark
+from .pace import CallPace, DeviceEvent, record_event
 from .schedule import euler_step
 
 
 class Predictor(Protocol):
-    """What makes the predictions of a step."""
+    """Makes the predictions of a step."""
 
     @property
     def calls(self) -> Sequence[Any]:
-        """One after another, these make the predictions of all branches."""
+        """Calls that together predict all branches."""
         ...
 
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: Any
     ) -> dict[Branch, torch.Tensor]:
-        """The predictions that a call makes, ``C T h w`` float32 like the latents."""
+        """Make the predictions of a call, each ``C T h w`` float32 like the latents."""
         ...
 
 
 class VelocityModel:
-    """Predicts the velocity of each branch for one clip, reusing the blocks' residual on skipped steps.
+    """Predicts the velocity of the guidance branches of one clip.
 
-    What is kept from step to step is one per model call and belongs to this clip alone (docs/MODEL.md, section 5:
-    TeaCache).
+    With TeaCache (docs/MODEL.md, section 5), skipped steps reuse the blocks' residual of the last computed
+    step. It is kept per model call and only for this clip.
 
     Args:
         transformer: The model.
         condition: ``20 T h w``.
-        calls: The model calls of every step.
-        computed: Whether each step runs the blocks; None runs them all.
+        calls: The model calls of a step.
+        computed: For each step, whether the blocks run; None runs all steps.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VelocityModel:
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: ModelCall
     ) -> dict[Branch, torch.Tensor]:
-        """Predict for latents ``C T h w``; the results are of that shape, float32."""
+        """Predict the velocity at latents ``C T h w``: one ``C T h w`` float32 per branch."""
         conditions = call.conditions
         batch = len(call.branches)
         keep = self.computed is not None
@@ -90,7 +90,7 @@ def denoise(
     motion: MotionFrames | None,
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
-    mark: Callable[[torch.device], Mark | None] = cuda_mark,
+    record: Callable[[torch.device], DeviceEvent | None] = record_event,
 ) -> torch.Tensor:
     """Sample the latents of one clip.
 
@@ -98,16 +98,16 @@ def denoise(
         model: Predicts the velocity.
         noise: ``C T h w`` float32.
         timesteps: ``steps + 1`` float32 on the latents' device, the last 0.
-        guidance: Combines the branches; fresh for this clip.
-        motion: The end of the clip before, or None for the first clip.
+        guidance: Combines the branches; created for this clip.
+        motion: The last frames of the previous clip; None for the first clip.
         before_call: Called before every model call; may raise to stop.
-        after_step: Called with the number of steps whose model calls are done.
-        mark: Marks the end of what is queued on the device; None where it works at once.
+        after_step: Called with the number of finished steps.
+        record: Records an event after all queued work; returns None on a synchronous device.
 
     Returns:
         ``C T h w`` float32.
     """
-    pace = CallPace(after_step, lambda: mark(noise.device))
+    pace = CallPace(after_step, lambda: record(noise.device))
     latents = noise
     if motion is not None:
         latents = motion.apply(latents, timesteps[0])

@@ -1,4 +1,4 @@
-"""Guidance: which predictions a step needs, and what becomes of them."""
+"""Guidance: the branches that a step predicts, and their combination."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 @dataclass(frozen=True)
 class Branch:
-    """What one prediction is conditioned on.
+    """A guidance branch: the conditions of one prediction.
 
     Attributes:
-        name: Upstream's name of it.
-        text: The prompt; otherwise the negative prompt.
-        audio: The people's sound; otherwise one person's silence (null audio).
+        name: Name of the branch upstream.
+        text: True for the prompt, False for the negative prompt.
+        audio: True for the voices, False for null audio (one silent person).
     """
 
     name: str
@@ -30,28 +30,28 @@ DROP_AUDIO = Branch("drop_audio", text=True, audio=False)
 
 
 def needed_branches(text_guidance: float, audio_guidance: float) -> tuple[Branch, ...]:
-    """The predictions that don't cancel out: three, two or one (docs/MODEL.md, section 5: guidance)."""
+    """Return the one to three branches that affect the result (docs/MODEL.md, section 5)."""
     if text_guidance == 1:
         return (COND,) if audio_guidance == 1 else (COND, DROP_AUDIO)
     return (COND, DROP_TEXT) if audio_guidance == 1 else (COND, DROP_TEXT, UNCOND)
 
 
 class Guidance(Protocol):
-    """Combines a step's predictions; made anew for every clip."""
+    """Combines the predictions of a step; created for every clip."""
 
     branches: tuple[Branch, ...]
 
     def combine(self, predictions: dict[Branch, torch.Tensor]) -> torch.Tensor:
-        """The guided velocity ``C T h w`` of the predictions of all branches, each ``C T h w`` float32."""
+        """Return the guided velocity ``C T h w`` from predictions ``C T h w`` float32 of all branches."""
         ...
 
 
 class ClassifierFreeGuidance:
-    """Guidance along text and sound apart.
+    """Classifier-free guidance with separate scales for text and audio.
 
     Args:
-        text_guidance: Scale of the text; 1 switches it off.
-        audio_guidance: Scale of the sound; 1 switches it off.
+        text_guidance: Text guidance scale; 1 disables it.
+        audio_guidance: Audio guidance scale; 1 disables it.
     """
 
     def __init__(self, text_guidance: float, audio_guidance: float) -> None:
@@ -75,12 +75,12 @@ class ClassifierFreeGuidance:
 
 
 class ProjectedDifference:
-    """One direction of adaptive projected guidance (Sadat et al., arXiv 2410.02416, algorithm 1).
+    """A direction of adaptive projected guidance (Sadat et al., arXiv 2410.02416, algorithm 1).
 
     Args:
-        momentum: Share of the earlier steps' direction; negative pushes away from it.
-        norm_threshold: Longest direction allowed, L2 over all elements.
-        eta: Share of the part that is parallel to the prediction.
+        momentum: Weight of the direction of earlier steps; negative values push away from it.
+        norm_threshold: Maximum L2 norm of the direction over all elements.
+        eta: Weight of the component parallel to the prediction.
     """
 
     def __init__(self, momentum: float = -0.75, norm_threshold: float = 55.0, eta: float = 0.0) -> None:
@@ -90,7 +90,7 @@ class ProjectedDifference:
         self.average: torch.Tensor | float = 0.0
 
     def update(self, difference: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
-        """Add a step's difference to the average and return it shortened and projected; both ``C T h w``."""
+        """Update the running average with a difference ``C T h w``; return it clipped and projected."""
         self.average = difference + self.momentum * self.average
         direction = self.average
         norm = direction.norm(p=2)
@@ -101,18 +101,15 @@ class ProjectedDifference:
         return (exact - parallel).type_as(direction) + self.eta * parallel.type_as(direction)
 
 
-class AdaptiveProjectedGuidance:
-    """Guidance whose directions lose what is parallel to the prediction: strong scales don't burn colours.
+class AdaptiveProjectedGuidance(ClassifierFreeGuidance):
+    """Guidance without the component parallel to the prediction, which avoids oversaturation at large scales.
 
     Args:
-        text_guidance: Scale of the text; 1 switches it off.
-        audio_guidance: Scale of the sound; 1 switches it off.
+        text_guidance, audio_guidance: See :class:`ClassifierFreeGuidance`.
     """
 
     def __init__(self, text_guidance: float, audio_guidance: float) -> None:
-        self.text_guidance = text_guidance
-        self.audio_guidance = audio_guidance
-        self.branches = needed_branches(text_guidance, audio_guidance)
+        super().__init__(text_guidance, audio_guidance)
         self.text_direction = ProjectedDifference()
         self.audio_direction = ProjectedDifference()
 
@@ -132,6 +129,6 @@ class AdaptiveProjectedGuidance:
 
 
 def make_guidance(text_guidance: float, audio_guidance: float, apg: bool) -> Guidance:
-    """The guidance a request asks for, fresh for a clip."""
+    """Create the guidance of a clip; `apg` selects adaptive projected guidance."""
     guidance = AdaptiveProjectedGuidance if apg else ClassifierFreeGuidance
     return guidance(text_guidance, audio_guidance)

@@ -1,4 +1,4 @@
-"""Motion frames: how a clip goes on where the one before ended."""
+"""Motion frames: the frames of the previous clip that a clip continues."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .schedule import add_noise
 
 
 class MotionFrames:
-    """Holds the first latents of a later clip to the end of the clip before (docs/MODEL.md, section 5).
+    """Fixes the first latents of a clip to the last frames of the previous clip (docs/MODEL.md, section 5).
 
     Args:
-        latents: ``C m h w`` float32, the re-encoded motion frames.
-        generator: The job's random numbers; every application draws, whether or not it shows.
+        latents: The re-encoded motion frames, ``C m h w`` float32.
+        generator: Random numbers of the job. Every application draws noise, even at timestep 0.
     """
 
     def __init__(self, latents: torch.Tensor, generator: torch.Generator) -> None:
@@ -20,7 +20,7 @@ class MotionFrames:
         self.generator = generator
 
     def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Overwrite the first m latent frames of ``C T h w`` with the motion frames, noised to a timestep."""
+        """Replace the first m latent frames of ``C T h w`` by the motion frames, noised to a timestep."""
         noise = torch.randn(
             self.latents.shape, generator=self.generator, device=self.latents.device, dtype=torch.float32
         )

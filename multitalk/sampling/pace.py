@@ -1,4 +1,4 @@
-"""Keeping step with a device that works behind the host's back."""
+"""Limits how far the host queues work ahead of the device."""
 
 from __future__ import annotations
 
@@ -8,61 +8,60 @@ from typing import Protocol
 import torch
 
 
-class Mark(Protocol):
-    """A place in the device's queue, such as a CUDA event."""
+class DeviceEvent(Protocol):
+    """A point in the device's queue, such as a CUDA event."""
 
     def synchronize(self) -> None:
-        """Wait until the device has come there."""
+        """Wait until the device has reached this point."""
         ...
 
 
-def cuda_mark(device: torch.device) -> Mark | None:
-    """A mark behind all that is queued so far; None where the device works at once."""
+def record_event(device: torch.device) -> DeviceEvent | None:
+    """Record an event after all queued work; None on devices that compute synchronously."""
     if device.type != "cuda":
         return None
-    mark = torch.cuda.Event(blocking=True)  # whoever waits sleeps: the video encoder needs the core
-    mark.record(torch.cuda.current_stream(device))
-    return mark
+    event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps: the video encoder needs the core
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 class CallPace:
-    """Lets the host queue one model call ahead of the device, and no more.
+    """Lets the host queue at most one model call ahead of the device.
 
-    Without it the host would queue as much as fits: progress would tell of steps that haven't begun, and a
-    cancelled job would go on. While it waits for a call, the next one is queued already, so the device never
-    waits for the host.
+    With a longer queue, progress would report steps that have not started, and a cancelled job would
+    continue. While the host waits for a call, the next one is already queued, so the device is never idle.
 
     Args:
-        after_step: Called with the number of steps that are done, on the device too.
-        mark: Marks the end of what is queued; None where the device works at once.
+        after_step: Called with the number of steps that the device has finished.
+        record: Records an event after all queued work; returns None on a synchronous device.
     """
 
-    def __init__(self, after_step: Callable[[int], None], mark: Callable[[], Mark | None]) -> None:
+    def __init__(self, after_step: Callable[[int], None], record: Callable[[], DeviceEvent | None]) -> None:
         self._after_step = after_step
-        self._mark = mark
-        self._pending: tuple[Mark, int | None] | None = None
+        self._record = record
+        self._pending: tuple[DeviceEvent, int | None] | None = None
 
-    def queued(self, ended_step: int | None) -> None:
-        """A call has been queued: wait for the one before it.
+    def queued(self, last_of_step: int | None) -> None:
+        """Wait for the previous call, after another one was queued.
 
         Args:
-            ended_step: Number of the step, from 1, whose last call it is; None for any other.
+            last_of_step: Number of the step, from 1, if the queued call is its last one; otherwise None.
         """
-        mark = self._mark()
-        if mark is None:
-            self._passed(ended_step)
+        event = self._record()
+        if event is None:
+            self._finished(last_of_step)
             return
         self.finish()
-        self._pending = (mark, ended_step)
+        self._pending = (event, last_of_step)
 
     def finish(self) -> None:
-        """Wait for the call that was queued last."""
+        """Wait for the last queued call."""
         if self._pending is not None:
-            mark, ended_step = self._pending
+            event, last_of_step = self._pending
             self._pending = None
-            mark.synchronize()
-            self._passed(ended_step)
+            event.synchronize()
+            self._finished(last_of_step)
 
-    def _passed(self, ended_step: int | None) -> None:
-        if ended_step is not None:
-            self._after_step(ended_step)
+    def _finished(self, step: int | None) -> None:
+        if step is not None:
+            self._after_step(step)

@@ -1,13 +1,13 @@
-"""TeaCache: which steps run the blocks, and what the others use instead."""
+"""TeaCache: which steps run the blocks and which reuse their residual."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-ALWAYS_COMPUTED = 5  # the first steps lay out the picture
+ALWAYS_COMPUTED = 5  # the first steps determine the composition
 
-# Polynomials from the change of the time modulation to that of the output, highest power first
+# Polynomials that map the change of the timestep modulation to that of the output, highest power first
 # (docs/MODEL.md, section 5; fitted upstream for Wan2.1 image-to-video).
 COEFFICIENTS = {
     "480p": (2.57151496e05, -3.54229917e04, 1.40286849e03, -1.35890334e01, 1.32517977e-01),
@@ -16,22 +16,22 @@ COEFFICIENTS = {
 
 
 def computed_steps(modulations: torch.Tensor, threshold: float, resolution: str) -> list[bool]:
-    """Decide for every step, before sampling, whether the blocks run.
+    """Decide before sampling which steps run the blocks.
 
-    The signal is the change of the time modulation, which no picture or sound has a part in.
+    The decision depends on the timestep modulation only, not on the inputs.
 
     Args:
-        modulations: ``steps 6 D`` float32, the transformer's at each timestep.
-        threshold: Accumulated change at which the blocks run again; 0.2 to 0.5 are usual.
-        resolution: ``"480p"`` or ``"720p"``.
+        modulations: Modulation of the transformer at each timestep, ``steps 6 D`` float32.
+        threshold: Accumulated change at which the blocks run again; usually 0.2 to 0.5.
+        resolution: "480p" or "720p".
 
     Returns:
-        One truth value per step.
+        For each step, whether the blocks run.
     """
     rescale = np.poly1d(COEFFICIENTS[resolution])
     computed: list[bool] = []
     accumulated = 0.0
-    modulations = modulations.cpu()  # one copy, instead of a wait at every step
+    modulations = modulations.cpu()  # one copy instead of a synchronization per step
     for step, modulation in enumerate(modulations):
         if step >= ALWAYS_COMPUTED:
             previous = modulations[step - 1]

@@ -160,8 +160,8 @@ class JobDelivery:
             reason = f" {self._problem}" if self._problem else ""
             raise Undelivered(
                 f"The video would be too large for the output (about {expected / BASE64 / 1e6:.1f} MB), so "
-                f"the job was stopped after {encoded} of {clip.total_frames} frames: {ELSEWHERE}, or request a "
-                f"smaller size or max_seconds.{reason}"
+                f"the job was stopped after {encoded} of {clip.total_frames} frames: {ELSEWHERE}, or request "
+                f"a smaller size or max_seconds.{reason}"
             )
 
     def _inline(self, answer: dict[str, Any], path: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, MultiTalkError
-from ..request.aliases import uses_aliases
+from ..request.aliases import uses_worker_names
 from ..runtime.process_memory import is_out_of_memory
 from .answers import encoded_size, failure
 from .bucket import Bucket
@@ -182,7 +182,7 @@ class JobWorker:
     ) -> dict[str, Any]:
         """Generate and deliver a video; runs in the models' thread."""
         reset_peaks()
-        aliased = isinstance(job_input, Mapping) and uses_aliases(job_input)
+        aliased = isinstance(job_input, Mapping) and uses_worker_names(job_input)
         filename = ALIAS_FILENAME if aliased else f"multitalk-{safe_name(job_id)}.mp4"
         with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
             folder = Path(name)

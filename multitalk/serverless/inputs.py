@@ -11,8 +11,9 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from ..request.aliases import translate
-from ..request.checks import PEOPLE, check_names, shown
+from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
+from ..request.numbers import shown
 from .paths import read_path, resolve_path
 from .sources import Source, classify_source, decode
 from .urls import fetch

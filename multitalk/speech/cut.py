@@ -1,4 +1,4 @@
-"""Cutting text that is too long for an engine, where a reader would take a breath."""
+"""Splitting text that is too long for an engine, at natural pauses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-Read = TypeVar("Read")
+Converted = TypeVar("Converted")
 
 _CLOSING = r"[\"'”’»)\]]*"
-# The first of these that a text has anywhere decides where it is cut.
+# The text is split at the first of these patterns that it contains.
 _PLACES = (
     re.compile(rf"(?:[.!?…]{_CLOSING}\s+)|(?:[。！？।॥]{_CLOSING}\s*)"),  # between sentences
     re.compile(r"(?:[,;:—–]\s+)|(?:[、，；：]\s*)"),  # between clauses
@@ -19,20 +19,22 @@ _PLACES = (
 _SENTENCE_END = re.compile(rf"[.!?…。！？।॥]{_CLOSING}$")
 
 
-def cut_text(text: str, read: Callable[[str], Read], fits: Callable[[Read], bool]) -> list[Read]:
-    """Read a text in pieces that fit, as few as halving at sentence ends gives.
+def cut_text(
+    text: str, convert: Callable[[str], Converted], fits: Callable[[Converted], bool]
+) -> list[Converted]:
+    """Convert a text in pieces that fit, by halving it recursively.
 
-    A text without a sentence end inside is cut between clauses, else between words, else anywhere.
+    A text is split between sentences; if it has only one, between clauses, else between words, else anywhere.
 
     Args:
         text: The text.
-        read: What the engine makes of a piece, such as its phonemes.
-        fits: Whether that is short enough.
+        convert: Converts a piece to the engine's input, such as phonemes.
+        fits: Whether the converted piece is short enough.
 
     Returns:
-        What `read` made of every piece, in order.
+        The converted pieces, in order.
     """
-    whole = read(text)
+    whole = convert(text)
     if fits(whole) or len(text) < 2:
         return [whole]
     for place in _PLACES:
@@ -41,10 +43,10 @@ def cut_text(text: str, read: Callable[[str], Read], fits: Callable[[Read], bool
         if cuts:
             cut = min(cuts, key=lambda cut: abs(cut - len(text) / 2))
             halves = text[:cut].strip(), text[cut:].strip()
-            return [piece for half in halves for piece in cut_text(half, read, fits)]
+            return [piece for half in halves for piece in cut_text(half, convert, fits)]
     return [whole]
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether a text ends where a sentence does."""
+    """Whether a text ends with the end of a sentence."""
     return _SENTENCE_END.search(text.rstrip()) is not None

@@ -1,21 +1,22 @@
-"""What every speech engine is: words, a voice, a language and a speed in; sound and word times out."""
+"""Interface of the speech engines: text, voice, language and speed in; audio and word times out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import InvalidInput
 from ..media.sound import Sound
 
 
 @dataclass(frozen=True)
 class Word:
-    """When a word is said.
+    """A spoken word.
 
     Attributes:
         text: The word as written, with its punctuation.
-        start, end: Seconds.
+        start, end: Times in seconds.
     """
 
     text: str
@@ -25,11 +26,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What an engine makes of a text.
+    """A spoken text.
 
     Attributes:
-        sound: One channel, without silence at its ends.
-        words: Times from the sound's beginning; empty where the engine can't tell.
+        sound: Mono audio without silence at either end.
+        words: Words with times relative to the start of the sound; empty if the engine has no times.
     """
 
     sound: Sound
@@ -37,50 +38,71 @@ class Utterance:
 
 
 class SpeechEngine(Protocol):
-    """A text-to-speech engine; it keeps what it loads, and may be used from several threads.
+    """A text-to-speech engine. It caches the models that it loads, and is thread-safe.
 
     Attributes:
-        name: As the log, the result and ``doctor`` call it.
-        rate: Samples per second of everything it says.
+        name: Name in the log, in results and in ``multitalk doctor``.
+        rate: Sample rate of its audio in Hz.
     """
 
     name: str
     rate: int
 
     def voices(self) -> tuple[str, ...]:
-        """Names of its voices."""
+        """Return the names of the voices."""
         ...
 
     def languages(self) -> tuple[str, ...]:
-        """Codes of its languages, Kokoro's letters first."""
+        """Return the language codes, Kokoro's letters first."""
         ...
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
-        """A voice for each person, different ones where it can.
+        """Choose a default voice for each person, different ones if possible.
 
         Args:
-            languages: Code of the language by person; both people are in it.
+            languages: Language code of both persons.
         """
         ...
 
     def resolve_voice(self, voice: str) -> str:
-        """The voice that will be heard when this one is asked for.
+        """Return the voice that the engine uses for a requested voice.
 
         Raises:
-            InvalidInput: The engine has nothing for it; the sentence lists what there is.
+            InvalidInput: No voice fits; the error lists those available.
         """
         ...
 
     def say(self, text: str, voice: str, language: str = "a", speed: float = 1.0) -> Utterance:
-        """Say a text.
+        """Synthesize a text.
 
         Args:
-            text: The words, on one line.
-            voice: What :meth:`resolve_voice` takes.
+            text: The text, without line breaks.
+            voice: A voice that :meth:`resolve_voice` accepts.
             language: One of :meth:`languages`.
-            speed: 1 is the voice's own.
+            speed: Speaking rate; 1 is normal.
 
         Raises:
-            InvalidInput: The voice, language or speed can't be used, or nothing of the text can be spoken.
+            InvalidInput: The voice, language or speed is invalid, or the text cannot be pronounced.
         """
         ...
+
+
+def check_available(kind: str, value: str, available: Iterable[str], engine: str) -> None:
+    """Check that an engine has a voice or language.
+
+    Args:
+        kind: "voice" or "language".
+        value: The requested one.
+        available: All that the engine has.
+        engine: Name of the engine.
+    """
+    names = tuple(available)
+    if value not in names:
+        raise InvalidInput(
+            f"speech {kind} {value!r} is not available in {engine}. Use one of {', '.join(names)}.", "speech"
+        )
+
+
+def unpronounceable(text: str, engine: str) -> InvalidInput:
+    """Return the error for a text from which an engine makes no sound."""
+    return InvalidInput(f"speech has nothing that {engine} can pronounce ({text[:80]!r}).", "speech")

@@ -1,4 +1,4 @@
-"""espeak-ng, the embedded speech engine: intelligible speech on any machine, from a library pip installs."""
+"""espeak-ng, the embedded speech engine: intelligible speech on any machine, without weights."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ import numpy as np
 from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.voices import KOKORO_VOICES, is_man, parse_mix
-from .engine import Utterance, Word
-from .espeak_library import RATE, data_folder, language_names
-from .espeak_library import synthesize as synthesize_raw
+from .engine import Utterance, Word, check_available, unpronounceable
+from .espeak_library import RATE, data_folder, language_names, synthesize
 
 logger = logging.getLogger(__name__)
 
-# Kokoro's codes, so that a request means the same with either engine; espeak's own codes work as well.
+# Kokoro's codes, so that a request is valid for either engine; espeak-ng's codes are valid as well.
 LANGUAGES = {
     "a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi",
     "i": "it", "j": "ja", "p": "pt-br", "z": "cmn",
 }  # fmt: skip
 DEFAULT_VOICES = {"person1": "f2", "person2": "m3"}
-# Who speaks for Kokoro's voices: several of each kind, so that two women or two men stay apart.
+# Substitutes for Kokoro's voices, several of each sex, so that two speakers of one sex differ.
 WOMEN, MEN = ("f2", "f4", "f3", "f5"), ("m3", "m7", "m1", "m4")
 WORDS_PER_MINUTE = 165  # at speed 1
-SLOWEST, FASTEST = 80, 450  # espeak's range in words per minute
-_LEVEL = 0.8  # of full scale, the loudest sample
-_SILENCE = 2e-3  # what is quieter at the ends is cut
+SLOWEST, FASTEST = 80, 450  # espeak-ng's range in words per minute
+_LEVEL = 0.8  # peak of the result, relative to full scale
+_SILENCE = 2e-3  # level below which samples at either end are cut
 _WRITTEN_WORD = re.compile(r"\S+")
 
 
@@ -43,119 +42,99 @@ class EspeakEngine:
 
     @classmethod
     def from_folder(cls, folder: Path | None, device: Any) -> EspeakEngine:
-        """An engine; it needs neither weights nor a GPU."""
+        """Create the engine; it needs neither weights nor a GPU."""
         return cls()
 
     def voices(self) -> tuple[str, ...]:
-        """Names of the voices, each of which speaks every language."""
-        return voices()
+        """Return the names of the voices; each speaks every language."""
+        return _voices()
 
     def languages(self) -> tuple[str, ...]:
-        """Codes of the languages: Kokoro's letters, then espeak's own."""
-        return languages()
+        """Return the language codes: Kokoro's letters, then espeak-ng's codes."""
+        return (*LANGUAGES, *language_names())
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
-        """A woman's voice and a man's, whatever the language."""
+        """Return a female and a male voice, for any language."""
         return dict(DEFAULT_VOICES)
 
     def resolve_voice(self, voice: str) -> str:
-        """The voice itself; for one of Kokoro's, or a mix of them, one of the same sex."""
-        if voice in voices():
+        """Return an espeak-ng voice unchanged, and a substitute of the same sex for a Kokoro voice or mix."""
+        if voice in self.voices():
             return voice
         mix = parse_mix(voice)
         for name in mix:
             if name not in KOKORO_VOICES:
-                raise InvalidInput(
-                    f"The voice {name!r} is unknown; espeak-ng has {', '.join(voices())}.", "speech"
-                )
-        loudest = max(mix, key=lambda name: mix[name])
-        alike = [name for name in KOKORO_VOICES if is_man(name) == is_man(loudest)]
-        stand_ins = MEN if is_man(loudest) else WOMEN
-        stand_in = stand_ins[alike.index(loudest) % len(stand_ins)]
-        logger.warning("The voice %s needs Kokoro's weights; espeak-ng's %s speaks instead.", voice, stand_in)
-        return stand_in
+                check_available("voice", name, self.voices(), self.name)
+        main = max(mix, key=lambda name: mix[name])
+        same_sex = [name for name in KOKORO_VOICES if is_man(name) == is_man(main)]
+        substitutes = MEN if is_man(main) else WOMEN
+        substitute = substitutes[same_sex.index(main) % len(substitutes)]
+        logger.warning("Voice %s needs Kokoro's weights: using espeak-ng's voice %s.", voice, substitute)
+        return substitute
 
     def say(self, text: str, voice: str, language: str = "a", speed: float = 1.0) -> Utterance:
-        """Say a text; see :func:`synthesize`."""
-        return _speak(text, voice, language, speed)
+        """Synthesize a text.
+
+        Args:
+            text: The text.
+            voice: One of :meth:`voices`.
+            language: One of :meth:`languages`.
+            speed: Speaking rate; 1 is normal.
+
+        Returns:
+            Mono audio at 22050 Hz without silence at either end, and the words' times.
+
+        Raises:
+            InvalidInput: The voice, language or speed is invalid, or the text cannot be pronounced.
+        """
+        check_available("voice", voice, self.voices(), self.name)
+        check_available("language", language, self.languages(), self.name)
+        slowest, fastest = (round(limit / WORDS_PER_MINUTE, 2) for limit in (SLOWEST, FASTEST))
+        if not slowest <= speed <= fastest:
+            raise InvalidInput(
+                f"speech speed must be from {slowest} to {fastest} with espeak-ng, not {speed:g}.", "speech"
+            )
+        # the limits in the error are rounded, and may exceed espeak-ng's
+        words_per_minute = min(max(round(WORDS_PER_MINUTE * speed), SLOWEST), FASTEST)
+        name = f"{language_names()[LANGUAGES.get(language, language)]}+{voice}"
+        raw, events = synthesize(text, name, words_per_minute)
+        full = raw.astype(np.float32) / 32768
+        loud = np.flatnonzero(np.abs(full) > _SILENCE)
+        if not len(loud):
+            raise unpronounceable(text, self.name)
+        first, end = int(loud[0]), int(loud[-1]) + 1
+        samples = full[first:end]
+        samples *= _LEVEL / float(np.max(np.abs(samples)))
+        starts = [(position, (sample - first) / RATE) for position, sample in events]
+        return Utterance(Sound(samples[:, None], RATE), _time_words(text, starts, len(samples) / RATE))
 
 
 @cache
-def voices() -> tuple[str, ...]:
-    """Names of the voices, each of which speaks every language."""
+def _voices() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in (data_folder() / "voices" / "!v").iterdir()))
 
 
-def languages() -> tuple[str, ...]:
-    """Codes of the languages: Kokoro's letters, then espeak's own."""
-    return (*LANGUAGES, *language_names())
-
-
-def synthesize(text: str, voice: str, language: str = "a", speed: float = 1.0) -> Sound:
-    """Say a text.
+def _time_words(text: str, events: list[tuple[int, float]], seconds: float) -> tuple[Word, ...]:
+    """Match the engine's word events to the written words.
 
     Args:
-        text: The words.
-        voice: One of :func:`voices`.
-        language: One of :func:`languages`.
-        speed: 1 is the voice's own.
-
-    Returns:
-        One channel of float32 at espeak's rate (22050), without silence at its ends.
-
-    Raises:
-        InvalidInput: The voice, language or speed doesn't exist, or nothing of the text can be spoken.
-    """
-    return _speak(text, voice, language, speed).sound
-
-
-def _speak(text: str, voice: str, language: str, speed: float) -> Utterance:
-    if voice not in voices():
-        raise InvalidInput(f"The voice {voice!r} is unknown; espeak-ng has {', '.join(voices())}.", "speech")
-    if language not in languages():
-        raise InvalidInput(
-            f"The language {language!r} is unknown; espeak-ng has {', '.join(languages())}.", "speech"
-        )
-    slowest, fastest = (round(limit / WORDS_PER_MINUTE, 2) for limit in (SLOWEST, FASTEST))
-    if not slowest <= speed <= fastest:
-        raise InvalidInput(f"speech.speed is {speed:g}, but must be {slowest} to {fastest}.", "speech")
-    # the limits as they are told may lie a hundredth beyond the engine's own
-    words_per_minute = min(max(round(WORDS_PER_MINUTE * speed), SLOWEST), FASTEST)
-    name = f"{language_names()[LANGUAGES.get(language, language)]}+{voice}"
-    raw, events = synthesize_raw(text, name, words_per_minute)
-    full = raw.astype(np.float32) / 32768
-    loud = np.flatnonzero(np.abs(full) > _SILENCE)
-    if not len(loud):
-        raise InvalidInput(f"espeak-ng finds nothing to say in {text!r}.", "speech")
-    first, end = int(loud[0]), int(loud[-1]) + 1
-    samples = full[first:end]
-    samples *= _LEVEL / float(np.max(np.abs(samples)))
-    begins = [(place, (sample - first) / RATE) for place, sample in events]
-    return Utterance(Sound(samples[:, None], RATE), _time_words(text, begins, len(samples) / RATE))
-
-
-def _time_words(text: str, begins: list[tuple[int, float]], seconds: float) -> tuple[Word, ...]:
-    """The written words with their times.
-
-    Args:
-        text: What was said.
-        begins: For each word as the engine counts them: its first character, and the second it begins at.
-            Several of them may be one written word ("well-known", a number); of some written words, which
-            the engine draws together ("in the"), only the first has one.
-        seconds: Where the last one ends.
+        text: The spoken text.
+        events: First character and start in seconds of each word event. A written word may have several
+            events ("well-known", numbers); of words that the engine joins ("in the"), only the first has one.
+        seconds: End of the last word.
     """
     written = list(_WRITTEN_WORD.finditer(text))
-    starts: dict[int, float] = {}  # by the written word's number
-    for place, start in begins:
-        number = next((i for i, word in enumerate(written) if word.end() > place and _spoken(word)), None)
-        if number is not None:
-            starts.setdefault(number, min(max(start, 0.0), seconds))
+    starts: dict[int, float] = {}  # by index of the written word
+    for position, start in events:
+        index = next((i for i, word in enumerate(written) if word.end() > position and _spoken(word)), None)
+        if index is not None:
+            starts.setdefault(index, min(max(start, 0.0), seconds))
     firsts = sorted(starts)
     words = []
-    for index, first in enumerate(firsts):
-        after = firsts[index + 1] if index + 1 < len(firsts) else len(written)
-        said = " ".join(word[0] for word in written[first if index else 0 : after])
-        words.append(Word(said, starts[first], starts.get(after, seconds)))
+    for number, first in enumerate(firsts):
+        after = firsts[number + 1] if number + 1 < len(firsts) else len(written)
+        group = " ".join(word[0] for word in written[first if number else 0 : after])
+        words.append(Word(group, starts[first], starts.get(after, seconds)))
     return tuple(words)
 
 

@@ -1,13 +1,11 @@
-"""espeak-ng's C library (speak_lib.h), as far as speech needs it."""
+"""The functions of espeak-ng's C library (speak_lib.h) that the engine uses."""
 
 from __future__ import annotations
 
-import _ctypes
-import atexit
 import ctypes
-import shutil
-import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +13,11 @@ import numpy as np
 
 from ..errors import InvalidInput
 
-RATE = 22050  # samples per second of everything it says
+RATE = 22050  # sample rate of all voices
 
-_lock = threading.Lock()  # the library has one state for the whole process
+_lock = threading.Lock()  # the library has one global state
 
-# of speak_lib.h
+# from speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _RATE_PARAMETER = 1
 _CHARS_UTF8 = 1
@@ -28,7 +26,7 @@ _EVENT_LIST_END, _EVENT_WORD = 0, 1
 
 
 class _Voice(ctypes.Structure):
-    """The head of espeak_VOICE."""
+    """The first fields of espeak_VOICE."""
 
     _fields_ = [
         ("name", ctypes.c_char_p),
@@ -38,7 +36,7 @@ class _Voice(ctypes.Structure):
 
 
 class _EventId(ctypes.Union):
-    """The last field of espeak_EVENT, unused here."""
+    """The last field of espeak_EVENT; unused."""
 
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
@@ -63,117 +61,85 @@ _Callback = ctypes.CFUNCTYPE(
 )
 
 
-class EspeakLibrary:
-    """One loaded copy of the library, to be used in a ``with``.
-
-    espeak-ng keeps its phases and its noise from one text to the next, so that the same text never sounds the
-    same again, and nothing in its interface sets them back. A copy that is loaded anew does: a request then
-    gives the same video every time. Loading takes about a millisecond.
-    """
-
-    def __init__(self) -> None:
-        self.library = ctypes.CDLL(str(_own_file()))
-        self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        path = str(data_folder().parent).encode()
-        if self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0) != RATE:
-            raise RuntimeError(f"espeak-ng can't be started with the data in {data_folder()}")
-        # the breath of some voices is noise, whose seed is the second of the start
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        self._pieces: list[np.ndarray] = []
-        self._words: list[tuple[int, int]] = []
-        self._callback = _Callback(self._receive)  # kept: the library holds a bare pointer to it
-        self.library.espeak_SetSynthCallback(self._callback)
-
-    def __enter__(self) -> EspeakLibrary:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.library.espeak_Terminate()
-        _ctypes.dlclose(self.library._handle)  # ctypes itself loads, but never unloads
-
-    def _receive(self, samples: object, count: int, events: ctypes.Array[_Event]) -> int:
-        if samples and count > 0:
-            self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        index = 0
-        while events and events[index].type != _EVENT_LIST_END:
-            event = events[index]
-            if event.type == _EVENT_WORD:
-                self._words.append((event.text_position - 1, event.sample))
-            index += 1
-        return 0
-
-    def languages(self) -> dict[str, str]:
-        """The name to load a language by, for each language's code."""
-        voices = self.library.espeak_ListVoices(None)
-        names: dict[str, str] = {}
-        index = 0
-        while voices[index]:
-            voice = voices[index].contents
-            # a priority byte, then the code, ended by a zero
-            address = ctypes.cast(voice.languages, ctypes.c_void_p).value
-            if address and voice.identifier:
-                code = ctypes.string_at(address + 1).decode()
-                names.setdefault(code, voice.identifier.decode().rpartition("/")[2])
-            index += 1
-        return dict(sorted(names.items()))
-
-    def synthesize(
-        self, text: str, voice: str, words_per_minute: int
-    ) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        """Speak; see :func:`synthesize`."""
-        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise InvalidInput(f"The voice {voice!r} can't be loaded by espeak-ng.", "speech")
-        self.library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
-        encoded = text.replace("\0", " ").encode() + b"\0"
-        self.library.espeak_Synth(
-            encoded, ctypes.c_size_t(len(encoded)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-        )
-        self.library.espeak_Synchronize()
-        samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
-        return samples, self._words
-
-
-@cache
-def _own_file() -> Path:
-    """A copy of the library's file that nobody else loads.
-
-    While anyone in the process holds the packaged file, as phonemizer does once Kokoro has read French, what
-    is loaded from it is the copy that is there already, with its state.
-    """
-    import espeakng_loader
-
-    folder = tempfile.mkdtemp(prefix="multitalk-espeak-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(shutil.copy(espeakng_loader.get_library_path(), folder))
-
-
 def data_folder() -> Path:
-    """Where espeak-ng's voices and languages lie."""
+    """Return the folder with espeak-ng's voices and languages."""
     import espeakng_loader
 
     return Path(espeakng_loader.get_data_path())
 
 
 def synthesize(text: str, voice: str, words_per_minute: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Speak; the same text sounds the same every time.
+    """Synthesize a text; the same text always gives the same samples.
 
     Args:
-        text: The words.
+        text: The text.
         voice: Language and variant, such as ``en-us+f2``.
         words_per_minute: 80 to 450.
 
     Returns:
-        ``n`` int16 samples, and for each word its first character in the text and its first sample.
+        ``n`` int16 samples; and for each word, its first character in the text and its first sample.
 
     Raises:
-        InvalidInput: There is no such voice.
+        InvalidInput: The voice does not exist.
     """
-    with _lock, EspeakLibrary() as library:
-        return library.synthesize(text, voice, words_per_minute)
+    pieces: list[np.ndarray] = [np.zeros(0, np.int16)]
+    words: list[tuple[int, int]] = []
+
+    def receive(samples: object, count: int, events: ctypes.Array[_Event]) -> int:
+        if samples and count > 0:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events and events[index].type != _EVENT_LIST_END:
+            if events[index].type == _EVENT_WORD:
+                words.append((events[index].text_position - 1, events[index].sample))
+            index += 1
+        return 0
+
+    callback = _Callback(receive)  # referenced until the library is closed, which holds a bare pointer to it
+    with _open_library() as library:
+        library.espeak_SetSynthCallback(callback)
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise InvalidInput(f"speech voice {voice!r} cannot be loaded by espeak-ng.", "speech")
+        library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
+        encoded = text.replace("\0", " ").encode() + b"\0"
+        library.espeak_Synth(
+            encoded, ctypes.c_size_t(len(encoded)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
+        )
+        library.espeak_Synchronize()
+    return np.concatenate(pieces), words
 
 
 @cache
 def language_names() -> dict[str, str]:
-    """The name to load a language by, for each language's code."""
-    with _lock, EspeakLibrary() as library:
-        return library.languages()
+    """Return the name under which espeak-ng loads each language, by language code."""
+    names: dict[str, str] = {}
+    with _open_library() as library:
+        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        voices = library.espeak_ListVoices(None)
+        index = 0
+        while voices[index]:
+            voice = voices[index].contents
+            # a priority byte, then the zero-terminated code
+            address = ctypes.cast(voice.languages, ctypes.c_void_p).value
+            if address and voice.identifier:
+                code = ctypes.string_at(address + 1).decode()
+                names.setdefault(code, voice.identifier.decode().rpartition("/")[2])
+            index += 1
+    return dict(sorted(names.items()))
+
+
+@contextmanager
+def _open_library() -> Iterator[ctypes.CDLL]:
+    """Open the library in its initial state, for one user at a time."""
+    from ..patches.espeakng import fresh_library
+
+    with _lock, fresh_library() as library:
+        path = str(data_folder().parent).encode()
+        if library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0) != RATE:
+            raise RuntimeError(f"espeak-ng cannot be started with the data in {data_folder()}.")
+        # some voices contain noise, whose default seed is the time in seconds
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        try:
+            yield library
+        finally:
+            library.espeak_Terminate()

@@ -1,4 +1,4 @@
-"""Kokoro, the speech engine of the published weights: 54 voices, nine languages, 24 kHz."""
+"""Kokoro, a neural speech engine: 82 million parameters, 54 voices, nine languages, 24 kHz."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.voices import choose_voice, parse_mix
 from ..weights.kokoro_files import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
 from .cut import ends_sentence
-from .engine import Utterance, Word
+from .engine import Utterance, Word, check_available, unpronounceable
 
 if TYPE_CHECKING:
     from .kokoro_pipeline import LocalPipeline, Piece
@@ -24,24 +23,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LANGUAGES = ("a", "b", "e", "f", "h", "i", "j", "p", "z")
-# the codes that espeak-ng and other programs call them by
-ALIASES = {
+# codes of espeak-ng and other programs
+LANGUAGE_ALIASES = {
     "en-us": "a", "en-gb": "b", "es": "e", "fr-fr": "f", "fr": "f", "hi": "h",
     "it": "i", "ja": "j", "pt-br": "p", "zh": "z", "cmn": "z",
 }  # fmt: skip
-_SILENCE = 5e-3  # of the loudest sample: what is quieter at a piece's ends is cut, all but _MARGIN
-_MARGIN = 0.01  # seconds
-_SENTENCE_PAUSE, _CLAUSE_PAUSE = 0.3, 0.08  # seconds between pieces of a long text
+_SILENCE = 5e-3  # level relative to a piece's peak, below which its ends are cut
+_MARGIN = 0.01  # seconds of silence that remain at either end
+_SENTENCE_PAUSE, _CLAUSE_PAUSE = 0.3, 0.08  # seconds between the pieces of a long text
 
 
 class KokoroEngine:
     """Kokoro as a speech engine (see :class:`multitalk.speech.engine.SpeechEngine`).
 
-    Nothing is read before it first speaks; the network is then kept, and so is what reads each language.
+    The network is loaded for the first text and then kept, as is the converter to phonemes of each language.
 
     Args:
-        folder: Kokoro's files as baked: config.json, kokoro-v1_0.pth, voices, maybe en_core_web_sm.
-        device: Where the network goes.
+        folder: Kokoro's baked files: config.json, kokoro-v1_0.pth, voices, and optionally en_core_web_sm.
+        device: Device of the network.
     """
 
     name = "Kokoro"
@@ -56,14 +55,14 @@ class KokoroEngine:
 
     @classmethod
     def from_folder(cls, folder: Path | None, device: Any) -> KokoroEngine | None:
-        """The engine of a baked weights folder; None where the folder has no Kokoro."""
+        """Create the engine for a weights folder; None if the folder or the installation lacks Kokoro."""
         if folder is None or not (folder / FOLDER / WEIGHTS).is_file():
             return None
-        lacking = [name for name in ("kokoro", "misaki", "spacy") if importlib.util.find_spec(name) is None]
-        if lacking:
+        missing = [name for name in ("kokoro", "misaki", "spacy") if importlib.util.find_spec(name) is None]
+        if missing:
             logger.warning(
-                "The weights folder has Kokoro, but the package %s isn't installed: another engine speaks.",
-                lacking[0],
+                "The weights folder has Kokoro, but the package %s is not installed: using another engine.",
+                missing[0],
             )
             return None
         return cls(folder / FOLDER, device)
@@ -74,43 +73,42 @@ class KokoroEngine:
         return self._model is not None
 
     def move(self, device: Any) -> None:
-        """Let the network compute there from now on, and lie nowhere else."""
+        """Move the network to a device, or set the device to load it to."""
         with self._lock:
             self._device = device
             if self._model is not None:
                 import torch
 
-                with torch.inference_mode(False):  # weights made in it couldn't be used outside of it
+                with torch.inference_mode(False):  # inference tensors could not be used elsewhere
                     self._model.to(device)
 
     def voices(self) -> tuple[str, ...]:
-        """Names of the voices that lie in the folder."""
+        """Return the names of the voices in the folder."""
         return tuple(sorted(path.stem for path in (self._folder / VOICES).glob("*.pt")))
 
     def languages(self) -> tuple[str, ...]:
-        """Codes of the languages, Kokoro's letters first."""
-        return (*LANGUAGES, *ALIASES)
+        """Return the language codes, Kokoro's letters first."""
+        return (*LANGUAGES, *LANGUAGE_ALIASES)
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
-        """A woman's voice for person 1 and a man's for person 2, of their languages where there is one."""
+        """Choose a female voice for person 1 and a male one for person 2, of their languages if possible."""
         first = choose_voice(self.voices(), self._letter(languages["person1"]), man=False)
         second = choose_voice(self.voices(), self._letter(languages["person2"]), man=True, other_than=first)
         return {"person1": first, "person2": second}
 
     def resolve_voice(self, voice: str) -> str:
-        """The voice or mix itself, if each of its voices is there."""
-        known = self.voices()
+        """Return the voice or mix unchanged, if all its voices are available."""
+        available = self.voices()
         for name in parse_mix(voice):
-            if name not in known:
-                raise InvalidInput(f"The voice {name!r} is unknown; Kokoro has {', '.join(known)}.", "speech")
+            check_available("voice", name, available, self.name)
         return voice
 
     def say(self, text: str, voice: str, language: str = "a", speed: float = 1.0) -> Utterance:
-        """Say a text, in as many pieces as the model's 510 phonemes ask for.
+        """Synthesize a text, in pieces of at most 510 phonemes.
 
         Raises:
-            InvalidInput: The voice or language doesn't exist, or nothing of the text can be spoken.
-            WeightsError: Kokoro's files can't be read.
+            InvalidInput: The voice or language is invalid, or the text cannot be pronounced.
+            WeightsError: Kokoro's files cannot be read.
         """
         mix = parse_mix(self.resolve_voice(voice))
         with self._lock:
@@ -121,60 +119,57 @@ class KokoroEngine:
             ]
         utterance = _join(pieces, self.rate)
         if not len(utterance.sound.samples):
-            raise InvalidInput(f"Kokoro finds nothing to say in {text[:80]!r}.", "speech")
+            raise unpronounceable(text, self.name)
         return utterance
 
     def _letter(self, language: str) -> str:
-        letter = ALIASES.get(language, language)
-        if letter not in LANGUAGES:
-            raise InvalidInput(
-                f"The language {language!r} is unknown; Kokoro has {', '.join(self.languages())}.", "speech"
-            )
-        return letter
+        check_available("language", language, self.languages(), self.name)
+        return LANGUAGE_ALIASES.get(language, language)
 
     def _pipeline(self, language: str) -> LocalPipeline:
         if language not in self._pipelines:
             from .kokoro_pipeline import LocalPipeline, load_model
-            from .phonemes import make_reader
+            from .phonemes import create_g2p
 
             if self._model is None:
-                logger.info("Loading Kokoro to %s.", self._device)
+                logger.info("Loading Kokoro on %s.", self._device)
                 self._model = load_model(self._folder / CONFIG, self._folder / WEIGHTS, self._device)
-            reader = make_reader(language, self._folder / SPACY_MODEL)
-            self._pipelines[language] = LocalPipeline(language, self._model, reader, self._folder / VOICES)
+            g2p = create_g2p(language, self._folder / SPACY_MODEL)
+            self._pipelines[language] = LocalPipeline(language, self._model, g2p, self._folder / VOICES)
         return self._pipelines[language]
 
 
 def _join(pieces: list[Piece], rate: int) -> Utterance:
-    """Pieces one after the other, silence at their ends cut, a pause between them as reading aloud has."""
+    """Join pieces, with silence at their ends cut, and a pause after each sentence or clause."""
     sounds: list[np.ndarray] = []
     words: list[Word] = []
-    place, pause = 0, 0
+    position, pause = 0, 0
     for piece in pieces:
-        first, end = _heard(piece.samples, rate)
+        first, end = _audible(piece.samples, rate)
         if first == end:
             continue
         if sounds:
             sounds.append(np.zeros(pause, np.float32))
-            place += pause
+            position += pause
         length = (end - first) / rate
         for word in piece.words:
             start, stop = (
-                place / rate + min(max(time - first / rate, 0.0), length) for time in (word.start, word.end)
+                position / rate + min(max(time - first / rate, 0.0), length)
+                for time in (word.start, word.end)
             )
             words.append(Word(word.text, start, stop))
         sounds.append(piece.samples[first:end])
-        place += end - first
+        position += end - first
         pause = round((_SENTENCE_PAUSE if ends_sentence(piece.text) else _CLAUSE_PAUSE) * rate)
     samples = np.concatenate(sounds) if sounds else np.zeros(0, np.float32)
     return Utterance(Sound(samples[:, None], rate), tuple(words))
 
 
-def _heard(samples: np.ndarray, rate: int) -> tuple[int, int]:
-    """First sample and end of what is heard of a piece."""
+def _audible(samples: np.ndarray, rate: int) -> tuple[int, int]:
+    """Return the first sample and the end of the audible part of a piece."""
     levels = np.abs(samples)
     peak = float(levels.max(initial=0.0))
-    if not 0 < peak < np.inf:  # silence; or no numbers, of a network that can't be right
+    if not 0 < peak < np.inf:  # silence, or NaN from invalid weights
         return 0, 0
     loud = np.flatnonzero(levels > _SILENCE * peak)
     margin = round(_MARGIN * rate)

@@ -1,6 +1,6 @@
-"""Kokoro's own pipeline on the baked files.
+"""Kokoro's pipeline on the files of a baked folder.
 
-Imports torch and kokoro, which take seconds: only Kokoro's engine imports this, when it first speaks.
+Importing torch and kokoro takes seconds, so this module is imported when Kokoro synthesizes its first text.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kokoro import KModel, KPipeline
+from kokoro import KModel
 
 from ..errors import WeightsError
+from ..patches.kokoro import REPOSITORY, OfflinePipeline
 from .cut import cut_text
 from .engine import Word
-from .phonemes import Phonemes, Reader
+from .phonemes import G2P, Phonemes
 
-REPOSITORY = "hexgrad/Kokoro-82M"  # a name only: the package chooses by it what it would download
-MAX_PHONEMES = 510  # voices have a style for each length up to it, and the text encoder has no more places
+MAX_PHONEMES = 510  # positions of the text encoder; a voice has one style vector for each length up to it
 RATE = 24000
-_SAMPLES_PER_FRAME = 600  # of the durations the model predicts
-_SEED = 0  # of the noise in breath and consonants: the same words sound the same every time
+_SAMPLES_PER_FRAME = 600  # a frame is the unit of predicted durations
+_SEED = 0  # of the noise in breath and consonants, so that a text always sounds the same
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of speech that the model made at once.
+    """The result of one call of the model.
 
     Attributes:
-        text: What is said.
-        samples: ``n`` float32 at 24 kHz, as the model gives them.
-        words: Times in seconds from the first sample; empty where words and phonemes can't be matched.
+        text: The spoken text.
+        samples: ``n`` float32 at 24 kHz.
+        words: Words with times relative to the first sample; empty if words and phonemes do not match.
     """
 
     text: str
@@ -45,43 +45,36 @@ def load_model(config: Path, weights: Path, device: torch.device | str) -> KMode
     """Load Kokoro's network from its two files.
 
     Raises:
-        WeightsError: They can't be read, or don't fit each other.
+        WeightsError: The files cannot be read, or do not match.
     """
     try:
-        # what is made in inference mode couldn't be used outside of it; and random first values
-        # must not move anybody's random numbers
+        # Inference tensors could not be used outside of inference mode. The random initialization must not
+        # change the global random state.
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             model = KModel(repo_id=REPOSITORY, config=str(config), model=str(weights))
             return model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # the package checks little, and torch raises a dozen kinds
-        raise WeightsError(f"Kokoro's weights {weights} can't be loaded: {_first_line(error)}") from error
+    except Exception as error:  # kokoro checks little, and torch raises many types
+        raise WeightsError(f"Kokoro's weights {weights} cannot be loaded: {_first_line(error)}") from error
 
 
-class LocalPipeline(KPipeline):
-    """Kokoro's pipeline for one language, reading text by what it is given.
-
-    The original's constructor makes the reader itself, and for English that downloads where spaCy's model
-    is missing. Everything else is the package's: voices, chunks of tokens, the model's call, time stamps.
+class LocalPipeline(OfflinePipeline):
+    """Kokoro's pipeline for one language, with voices from a folder.
 
     Args:
-        language: Kokoro's letter.
-        model: The network, shared between languages.
-        reader: Text to phonemes.
+        language: Kokoro's language letter.
+        model: The network, which pipelines may share.
+        g2p: Converts text to phonemes.
         voices: Folder of ``NAME.pt``.
     """
 
-    def __init__(self, language: str, model: KModel, reader: Reader, voices: Path) -> None:
-        self.repo_id = REPOSITORY
-        self.lang_code = language
-        self.model = model
-        self.voices: dict[str, torch.Tensor] = {}
-        self.g2p = reader
+    def __init__(self, language: str, model: KModel, g2p: G2P, voices: Path) -> None:
+        super().__init__(language, model, g2p)
         self._folder = voices
 
     def mix(self, weights: Mapping[str, float]) -> torch.Tensor:
-        """The style of voices mixed by weights whose sum is 1, ``510 1 256``.
+        """Return the weighted mean of voices' styles, ``510 1 256``; the weights sum to 1.
 
         Raises:
             WeightsError: A voice's file is damaged.
@@ -90,41 +83,41 @@ class LocalPipeline(KPipeline):
         for name, weight in weights.items():
             path = self._folder / f"{name}.pt"
             try:
-                styles.append(weight * self.load_single_voice(str(path)).float())  # reads tensors only
+                styles.append(weight * self.load_single_voice(str(path)).float())  # weights_only=True
             except Exception as error:
-                raise WeightsError(f"Kokoro's voice {path} can't be read: {_first_line(error)}") from error
+                raise WeightsError(f"Kokoro's voice {path} cannot be read: {_first_line(error)}") from error
         return torch.stack(styles).sum(dim=0)
 
     def read(self, text: str) -> list[Phonemes]:
-        """A text's phonemes in pieces the model can say, cut where sentences end; without what is silent."""
-        pieces = cut_text(text, self._read, lambda phonemes: len(phonemes.symbols) <= MAX_PHONEMES)
+        """Convert a text to phonemes, in pieces that the model accepts, without empty ones."""
+        pieces = cut_text(text, self._convert, lambda phonemes: len(phonemes.symbols) <= MAX_PHONEMES)
         return [piece for piece in pieces if any(symbol.isalpha() for symbol in piece.symbols)]
 
-    def _read(self, text: str) -> Phonemes:
+    def _convert(self, text: str) -> Phonemes:
         phonemes = self.g2p(text)
-        known = self.model.vocab
-        # the model drops what it doesn't know; dropped here, durations and phonemes stay in step
+        vocabulary = self.model.vocab
+        # The model skips unknown symbols: remove them here, so that durations match the symbols.
         for token in phonemes.tokens or ():
-            token.phonemes = "".join(symbol for symbol in token.phonemes or "" if symbol in known)
+            token.phonemes = "".join(symbol for symbol in token.phonemes or "" if symbol in vocabulary)
         if phonemes.tokens is not None:
             return Phonemes(text, self.tokens_to_ps(phonemes.tokens), phonemes.tokens)
-        return Phonemes(text, " ".join("".join(s for s in phonemes.symbols if s in known).split()))
+        return Phonemes(text, " ".join("".join(s for s in phonemes.symbols if s in vocabulary).split()))
 
     def speak(self, phonemes: Phonemes, style: torch.Tensor, speed: float) -> list[Piece]:
-        """Say a piece.
+        """Synthesize a piece.
 
         Args:
             phonemes: From :meth:`read`.
             style: From :meth:`mix`.
-            speed: 1 is the voice's own.
+            speed: Speaking rate; 1 is normal.
 
         Returns:
-            One piece (more, were a tokenizer to count otherwise).
+            Usually one piece; more if kokoro splits the tokens.
         """
-        given = phonemes.symbols if phonemes.tokens is None else phonemes.tokens
+        tokens = phonemes.symbols if phonemes.tokens is None else phonemes.tokens
         pieces = []
-        with _own_noise(self.model.device):
-            for result in self.generate_from_tokens(given, style, speed):
+        with _fixed_seed(self.model.device):
+            for result in self.generate_from_tokens(tokens, style, speed):
                 if result.tokens:
                     words = _token_words(result.tokens)
                 else:
@@ -134,11 +127,11 @@ class LocalPipeline(KPipeline):
 
 
 @contextmanager
-def _own_noise(device: torch.device) -> Iterator[None]:
-    """Random numbers from a seed of our own; everybody else's go on afterwards as if nothing had been."""
+def _fixed_seed(device: torch.device) -> Iterator[None]:
+    """Use random numbers from a fixed seed, and restore the global random state afterwards."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(_SEED)  # torch.manual_seed would set every GPU's
+        torch.default_generator.manual_seed(_SEED)  # torch.manual_seed would seed all GPUs
         if on_gpu:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(_SEED)
@@ -146,7 +139,7 @@ def _own_noise(device: torch.device) -> Iterator[None]:
 
 
 def _token_words(tokens: list) -> tuple[Word, ...]:
-    """Times of written words from misaki's tokens, of which punctuation is one of its own."""
+    """Return the written words with times from misaki's tokens; punctuation is a separate token."""
     words: list[Word] = []
     attached = False
     for token in tokens:
@@ -163,22 +156,25 @@ def _token_words(tokens: list) -> tuple[Word, ...]:
 
 
 def _match_words(text: str, symbols: str, durations: torch.Tensor | None) -> tuple[Word, ...]:
-    """Times of written words from each phoneme's duration, where there is a group of phonemes per word.
+    """Return the written words with times from the phonemes' durations.
 
     Args:
-        text: Words apart by spaces.
-        symbols: Their phonemes, groups apart by spaces.
-        durations: Frames of each symbol, with one more value before and one after.
+        text: Words separated by spaces.
+        symbols: Their phonemes, in groups separated by spaces.
+        durations: Frames of each symbol, with one additional value at either end.
+
+    Returns:
+        The words; empty unless there is one group of phonemes per word.
     """
     written = [word for word in text.split() if any(character.isalnum() for character in word)]
     if durations is None or len(durations) != len(symbols) + 2:
         return ()
-    seconds = np.cumsum(durations.numpy()) * (_SAMPLES_PER_FRAME / RATE)  # where each symbol ends
-    words, place = [], 0
+    ends = np.cumsum(durations.numpy()) * (_SAMPLES_PER_FRAME / RATE)  # of each symbol, in seconds
+    words, position = [], 0
     for group in symbols.split(" "):
         if any(symbol.isalpha() for symbol in group):
-            words.append((float(seconds[place]), float(seconds[place + len(group)])))
-        place += len(group) + 1
+            words.append((float(ends[position]), float(ends[position + len(group)])))
+        position += len(group) + 1
     if len(words) != len(written):
         return ()
     return tuple(Word(text, start, end) for text, (start, end) in zip(written, words, strict=True))

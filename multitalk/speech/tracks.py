@@ -1,58 +1,26 @@
-"""From single utterances to one track per person: turns one after the other, everybody equally loud."""
+"""Combining utterances to one track per speaker, in turns and with equal loudness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..media.sound import Sound
 from .engine import Utterance, Word
+from .report import SpokenTurn
 
-LOUDNESS = -20.0  # decibels below full scale: the mean power of a person's speech, without the pauses
-_PEAK = 0.89  # of full scale (-1 dB): what no sample goes beyond
+LOUDNESS = -20.0  # mean power of a speaker's speech without pauses, in dB relative to full scale
+_PEAK = 0.89  # maximum sample value, relative to full scale (-1 dB)
 _WINDOW = 0.05  # seconds
-_SPEECH = 0.1  # of the loudest window's level: what is quieter doesn't count as speech
-
-
-@dataclass(frozen=True)
-class SpokenTurn:
-    """When a person has a turn.
-
-    Attributes:
-        person: "person1" or "person2".
-        text: What is said.
-        start, end: Seconds of the video.
-        words: When each word is said; empty where the engine can't tell.
-    """
-
-    person: str
-    text: str
-    start: float
-    end: float
-    words: tuple[Word, ...] = ()
-
-    def later(self, seconds: float) -> SpokenTurn:
-        """The same turn at a later time."""
-        words = tuple(Word(word.text, word.start + seconds, word.end + seconds) for word in self.words)
-        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
-
-    def until(self, seconds: float) -> SpokenTurn | None:
-        """What of the turn is heard when the sound ends after so many seconds; None if nothing is."""
-        if self.start >= seconds:
-            return None
-        words = tuple(
-            Word(word.text, word.start, min(word.end, seconds)) for word in self.words if word.start < seconds
-        )
-        return replace(self, end=min(self.end, seconds), words=words)
+_SPEECH = 0.1  # minimum level of speech, relative to the loudest window
 
 
 def join_lines(lines: Sequence[Utterance], pause: float) -> Utterance:
-    """One utterance of several, which have one rate.
+    """Join utterances of one sample rate.
 
     Args:
-        lines: At least one.
+        lines: At least one utterance.
         pause: Seconds of silence between them.
     """
     rate = lines[0].sound.rate
@@ -77,12 +45,12 @@ def arrange_turns(
     """Put turns on one timeline.
 
     Args:
-        turns: Person, text and utterance of each, all at one rate.
+        turns: Person, text and utterance of each turn, all with one sample rate.
         pause: Seconds of silence between two turns.
 
     Returns:
-        A track per person who speaks, mono, of equal lengths, silent while the other speaks; and the turns'
-        times.
+        A mono track per speaker, all of the same length and silent during the other's turns; and the turns
+        with their times.
     """
     rate = turns[0][2].sound.rate
     gap = round(pause * rate)
@@ -98,13 +66,12 @@ def arrange_turns(
         spoken.append(turn.later(place / rate))
         place += length + gap
     for person, track in tracks.items():
-        said = [utterance.sound.samples for who, _, utterance in turns if who == person]
-        track *= _gain(said, rate)
+        track *= _gain([utterance.sound.samples for name, _, utterance in turns if name == person], rate)
     return {person: Sound(track, rate) for person, track in tracks.items()}, spoken
 
 
 def _gain(sounds: Iterable[np.ndarray], rate: int) -> np.float32:
-    """The factor that brings a person's speech to ``LOUDNESS``, one for all turns: a whisper stays one."""
+    """Return the gain that brings a speaker to ``LOUDNESS``, one for all turns: quiet turns stay quiet."""
     samples = np.concatenate(list(sounds))[:, 0]
     size = round(_WINDOW * rate)
     if len(samples) < size:
@@ -114,5 +81,5 @@ def _gain(sounds: Iterable[np.ndarray], rate: int) -> np.float32:
     speech = levels[levels > _SPEECH * levels.max()]
     if not len(speech):
         return np.float32(1)
-    wanted = 10 ** (LOUDNESS / 20) / float(np.sqrt(np.mean(speech**2)))
-    return np.float32(min(wanted, _PEAK / float(np.max(np.abs(samples)))))
+    gain = 10 ** (LOUDNESS / 20) / float(np.sqrt(np.mean(speech**2)))
+    return np.float32(min(gain, _PEAK / float(np.max(np.abs(samples)))))

@@ -1,4 +1,4 @@
-"""Imports without what a start doesn't need: the processor's time and the memory of a cold start go there."""
+"""Faster imports: without garbage collections, and without packages that no video needs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from contextlib import contextmanager
 
 from ..runtime.process_memory import trim
 
-# Packages that other libraries import wherever they are installed, for what no video uses: the first three
-# are here for librosa and scikit-image, which import them when they are first needed; accelerate is for
-# diffusers' own from_pretrained, rich for httpx's command line.
+# Packages that other libraries import if they are installed, although no video needs them. librosa and
+# scikit-image import the first three again at their first use; diffusers' from_pretrained uses accelerate,
+# and httpx's command line uses rich.
 OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
 
 
 @contextmanager
 def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
-    """Import inside, without garbage collections, and as if some packages weren't installed.
+    """Import within the context without garbage collections, and as if some packages were not installed.
 
-    A library that asks whether such a package is there is told no, and keeps to that; who imports it
-    afterwards gets it.
+    ``None`` in ``sys.modules`` is Python's documented way to make an import fail; other libraries then take
+    the branch for a missing optional package, and keep to it. The entries are removed afterwards, so later
+    imports work.
 
     Args:
-        without: Names of packages.
+        without: Names of packages; those that are already imported stay.
     """
     hidden = [name for name in without if name not in sys.modules]
     collecting = gc.isenabled()
@@ -40,7 +41,7 @@ def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Collect what imports left behind, keep the rest out of later collections, give back what is free."""
+    """Collect the garbage of the imports, exclude the rest from later collections, and return free memory."""
     gc.collect()
     gc.freeze()
     trim()

@@ -180,7 +180,7 @@ class Api:
         except MultiTalkError as error:
             raise gr.Error(str(error), print_exception=False) from None
         sound = soundtrack(list(spoken.tracks.values()))
-        return self.backend.save_sound(sound, "words.wav", request), asdict(spoken.report())
+        return self.backend.save_sound(sound, "words.wav", request), asdict(spoken.report)
 
     def detect_people(self, image: str | None, request: gr.Request) -> dict[str, Any]:
         """Find two people in a picture.

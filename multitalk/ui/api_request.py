@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from ..request.checks import shown
 from ..request.generation_request import GenerationRequest
+from ..request.numbers import shown
 
 # A path in the settings would be read with the server's rights, whosever file it is.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}

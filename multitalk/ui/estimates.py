@@ -45,7 +45,7 @@ class Work:
 
 def count_work(sizes: ModelSizes, job: Workload, clips: int) -> Work:
     """The work of a video of so many clips."""
-    from ..runtime.work import autoencoder_operations, call_operations  # brings torch
+    from ..runtime.operations import autoencoder_operations, call_operations  # brings torch
 
     return Work(
         sampling=clips * job.calls * call_operations(sizes, job),

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
-from ..request.generation_request import NUMBERS, TURNS, Speech
+from ..request.generation_request import TURNS, Speech
+from ..request.numbers import NUMBERS
 from ..request.parts import CACHES
 from ..request.presets import PRESETS
 

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..conditioning.describe import TITLE
+from ..conditioning.metadata import TITLE
 from ..errors import InvalidInput, MultiTalkError
 from ..request.script import without_tags
 

@@ -171,8 +171,8 @@ class ModelWorker:
             job.cancel,
             on_clip,
             keep_partial=True,
-            words_in_file=True,
-            said=job.said,
+            include_text=True,
+            scripts=job.said,
         )
         job.result = self.gallery.adopt(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import WeightsError
-from ..models.cpu_convolution import use_onednn
+from ..patches.torch import use_onednn
 from .libraries import empty_model, kept_in_float32, read_config, tied_names
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
 from .quantization import quantized_tensors, quantized_weights, with_quantization

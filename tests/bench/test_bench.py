@@ -21,7 +21,8 @@ from multitalk.bench.counting import Counter
 from multitalk.bench.measure import _computed
 from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
 from multitalk.cli.main import main
-from multitalk.conditioning.job_settings import resolve_settings
+from multitalk.conditioning.resolve import resolve_settings
+from multitalk.pipeline.clips import make_sampling
 from multitalk.request.presets import PRESETS
 from multitalk.runtime.sizes import PUBLISHED
 
@@ -180,7 +181,9 @@ def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
         settings = resolve_settings(request, PRESETS["quality"])
         job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2))
         with torch.inference_mode():
-            expected = pipeline._make_sampling(request, job).computed
+            expected = make_sampling(
+                request, job, pipeline.components.transformer, torch.device("cpu")
+            ).computed
         counts[settings.resolution] = _computed(pipeline, request, settings.sampling.steps)
         assert counts[settings.resolution] == sum(expected)
     assert set(counts) == {"480p", "720p"}

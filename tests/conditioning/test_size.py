@@ -1,4 +1,4 @@
-"""Sizes that keep the picture's aspect ratio, and which size counts where a request names none."""
+"""Sizes that keep the image's aspect ratio, and the default size of a preset."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_16_to_9_is_not_cropped_to_2_to_1():
     ("height", "width", "expected"),
     [(384, 384, (160, 160)), (384, 576, (160, 240)), (576, 384, (240, 160)), (100, 1000, (160, 640))],
 )
-def test_the_small_size_is_one_of_its_shorter_side(height, width, expected):
+def test_the_small_size_has_a_fixed_shorter_side(height, width, expected):
     assert choose_size("160p", height, width) == expected
 
 
-def test_a_request_without_a_size_gets_the_presets():
+def test_a_request_without_a_size_uses_the_presets():
     picture = Image.new("RGB", (64, 64))
-    silent_on_size = GenerationRequest(image=picture, audio=VOICE)
-    assert silent_on_size.size_with(PRESETS["demo"]) == "160p"
-    assert silent_on_size.size_with(PRESETS["quality"]) == "480p"
-    named = GenerationRequest(image=picture, audio=VOICE, size="480p")
-    assert named.size_with(PRESETS["demo"]) == "480p"
+    without_size = GenerationRequest(image=picture, audio=VOICE)
+    assert without_size.size_with(PRESETS["demo"]) == "160p"
+    assert without_size.size_with(PRESETS["quality"]) == "480p"
+    with_size = GenerationRequest(image=picture, audio=VOICE, size="480p")
+    assert with_size.size_with(PRESETS["demo"]) == "480p"

@@ -1,4 +1,4 @@
-"""The pipeline on the embedded weights."""
+"""The pipeline with the embedded weights."""
 
 from __future__ import annotations
 

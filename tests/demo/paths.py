@@ -1,4 +1,4 @@
-"""Where the examples lie."""
+"""Path of the examples."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Sound drives the right mouth: held-out faces and voices through the public pipeline and its defaults.
+"""Audio drives the right mouth: held-out faces and voices, with the pipeline's defaults.
 
-``python -m demo_training.evaluate --trials`` does the same with many more of them.
+``python -m demo_training.evaluate --trials`` runs many more cases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("index", [0, 9, 17])
-def test_one_persons_mouth_follows_the_sound(index, demo):
+def test_the_mouth_of_one_person_follows_the_audio(index, demo):
     case = make_case(index, "one", SECONDS)
     [face] = score(case, run(demo, case))
     assert face.r >= 0.75
@@ -25,7 +25,7 @@ def test_one_persons_mouth_follows_the_sound(index, demo):
 
 
 @pytest.mark.parametrize("kind", ["turns", "both"])
-def test_two_people_follow_their_own_voices(kind, demo):
+def test_the_mouths_of_two_people_follow_their_own_voices(kind, demo):
     case = make_case(30, kind, SECONDS)
     for face in score(case, run(demo, case)):
         assert face.r >= 0.6
@@ -33,13 +33,13 @@ def test_two_people_follow_their_own_voices(kind, demo):
         assert face.amplitude >= 0.5
 
 
-def test_with_the_voices_swapped_the_other_mouth_moves(demo):
+def test_with_swapped_voices_the_other_mouth_moves(demo):
     speaking, swapped = movement_by_voice(demo, make_case(31, "first", SECONDS))
     assert speaking[1] < 0.15 * speaking[0]
     assert swapped[0] < 0.15 * swapped[1]
 
 
-def test_guidance_moves_more_and_null_audio_does_not_move(demo):
+def test_guidance_increases_movement_and_null_audio_has_none(demo):
     null, one, two = movement_by_guidance(demo, make_case(32, "one", SECONDS)).values()
     assert null < 0.15 * one
     assert one < two

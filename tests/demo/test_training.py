@@ -1,4 +1,4 @@
-"""The training scripts: drawings and voices follow from a seed, and a stopped run goes on where it was."""
+"""The training scripts: drawings and voices are reproducible, and an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from demo_training import audio_encoder, clips, decoder, progress, transformer, vae
+from demo_training import audio_encoder, batches, clips, decoder, progress, transformer, vae
+from demo_training.drawing import still
 from demo_training.export import export
-from demo_training.faces import HELD_OUT_SEED, make_scene, still
+from demo_training.scenes import HELD_OUT_SEED, make_scene
 from demo_training.speech import HELD_OUT_VOICES, TRAINING_VOICES, make_random_track
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.weights.verify import verify
@@ -23,7 +24,7 @@ def test_a_scene_is_the_same_at_every_size():
     assert np.abs(small - halved).mean() < 3
 
 
-def test_no_lips_have_their_skins_colour():
+def test_lips_differ_from_the_skin():
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 20):
         scene = make_scene(seed)
         left, top, right, bottom = scene.faces[0].mouth_box
@@ -32,7 +33,7 @@ def test_no_lips_have_their_skins_colour():
         assert (contrast > 120).mean() > 0.05
 
 
-def test_voices_are_the_same_again_and_some_are_never_heard_in_training():
+def test_voices_are_reproducible_and_some_are_held_out():
     first, again = make_random_track(3, 2.0), make_random_track(3, 2.0)
     np.testing.assert_array_equal(first.samples, again.samples)
     assert first.opening.max() > 0.5
@@ -40,12 +41,12 @@ def test_voices_are_the_same_again_and_some_are_never_heard_in_training():
 
 
 class Stopped(Exception):
-    """The machine was switched off."""
+    """Interrupts a run."""
 
 
 @pytest.fixture
 def stop_once(monkeypatch):
-    """Stops a training after its third step, the first time."""
+    """Interrupts the next training after its third step, once."""
 
     def arm() -> None:
         counted = progress.Log.add
@@ -62,12 +63,12 @@ def stop_once(monkeypatch):
 
 
 @pytest.mark.slow
-def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch, stop_once):
-    """Every step of `make demo-weights`, tiny; each is stopped once and ends where an unbroken one does."""
+def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monkeypatch, stop_once):
+    """Every step of `make demo-weights`, tiny; each resumes once and ends with the same state as without."""
     monkeypatch.setattr(progress, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(progress, "BACKUP", None)
     monkeypatch.setattr(clips, "SHARD", 2)
-    monkeypatch.setattr(transformer, "BATCH", dict.fromkeys(clips.KINDS, 1))
+    monkeypatch.setattr(batches, "BATCH_SIZES", dict.fromkeys(clips.KINDS, 1))
     steps = {
         "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
         "vae": lambda: vae.train(4, 0.5, 1e-3),
@@ -87,14 +88,14 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
         torch.manual_seed(0)
         train()
         stopped = progress.load(name)
-        _begin_alike(tmp_path / "stopped", tmp_path / "unbroken", name)
-        monkeypatch.setattr(progress, "WORK", tmp_path / "unbroken")
+        _copy_inputs(tmp_path / "stopped", tmp_path / "uninterrupted", name)
+        monkeypatch.setattr(progress, "WORK", tmp_path / "uninterrupted")
         torch.manual_seed(0)
         train()
-        unbroken = progress.load(name)
-        assert stopped["step"] == unbroken["step"] == 4
-        torch.testing.assert_close(stopped, unbroken, rtol=0, atol=0)
-        assert setting() == before, "it is the whole process's"
+        uninterrupted = progress.load(name)
+        assert stopped["step"] == uninterrupted["step"] == 4
+        torch.testing.assert_close(stopped, uninterrupted, rtol=0, atol=0)
+        assert setting() == before, "the setting is global"
 
     monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
     export(tmp_path / "weights")
@@ -106,13 +107,13 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
     assert pipeline.generate(request, tmp_path / "out.mp4").frames == 5
 
 
-def _begin_alike(stopped: Path, unbroken: Path, name: str) -> None:
-    """Give the unbroken run what the stopped one's step was made from."""
-    unbroken.mkdir(exist_ok=True)
+def _copy_inputs(stopped: Path, uninterrupted: Path, name: str) -> None:
+    """Copy the inputs of a step to the uninterrupted run."""
+    uninterrupted.mkdir(exist_ok=True)
     for source in stopped.glob("*.pt"):
         if source.stem != name:
-            (unbroken / source.name).write_bytes(source.read_bytes())
-    if (stopped / "clips").exists() and not (unbroken / "clips").exists():
-        (unbroken / "clips").mkdir()
+            (uninterrupted / source.name).write_bytes(source.read_bytes())
+    if (stopped / "clips").exists() and not (uninterrupted / "clips").exists():
+        (uninterrupted / "clips").mkdir()
         for source in (stopped / "clips").iterdir():
-            (unbroken / "clips" / source.name).write_bytes(source.read_bytes())
+            (uninterrupted / "clips" / source.name).write_bytes(source.read_bytes())

@@ -1,4 +1,4 @@
-"""The embedded weights' folder: what is in it, how large it is, and that it is found."""
+"""The folder of embedded weights: location, contents and size."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tests.demo.paths import EXAMPLES
 MEGABYTES = 1e6
 
 
-def test_they_are_what_is_used_where_there_are_no_others(monkeypatch, tmp_path):
+def test_embedded_weights_are_the_default(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
     assert find_weights(None) == EMBEDDED_FOLDER
 
 
-def test_they_are_whole_and_small():
+def test_embedded_weights_are_complete_and_small():
     assert not list(verify(EMBEDDED_FOLDER))
     size = sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*") if path.is_file())
     assert size < 40 * MEGABYTES
 
 
-def test_held_out_clips_come_back_from_the_autoencoder(demo):
+def test_the_vae_reconstructs_held_out_clips(demo):
     whole, last = held_out_psnr(FastVAE(demo.components.vae), clips=3, frames=81)
     assert whole >= 27
     assert last >= whole - 1
 
 
-def test_the_training_arithmetic_is_the_autoencoders_own(demo):
-    """Decoding and encoding as trained, against the layers that the pipeline runs."""
+def test_the_fast_vae_of_the_training_equals_the_vae(demo):
+    """Encoding and decoding in training against the layers that the pipeline runs."""
     vae = demo.components.vae
     fast = FastVAE(vae)
     picture = torch.from_numpy(np.asarray(read_picture(EXAMPLES / "one_person.png").resize((64, 64))).copy())

@@ -1,4 +1,4 @@
-"""The transformer's own parts against their definitions in docs/MODEL.md, section 3."""
+"""Parts of the transformer against their definitions in docs/MODEL.md, section 3."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from multitalk.models.attention import SelfAttentionProcessor
 from multitalk.models.audio_attention import video_labels
 from multitalk.models.audio_projection import AudioProjection
-from multitalk.models.cpu_convolution import use_onednn
 from multitalk.models.rotary import VideoRotaryEmbedding, apply_rotary, label_rotary_table
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.models.transformer_block import MultiTalkTransformerBlock
+from multitalk.patches.torch import use_onednn
 from tests.numbers import assert_close
 
 
@@ -37,14 +37,14 @@ def conditions(transformer: MultiTalkTransformer, people: int, frames: int = 9) 
     )
 
 
-def test_rotary_table_is_diffusers_own():
+def test_rotary_table_equals_diffusers():
     ours, theirs = VideoRotaryEmbedding(24, (1, 2, 2)), WanRotaryPosEmbed(24, (1, 2, 2), 1024)
     latents = torch.zeros(1, 16, 5, 8, 12)
     cosines, sines = theirs(latents)
     expected = (cosines[..., 0::2], sines[..., 1::2])
     for value, reference in zip(ours(latents), expected, strict=True):
         assert_close(value, reference, 1)
-    assert ours(latents)[0] is ours(latents)[0], "one table per shape"
+    assert ours(latents)[0] is ours(latents)[0], "the table is cached per shape"
     assert ours.bfloat16()(latents)[0].dtype == torch.float32
 
 
@@ -68,7 +68,7 @@ def test_reference_map_is_the_softmax_over_the_first_frame():
     torch.testing.assert_close(ours, expected)
 
 
-def test_a_person_without_a_pixel_is_nobody():
+def test_a_person_with_an_empty_mask_gets_no_tokens():
     masks = torch.zeros(3, 4)
     masks[0, :2] = masks[2, 2:] = 1
     query = torch.randn(1, 8, 2, 16)
@@ -87,7 +87,7 @@ def test_labels():
 
 
 def test_audio_windows_of_a_later_latent_frame():
-    """The first frame's positions 0..2, the centre of the two in the middle, the last frame's 2..4."""
+    """Positions 0..2 of the first frame, the center of the two in the middle, 2..4 of the last frame."""
     projection = AudioProjection(window=5, layers=1, channels=1, hidden_dim=8, tokens=1, dim=8)
     seen = {}
     projection.proj_later.register_forward_hook(lambda module, inputs, output: seen.update(later=inputs[0]))
@@ -97,7 +97,7 @@ def test_audio_windows_of_a_later_latent_frame():
     assert seen["later"][0].tolist() == [[10, 11, 12, 22, 32, 42, 43, 44], [50, 51, 52, 62, 72, 82, 83, 84]]
 
 
-def test_one_person_makes_no_reference_map(monkeypatch):
+def test_one_person_needs_no_reference_map(monkeypatch):
     transformer = small_transformer()
     latents, timestep = torch.randn(1, 36, 3, 4, 8), torch.tensor([500.0])
     maps = 0
@@ -116,7 +116,7 @@ def test_one_person_makes_no_reference_map(monkeypatch):
     assert maps == len(transformer.blocks)
 
 
-def test_a_batch_of_timesteps_equals_them_one_by_one():
+def test_a_batch_of_timesteps_equals_separate_calls():
     transformer = small_transformer()
     latents, timesteps = torch.randn(2, 36, 3, 4, 8), torch.tensor([500.0, 20.0])
     shared = conditions(transformer, 1)
@@ -126,18 +126,18 @@ def test_a_batch_of_timesteps_equals_them_one_by_one():
     torch.testing.assert_close(batched, torch.cat(single), rtol=1e-4, atol=1e-5)
 
 
-def test_the_residual_of_the_blocks_stands_in_for_them():
+def test_a_block_residual_replaces_the_blocks():
     transformer = small_transformer()
     latents, timestep = torch.randn(1, 36, 3, 4, 8), torch.tensor([500.0])
     shared = conditions(transformer, 1)
     with torch.inference_mode():
         full, residual = transformer(latents, timestep, *shared, return_block_residual=True)
-        transformer.blocks = None  # would fail if it were touched
+        transformer.blocks = None  # any use would fail
         again = transformer(latents, timestep, *shared, block_residual=residual)
     torch.testing.assert_close(again, full, rtol=1e-5, atol=1e-5)
 
 
-def test_diffusers_knows_the_block():
+def test_the_block_is_registered_with_diffusers():
     assert TransformerBlockRegistry.get(MultiTalkTransformerBlock).return_hidden_states_index == 0
 
 
@@ -151,7 +151,7 @@ def test_config_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(("stride", "padding", "kernel"), [(1, 0, 3), (2, 0, (3, 1, 1)), (1, 1, 1)])
-def test_convolutions_by_onednn_are_the_same(stride, padding, kernel):
+def test_onednn_convolutions_give_the_same_results(stride, padding, kernel):
     torch.manual_seed(0)
     layer = torch.nn.Conv3d(6, 8, kernel, stride=(stride, 1, 1), padding=padding)
     hidden_states = torch.randn(1, 6, 5, 12, 12)

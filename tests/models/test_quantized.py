@@ -16,12 +16,12 @@ from tests.numbers import make_int8_product_exact
 
 CPU = torch.device("cpu")
 IN, OUT, TOKENS = 96, 160, 1100
-# relative errors (L2) on normal values: weights in 8 bits alone, and activations as well
+# relative L2 errors on normal values: 8-bit weights, and 8-bit weights and activations
 BOUNDS = {"int8": (0.006, 0.010), "fp8": (0.028, 0.040)}
 
-# torch 2.5 has no 8-bit float product on a CPU; the one of later versions computes what a GPU does
+# torch 2.5 has no fp8 product on a CPU; later versions compute the same as on a GPU
 has_fp8_product = pytest.mark.skipif(
-    not quantized_matmul._works("fp8", CPU), reason="this torch multiplies no 8-bit floats on a CPU"
+    not quantized_matmul._works("fp8", CPU), reason="this version of torch has no fp8 product on a CPU"
 )
 
 
@@ -34,13 +34,13 @@ def linear() -> nn.Linear:
 @pytest.fixture
 def hidden_states() -> torch.Tensor:
     values = torch.randn(2, TOKENS // 2, IN, generator=torch.Generator().manual_seed(1))
-    values[0, 3] *= 100  # tokens of very different size, and one of nothing
+    values[0, 3] *= 100  # tokens of very different magnitude, and one of zeros
     values[0, 4] = 0
     return values
 
 
 def quantized(precision: str, linear: nn.Linear) -> QuantizedLinear:
-    """Made of a copy, since a quantized layer takes over its bias."""
+    """Quantize a copy, because a quantized layer shares its bias."""
     return QUANTIZED_LINEARS[precision].from_linear(copy.deepcopy(linear))
 
 
@@ -73,10 +73,10 @@ def test_multiplied_in_8_bits(matmul, dtype, linear, hidden_states, monkeypatch)
     assert output.dtype == dtype
     expected = linear(hidden_states)
     assert error(output, expected) < BOUNDS[precision][1] + (0.0 if dtype == torch.float32 else 0.004)
-    # tokens don't share a factor: the small ones are as exact as the large one
+    # each token has its own scale: small tokens are as exact as the large one
     assert error(output[1], expected[1]) < BOUNDS[precision][1] + (0.0 if dtype == torch.float32 else 0.004)
     assert torch.allclose(output[0, 4].float(), linear.bias, atol=0.01)
-    # in pieces, which don't divide the tokens evenly
+    # in pieces that do not divide the tokens evenly
     monkeypatch.setattr(quantized_matmul, "_PIECE", OUT * 333)
     monkeypatch.setattr(quantized_matmul, "MINIMAL_ROWS", 1)
     pieces = layer(hidden_states.to(dtype))
@@ -88,8 +88,8 @@ def test_multiplied_in_8_bits(matmul, dtype, linear, hidden_states, monkeypatch)
         assert ((pieces.float() - output.float()).abs() <= 4 * epsilon * largest).all()
 
 
-def test_whole_numbers_are_multiplied_exactly(monkeypatch):
-    """int8 values with a factor of one and tokens of whole numbers: the result is the product itself."""
+def test_integers_are_multiplied_exactly(monkeypatch):
+    """int8 weights with scale 1 and integer tokens give the exact product."""
     make_int8_product_exact(monkeypatch)
     generator = torch.Generator().manual_seed(2)
     weight = torch.randint(-127, 128, (24, 64), generator=generator, dtype=torch.int8)
@@ -100,7 +100,7 @@ def test_whole_numbers_are_multiplied_exactly(monkeypatch):
 
 
 def test_few_tokens_are_dequantized(linear, hidden_states):
-    """The conditions' keys and values keep their exactness: 8 bits are for the video's tokens."""
+    """Only video tokens are quantized; keys and values of the conditions are not."""
     layer = quantized("int8", linear)
     exact = layer(hidden_states)
     layer.matmul = "int8"
@@ -111,7 +111,7 @@ def test_few_tokens_are_dequantized(linear, hidden_states):
 
 
 @pytest.mark.parametrize("precision", QUANTIZED_LINEARS)
-def test_casting_a_model_leaves_weights_and_factors(precision, linear):
+def test_casting_a_model_keeps_weights_and_scales(precision, linear):
     layer = quantized(precision, linear)
     bits, scale = layer.weight.view(torch.uint8).clone(), layer.scale.clone()
     model = nn.Sequential(layer).to(torch.bfloat16).half().float()
@@ -123,7 +123,7 @@ def test_casting_a_model_leaves_weights_and_factors(precision, linear):
 
 
 @pytest.mark.parametrize("precision", QUANTIZED_LINEARS)
-def test_a_row_of_zeros_and_rows_of_any_size(precision):
+def test_a_row_of_zeros_and_rows_of_any_magnitude(precision):
     weight = torch.randn(4, 16, generator=torch.Generator().manual_seed(3))
     weight *= torch.tensor([[0.0], [1e-6], [1.0], [1e4]])
     layer = QUANTIZED_LINEARS[precision]
@@ -134,7 +134,7 @@ def test_a_row_of_zeros_and_rows_of_any_size(precision):
         assert error(restored[row], weight[row]) < BOUNDS[precision][0]
 
 
-def test_layers_of_odd_sizes_and_other_kinds_stay():
+def test_layers_of_other_sizes_and_kinds_are_kept():
     model = nn.ModuleDict({"odd": nn.Linear(12, 16), "even": nn.Linear(16, 8), "norm": nn.LayerNorm(8)})
     quantize_linears(model, "int8")
     assert [type(layer).__name__ for layer in model.values()] == ["Linear", "Int8Linear", "LayerNorm"]
@@ -157,8 +157,8 @@ def test_a_low_rank_addition(precision, linear, hidden_states):
     assert torch.equal(layer(hidden_states), without)
 
 
-def test_what_a_device_multiplies_with(monkeypatch):
-    """The candidates by compute capability; which of them works is found out on the device itself."""
+def test_kernels_by_compute_capability(monkeypatch):
+    """Candidates only: which of them works is probed on the device."""
     by_capability = {
         (7, 0): ([], []),
         (7, 5): (["int8"], []),
@@ -190,8 +190,8 @@ def test_a_kernel_that_fails_or_errs_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", QUANTIZED_LINEARS)
-def test_compiling_finds_no_break(precision, linear, hidden_states):
-    """With and without a LoRA, and whether tokens are multiplied in 8 bits or not."""
+def test_a_layer_compiles_without_graph_breaks(precision, linear, hidden_states):
+    """With and without a LoRA, with and without an 8-bit product."""
     torch.compiler.reset()
     layer = quantized(precision, linear)
     set_matmuls(layer, CPU)

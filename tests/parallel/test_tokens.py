@@ -1,4 +1,4 @@
-"""The transformer's tokens shared by 2 and 4 processes: the same prediction as one process makes."""
+"""The transformer's tokens shared by 2 and 4 processes: the same predictions as in one process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def test_predictions_equal_those_of_one_process(processes: int, tmp_path: Path) 
         for case in CASES:
             assert result[case]["blocks"] < 1e-6, case
             assert result[case]["skipped"] < 1e-6, case
-        assert result["odd heads"] == f"{processes} processes can't share 3 attention heads evenly."
+        assert (
+            result["odd heads"]
+            == f"3 attention heads cannot be split evenly across {processes} processes."  # fmt
+        )
     # 90 tokens over four: 23, 23, 22, 22
     shares = [result["one person"]["residual"] * 90 for result in results]
     assert shares == ([45, 45] if processes == 2 else [23, 23, 22, 22])

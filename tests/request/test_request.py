@@ -1,4 +1,4 @@
-"""GenerationRequest: what it makes of plain values, and what it refuses with which sentence."""
+"""GenerationRequest: decoded values, and the error for each invalid one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from multitalk.errors import InvalidInput
-from multitalk.request.checks import shown
+from multitalk.request.build import build_request, read_json_fields
 from multitalk.request.generation_request import GenerationRequest, LoraSpec, Speech
+from multitalk.request.numbers import shown
 
 VOICE = (np.sin(np.arange(16000) / 16000 * 2000).astype(np.float32) * 0.5, 16000)
 OPPOSITE = (np.stack([VOICE[0], -VOICE[0]], axis=1), 16000)
@@ -27,15 +28,14 @@ BASE: dict[str, Any] = {"image": PICTURE, "audio": VOICE}
 
 
 def problem(**fields: Any) -> tuple[str | None, str]:
-    """(field, sentence) of a request that is refused."""
+    """Return (field, sentence) of an invalid request."""
     with pytest.raises(InvalidInput) as caught:
-        GenerationRequest.checked(fields)
+        build_request(fields)
     error = caught.value
     sentence = str(error)
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert len(sentence) < 450
-    assert sentence in str(caught.value) or sentence == f"{error.field} is missing."
     return error.field, sentence
 
 
@@ -90,7 +90,7 @@ def test_all_fields(tmp_path: Path) -> None:
         request.steps = 4  # type: ignore[misc]
 
 
-def test_who_speaks() -> None:
+def test_speakers() -> None:
     def spoken(audio: Any, text: str | None) -> tuple[int, tuple[str, ...]]:
         request = GenerationRequest(image=PICTURE, audio=audio, speech=text)
         return request.people, request.spoken
@@ -115,15 +115,15 @@ def test_speech_as_text_dict_or_model() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"image": "nowhere.png"}, "image", "no such"),
+        ({"image": "nowhere.png"}, "image", "file not found"),
         ({"image": b""}, "image", "empty"),
-        ({"image": b"nonsense"}, "image", "can't be read"),
+        ({"image": b"nonsense"}, "image", "cannot be read"),
         ({"image": Image.new("1", (9000, 9000))}, "image", "64 megapixels"),
         ({"image": None}, "image", "must be a path"),
-        ({"audio": None}, "audio", "or words in speech"),
-        ({"audio": {}}, "audio", "names nobody"),
-        ({"audio": "nowhere.wav"}, "audio", "no such"),
-        ({"audio": b"nonsense"}, "audio", "can't be read"),
+        ({"audio": None}, "audio", "or text in speech"),
+        ({"audio": {}}, "audio", "no entry for person1"),
+        ({"audio": "nowhere.wav"}, "audio", "file not found"),
+        ({"audio": b"nonsense"}, "audio", "cannot be read"),
         ({"audio": (VOICE[0][:3199], 16000)}, "audio", "at least 0.2 seconds"),
         ({"audio": {"person1": VOICE, "person2": (VOICE[0][:99], 16000)}}, "audio.person2", "0.2 seconds"),
         ({"audio": SILENCE}, "audio", "silent"),
@@ -132,22 +132,22 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"audio": (np.full(16000, -np.inf), 16000)}, "audio", "finite"),
         ({"audio": (np.ones(16000 * 601, np.float32), 16000)}, "audio", "longer than 600 seconds"),
         ({"audio": {"person2": VOICE}}, "audio", "person2 without person1"),
-        ({"audio": {"person3": VOICE}}, "audio.person3", "nearest is person"),
-        ({"audio": VOICE, "speech": "(s1) hi"}, "speech", "has a sound in audio already"),
+        ({"audio": {"person3": VOICE}}, "audio.person3", "Did you mean person"),
+        ({"audio": VOICE, "speech": "(s1) hi"}, "speech", "already has audio"),
         ({"audio": {"person1": VOICE, "person2": VOICE}, "speech": "hi"}, "speech", "already"),
         ({"audio": None, "speech": "(s2) hi"}, "speech", "person2 without person1"),
         ({"speech": "(s1) hi (s3) there"}, "speech", "(s3) at character 9"),
         ({"speech": "(s1) ... (s2) !?"}, "speech", "words to say"),
         ({"speech": "   "}, "speech", "words to say"),
-        ({"speech": {"text": "hi", "voice": "x"}}, "speech.voice", "nearest is voices"),
+        ({"speech": {"text": "hi", "voice": "x"}}, "speech.voice", "Did you mean voices?"),
         ({"speech": {"voices": {}}}, "speech.text", "missing"),
-        ({"speech": {"text": "hi", "voices": {"person1": 3}}}, "speech.voices.person1", "must be a text"),
+        ({"speech": {"text": "hi", "voices": {"person1": 3}}}, "speech.voices.person1", "must be text"),
         ({"speech": {"text": "hi", "voices": "af_heart"}}, "speech", "voices"),
-        ({"speech": {"text": "hi", "speed": 0}}, "speech.speed", "from 0.25 up to 4"),
-        ({"speech": {"text": "hi", "language": 1}}, "speech.language", "must be a text"),
+        ({"speech": {"text": "hi", "speed": 0}}, "speech.speed", "from 0.25 to 4"),
+        ({"speech": {"text": "hi", "language": 1}}, "speech.language", "must be text"),
         ({"speech": 3}, "speech", "text"),
         ({"turns": "both"}, "turns", "together, in_order, para, add"),
-        ({"boxes": {"person1": [0, 0, 201, 50]}}, "boxes.person1", "x may go from 0 to 200"),
+        ({"boxes": {"person1": [0, 0, 201, 50]}}, "boxes.person1", "x must be from 0 to 200"),
         ({"boxes": {"person1": [-1, 0, 50, 50]}}, "boxes.person1", "outside"),
         ({"boxes": {"person1": [50, 0, 50, 50]}}, "boxes.person1", "empty"),
         ({"boxes": {"person1": [0, 60, 50, 50]}}, "boxes.person1", "empty"),
@@ -157,19 +157,19 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"boxes": {"person1": [0, 0, 10**400, 50]}}, "boxes.person1", "four numbers"),
         ({"boxes": {"person1": [0, 0, 50, 50], "person2": [50, 0, 90, 50]}}, "boxes", "person2"),
         ({"boxes": {"persona": [0, 0, 50, 50]}}, "boxes.persona", "person1"),
-        ({"sed": 1}, "sed", "not a field of a request (the nearest is seed)"),
+        ({"sed": 1}, "sed", "not a field of a request. Did you mean seed?"),
         (
             {"cache": {"name": "magcache", "treshold": 1}},
             "cache.treshold",
-            "not a field of cache (the nearest is threshold)",
+            "not a field of cache. Did you mean threshold?",
         ),
-        ({"lora": [{"pth": "x"}]}, "lora.0.pth", "not a field of a lora (the nearest is path)"),
+        ({"lora": [{"pth": "x"}]}, "lora.0.pth", "not a field of lora. Did you mean path?"),
         ({"boxes": [0, 0, 50, 50]}, "boxes", "person1"),
-        ({"prompt": None}, "prompt", "must be a text"),
+        ({"prompt": None}, "prompt", "must be text"),
         ({"prompt": "a" * 10_001}, "prompt", "at most 10000"),
         ({"negative_prompt": "\ud800"}, "negative_prompt", "surrogates"),
         ({"preset": "best"}, "preset", "quality, fusionx, lightx2v, demo"),
-        ({"size": [100, 100]}, "size", "multiples of 16 from 64 to 2048: try [96, 96]"),
+        ({"size": [100, 100]}, "size", "multiples of 16 from 64 to 2048, not [100, 100]. Try [96, 96]"),
         ({"size": [48, 64]}, "size", "from 64 to 2048"),
         ({"size": [64, 2064]}, "size", "from 64 to 2048"),
         ({"size": [64.0, 64.0]}, "size", "[height, width]"),
@@ -177,54 +177,51 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"size": "1080p"}, "size", "480p, 720p"),
         ({"size": None}, "size", "480p, 720p"),
         ({"size": [10**5000, 64]}, "size", "multiples of 16"),
-        ({"steps": 0}, "steps", "from 1 up to 200"),
-        ({"steps": 201}, "steps", "from 1 up to 200"),
+        ({"steps": 0}, "steps", "from 1 to 200 or null, not 0"),
+        ({"steps": 201}, "steps", "from 1 to 200"),
         ({"steps": 4.5}, "steps", "whole number"),
         ({"steps": "4"}, "steps", "whole number"),
         ({"steps": True}, "steps", "whole number"),
         ({"shift": 0}, "shift", "above 0"),
         ({"shift": math.nan}, "shift", "above 0"),
-        ({"text_guidance": -0.1}, "text_guidance", "from 0"),
-        ({"audio_guidance": math.inf}, "audio_guidance", "from 0"),
-        ({"seed": -2}, "seed", "from -1 up to 9223372036854775807"),
-        ({"seed": 2**63}, "seed", "from -1 up to 9223372036854775807"),
+        ({"text_guidance": -0.1}, "text_guidance", "from 0 to 1000"),
+        ({"audio_guidance": math.inf}, "audio_guidance", "from 0 to 1000"),
+        ({"seed": -2}, "seed", "from -1 to 9223372036854775807"),
+        ({"seed": 2**63}, "seed", "from -1 to 9223372036854775807"),
         ({"seed": None}, "seed", "whole number"),
-        ({"teacache": -1}, "teacache", "from 0"),
-        ({"teacache": 10**400}, "teacache", "from 0"),
+        ({"teacache": -1}, "teacache", "of at least 0"),
+        ({"teacache": 10**400}, "teacache", "of at least 0"),
         ({"apg": "true"}, "apg", "true or false"),
         ({"apg": 1}, "apg", "true or false"),
-        ({"color_correction": 1.1}, "color_correction", "from 0 up to 1"),
-        ({"color_correction": math.nan}, "color_correction", "from 0 up to 1"),
+        ({"color_correction": 1.1}, "color_correction", "from 0 to 1"),
+        ({"color_correction": math.nan}, "color_correction", "from 0 to 1"),
         ({"frames_per_clip": 80}, "frames_per_clip", "4n+1"),
         ({"frames_per_clip": 1}, "frames_per_clip", "5, 9, 13"),
         ({"motion_frames": 24}, "motion_frames", "4n+1"),
-        ({"motion_frames": 81}, "motion_frames", "below frames_per_clip (81)"),
-        ({"max_seconds": 0}, "max_seconds", "from 0.04"),
-        ({"max_seconds": -3}, "max_seconds", "from 0.04"),
-        ({"lora": "nowhere.safetensors"}, "lora", "no such file"),
+        ({"motion_frames": 81}, "motion_frames", "less than frames_per_clip (81), not 81"),
+        ({"max_seconds": 0}, "max_seconds", "of at least 0.04"),
+        ({"max_seconds": -3}, "max_seconds", "of at least 0.04"),
+        ({"lora": "nowhere.safetensors"}, "lora", "file not found"),
         ({"lora": [{"path": __file__}]}, "lora", ".safetensors"),
-        ({"lora": [{"path": "a.safetensors", "scale": math.nan}]}, "lora", "no such file"),
+        ({"lora": [{"path": "a.safetensors", "scale": math.nan}]}, "lora", "file not found"),
         ({"lora": [{"scale": 1}]}, "lora.0.path", "missing"),
         ({"lora": 3}, "lora", "list"),
-        ({"lora": [{"path": "\0"}]}, "lora", "no such file"),
+        ({"lora": [{"path": "\0"}]}, "lora", "file not found"),
         ({"audio": OPPOSITE}, "audio", "2 channels that cancel each other out"),
         ({"audio": {"person1": VOICE, "person2": OPPOSITE}}, "audio.person2", "cancel each other out"),
-        ({"step": 3}, "step", "nearest is steps"),
+        ({"step": 3}, "step", "Did you mean steps?"),
         ({"audio_path": "x"}, "audio_path", "audio"),
     ],
 )
-def test_refusals(fields: dict[str, Any], field: str, words: str) -> None:
-    found, sentence = problem(**{**BASE, **fields})
-    assert found == field
+def test_invalid_fields(fields: dict[str, Any], field: str, words: str) -> None:
+    field_in_error, sentence = problem(**{**BASE, **fields})
+    assert field_in_error == field
     assert words in sentence
     assert field.split(".")[0] in sentence
 
 
 def test_missing_image() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        GenerationRequest.checked({"audio": VOICE})
-    error = caught.value
-    assert (error.field, str(error)) == ("image", "image is missing.")
+    assert problem(audio=VOICE) == ("image", "image is missing.")
 
 
 def test_lora_scale(tmp_path: Path) -> None:
@@ -233,14 +230,14 @@ def test_lora_scale(tmp_path: Path) -> None:
     assert problem(**BASE, lora=[{"path": path, "scale": math.inf}])[0] == "lora.scale"
 
 
-def test_limit_on_the_whole_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_the_total_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_AUDIO_SECONDS", "1.5")
     both = {"person1": VOICE, "person2": VOICE}
     assert GenerationRequest(image=PICTURE, audio=both).people == 2
-    assert "2.0 seconds long in all" in problem(image=PICTURE, audio=both, turns="in_order")[1]
+    assert "2.0 seconds long in total" in problem(image=PICTURE, audio=both, turns="in_order")[1]
 
 
-def test_sounds_that_are_small_alone_but_not_when_they_are_mixed() -> None:
+def test_a_mix_may_be_too_large() -> None:
     long = (np.full(4000 * 350, 0.1, np.float32), 4000)
     wide = (np.full((96000, 8), 0.1, np.float32), 96000)
     field, sentence = problem(image=PICTURE, audio={"person1": long, "person2": wide})
@@ -270,24 +267,24 @@ def test_json_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "size": [64, 64],
     }
     path.write_text(json.dumps(content))
-    request = GenerationRequest.from_json_file(path)
+    request = build_request(read_json_fields(path))
     assert (request.people, request.image.size, request.prompt) == (2, (200, 100), "face.png")
     assert request.lora[0].path == job / "style.safetensors"
     for text in ("", "[1]", "{", "{'image': 1}"):
         path.write_text(text)
-        with pytest.raises(ValueError, match="the request"):
-            GenerationRequest.from_json_file(path)
-    with pytest.raises(ValueError, match="No such file"):
-        GenerationRequest.from_json_file(tmp_path / "nowhere.json")
+        with pytest.raises(InvalidInput, match="request file"):
+            read_json_fields(path)
+    with pytest.raises(InvalidInput, match="No such file"):
+        read_json_fields(tmp_path / "nowhere.json")
 
 
-def test_values_are_shown_short() -> None:
+def test_values_in_errors_are_short() -> None:
     assert shown(b"x" * 1000) == "1000 bytes"
     assert len(shown("x" * 1000)) <= 80
     assert "\n" not in shown("a\nb")
 
 
-def test_importing_needs_no_heavy_library() -> None:
+def test_importing_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'diffusers', 'transformers', 'gradio', 'librosa', 'skimage', 'av'}"
     code = f"import sys, multitalk, multitalk.request; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The peak of live tensor memory, counted without memory: on the meta device, at real shapes."""
+"""Peak of live tensor memory, counted without allocating it: on the meta device, at real shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors made inside it, while they live; a view costs nothing."""
+    """Counts the live bytes of tensors created within the context; views count as zero."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A device that is small: what is asked for it is counted, and refused beyond a limit.
+"""A device with limited memory: allocations are counted, and fail above a limit.
 
-It is host memory under another name: `DEVICE` is the CPU with a number, by which the requests for its memory
-can be told from those for the host's, while everything computes as on a CPU.
+`DEVICE` is the CPU with an index: it computes on the CPU, but allocations for it can be distinguished from
+those for the host.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ DEVICE = torch.device("cpu:0")
 
 
 class SmallDevice(TorchDispatchMode):
-    """Counts the bytes of `DEVICE` while they live.
+    """Counts the live bytes of `DEVICE`.
 
     Args:
-        limit: Bytes it has; None: as many as are asked for.
+        limit: Memory of the device in bytes; None is unlimited.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -35,7 +35,7 @@ class SmallDevice(TorchDispatchMode):
         return result
 
     def start_peak(self) -> None:
-        """Count the peak from here."""
+        """Reset the peak to the current live bytes."""
         self.peak = self.live
 
     def _count(self, storage: torch.UntypedStorage) -> None:

@@ -1,9 +1,10 @@
-"""Compiled blocks and joined projections: no break in a block, and the same results."""
+"""Compiled blocks: no graph break in a block, and the same results."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,14 @@ from multitalk.models.attention_backends import set_attention_backends
 from multitalk.models.quantized import quantize_linears
 from multitalk.models.streaming import BlockStreamer
 from multitalk.request.parts import CacheSpec
-from multitalk.runtime.acceleration import Acceleration, accelerate
-from multitalk.runtime.compiled import CACHE_VARIABLE, compile_blocks, use_compile_cache
+from multitalk.runtime import compiled
+from multitalk.runtime.compiled import CACHE_VARIABLE, compile_blocks, compile_by_plan, use_compile_cache
 from multitalk.runtime.plan import HardwarePlan
 from multitalk.sampling.cache import use_cache
 from tests.models.test_models import conditions, small_transformer
 
 Shape = tuple[int, int, int]
-# torch 2.5 compiles every block for itself
+# torch 2.5 compiles every block separately
 SHARED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
 
 
@@ -54,8 +55,8 @@ def call(transformer, people: int, shape: Shape = (3, 4, 8), batch: int = 1) -> 
 
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
 @pytest.mark.parametrize("people", [1, 2])
-def test_any_backend_compiles_without_a_break(people, backend):
-    """As the kernels of GPUs do, `_native_math` enters a context that torch 2.5 can't trace."""
+def test_every_backend_compiles_without_a_graph_break(people, backend):
+    """Like GPU kernels, `_native_math` enters a context that torch 2.5 cannot trace."""
     transformer = small_transformer()
     set_attention_backends(transformer, backend, backend)
     shapes = ((3, 4, 8), (3, 8, 8), (3, 8, 12))
@@ -67,17 +68,17 @@ def test_any_backend_compiles_without_a_break(people, backend):
 
 @pytest.mark.parametrize("people", [1, 2])
 @pytest.mark.parametrize("precision", ["float32", "int8", "fp8"])
-def test_a_block_compiles_without_a_break(people, precision):
+def test_a_block_compiles_without_a_graph_break(people, precision):
     transformer = small_transformer()
     if precision != "float32":
         quantize_linears(transformer.blocks, precision)
     plain = call(transformer, people)
-    compile_blocks(transformer, backend="eager")  # fullgraph: a break is an error
+    compile_blocks(transformer, backend="eager")  # fullgraph: a graph break is an error
     compiled = call(transformer, people)
     torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
 
 
-def test_blocks_and_sizes_share_what_is_compiled():
+def test_blocks_and_sizes_share_compiled_code():
     graphs = 0
 
     def counting(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
@@ -92,17 +93,15 @@ def test_blocks_and_sizes_share_what_is_compiled():
         torch.testing.assert_close(call(transformer, 1, shape), expected, rtol=1e-5, atol=1e-5)
         if shape == (3, 8, 8):
             after_two = graphs
-    apart = 1 if SHARED else len(transformer.blocks)
-    assert after_two == 2 * apart, (
-        "once for the first size, once for all others, whatever the number of blocks"
-    )
+    copies = 1 if SHARED else len(transformer.blocks)
+    assert after_two == 2 * copies, "once for the first size, once for all others"
     assert graphs == after_two or not SHARED
-    for batch in range(1, 5):  # more kinds of calls than torch compiles by itself
+    for batch in range(1, 5):  # more variants than torch's default limit
         call(transformer, 1, batch=batch)
         call(transformer, 2, batch=batch)
 
 
-def test_a_cache_stays_around_what_is_compiled():
+def test_a_cache_wraps_compiled_blocks():
     transformer = small_transformer(num_layers=3)
     compile_blocks(transformer, backend="eager")
     plain = call(transformer, 1)
@@ -114,7 +113,7 @@ def test_a_cache_stays_around_what_is_compiled():
                 assert torch.equal(call(transformer, 1), plain)
 
 
-def test_streamed_blocks_share_what_is_compiled():
+def test_streamed_blocks_share_compiled_code():
     graphs = 0
 
     def counting(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
@@ -128,36 +127,36 @@ def test_streamed_blocks_share_what_is_compiled():
     transformer.block_streamer = BlockStreamer(list(transformer.blocks), torch.device("cpu"), 3)
     for _ in range(2):
         torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-5, atol=1e-5)
-    assert graphs <= (2 if SHARED else 4), "resident blocks, and streamed ones at most"
+    assert graphs <= (2 if SHARED else 4), "at most one graph each for resident and streamed blocks"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
-def test_the_compilers_own_kernels_give_the_same(tmp_path, monkeypatch, backend):
+def test_inductor_kernels_give_the_same_result(tmp_path, monkeypatch, backend):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     transformer = small_transformer()
     set_attention_backends(transformer, backend, backend)
     plain = call(transformer, 1)
     compile_blocks(transformer)
     torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-4, atol=1e-5)
-    assert any(tmp_path.rglob("*")), "what was compiled is kept"
+    assert any(tmp_path.rglob("*")), "compiled kernels are stored"
 
 
-def test_the_cache_folder_is_only_used_where_it_can_be_written(tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, "")  # so that what it was comes back afterwards
+def test_the_cache_folder_is_only_used_if_it_is_writable(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, "")  # restores the variable afterwards
     monkeypatch.delenv(CACHE_VARIABLE)
     use_compile_cache(tmp_path / "nowhere")
     assert CACHE_VARIABLE not in os.environ
     use_compile_cache(tmp_path)
     assert os.environ[CACHE_VARIABLE] == str(tmp_path)
     use_compile_cache(tmp_path / "other")
-    assert os.environ[CACHE_VARIABLE] == str(tmp_path), "what a person has set stays"
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path), "a folder set by the user is kept"
     monkeypatch.setenv(CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "torchinductor_somebody"))
     use_compile_cache(tmp_path)
-    assert os.environ[CACHE_VARIABLE] == str(tmp_path), "torch's own choice gives way"
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path), "torch's default is replaced"
 
 
-def test_an_unknown_mode_is_refused():
+def test_an_unknown_mode_is_rejected():
     with pytest.raises(InvalidInput, match="max-autotune-no-cudagraphs"):
         compile_blocks(small_transformer(), mode="reduce-overhead")
 
@@ -172,15 +171,34 @@ def test_compiled_with_a_lora():
     torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-5, atol=1e-5)
 
 
-def test_settings_come_from_the_environment():
-    assert Acceleration.from_environment({"MULTITALK_COMPILE_CACHE": "/x"}) == Acceleration(
-        compile_cache=Path("/x")
-    )
+def test_a_plan_that_compiles_is_applied(monkeypatch, tmp_path):
+    modes = []
+    monkeypatch.setattr(compiled, "compile_blocks", lambda transformer, mode: modes.append(mode))
+    monkeypatch.setenv(CACHE_VARIABLE, "")
+    mode = "max-autotune-no-cudagraphs"
+    plan = HardwarePlan(torch.device("cpu"), torch.float32, "native", compile_mode=mode)
+    transformer = small_transformer()
+    compile_by_plan(transformer, plan)
+    assert modes == []
+    compile_by_plan(transformer, replace(plan, compile=True, compile_cache=tmp_path))
+    assert modes == [mode]
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path)
 
 
-def test_a_plan_that_compiles_is_followed():
+def test_compiled_kernels_are_stored_in_the_weights_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled, "compile_blocks", lambda transformer, mode: None)
+    monkeypatch.setenv(CACHE_VARIABLE, "")
+    plan = HardwarePlan(torch.device("cpu"), torch.float32, "native", compile=True)
+    compile_by_plan(small_transformer(), plan, tmp_path)
+    assert os.environ[CACHE_VARIABLE] == "", "there is no folder for them"
+    (tmp_path / "compiled").mkdir()
+    compile_by_plan(small_transformer(), plan, tmp_path)
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path / "compiled")
+
+
+def test_a_plan_compiles_every_block():
     transformer = small_transformer()
     plan = HardwarePlan(torch.device("cpu"), torch.float32, "native", compile=True)
     plain_forward = transformer.blocks[0].forward
-    accelerate(transformer, plan, settings=Acceleration())
+    compile_by_plan(transformer, plan)
     assert transformer.blocks[0].forward != plain_forward

@@ -1,4 +1,4 @@
-"""The one reader of environment variables."""
+"""Reading environment variables."""
 
 from __future__ import annotations
 

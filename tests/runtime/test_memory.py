@@ -1,4 +1,4 @@
-"""The model of memory and work against the real networks at real shapes, on the meta device."""
+"""The memory model and operation counts against the real networks at real shapes, on the meta device."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.runtime.choose import Weights, _layout
 from multitalk.runtime.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, MemoryLayout, Workload
+from multitalk.runtime.operations import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED, ModelSizes
-from multitalk.runtime.work import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.libraries import kept_in_float32
 from multitalk.weights.store import WeightsFolder
@@ -38,24 +38,24 @@ def make_transformer(dtype: torch.dtype, layers: int = 2) -> MultiTalkTransforme
     return transformer.requires_grad_(False)
 
 
-def inputs(job: Workload, dtype: torch.dtype) -> list[torch.Tensor]:
+def inputs(workload: Workload, dtype: torch.dtype) -> list[torch.Tensor]:
     kind = {"device": "meta", "dtype": dtype}
     return [
-        torch.empty(1, 36, job.latent_frames, job.height // 8, job.width // 8, device="meta"),
+        torch.empty(1, 36, workload.latent_frames, workload.height // 8, workload.width // 8, device="meta"),
         torch.empty(1, device="meta"),
         torch.empty(1, 512, 5120, **kind),
         torch.empty(1, 257, 5120, **kind),
-        torch.empty(1, job.latent_frames, 32 * job.people, 768, **kind),
+        torch.empty(1, workload.latent_frames, 32 * workload.people, 768, **kind),
     ]
 
 
-def masks(job: Workload) -> torch.Tensor | None:
-    return torch.empty(3, job.tokens_per_frame, device="meta") if job.people > 1 else None
+def masks(workload: Workload) -> torch.Tensor | None:
+    return torch.empty(3, workload.tokens_per_frame, device="meta") if workload.people > 1 else None
 
 
 @pytest.fixture
 def attention_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The meta device would make the whole matrix of scores, which no kernel of a GPU does."""
+    """Leave out the whole matrix of scores, which GPU kernels do not allocate."""
 
     def attend(query: torch.Tensor, key: Any, value: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         return query.new_empty(*query.shape[:-1], value.shape[-1])
@@ -82,8 +82,8 @@ def test_parameters_are_counted_exactly() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_bytes_of_the_weights(precision: str) -> None:
     transformer = make_transformer(DTYPES[precision], layers=40)
-    real = sum(p.nbytes for p in transformer.parameters())
-    assert real <= layout_of(precision).part_bytes("transformer") <= real * 1.001
+    counted = sum(p.nbytes for p in transformer.parameters())
+    assert counted <= layout_of(precision).part_bytes("transformer") <= counted * 1.001
 
 
 def test_sizes_of_a_folder() -> None:
@@ -103,21 +103,21 @@ def test_sizes_of_a_folder() -> None:
 @pytest.mark.parametrize(("height", "width"), [(480, 832), (720, 1280)])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_peak_of_a_model_call(precision: str, height: int, width: int, people: int) -> None:
-    job = Workload(height=height, width=width, people=people)
+    workload = Workload(height=height, width=width, people=people)
     transformer = make_transformer(DTYPES[precision])
-    arguments = inputs(job, DTYPES[precision])
-    for kept in (False, True):
+    arguments = inputs(workload, DTYPES[precision])
+    for keeps in (False, True):
         with torch.inference_mode(), LiveBytes() as live:
-            transformer(*arguments, person_masks=masks(job), return_block_residual=kept)
-        claimed = layout_of(precision).block_work(replace(job, keeps_residuals=kept, branches=0))
-        assert live.peak <= claimed <= 1.1 * live.peak, kept
+            transformer(*arguments, person_masks=masks(workload), return_block_residual=keeps)
+        expected = layout_of(precision).block_work(replace(workload, keeps_residuals=keeps, branches=0))
+        assert live.peak <= expected <= 1.1 * live.peak, keeps
 
 
 @pytest.mark.usefixtures("attention_without_scores")
 @pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
 def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
-    job = Workload(height=720, width=1280)
+    workload = Workload(height=720, width=1280)
     with torch.device("meta"):
         transformer = MultiTalkTransformer(num_layers=2, quantization=precision)
     for name, parameter in transformer.named_parameters():
@@ -127,14 +127,14 @@ def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
         if isinstance(layer, QuantizedLinear):
             layer.matmul = precision if products else None
     with torch.inference_mode(), LiveBytes() as live:
-        transformer(*inputs(job, torch.bfloat16), person_masks=masks(job))
-    layout = _layout(Weights(PUBLISHED, precision, precision), torch.bfloat16, job, PlanSettings())
-    claimed = replace(layout, eight_bit_products=products).block_work(job)
-    assert live.peak <= claimed <= 1.1 * live.peak
+        transformer(*inputs(workload, torch.bfloat16), person_masks=masks(workload))
+    layout = _layout(Weights(PUBLISHED, precision, precision), torch.bfloat16, workload, PlanSettings())
+    expected = replace(layout, eight_bit_products=products).block_work(workload)
+    assert live.peak <= expected <= 1.1 * live.peak
 
 
 def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)  # values don't exist here
+    monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)  # the meta device has no values
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     unit = 480 * 832 * 96 * 4
@@ -158,14 +158,13 @@ def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("people", [1, 2])
 def test_operations_of_a_model_call(people: int) -> None:
-    job = Workload(height=96, width=160, people=people, frames=9)
+    workload = Workload(height=96, width=160, people=people, frames=9)
     layers = 2
     transformer = make_transformer(torch.float32, layers)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        transformer(*inputs(job, torch.float32), person_masks=masks(job))
-    time_path = 2 * PUBLISHED.time_parameters
-    sizes = ModelSizes(layers=layers)
-    assert counter.get_total_flops() == pytest.approx(call_operations(sizes, job) + time_path, rel=0.002)
+        transformer(*inputs(workload, torch.float32), person_masks=masks(workload))
+    expected = call_operations(ModelSizes(layers=layers), workload) + 2 * PUBLISHED.time_parameters
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.002)
 
 
 def test_operations_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:

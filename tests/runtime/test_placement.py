@@ -1,4 +1,4 @@
-"""What plans move: never more on the device than before or afterwards, and a failure is made up for."""
+"""Placement: the device never holds more than either plan needs, and a later plan recovers from a failure."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def run(blocks: nn.ModuleList, streamer: BlockStreamer | None) -> torch.Tensor:
 
 
 def device_bytes(blocks: nn.ModuleList, count: int) -> int:
-    """What the memory model counts: resident blocks, and the slots of the others."""
+    """Resident blocks and slots, as the memory model counts them."""
     block = 64 * 64 * 4 + 64 * 4
     return (len(blocks) - count + min(SLOTS, count)) * block
 
 
-def test_a_change_never_needs_more_than_both_layouts() -> None:
+def test_a_change_needs_no_more_than_the_larger_layout() -> None:
     expected = run(stack(), None)
     blocks = stack()
     with SmallDevice() as device:
@@ -51,7 +51,7 @@ def test_a_change_never_needs_more_than_both_layouts() -> None:
         assert torch.equal(run(blocks, streamer), expected)
         for before, after in pairwise(COUNTS):
             device.start_peak()
-            streamer.change(after)
+            streamer.set_count(after)
             assert torch.equal(run(blocks, streamer), expected)
             assert len(streamer.streamed) == after
             assert device.live == device_bytes(blocks, after), (before, after)
@@ -60,7 +60,7 @@ def test_a_change_never_needs_more_than_both_layouts() -> None:
 
 
 class Transformer(nn.Module):
-    """As much of one as is moved."""
+    """The parts of a transformer that are moved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,28 +76,28 @@ def plan(streamed: int, *resident: str) -> HardwarePlan:
 
 
 @pytest.mark.parametrize("good", [7, 5, 0])
-def test_a_job_after_a_change_that_failed(good: int) -> None:
+def test_a_plan_after_a_failed_change(good: int) -> None:
     expected = run(stack(), None)
     with SmallDevice() as device:
         transformer = Transformer()
         placement = Placement(transformer, {}, plan(7))
         device.limit = device_bytes(transformer.blocks, 3) + 1000
         with pytest.raises(torch.OutOfMemoryError):
-            placement.carry_out(plan(0))
+            placement.apply(plan(0))
         if good == 0:
-            device.limit = None  # the same plan again, where there is room for it now
-        placement.carry_out(plan(good))
+            device.limit = None  # the same plan again, now with enough memory
+        placement.apply(plan(good))
         assert torch.equal(run(transformer.blocks, transformer.block_streamer), expected)
         streamer = transformer.block_streamer
         assert (0 if streamer is None else len(streamer.streamed)) == good
 
 
-def test_kept_memory_is_given_back_before_weights_take_their_places(monkeypatch) -> None:
-    """Before a change and when the last that leaves has left; a plan like the last one asks for nothing."""
+def test_cached_memory_is_released_before_weights_are_loaded(monkeypatch) -> None:
+    """Before a change and after the last block is offloaded; repeating the last plan releases nothing."""
     with SmallDevice() as device:
         moments: list[int] = []
         for module in (streaming, placing):
-            monkeypatch.setattr(module, "give_back", lambda device_: moments.append(device.live))
+            monkeypatch.setattr(module, "release_cached_memory", lambda device_: moments.append(device.live))
         transformer = Transformer()
         placement = Placement(
             transformer, {"image_encoder": nn.Linear(64, 64).requires_grad_(False)}, plan(3)
@@ -105,38 +105,38 @@ def test_kept_memory_is_given_back_before_weights_take_their_places(monkeypatch)
         run(transformer.blocks, transformer.block_streamer)
         for before, after in ((3, 7), (7, 2)):
             moments.clear()
-            held = device.live
-            placement.carry_out(plan(after))
+            before_change = device.live
+            placement.apply(plan(after))
             run(transformer.blocks, transformer.block_streamer)
             moved = {
                 index for count in (before, after) for index in streaming.streamed_indices(BLOCKS, count)
             }
             resident = (BLOCKS - len(moved)) * (64 * 64 + 64) * 4
             outer = (8 * 8 + 8) * 4
-            assert moments == [held, resident + outer], "what leaves has left, and nothing has come"
+            assert moments == [before_change, resident + outer], "offloaded, and nothing loaded yet"
             moments.clear()
-            placement.carry_out(plan(after))
+            placement.apply(plan(after))
             assert moments == []
-        placement.carry_out(plan(2, "image_encoder"))
-        assert len(moments) == 1, "another part comes to stay"
+        placement.apply(plan(2, "image_encoder"))
+        assert len(moments) == 1, "another part becomes resident"
 
 
-def test_a_part_that_could_not_stay_goes_on_visiting() -> None:
+def test_a_part_that_failed_to_load_stays_offloaded() -> None:
     image = nn.Linear(64, 64).requires_grad_(False)
     expected = image(torch.ones(64))
     with SmallDevice() as device:
         placement = Placement(None, {"image_encoder": image}, plan(0))
         device.limit = 100
         with pytest.raises(torch.OutOfMemoryError):
-            placement.carry_out(plan(0, *PARTS))
+            placement.apply(plan(0, *PARTS))
         device.limit = None
         with placement.on_device("image_encoder"):
             assert device.live >= 64 * 64 * 4
             assert torch.equal(image(torch.ones(64)), expected)
-        assert device.live == 0, "it has gone"
+        assert device.live == 0, "it is offloaded"
 
 
-def test_nothing_of_a_text_encoder_stays_between_its_stages() -> None:
+def test_a_text_encoder_is_offloaded_between_its_stages() -> None:
     config = UMT5Config(
         vocab_size=50,
         d_model=16,
@@ -158,31 +158,32 @@ def test_nothing_of_a_text_encoder_stays_between_its_stages() -> None:
             assert device.live == 0
 
 
-def test_a_run_that_was_forgotten_leaves_the_next_one_alone() -> None:
-    """An error's traceback keeps a run alive; its end may come in the middle of a later one."""
+def test_an_abandoned_run_does_not_end_the_next_one() -> None:
+    """A traceback keeps a run alive, which may end during a later one."""
     expected = run(stack(), None)
     blocks = stack()
     streamer = BlockStreamer(blocks, DEVICE, 6)
-    forgotten = streamer.run()
+    abandoned = streamer.run()
     for _ in range(3):
-        next(forgotten)
+        next(abandoned)
     x = torch.linspace(-1, 1, 64)
     for number, block in enumerate(streamer.run()):
         x = block(x)
         if number == 2:
-            forgotten.close()
+            abandoned.close()
     assert torch.equal(x, expected)
 
 
-def test_a_block_that_fails_ends_its_run_at_once() -> None:
+def test_a_failing_block_ends_its_run() -> None:
     transformer = small_transformer(num_layers=4)
     streamer = transformer.block_streamer = BlockStreamer(list(transformer.blocks), DEVICE, 4)
 
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("in the middle of it")
+        raise torch.OutOfMemoryError("in the middle of the stack")
 
-    with transformer.blocks[2].register_forward_pre_hook(fail), pytest.raises(torch.OutOfMemoryError) as kept:
+    transformer.blocks[2].register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError) as error:
         call(transformer, 1)
-    assert kept.traceback, "which keeps the frames alive"
+    assert error.traceback, "keeps the frames alive"
     assert streamer._placed is None
     assert not streamer._copied

@@ -1,4 +1,4 @@
-"""The plan of every GPU people name, for every job and precision: it fits; a smaller GPU gets a sentence."""
+"""Plans for every known GPU, job and precision fit; a GPU that is too small gives an error."""
 
 from __future__ import annotations
 
@@ -19,37 +19,39 @@ from multitalk.runtime.report import SIZES, plans_table, usual_machine
 from multitalk.runtime.sizes import PUBLISHED
 
 BY_NAME = {gpu.name: gpu for gpu in GPUS}
-CASES = list(itertools.product(BY_NAME, SIZES, (1, 2), ("bf16", "fp8", "int8")))
+CASES = list(itertools.product(SIZES, (1, 2), ("bf16", "fp8", "int8")))
 
 
-def job_of(size: str, people: int) -> Workload:
+def workload_of(size: str, people: int) -> Workload:
     height, width = SIZES[size]
     return Workload(height=height, width=width, people=people)
 
 
 def plan_of(gpu: str, size: str = "480p", people: int = 2, precision: str = "bf16") -> HardwarePlan:
     weights = Weights(PUBLISHED, precision, precision)
-    return plan_for(usual_machine(BY_NAME[gpu]), job_of(size, people), weights)
+    return plan_for(usual_machine(BY_NAME[gpu]), workload_of(size, people), weights)
 
 
-def test_the_table_has_every_gpu_of_the_stack() -> None:
+def test_the_table_has_every_gpu() -> None:
     assert set(BY_NAME) == {
         "V100 16 GB", "V100 32 GB", "T4", "A100 40 GB", "A100 80 GB", "RTX A6000", "A40", "RTX 4090",
         "RTX 5090", "H100", "H200",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("gpu", "size", "people", "precision"), CASES)
-def test_every_plan_fits(gpu: str, size: str, people: int, precision: str) -> None:
-    plan = plan_of(gpu, size, people, precision)
-    assert 0 < plan.expected_peak_bytes <= usable(BY_NAME[gpu].memory)
-    assert plan.dtype == (torch.bfloat16 if BY_NAME[gpu].capability >= (8, 0) else torch.float16)
-    assert plan.transformer_precision == (
-        precision if precision != "bf16" else {torch.bfloat16: "bf16", torch.float16: "fp16"}[plan.dtype]
-    )
-    assert 0 <= plan.streamed_blocks <= 40
-    assert plan.expected_seconds is not None
-    assert "estimated" in plan.description
+@pytest.mark.parametrize("gpu", BY_NAME)
+def test_every_plan_fits(gpu: str) -> None:
+    dtype = torch.bfloat16 if BY_NAME[gpu].capability >= (8, 0) else torch.float16
+    for size, people, precision in CASES:
+        plan = plan_of(gpu, size, people, precision)
+        case = f"{size}, {people} people, {precision}"
+        assert 0 < plan.expected_peak_bytes <= usable(BY_NAME[gpu].memory), case
+        assert plan.dtype == dtype, case
+        half = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+        assert plan.transformer_precision == (half if precision == "bf16" else precision), case
+        assert 0 <= plan.streamed_blocks <= 40, case
+        assert plan.expected_seconds is not None, case
+        assert "estimated" in plan.description, case
 
 
 @pytest.mark.parametrize(
@@ -60,17 +62,17 @@ def test_every_plan_fits(gpu: str, size: str, people: int, precision: str) -> No
         ("A100 40 GB", "flash"),
         ("RTX A6000", "flash"),
         ("A40", "flash"),
-        ("RTX 4090", "sage_fp8_fp32"),  # the image's CUDA is 12.4
+        ("RTX 4090", "sage_fp8_fp32"),  # the cu124 image
         ("RTX 5090", "sage"),
         ("H100", "_native_cudnn"),
         ("H200", "_native_cudnn"),
     ],
 )
-def test_attention_by_what_the_gpu_can_run(gpu: str, backend: str) -> None:
+def test_attention_that_the_gpu_can_run(gpu: str, backend: str) -> None:
     assert plan_of(gpu).attention_backend == backend
 
 
-def test_no_block_more_is_streamed_than_needed() -> None:
+def test_no_more_blocks_are_streamed_than_needed() -> None:
     for name, size in (("RTX 4090", "480p"), ("A40", "720p"), ("V100 32 GB", "480p")):
         plan = plan_of(name, size)
         assert plan.streamed_blocks > 3
@@ -79,24 +81,24 @@ def test_no_block_more_is_streamed_than_needed() -> None:
         assert plan.expected_peak_bytes + freed > usable(BY_NAME[name].memory)
 
 
-def test_all_is_resident_where_there_is_room() -> None:
+def test_everything_is_resident_if_it_fits() -> None:
     plan = plan_of("H100", "720p", 2, "bf16")
     assert (plan.streamed_blocks, plan.vae_tiling) == (0, False)
     assert "text_encoder" in plan.resident
     assert "all weights resident" in plan.description
 
 
-def test_what_fits_nowhere_is_refused_with_a_sentence() -> None:
+def test_a_job_that_does_not_fit_is_rejected() -> None:
     gpu = Gpu("RTX 2080", (7, 5), 8 * GB)
     with pytest.raises(
         InvalidInput,
-        match=r"^A clip of 81 frames at 832x480 needs [\d.]+ GB of GPU memory to denoise, and RTX 2080",
+        match=r"^size: a clip of 81 frames at 832x480 needs [\d.]+ GB of GPU memory to denoise \(RTX 2080",
     ) as error:
         plan_for(replace(usual_machine(BY_NAME["T4"]), gpu=gpu))
     assert error.value.field == "size"
     assert "\n" not in str(error.value)
-    assert "choose a smaller size" in str(error.value)
-    # and its sentence is true: a smaller clip fits
+    assert "Choose a smaller size" in str(error.value)
+    # a smaller clip does fit
     assert plan_for(
         replace(usual_machine(BY_NAME["T4"]), gpu=gpu), Workload(height=240, width=416)
     ).streamed_blocks
@@ -107,31 +109,29 @@ def test_a_machine_without_a_gpu() -> None:
     plan = plan_for(Machine(host_memory=24 * GB), Workload(), small)
     assert (plan.device.type, plan.dtype) == ("cpu", torch.float32)
     assert (plan.streamed_blocks, plan.vae_tiling, plan.expected_seconds) == (0, False, None)
-    with pytest.raises(InvalidInput, match=r"need 10\d\.\d GB of memory on a CPU, and there are 24\.0 GB"):
+    with pytest.raises(InvalidInput, match=r"need 10\d\.\d GB of memory on a CPU \(24\.0 GB available\)"):
         plan_for(Machine(host_memory=24 * GB), Workload(), Weights())
 
 
-def test_too_little_host_memory_is_said() -> None:
+def test_too_little_host_memory_is_rejected() -> None:
     machine = usual_machine(BY_NAME["RTX 4090"])
-    with pytest.raises(InvalidInput, match=r"RTX 4090 needs [\d.]+ GB of host memory"):
+    with pytest.raises(InvalidInput, match=r"needs [\d.]+ GB of host memory .* \(16\.0 GB available\)"):
         plan_for(replace(machine, host_memory=16 * GB))
     needed = plan_for(machine).streamed_blocks * 2**30 + 24 * 2**29 + 2**31  # page-locked: powers of two
     assert plan_for(replace(machine, host_memory=needed + HOST_RESERVE + 4 * GB)).streamed_blocks
 
 
-def test_a_torch_without_kernels_for_the_gpu_is_refused() -> None:
+def test_a_torch_without_kernels_for_the_gpu_is_rejected() -> None:
     machine = usual_machine(BY_NAME["RTX 5090"])
     old = replace(machine, architectures=("sm_80", "sm_86", "sm_90"), cuda=(12, 4))
-    with pytest.raises(
-        InvalidInput, match=r"sm_120, for which this torch .* has no code: use the cu128 image"
-    ):
+    with pytest.raises(InvalidInput, match=r"no kernels for RTX 5090 \(sm_120\)\. Use the cu128 image"):
         plan_for(old)
     assert plan_for(replace(old, architectures=("sm_90", "compute_90"))).streamed_blocks
-    # binary code of the same generation is enough
+    # binaries of the same generation are enough
     assert plan_for(replace(usual_machine(BY_NAME["RTX 4090"]), architectures=("sm_80",))).streamed_blocks
 
 
-def test_an_unknown_gpu_is_planned_without_an_estimate_of_time() -> None:
+def test_an_unknown_gpu_has_no_time_estimate() -> None:
     gpu = Gpu("NVIDIA L40S", (8, 9), 48 * GB, find_specification("NVIDIA L40S", 48 * GB))
     plan = plan_for(replace(usual_machine(BY_NAME["RTX 4090"]), gpu=gpu))
     assert plan.expected_seconds is None
@@ -139,7 +139,7 @@ def test_an_unknown_gpu_is_planned_without_an_estimate_of_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "memory", "known"),
+    ("name", "memory", "expected"),
     [
         ("Tesla V100-SXM2-16GB", 16_935_682_048, "V100 16 GB"),
         ("Tesla V100-PCIE-32GB", 34_079_637_504, "V100 32 GB"),
@@ -155,29 +155,29 @@ def test_an_unknown_gpu_is_planned_without_an_estimate_of_time() -> None:
         ("NVIDIA A4000", 16_000_000_000, None),
     ],
 )
-def test_a_gpu_is_known_by_its_drivers_name(name: str, memory: int, known: str | None) -> None:
-    found = find_specification(name, memory)
-    assert (found.name if found is not None else None) == known
+def test_a_gpu_is_found_by_its_drivers_name(name: str, memory: int, expected: str | None) -> None:
+    gpu = find_specification(name, memory)
+    assert (gpu.name if gpu is not None else None) == expected
 
 
-def test_the_table_for_people() -> None:
+def test_the_table_of_plans() -> None:
     text = plans_table()
     lines = text.splitlines()
     assert len([line for line in lines if line.startswith(tuple(BY_NAME))]) == len(GPUS) * 2 * 3
-    assert "an estimate" in text
-    assert "Nothing of this table was measured" in text
+    assert "estimate for 81 frames" in text
+    assert "None of these values has been measured" in text
     assert max(map(len, lines[:60])) < 130
 
 
-def test_the_page_has_the_table() -> None:
-    """docs/HARDWARE.md is what `doctor --plans` prints; after a change print it there again."""
+def test_the_documentation_has_the_table() -> None:
+    """docs/HARDWARE.md shows the output of `doctor --plans`; update it after a change."""
     page = Path(__file__).resolve().parents[2] / "docs" / "HARDWARE.md"
     assert plans_table().strip() in page.read_text(encoding="utf-8")
 
 
-def test_a_driver_that_is_too_old_is_said(tmp_path: Path) -> None:
+def test_a_driver_that_is_too_old_is_rejected(tmp_path: Path) -> None:
     machine = replace(usual_machine(BY_NAME["H100"]), driver=(470, 82))
-    with pytest.raises(InvalidInput, match=r"driver 470\.82 is too old for .*: it needs 525\.60"):
+    with pytest.raises(InvalidInput, match=r"driver 470\.82 is too old for .*\. Install driver 525\.60"):
         plan_for(machine)
     assert plan_for(replace(machine, driver=(550, 54))).streamed_blocks == 0
     file = tmp_path / "version"

@@ -1,4 +1,4 @@
-"""Memory that ran out is told from other errors wherever jobs end, with what to do about it."""
+"""Every front end recognizes out-of-memory errors and says what to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multitalk.weights.host_memory import container_limit, free_memory, usable_m
 
 
 def of_the_cpu() -> Exception:
-    """What torch raises where the machine's memory is too small."""
+    """Return torch's error if host memory is too small."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     return caught.value
@@ -26,7 +26,7 @@ ERRORS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to al
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_each_front_end_says_what_to_do(error: Exception):
+def test_every_front_end_says_what_to_change(error: Exception):
     assert is_out_of_memory(error)
     assert SMALLER in _unexpected(error)
     assert SMALLER in sentence_of(error)
@@ -41,7 +41,7 @@ def test_other_errors_are_not_about_memory(error: Exception):
     assert SMALLER not in failure(error, "job")["error"]
 
 
-def test_the_peak_counts_what_is_held_and_stays():
+def test_the_peak_counts_held_memory_and_stays():
     size = 1 << 28
     assert (before := peak_memory()) is not None
     held = torch.ones(size, dtype=torch.uint8)
@@ -51,14 +51,14 @@ def test_the_peak_counts_what_is_held_and_stays():
     del held
     trim()
     assert (after := peak_memory()) is not None
-    assert after > peak - size // 2  # the system counts in pages, and late
+    assert after > peak - size // 2  # the kernel counts pages, with a delay
 
 
 @pytest.mark.parametrize(
     ("content", "limit"),
     [("8000000000\n", 8_000_000_000), ("max\n", None), ("9223372036854771712\n", None), (None, None)],
 )
-def test_a_container_may_use_its_limit(tmp_path, monkeypatch, content: str | None, limit: int | None):
+def test_the_limit_of_a_container(tmp_path, monkeypatch, content: str | None, limit: int | None):
     monkeypatch.setattr(host_memory, "_LIMITS", ())
     of_the_machine = usable_memory()
     assert of_the_machine > 0

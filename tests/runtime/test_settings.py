@@ -1,4 +1,4 @@
-"""What a person sets instead of the plan, and what is said of what can't be set."""
+"""Settings that override the plan, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multitalk.runtime.attention import BACKENDS
 from multitalk.runtime.choose import plan_for
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.plan import PARTS
-from multitalk.runtime.planner import make_plan
+from multitalk.runtime.planner import Planner
 from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
 
@@ -41,48 +41,55 @@ def test_every_choice_can_be_set_by_the_environment() -> None:
             "MULTITALK_COMPILE": "1",
             "MULTITALK_MEMORY_GB": "20.5",
             "MULTITALK_EIGHT_BIT_PRODUCTS": "off",
+            "MULTITALK_COMPILE_MODE": "max-autotune-no-cudagraphs",
+            "MULTITALK_COMPILE_CACHE": "/kernels",
             "MULTITALK_WEIGHTS": "elsewhere",
         }
     )
     assert settings == PlanSettings(
         "cuda:1", "float16", "flash", "native", "int8", "fp8", 7, ("transformer", "image_encoder", "vae"),
-        True, False, True, 20.5, False,
+        True, False, True, 20.5, False, "max-autotune-no-cudagraphs", Path("/kernels"),
     )  # fmt: skip
     assert all(getattr(settings, field.name) is not None for field in fields(settings))
-    assert PlanSettings.from_environment({"MULTITALK_DTYPE": ""}) == PlanSettings()
+    assert PlanSettings.from_environment({"MULTITALK_DTYPE": "", "MULTITALK_COMPILE": " "}) == PlanSettings()
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("DTYPE", "half", "bfloat16 or float16 or float32"),
-        ("ATTENTION", "fast", "one of native, "),
+        ("DTYPE", "half", "bfloat16, float16 or float32"),
+        ("ATTENTION", "fast", "native, _native_cudnn, "),
         ("STREAMED_BLOCKS", "-1", "a whole number from 0"),
         ("STREAMED_BLOCKS", "²", "a whole number from 0"),
         ("VAE_TILING", "maybe", "on or off"),
-        ("RESIDENT", "vae,clip", "all, none, or names out of transformer, "),
+        ("RESIDENT", "vae,clip", "all, none, or a comma-separated list of transformer, "),
         ("MEMORY_GB", "0", "a number of GB above 0"),
         ("MEMORY_GB", "nan", "a number of GB above 0"),
         ("TRANSFORMER_PRECISION", "int4", "int8 or fp8"),
+        ("COMPILE_MODE", "reduce-overhead", "default or max-autotune-no-cudagraphs"),
     ],
 )
-def test_a_bad_value_is_one_sentence(variable: str, value: str, allowed: str) -> None:
+def test_an_invalid_value_gives_a_one_line_error(variable: str, value: str, allowed: str) -> None:
     name = f"MULTITALK_{variable}"
     with pytest.raises(InvalidInput) as error:
         PlanSettings.from_environment({name: value})
-    assert str(error.value).startswith(f"{name} is '{value}', but it must be {allowed}")
+    assert str(error.value).startswith(f"{name} must be {allowed}")
+    assert str(error.value).endswith(f", not '{value}'.")
     assert "\n" not in str(error.value)
 
 
-def test_settings_of_the_command_line_go_over_the_environments() -> None:
-    settings = PlanSettings(streamed_blocks=3, dtype="float16").updated(["streamed_blocks=5", "compile=on"])
+def test_the_command_line_overrides_the_environment() -> None:
+    settings = PlanSettings(streamed_blocks=3, dtype="float16").updated(
+        ["streamed_blocks=5", "compile=on", "compile_mode=default", "compile_cache=kernels"]
+    )
     assert (settings.streamed_blocks, settings.dtype, settings.compile) == (5, "float16", True)
-    for wrong in ("streamed_blocks", "blocks=3"):
-        with pytest.raises(InvalidInput, match=r"is no setting: use NAME=VALUE with device, dtype, "):
-            settings.updated([wrong])
+    assert (settings.compile_mode, settings.compile_cache) == ("default", Path("kernels"))
+    for invalid in ("streamed_blocks", "blocks=3", "compile_cache="):
+        with pytest.raises(InvalidInput, match=rf"must be NAME=VALUE .* device, dtype, .*, not '{invalid}'"):
+            settings.updated([invalid])
 
 
-def test_a_bad_setting_ends_a_command_with_one_sentence(
+def test_an_invalid_setting_ends_a_command_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MULTITALK_STREAMED_BLOCKS", "many")
@@ -90,59 +97,67 @@ def test_a_bad_setting_ends_a_command_with_one_sentence(
     arguments += ["-o", str(tmp_path / "out.mp4")]
     assert main(["generate", *arguments]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: MULTITALK_STREAMED_BLOCKS is 'many', but it must be a whole number from 0."
+        "error: MULTITALK_STREAMED_BLOCKS must be a whole number from 0, not 'many'."
     )
     monkeypatch.delenv("MULTITALK_STREAMED_BLOCKS")
     assert main(["generate", *arguments, "--plan", "vae_tiling=perhaps"]) == 2
-    assert "--plan vae_tiling is 'perhaps', but it must be on or off." in capsys.readouterr().err
-    # the doctor says it, too
+    assert "--plan vae_tiling must be on or off, not 'perhaps'." in capsys.readouterr().err
+    # doctor reports it, too
     monkeypatch.setenv("MULTITALK_DTYPE", "float8")
     assert main(["doctor"]) == 1
-    assert "MULTITALK_DTYPE is 'float8'" in capsys.readouterr().out
+    assert "MULTITALK_DTYPE must be bfloat16, float16 or float32, not 'float8'." in capsys.readouterr().out
 
 
-def test_choices_are_overridden() -> None:
+def test_settings_override_the_plan() -> None:
     settings = PlanSettings(
         dtype="float32", streamed_blocks=11, resident=("transformer", "vae"), vae_tiling=True, compile=True,
         batch_branches=True, transformer_precision="int8", text_encoder_precision="int8",
+        compile_mode="max-autotune-no-cudagraphs", compile_cache=Path("kernels"),
     )  # fmt: skip
     plan = plan_for(H100, settings=settings)
     assert plan.dtype == torch.float32
     assert (plan.streamed_blocks, plan.resident, plan.vae_tiling) == (11, ("transformer", "vae"), True)
     assert (plan.compile, plan.batch_branches) == (True, True)
+    assert (plan.compile_mode, plan.compile_cache) == ("max-autotune-no-cudagraphs", Path("kernels"))
     assert (plan.transformer_precision, plan.text_encoder_precision) == ("int8", "int8")
     assert plan_for(H100, settings=PlanSettings(resident=PARTS)).resident == PARTS
 
 
-def test_what_may_not_fit_is_done_and_said() -> None:
+def test_settings_that_may_not_fit_give_a_note() -> None:
     plan = plan_for(RTX_4090, settings=PlanSettings(streamed_blocks=0))
     assert plan.streamed_blocks == 0
-    assert any(note.startswith("With the chosen settings it may not fit.") for note in plan.notes)
-    with pytest.raises(InvalidInput, match=r"streamed_blocks is 41, but the transformer has 40"):
+    start = "The job may not fit with these settings: size: a clip of 81 frames"
+    assert any(note.startswith(start) for note in plan.notes)
+    with pytest.raises(InvalidInput, match=r"streamed_blocks must be at most 40, not 41"):
         plan_for(RTX_4090, settings=PlanSettings(streamed_blocks=41))
 
 
-def test_a_smaller_memory_is_planned_for() -> None:
+def test_planning_for_less_memory() -> None:
     plan = plan_for(H100, settings=PlanSettings(memory_gb=24))
     assert plan.streamed_blocks == plan_for(RTX_4090).streamed_blocks
-    with pytest.raises(InvalidInput, match=r"H100 has 3\.8 GB to use"):
+    with pytest.raises(InvalidInput, match=r"\(H100 has 3\.8 GB to use\)"):
         plan_for(H100, settings=PlanSettings(memory_gb=5))
 
 
-def test_bfloat16_is_refused_where_it_would_be_emulated() -> None:
-    with pytest.raises(InvalidInput, match=r"needs compute capability 8\.0: use float16 on T4"):
+def test_bfloat16_is_rejected_if_it_would_be_emulated() -> None:
+    with pytest.raises(InvalidInput, match=r"requires compute capability 8\.0 or higher\. Use float16 on T4"):
         plan_for(T4, settings=PlanSettings(dtype="bfloat16"))
+
+
+def test_an_unknown_dtype_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match="dtype must be bfloat16 or float16 or float32, not 'float64'"):
+        plan_for(T4, settings=PlanSettings(dtype="float64"))
 
 
 @pytest.mark.parametrize(
     ("machine", "backend", "reason"),
     [
-        (T4, "flash", "needs compute capability 8.0, and this GPU has 7.5"),
-        (T4, "sage", "needs compute capability 8.0, and this GPU has 7.5"),
-        (T4, "_native_flash", "needs compute capability 8.0"),
-        (RTX_4090, "sage", "crashes here: its default sums need CUDA 12.8"),
+        (T4, "flash", "requires compute capability 8.0 (this GPU has 7.5)"),
+        (T4, "sage", "requires compute capability 8.0 (this GPU has 7.5)"),
+        (T4, "_native_flash", "requires compute capability 8.0"),
+        (RTX_4090, "sage", "crashes on this GPU with CUDA before 12.8"),
         (H100, "sage_fp8_fp32", "has no kernel for compute capability 9.0"),
-        (replace(H100, packages=()), "flash", "needs the package flash_attn, which isn't installed"),
+        (replace(H100, packages=()), "flash", "requires the package flash_attn, which is not installed"),
     ],
 )
 def test_a_backend_that_cannot_run_falls_back_with_the_reason(
@@ -169,27 +184,27 @@ def test_cross_attention_never_quantizes() -> None:
         assert BACKENDS[plan.cross_attention_backend].exact
 
 
-def test_float32_takes_a_kernel_that_has_it() -> None:
+def test_float32_uses_a_kernel_that_supports_it() -> None:
     assert plan_for(H100, settings=PlanSettings(dtype="float32")).attention_backend == "_native_efficient"
 
 
-def test_a_device_that_isnt_here() -> None:
-    with pytest.raises(InvalidInput, match="device 'tpu' is unknown"):
-        make_plan("tpu")
+def test_a_device_that_does_not_exist() -> None:
+    with pytest.raises(InvalidInput, match="device must be cpu, cuda or cuda:N, not 'tpu'"):
+        Planner(PlanSettings(device="tpu"))
     if not torch.cuda.is_available():
-        with pytest.raises(InvalidInput, match="device 'cuda:3' needs an NVIDIA GPU"):
-            make_plan("cuda:3")
+        with pytest.raises(InvalidInput, match=r"device: torch found no NVIDIA GPU \(cuda:3 requested\)"):
+            Planner(PlanSettings(device="cuda:3"))
 
 
 @pytest.mark.parametrize("products", [None, False])
-def test_8_bit_products_can_be_left_out(products: bool | None) -> None:
+def test_8_bit_products_can_be_disabled(products: bool | None) -> None:
     kernel = choose_matmul("int8", torch.device("cpu"), (64, 64)) if products is None else None
     plan = PlanSettings(device="cpu", transformer_precision="int8", eight_bit_products=products)
     transformer = MultiTalkPipeline.from_pretrained(plan=plan).components.transformer
     assert {layer.matmul for layer in transformer.modules() if isinstance(layer, QuantizedLinear)} == {kernel}
 
 
-def test_every_setting_stands_on_the_page() -> None:
+def test_the_documentation_lists_every_setting() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "HARDWARE.md").read_text(encoding="utf-8")
     for field in fields(PlanSettings):
         assert f"| `{field.name}` | `MULTITALK_{field.name.upper()}` |" in page, field.name

@@ -1,4 +1,4 @@
-"""Processes share the weights only where a part of them and two whole blocks fit beside everything else."""
+"""Processes share the weights only if a part of them and two whole blocks fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multitalk.runtime.sizes import PUBLISHED
 
 
 def planner_for(name: str, precision: str, **settings: object) -> Planner:
-    """As on a machine with such GPUs, whose kernels were found to work."""
+    """Return a planner for a machine with such GPUs, without trying its kernels."""
     planner = Planner(PlanSettings(device="cpu"), Weights(PUBLISHED, precision, precision))
     planner.settings = PlanSettings(**settings)  # type: ignore[arg-type]
     planner.machine = usual_machine(next(gpu for gpu in GPUS if gpu.name == name))
@@ -34,9 +34,9 @@ def planner_for(name: str, precision: str, **settings: object) -> Planner:
         ("A100 40 GB", "bf16", 2, True),
     ],
 )
-def test_where_weights_are_shared(name: str, precision: str, processes: int, fits: bool) -> None:
+def test_gpus_that_can_share_the_weights(name: str, precision: str, processes: int, fits: bool) -> None:
     alone = planner_for(name, precision)
-    assert alone.plan().streamed_blocks, "each alone would stream"
+    assert alone.plan().streamed_blocks, "a single process would stream"
     shared = alone.sharing(processes)
     assert shared.fits() == fits
     assert alone.fits()
@@ -49,13 +49,13 @@ def test_where_weights_are_shared(name: str, precision: str, processes: int, fit
         assert any(f"shared by {processes} processes" in note for note in plan.notes)
 
 
-def test_later_jobs_are_planned_by_what_is_there() -> None:
+def test_later_jobs_are_planned_for_shared_weights() -> None:
     shared = planner_for("RTX 4090", "bf16").sharing(4)
     small, large = shared.plan(Workload()), shared.plan(Workload(height=720, width=1280))
     assert small.streamed_blocks == large.streamed_blocks == 0
     assert not small.vae_tiling
-    assert large.vae_tiling, "beside 12 blocks a 720p clip's frames don't fit as a whole"
+    assert large.vae_tiling, "the frames of a 720p clip do not fit together with 12 blocks"
 
 
-def test_a_persons_settings_make_nothing_fit() -> None:
+def test_settings_do_not_make_a_job_fit() -> None:
     assert not planner_for("RTX 4090", "bf16", resident=("transformer",)).sharing(2).fits()

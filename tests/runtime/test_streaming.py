@@ -1,4 +1,4 @@
-"""Weights that wait in host memory give what resident ones give, to the bit."""
+"""Streamed weights give the same bits as resident ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_streamed_blocks_are_spread_evenly(count: int, expected: list[int]) -> N
 
 
 @pytest.mark.parametrize("count", [3, LAYERS])
-def test_a_video_is_bitwise_that_of_resident_weights(resident: MultiTalkPipeline, count: int) -> None:
+def test_a_video_equals_that_of_resident_weights(resident: MultiTalkPipeline, count: int) -> None:
     plan = replace(resident.plan, streamed_blocks=count, resident=("transformer",))
     streamed = streamed_pipeline(plan)
     streamer = streamed.components.transformer.block_streamer
@@ -75,7 +75,7 @@ def test_a_video_is_bitwise_that_of_resident_weights(resident: MultiTalkPipeline
             assert torch.equal(one, other)
 
 
-def test_loras_switched_between_calls(resident: MultiTalkPipeline, tmp_path: Path) -> None:
+def test_loras_are_switched_between_jobs(resident: MultiTalkPipeline, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     generator = torch.Generator().manual_seed(0)
@@ -99,7 +99,7 @@ def test_loras_switched_between_calls(resident: MultiTalkPipeline, tmp_path: Pat
             assert torch.equal(one, other)
 
 
-def test_a_pipeline_changes_from_job_to_job(resident: MultiTalkPipeline) -> None:
+def test_a_pipeline_changes_between_jobs(resident: MultiTalkPipeline) -> None:
     job = request()
     expected = latents_of(resident, job)
     changing = streamed_pipeline(replace(resident.plan, streamed_blocks=5, resident=("transformer",)))
@@ -121,7 +121,7 @@ def stack(precision: str | None) -> nn.ModuleList:
 
 
 @pytest.mark.parametrize("precision", [None, "int8", "fp8"])
-def test_any_parameters_and_buffers_of_a_block(precision: str | None) -> None:
+def test_all_parameters_and_buffers_of_a_block(precision: str | None) -> None:
     expected_blocks, blocks = stack(precision), stack(precision)
     identities = [id(tensor) for tensor in blocks.parameters()]
     streamer = BlockStreamer(blocks, CPU, 4)
@@ -137,7 +137,7 @@ def test_any_parameters_and_buffers_of_a_block(precision: str | None) -> None:
     assert [id(tensor) for tensor in blocks.parameters()] == identities
 
 
-def test_what_is_written_to_a_waiting_block_counts() -> None:
+def test_writes_to_an_offloaded_block_are_kept() -> None:
     blocks = stack(None)
     streamer = BlockStreamer(blocks, CPU, 5)
     for block in blocks:
@@ -162,16 +162,16 @@ def test_an_interrupted_run_leaves_the_blocks_usable() -> None:
     for block in streamer.run():
         got = block(got)
     assert torch.equal(expected, got)
-    # back on the device for good
-    streamer.change(0)
+    # resident again
+    streamer.set_count(0)
     got = x
     for block in blocks:
         got = block(got)
     assert torch.equal(expected, got)
 
 
-def test_a_block_that_isnt_there_yet_holds_no_device_memory() -> None:
-    """Only the slots do: two, as large as the largest block."""
+def test_streamed_blocks_hold_no_device_memory() -> None:
+    """Only their two slots do, each as large as the largest block."""
     blocks = stack(None)
     with SmallDevice() as device:
         streamer = BlockStreamer(blocks, DEVICE, 5)
@@ -190,23 +190,28 @@ def test_layers_streamed_by_hooks() -> None:
             got = layer(got)
         assert torch.equal(expected, got)
         streamed.release()
-    streamed.resident()
+    streamed.keep_on_device()
     assert torch.equal(nn.Sequential(*layers)(x), expected)
 
 
-def test_compiled_blocks_are_streamed_all_the_same() -> None:
+def test_compiled_blocks_are_streamed() -> None:
     torch.manual_seed(0)
     transformer = MultiTalkTransformer(
         num_attention_heads=2, attention_head_dim=24, text_dim=8, text_len=4, freq_dim=8, ffn_dim=16,
         num_layers=5, image_dim=8, audio_layers=1, audio_channels=4, audio_hidden_dim=8, audio_tokens=2,
         audio_dim=8,
     ).requires_grad_(False)  # fmt: skip
-    given = (torch.randn(1, 36, 3, 4, 4), torch.tensor([500.0]), torch.randn(1, 4, 48), torch.randn(1, 5, 48))
+    inputs = (
+        torch.randn(1, 36, 3, 4, 4),
+        torch.tensor([500.0]),
+        torch.randn(1, 4, 48),
+        torch.randn(1, 5, 48),
+    )
     audio = torch.randn(1, 3, 2, 8)
     with torch.inference_mode():
-        expected = transformer(*given, audio)
+        expected = transformer(*inputs, audio)
     compile_blocks(transformer, backend="eager")
     transformer.block_streamer = BlockStreamer(list(transformer.blocks), CPU, 4)
     for _ in range(2):
         with torch.inference_mode():
-            assert torch.equal(transformer(*given, audio), expected)
+            assert torch.equal(transformer(*inputs, audio), expected)

@@ -1,4 +1,4 @@
-"""diffusers' caches in the pipeline's sampling: off again after every clip, a state for every branch."""
+"""diffusers' caches during sampling: removed after every clip, with separate state for each branch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from multitalk import GenerationRequest
 from multitalk.errors import InvalidInput
 from multitalk.request.parts import CacheSpec, describe_error
-from multitalk.sampling.branches import BranchConditions, plan_calls
+from multitalk.sampling.branches import BranchConditions, make_calls
 from multitalk.sampling.cache import MAG_RATIOS, use_cache
 from multitalk.sampling.denoise import VelocityModel, denoise
 from multitalk.sampling.guidance import make_guidance, needed_branches
@@ -39,7 +39,7 @@ def transformer():
 
 @pytest.fixture
 def block_calls(transformer, monkeypatch) -> Callable[[], list[int]]:
-    """Calls of each block so far."""
+    """Count the calls of each block."""
     calls = [0] * len(transformer.blocks)
 
     def counting(index: int, forward: Callable) -> Callable:
@@ -57,7 +57,7 @@ def block_calls(transformer, monkeypatch) -> Callable[[], list[int]]:
 def sample(
     transformer, cache: CacheSpec | None = None, people: int = 1, seed: int = 3, batched: bool = False
 ):
-    """One clip with three guidance branches."""
+    """Sample a clip with three guidance branches."""
     generator = torch.Generator().manual_seed(seed)
     text, image, audio = conditions(transformer, people)
     masks = None
@@ -72,7 +72,7 @@ def sample(
             audio if branch.audio else torch.zeros_like(audio[:, :, :4]),
             masks if branch.audio else None,
         )
-    calls = plan_calls(branches, batched)
+    calls = make_calls(branches, batched)
     with torch.inference_mode(), use_cache(transformer, cache, STEPS, "480p"):
         return denoise(
             VelocityModel(transformer, torch.randn(20, 3, 4, 8, generator=generator), calls),
@@ -95,7 +95,7 @@ def test_a_threshold_of_zero_changes_nothing(name, transformer, block_calls):
 
 @pytest.mark.parametrize("name", MUCH)
 @pytest.mark.parametrize("people", [1, 2])
-def test_a_cache_skips_blocks_and_is_gone_afterwards(name, people, transformer, block_calls):
+def test_a_cache_skips_blocks_and_is_removed_afterwards(name, people, transformer, block_calls):
     plain = sample(transformer, people=people)
     before = list(block_calls())
     assert before == [STEPS * 3] * 4
@@ -105,27 +105,27 @@ def test_a_cache_skips_blocks_and_is_gone_afterwards(name, people, transformer, 
     assert cached.isfinite().all()
     assert not torch.equal(cached, plain)
     assert not transformer.is_cache_enabled
-    assert torch.equal(sample(transformer, people=people), plain), "the next job runs every block"
+    assert torch.equal(sample(transformer, people=people), plain), "the next job must run all blocks"
 
 
 @pytest.mark.parametrize("name", MUCH)
-def test_a_clip_knows_nothing_of_the_one_before(name, transformer):
+def test_a_clip_reuses_nothing_from_the_previous_clip(name, transformer):
     first = sample(transformer, MUCH[name], seed=3)
     sample(transformer, MUCH[name], seed=4)
     assert torch.equal(sample(transformer, MUCH[name], seed=3), first)
 
 
-def test_every_branch_has_a_state_of_its_own(transformer, block_calls):
-    """Branches that take turns skip the same steps that each would skip alone."""
+def test_every_branch_has_separate_state(transformer, block_calls):
+    """Alternating branches skip the same steps that each would skip alone."""
     sample(transformer, MUCH["first_block"])
-    # the first step of each branch runs everything, the others run the first block alone
+    # the first step of each branch runs all blocks, later steps only the first block
     assert block_calls() == [STEPS * 3, 3, 3, 3]
     before = list(block_calls())
     sample(transformer, MUCH["magcache"])
     assert (block_calls()[1] - before[1]) % 3 == 0
 
 
-def test_a_job_that_fails_leaves_no_cache_behind(transformer):
+def test_a_failed_job_removes_the_cache(transformer):
     with pytest.raises(RuntimeError, match="stop"), use_cache(transformer, MUCH["first_block"], 4, "480p"):
         raise RuntimeError("stop")
     assert not transformer.is_cache_enabled
@@ -139,16 +139,16 @@ def test_a_transformer_of_one_block_is_refused():
         pass
 
 
-def test_the_ratios_are_those_of_forty_steps():
+def test_ratios_cover_forty_steps():
     assert {len(ratios) for ratios in MAG_RATIOS.values()} == {40}
 
 
 @pytest.mark.parametrize("people", [1, 2])
-def test_branches_in_one_call_equal_them_one_by_one(people, transformer, block_calls):
+def test_branches_in_one_call_equal_separate_calls(people, transformer, block_calls):
     plain = sample(transformer, people=people)
     before = block_calls()[0]
     batched = sample(transformer, people=people, batched=True)
-    # two people: null audio, which is one person's, has a call of its own
+    # with two people, null audio (one person) needs a separate call
     assert block_calls()[0] - before == STEPS * (1 if people == 1 else 2)
     # other matrix sizes take other kernels, and guidance amplifies what they round: 6 epsilons on AVX-512
     assert_close(batched, plain, 32)
@@ -159,7 +159,7 @@ def request(**fields) -> GenerationRequest:
     return GenerationRequest(image=Image.new("RGB", (80, 80), "teal"), audio=voice, **fields)
 
 
-def test_a_request_names_a_cache():
+def test_a_request_selects_a_cache():
     assert request(cache="magcache").cache == CacheSpec(name="magcache", threshold=0.06)
     assert request(cache={"name": "first_block", "threshold": 0.2}).cache.threshold == 0.2
     assert request(cache={"name": "magcache", "ratios": [1, 0.99]}).cache.ratios == (1.0, 0.99)
@@ -170,14 +170,14 @@ def test_a_request_names_a_cache():
     ("fields", "message"),
     [
         ({"cache": "teacache"}, "one of first_block, magcache"),
-        ({"cache": {"name": "magcache", "threshold": -1}}, "from 0"),
-        ({"cache": {"name": "magcache", "threshhold": 1}}, "nearest is threshold"),
+        ({"cache": {"name": "magcache", "threshold": -1}}, "of at least 0"),
+        ({"cache": {"name": "magcache", "threshhold": 1}}, "Did you mean threshold?"),
         ({"cache": {"name": "magcache", "ratios": []}}, "list of numbers"),
-        ({"cache": 3}, "cache is 3"),
+        ({"cache": 3}, "not 3"),
         ({"cache": "magcache", "teacache": 0.3}, "one of them"),
     ],
 )
-def test_a_cache_that_cant_be_used_is_refused_in_a_sentence(fields, message):
+def test_an_invalid_cache_gives_a_one_line_error(fields, message):
     with pytest.raises(ValidationError) as caught:
         request(**fields)
     error = describe_error(caught.value)

@@ -1,4 +1,4 @@
-"""Keeping step with a device that works behind the host's back, here one that works only when waited for."""
+"""The host queues one model call ahead of the device; the device here works only while it is waited for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from multitalk.errors import Cancelled
 from multitalk.sampling.denoise import denoise
 from multitalk.sampling.guidance import Branch, make_guidance, needed_branches
-from multitalk.sampling.pace import Mark
+from multitalk.sampling.pace import DeviceEvent
 
 STEPS = 3
 
 
 class Queue:
-    """A device with a queue: it works only while somebody waits for it, so that nothing is done too early."""
+    """A device with a queue that works only while the host waits for it."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -26,11 +26,11 @@ class Queue:
         self.waiting.append(name)
         self.events.append(f"queue {name}")
 
-    def mark(self, device: torch.device) -> Mark:
-        return _Place(self, self.waiting[-1])
+    def record(self, device: torch.device) -> DeviceEvent:
+        return _Event(self, self.waiting[-1])
 
 
-class _Place:
+class _Event:
     def __init__(self, queue: Queue, name: str) -> None:
         self.queue, self.name = queue, name
 
@@ -40,7 +40,7 @@ class _Place:
 
 
 class Model:
-    """Queues its calls."""
+    """A model whose calls are queued on the device."""
 
     def __init__(self, queue: Queue, branches: tuple[Branch, ...]) -> None:
         self.queue, self.calls = queue, branches
@@ -55,7 +55,7 @@ class Model:
 def sample(
     queue: Queue,
     before_call: Callable[[], None] = lambda: None,
-    mark: Callable[[torch.device], Mark | None] | None = None,
+    record: Callable[[torch.device], DeviceEvent | None] | None = None,
 ) -> None:
     denoise(
         Model(queue, needed_branches(5.0, 4.0)),
@@ -65,11 +65,11 @@ def sample(
         None,
         before_call,
         lambda step: queue.events.append(f"step {step} done"),
-        mark or queue.mark,
+        record or queue.record,
     )
 
 
-def test_one_call_is_queued_ahead_and_no_more() -> None:
+def test_at_most_one_call_is_queued_ahead() -> None:
     queue = Queue()
     most = 0
 
@@ -78,7 +78,7 @@ def test_one_call_is_queued_ahead_and_no_more() -> None:
         most = max(most, len(queue.waiting))
 
     sample(queue, before_call)
-    assert most == 1, "while it is asked whether to stop, the device has one call"
+    assert most == 1, "the device has one call while the host checks for cancellation"
     assert queue.events[:9] == [
         *("queue cond 1", "queue drop_text 1", "cond 1 done", "queue uncond 1", "drop_text 1 done"),
         *("queue cond 2", "uncond 1 done", "step 1 done", "queue drop_text 2"),
@@ -88,7 +88,7 @@ def test_one_call_is_queued_ahead_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("call", range(2, 8))
-def test_cancelling_takes_one_call_and_leaves_one(call: int) -> None:
+def test_cancelling_stops_after_one_more_call(call: int) -> None:
     queue = Queue()
 
     def stop_when_done() -> None:
@@ -101,8 +101,8 @@ def test_cancelling_takes_one_call_and_leaves_one(call: int) -> None:
     assert len(queue.waiting) == 1
 
 
-def test_where_the_device_works_at_once_a_step_is_done_with_its_last_call() -> None:
+def test_on_a_synchronous_device_a_step_is_done_with_its_last_call() -> None:
     queue = Queue()
-    sample(queue, mark=lambda device: None)
+    sample(queue, record=lambda device: None)
     assert queue.events[2:5] == ["queue uncond 1", "step 1 done", "queue cond 2"]
     assert queue.events[-1] == f"step {STEPS} done"

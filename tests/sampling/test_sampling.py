@@ -1,4 +1,4 @@
-"""Guidance and TeaCache against the rules of REFERENCE, where the reference's numbers don't reach."""
+"""Guidance, TeaCache and motion frames against docs/MODEL.md, beyond the recorded numbers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from multitalk.sampling.teacache import computed_steps
         (1.0, 1.0, (COND,)),
     ],
 )
-def test_a_step_calls_the_model_no_more_often_than_its_guidance_needs(text, audio, branches):
+def test_a_step_predicts_only_the_branches_that_its_guidance_needs(text, audio, branches):
     assert needed_branches(text, audio) == branches
 
 
 @pytest.mark.parametrize("text", [1.0, 5.0])
 @pytest.mark.parametrize("audio", [1.0, 4.0])
-def test_left_out_branches_change_nothing(text, audio):
+def test_omitted_branches_do_not_change_the_result(text, audio):
     generator = torch.Generator().manual_seed(0)
     cond, drop_text, uncond, drop_audio = (torch.randn(16, 2, 4, 4, generator=generator) for _ in range(4))
     predictions = {COND: cond, DROP_TEXT: drop_text, UNCOND: uncond, DROP_AUDIO: drop_audio}
@@ -46,7 +46,7 @@ def test_projected_guidance_without_guidance_is_the_prediction():
 
 
 class StepByStepTeaCache:
-    """The rule of docs/MODEL.md, section 5, as a sampler that goes step by step would follow it."""
+    """The rule of docs/MODEL.md, section 5, applied during sampling."""
 
     def __init__(self, threshold: float, resolution: str) -> None:
         self.threshold = threshold
@@ -74,18 +74,18 @@ class StepByStepTeaCache:
 @pytest.mark.parametrize("resolution", ["480p", "720p"])
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.3, 0.5])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_teacache_plan_is_the_step_by_step_rule(preset, threshold, resolution):
+def test_teacache_schedule_equals_the_step_by_step_rule(preset, threshold, resolution):
     steps, shift = PRESETS[preset].steps, PRESETS[preset].shift[resolution]
     times = make_timesteps(steps, shift)[:-1] / 1000
     modulations = torch.stack([torch.sin(torch.arange(1, 97) * time / 9) + 0.5 for time in times])[:, None]
-    plan = computed_steps(modulations, threshold, resolution)
+    computed = computed_steps(modulations, threshold, resolution)
     rule = StepByStepTeaCache(threshold, resolution)
-    assert plan == [rule.runs_the_blocks(modulation) for modulation in modulations]
-    assert plan[:5] == [True] * min(5, steps)
-    assert threshold != 0.5 or preset != "quality" or not all(plan), "a case that skips"
+    assert computed == [rule.runs_the_blocks(modulation) for modulation in modulations]
+    assert computed[:5] == [True] * min(5, steps)
+    assert threshold != 0.5 or preset != "quality" or not all(computed), "one case must skip steps"
 
 
-def test_motion_frames_are_clean_after_the_last_step_and_draw_all_the_same():
+def test_motion_frames_are_clean_after_the_last_step_but_still_draw_noise():
     latents, motion = torch.randn(16, 21, 2, 2), torch.randn(16, 7, 2, 2)
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()

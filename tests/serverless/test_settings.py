@@ -139,7 +139,7 @@ def test_the_known_workers_names_are_translated():
 
 @pytest.mark.parametrize("frames", [None, "81", 81.5, 80, True, 10**400, float("inf")])
 def test_mode_clip_needs_a_usable_number_of_frames(frames):
-    with pytest.raises(InvalidInput, match="frames_per_clip is ") as error:
+    with pytest.raises(InvalidInput, match="frames_per_clip must be ") as error:
         translate({"mode": "clip", "frames_per_clip": frames})
     assert error.value.field == "frames_per_clip"
 

@@ -99,9 +99,9 @@ FACE = handle_file(str(EXAMPLES / "one_person.png"))
         ({"settings": {"lora": "../vae/config.json"}}, "lora can't be given here"),
         ({"settings": [["steps", 3]]}, "settings is"),
         ({"settings": "fast"}, "settings is"),
-        ({"seed": None}, "seed is None, but must be a whole number"),
-        ({"settings": {"seed": None}}, "seed is None, but must be a whole number"),
-        ({"settings": {"seed": [1]}}, "seed is"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"settings": {"seed": None}}, "seed must be a whole number"),
+        ({"settings": {"seed": [1]}}, "seed must be"),
         ({"settings": {"nonsense": 1}}, "'nonsense' is not a field"),
     ],
 )

@@ -89,7 +89,7 @@ def test_two_texts_in_turns_become_a_script():
         ({"mode": "together", "person2_source": "sound"}, "person2", "Add a sound for person 2"),
         ({"mode": "script"}, "script", "Write what the two say"),
         ({"mode": "script", "script": "(s3) Hi"}, "script", "only"),
-        ({"steps": 999}, "settings", "steps is 999"),
+        ({"steps": 999}, "settings", "steps must be"),
         ({"size": "own", "height": 63, "width": 64}, "settings", "multiples of 16"),
         (
             {"boxes": {"person1": [0, 0, 9999, 9]}, "mode": "in_order", "person2_text": "x"},

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from starlette.responses import JSONResponse
 
-from multitalk.conditioning.describe import TITLE
+from multitalk.conditioning.metadata import TITLE
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui.gallery import Gallery, NotKept, read_result, slug

@@ -78,11 +78,11 @@ def test_errors_are_said_beside_their_field(browser, app, tmp_path):
     page.locator("#make").click()
     assert "Add a picture first" in error_at(page, "picture")
     page.locator("#picture input[type=file]").set_input_files(_broken(tmp_path, "face.png"))
-    page.get_by_text("can't be read as a picture").wait_for()
+    page.get_by_text("cannot be read as an image").wait_for()
     assert "face.png" in error_at(page, "picture")
     assert "/" not in error_at(page, "picture"), "nothing of the server's folders"
     page.locator("#person1-sound input[type=file]").set_input_files(_broken(tmp_path, "voice.wav"))
-    page.get_by_text("can't be read as sound").wait_for()
+    page.get_by_text("cannot be read as audio").wait_for()
     assert "voice.wav" in error_at(page, "person1")
     page.close()
 
@@ -97,7 +97,7 @@ def test_an_error_of_a_setting_or_of_words(open_page):
     page.locator("#more > button").click()
     page.locator("input[aria-label='Frames per clip']").fill("80")
     page.locator("#make").click()
-    page.get_by_text("frames_per_clip is 80").wait_for()
+    page.get_by_text("frames_per_clip must be").wait_for()
     assert page.locator("#error-person1 [role=alert]").count() == 0, "what was put right is no longer said"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multitalk.conditioning.describe import describe_job
+from multitalk.conditioning.metadata import make_metadata
 from multitalk.request.generation_request import GenerationRequest, Speech
 from multitalk.request.presets import PRESETS, settings_for
 from multitalk.speech.speak import speak
@@ -37,10 +37,10 @@ def worker(tmp_path) -> ModelWorker:
     return ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
 
 
-def told(request: GenerationRequest, words: bool = True, **more: Any) -> dict[str, Any]:
+def told(request: GenerationRequest, words: bool = True, said: Any = None) -> dict[str, Any]:
     """What a video's file says."""
     settings = settings_for(PRESETS["demo"], "480p")
-    return json.loads(describe_job(request, PRESETS["demo"], settings, 42, words, **more)["comment"])
+    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, words, said)["comment"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""float16 where its range isn't enough: weights scaled until it overflows, against float32."""
+"""float16 with weights that exceed its range, compared with float32."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
-from multitalk.models.half import project_to_residual, widen_text_encoder
+from multitalk.models.half import project_to_residual
 from multitalk.models.linear import LoraLinear
 from multitalk.models.quantized import Int8Linear, set_matmuls
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.patches.transformers import widen_text_encoder
 from multitalk.weights.libraries import kept_in_float32
 
 LARGEST = torch.finfo(torch.float16).max  # 65504
@@ -17,7 +18,7 @@ DIM = 48
 
 
 def make_transformer(scale: float) -> MultiTalkTransformer:
-    """Small, and what its feed-forwards and attentions add to the stream is of about this size."""
+    """Create a small transformer whose layers add values of about this size to the residual stream."""
     torch.manual_seed(0)
     transformer = MultiTalkTransformer(
         num_attention_heads=2, attention_head_dim=24, text_dim=8, text_len=4, freq_dim=8, ffn_dim=64,
@@ -41,7 +42,7 @@ def make_transformer(scale: float) -> MultiTalkTransformer:
 
 
 def to_float16(model: torch.nn.Module) -> torch.nn.Module:
-    """As the weights' loader does it: what a class keeps in float32 stays."""
+    """Convert a model like the weights loader, which keeps some parameters in float32."""
     for name, parameter in model.named_parameters():
         if not kept_in_float32(model, name, torch.float16):
             parameter.data = parameter.data.half()
@@ -68,11 +69,11 @@ def test_a_transformer_that_would_overflow(people: int) -> None:
     scale = 3e4
     stream: list[torch.Tensor] = []
     expected_model, model = make_transformer(scale), to_float16(make_transformer(scale))
-    hook = expected_model.blocks[-1].register_forward_hook(lambda *given: stream.append(given[2]))
+    hook = expected_model.blocks[-1].register_forward_hook(lambda *call: stream.append(call[2]))
     expected = run(expected_model, torch.float32, people)
     hook.remove()
     assert stream[0].abs().max() > 2 * LARGEST, "the residual stream leaves float16's range"
-    # what is added to it does, too: the layer run as it is gives infinities
+    # so do the outputs that are added to it: the plain layer gives infinities
     last = model.blocks[0].ffn.net[-1]
     hidden = 3 * torch.ones(1, 1, 64, dtype=torch.float16)
     hidden = torch.where(last.weight.sum(0) >= 0, hidden, -hidden)
@@ -84,7 +85,7 @@ def test_a_transformer_that_would_overflow(people: int) -> None:
 
 
 @torch.inference_mode()
-def test_small_values_lose_nothing() -> None:
+def test_small_values_keep_their_precision() -> None:
     expected = run(make_transformer(1.0), torch.float32, 2)
     got = run(to_float16(make_transformer(1.0)), torch.float16, 2)
     assert (got - expected).norm() < 0.005 * expected.norm()
@@ -92,7 +93,7 @@ def test_small_values_lose_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "lora", "int8"])
 @torch.inference_mode()
-def test_a_layer_of_any_kind_adds_beyond_the_range(kind: str) -> None:
+def test_every_kind_of_layer_exceeds_the_range(kind: str) -> None:
     torch.manual_seed(0)
     plain = torch.nn.Linear(32, 16)
     plain.weight.mul_(1e5)
@@ -116,7 +117,7 @@ def test_a_layer_of_any_kind_adds_beyond_the_range(kind: str) -> None:
     assert (got - expected).norm() < 0.01 * expected.norm()
 
 
-def test_other_dtypes_are_as_they_were() -> None:
+def test_other_dtypes_are_unchanged() -> None:
     layer, x = torch.nn.Linear(8, 8), torch.randn(3, 8)
     for dtype in (torch.float32, torch.bfloat16):
         layer.to(dtype)
@@ -145,7 +146,7 @@ def test_a_text_encoder_that_would_overflow() -> None:
     expected = make()(input_ids=ids).last_hidden_state
     plain = to_float16(make())
     assert plain.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == torch.float32
-    assert not plain(input_ids=ids).last_hidden_state.isfinite().all(), "transformers' own overflows"
+    assert not plain(input_ids=ids).last_hidden_state.isfinite().all(), "transformers' layer overflows"
     widened = to_float16(make())
     widen_text_encoder(widened)
     got = widened(input_ids=ids).last_hidden_state

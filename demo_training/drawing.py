@@ -1,154 +1,17 @@
-"""Cartoon faces whose mouths open and widen as they are told; everything follows from a seed.
-
-All lengths are in units of half a face's width, so that a face looks the same at every size.
-"""
+"""Draws scenes: cartoon faces whose mouths open and widen."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-Color = tuple[int, int, int]
+from .scenes import Color, Face, Motion, Scene
 
 SUPERSAMPLING = 3
-HEIGHT = 160  # pixels of the pictures that the networks learn from
-HELD_OUT_SEED = 1_000_000  # faces from here on are never trained on
-
-SKINS: tuple[Color, ...] = (
-    (255, 219, 188), (247, 202, 166), (238, 186, 146), (226, 168, 126), (209, 148, 106), (188, 126, 86),
-    (166, 108, 74), (250, 210, 190),
-)  # fmt: skip
-HAIRS: tuple[Color, ...] = (
-    (46, 34, 30), (82, 54, 36), (126, 82, 46), (196, 150, 84), (226, 192, 124), (158, 66, 38),
-    (150, 150, 156), (92, 60, 110),
-)  # fmt: skip
-EYES: tuple[Color, ...] = ((70, 110, 170), (86, 132, 84), (104, 68, 42), (58, 46, 44), (90, 130, 140))
-SHIRTS: tuple[Color, ...] = (
-    (70, 110, 170), (190, 84, 74), (88, 150, 110), (214, 170, 80), (120, 96, 160), (90, 96, 110),
-    (222, 222, 214),
-)  # fmt: skip
-BACKGROUNDS: tuple[Color, ...] = (
-    (204, 224, 236), (236, 220, 200), (206, 230, 208), (226, 210, 234), (246, 232, 190), (190, 206, 220),
-    (232, 200, 196), (180, 204, 196), (150, 170, 200), (214, 214, 214),
-)  # fmt: skip
-HAIR_STYLES = ("short", "long", "bun", "curly", "parted", "bald")
-LIPS: Color = (168, 44, 54)
 MOUTH_INSIDE: Color = (34, 8, 14)
-
-
-@dataclass(frozen=True)
-class Face:
-    """One person's looks and place in the picture."""
-
-    center: tuple[float, float]  # pixels of the training size
-    unit: float  # half of the face's width, in the same pixels
-    skin: Color
-    hair: Color
-    hair_style: str
-    eye: Color
-    shirt: Color
-    glasses: bool
-    eye_size: float
-    eye_distance: float
-    brow_height: float
-    mouth_width: float
-    face_height: float
-    bob: tuple[float, float, float, float]  # amplitude x, amplitude y (units), two frequencies (hertz)
-    phase: float
-
-    @property
-    def mouth_box(self) -> tuple[int, int, int, int]:
-        """Where the mouth can be, head bob included: left, top, right, bottom in pixels."""
-        x, y = self.center
-        return (
-            round(x - 0.62 * self.unit),
-            round(y + 0.28 * self.unit),
-            round(x + 0.62 * self.unit),
-            round(y + 1.12 * self.unit),
-        )
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A picture: a background and one or two people, left to right."""
-
-    height: int
-    width: int
-    top: Color
-    bottom: Color
-    spots: tuple[tuple[float, float, float], ...]  # x, y, radius as shares of width, height, height
-    faces: tuple[Face, ...]
-
-
-@dataclass(frozen=True)
-class Motion:
-    """What a person's face does, one value per frame."""
-
-    opening: np.ndarray  # 0 shut .. 1 wide open
-    spread: np.ndarray  # -1 rounded .. 1 wide
-    blink: np.ndarray  # 0 open .. 1 shut
-    start: float = 0.0  # seconds; where in the head's bob the clip begins
-
-
-def _choose(random: np.random.Generator, options: tuple) -> tuple | str:
-    return options[int(random.integers(len(options)))]
-
-
-def make_face(random: np.random.Generator, x: float, y: float, unit: float) -> Face:
-    """Draw a person's looks from a random generator."""
-    return Face(
-        center=(x, y),
-        unit=unit,
-        skin=_choose(random, SKINS),
-        hair=_choose(random, HAIRS),
-        hair_style=_choose(random, HAIR_STYLES),
-        eye=_choose(random, EYES),
-        shirt=_choose(random, SHIRTS),
-        glasses=bool(random.random() < 0.25),
-        eye_size=random.uniform(0.9, 1.15),
-        eye_distance=random.uniform(0.36, 0.44),
-        brow_height=random.uniform(0.3, 0.38),
-        mouth_width=random.uniform(0.34, 0.42),
-        face_height=random.uniform(1.12, 1.24),
-        bob=(
-            random.uniform(0.0, 0.05),
-            random.uniform(0.01, 0.05),
-            random.uniform(0.2, 0.5),
-            random.uniform(0.3, 0.7),
-        ),
-        phase=random.uniform(0, 2 * math.pi),
-    )
-
-
-def make_scene(seed: int, people: int = 1, height: int = HEIGHT, width: int | None = None) -> Scene:
-    """Draw a scene from a seed; the same seed gives the same scene at every size."""
-    random = np.random.default_rng([seed, people])
-    width = width or (height if people == 1 else height * 3 // 2)
-    column = width / people
-    faces = []
-    for person in range(people):
-        unit = height * (random.uniform(0.235, 0.29) if people == 1 else random.uniform(0.215, 0.25))
-        x = column * (person + 0.5) + height * random.uniform(-0.05, 0.05) / people
-        faces.append(make_face(random, x, height * random.uniform(0.46, 0.53), unit))
-    top, bottom = _choose(random, BACKGROUNDS), _choose(random, BACKGROUNDS)
-    spots = tuple(
-        (random.uniform(0, 1), random.uniform(0, 1), random.uniform(0.08, 0.3))
-        for _ in range(int(random.integers(0, 4)))
-    )
-    return Scene(height, width, top, bottom, spots, tuple(faces))
-
-
-def make_blinks(random: np.random.Generator, frames: int) -> np.ndarray:
-    """Blinks of five frames, two to five seconds apart."""
-    blink = np.zeros(frames + 8, np.float32)
-    at = int(random.integers(0, 90))
-    while at < frames:
-        blink[at : at + 5] = (0.5, 1.0, 1.0, 0.7, 0.3)
-        at += int(random.integers(50, 125))
-    return blink[:frames]
+LIPS: Color = (168, 44, 54)
 
 
 def _shade(color: Color, factor: float) -> Color:
@@ -157,7 +20,7 @@ def _shade(color: Color, factor: float) -> Color:
 
 
 class _Brush:
-    """Draws in a face's own units on a supersampled canvas."""
+    """Draws in units of a face on a supersampled canvas."""
 
     def __init__(self, canvas: Image.Image, x: float, y: float, unit: float) -> None:
         self.draw = ImageDraw.Draw(canvas)
@@ -201,26 +64,11 @@ def _draw_hair_front(brush: _Brush, face: Face) -> None:
         return
     top = -face.face_height
     if face.hair_style == "parted":
-        points = [
-            (-1.03, -0.3),
-            (-0.95, -0.85),
-            (-0.4, top - 0.06),
-            (0.4, top - 0.06),
-            (0.95, -0.85),
-            (1.03, -0.3),
-        ]
-        points += [(0.8, -0.62), (-0.3, -0.98), (-0.82, -0.5)]
+        side, fringe = -0.3, [(0.8, -0.62), (-0.3, -0.98), (-0.82, -0.5)]
     else:
-        points = [
-            (-1.03, -0.35),
-            (-0.95, -0.85),
-            (-0.4, top - 0.06),
-            (0.4, top - 0.06),
-            (0.95, -0.85),
-            (1.03, -0.35),
-        ]
-        points += [(0.84, -0.7), (0.3, -0.8), (-0.3, -0.8), (-0.84, -0.7)]
-    brush.polygon(points, face.hair)
+        side, fringe = -0.35, [(0.84, -0.7), (0.3, -0.8), (-0.3, -0.8), (-0.84, -0.7)]
+    crown = [(-0.95, -0.85), (-0.4, top - 0.06), (0.4, top - 0.06), (0.95, -0.85)]
+    brush.polygon([(-1.03, side), *crown, (1.03, side), *fringe], face.hair)
 
 
 def _draw_eyes(brush: _Brush, face: Face, blink: float) -> None:
@@ -295,7 +143,7 @@ def _blush(skin: Color) -> Color:
 
 
 def draw_background(scene: Scene) -> Image.Image:
-    """A gradient with a few lighter discs, supersampled."""
+    """Draw a gradient with a few lighter discs, supersampled."""
     height, width = scene.height * SUPERSAMPLING, scene.width * SUPERSAMPLING
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     colors = (1 - ramp) * np.array(scene.top, np.float32) + ramp * np.array(scene.bottom, np.float32)
@@ -314,9 +162,9 @@ def draw_frames(scene: Scene, motions: tuple[Motion, ...], frames: range | None 
     """Draw a scene in motion.
 
     Args:
-        scene: What is drawn.
+        scene: The scene.
         motions: One per face.
-        frames: Which frames of the motions; None draws all.
+        frames: Frames of the motions to draw; None draws all.
 
     Returns:
         ``T H W 3`` uint8.
@@ -333,6 +181,6 @@ def draw_frames(scene: Scene, motions: tuple[Motion, ...], frames: range | None 
 
 
 def still(scene: Scene) -> np.ndarray:
-    """The scene at rest, mouths shut: ``H W 3`` uint8."""
+    """Draw a scene with closed mouths, ``H W 3`` uint8."""
     zero = np.zeros(1, np.float32)
     return draw_frames(scene, tuple(Motion(zero, zero, zero) for _ in scene.faces))[0]

@@ -1,6 +1,6 @@
-"""A step of sampling never asks the device for a number, and never copies one to it.
+"""No host-device synchronization inside a sampling step: no value is read from the device or copied to it.
 
-The model lies on the meta device: there, a value can't be read, and what comes from the host shows.
+The model runs on the meta device, where values cannot be read and tensors on the host are detected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from multitalk.sampling.branches import BranchConditions, plan_calls
+from multitalk.sampling.branches import BranchConditions, make_calls
 from multitalk.sampling.denoise import VelocityModel, denoise
 from multitalk.sampling.guidance import make_guidance, needed_branches
 from multitalk.sampling.motion import MotionFrames
@@ -21,11 +21,11 @@ from tests.models.test_models import conditions, small_transformer
 
 
 class HostWork(TorchDispatchMode):
-    """Notes the operations that touch a tensor in host memory, or make one from a host's values."""
+    """Records operations on tensors in host memory, and operations that read values of tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.calls: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -34,12 +34,12 @@ class HostWork(TorchDispatchMode):
         if name in ("lift_fresh", "_local_scalar_dense", "item") or any(
             t.device.type == "cpu" for t in tensors
         ):
-            self.found.append(name)
+            self.calls.append(name)
         return result
 
 
 class FromValues(TorchFunctionMode):
-    """Notes the functions that make a tensor of a host's values, or a host's values of a tensor."""
+    """Records functions that convert Python values to tensors, or tensors to Python values."""
 
     NAMES = frozenset(
         {"tensor", "as_tensor", "new_tensor", "from_numpy", "item", "tolist", "cpu", "numpy", "__bool__"}
@@ -47,16 +47,16 @@ class FromValues(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.calls: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in self.NAMES:
-            self.found.append(func.__name__)
+            self.calls.append(func.__name__)
         return func(*args, **(kwargs or {}))
 
 
 class NoMotion(MotionFrames):
-    """The meta device has no random numbers of its own."""
+    """Without a generator, because the meta device has none."""
 
     def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         self.generator = None
@@ -67,7 +67,7 @@ class NoMotion(MotionFrames):
 @pytest.mark.parametrize("apg", [False, True])
 @pytest.mark.parametrize("computed", [None, [True, False, True]])
 @pytest.mark.parametrize("batched", [False, True])
-def test_a_step_leaves_the_host_alone(people, apg, computed, batched):
+def test_a_step_does_not_synchronize(people, apg, computed, batched):
     transformer = small_transformer().to("meta")
     text, image, audio = (part.to("meta") for part in conditions(small_transformer(), people))
     masks = torch.ones(3, 8, device="meta") if people == 2 else None
@@ -77,11 +77,10 @@ def test_a_step_leaves_the_host_alone(people, apg, computed, batched):
         )
         for branch in needed_branches(5.0, 4.0)
     }
-    transformer.rope(
-        torch.zeros(1, 36, 3, 4, 8, device="meta")
-    )  # made once for a size, before the first step
+    # the rotary table is computed once per size, before the first step
+    transformer.rope(torch.zeros(1, 36, 3, 4, 8, device="meta"))
     model = VelocityModel(
-        transformer, torch.zeros(20, 3, 4, 8, device="meta"), plan_calls(branches, batched), computed
+        transformer, torch.zeros(20, 3, 4, 8, device="meta"), make_calls(branches, batched), computed
     )
     noise, timesteps = torch.zeros(16, 3, 4, 8, device="meta"), torch.zeros(4, device="meta")
     motion = NoMotion(torch.zeros(16, 1, 4, 8, device="meta"), None)
@@ -90,13 +89,13 @@ def test_a_step_leaves_the_host_alone(people, apg, computed, batched):
             model, noise, timesteps, make_guidance(5.0, 4.0, apg), motion, lambda: None, lambda step: None
         )
     assert latents.shape == noise.shape
-    assert (host.found, values.found) == ([], [])
+    assert (host.calls, values.calls) == ([], [])
 
 
-def test_the_test_would_notice():
+def test_synchronizing_functions_are_detected():
     with FromValues() as values, HostWork() as host:
         torch.zeros(1, device="meta").new_tensor([1.0])
         torch.tensor([1.0], device="meta")
         torch.ones(1).item()
-    assert {"tensor", "new_tensor", "item"} <= set(values.found)
-    assert "_local_scalar_dense" in host.found
+    assert {"tensor", "new_tensor", "item"} <= set(values.calls)
+    assert "_local_scalar_dense" in host.calls

@@ -1,4 +1,4 @@
-"""How a picture and its people are cut to the video's size: exact, and small whatever their shapes."""
+"""Cropping of image and masks: equal to upstream, in bounded memory for any aspect ratio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from multitalk.conditioning.image import CoverCrop, prepare_image
 from multitalk.conditioning.people import person_masks
 
-# Memory in a fresh process: what a picture of the longest shape takes for the narrowest video across it.
+# Peak memory in a new process, for the longest image and the narrowest video.
 PEAK_MEMORY = """
 import json, resource
 from PIL import Image
@@ -41,17 +41,17 @@ def noise(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def covered_then_cut(picture: Image.Image, height: int, width: int) -> torch.Tensor:
-    """The reference's way, whatever it takes."""
+def resized_then_cropped(picture: Image.Image, height: int, width: int) -> torch.Tensor:
+    """Resize everything, then crop, as upstream."""
     crop = CoverCrop.of(picture.height, picture.width, height, width)
     whole = picture.resize((crop.resized_width, crop.resized_height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(whole.crop(crop.box))).permute(2, 0, 1)
 
 
-def masks_covered_then_cut(
+def masks_resized_then_cropped(
     picture: tuple[int, int], size: tuple[int, int], boxes: dict[str, tuple[int, int, int, int]]
 ) -> torch.Tensor:
-    """The reference's way, whatever it takes."""
+    """Resize everything, then crop, as upstream."""
     masks = torch.zeros(3, *picture)
     for index, (left, top, right, bottom) in enumerate(boxes.values()):
         masks[index, top:bottom, left:right] = 1.0
@@ -64,25 +64,25 @@ def masks_covered_then_cut(
 
 @pytest.mark.parametrize("size", [(480, 832), (832, 480), (640, 640), (160, 240)])
 @pytest.mark.parametrize("name", ["one_person", "two_people", (333, 500), (97, 31), (50, 199)])
-def test_ordinary_pictures_are_cut_bit_by_bit_as_the_reference_does(name, size):
+def test_ordinary_images_are_bit_identical_to_upstream(name, size):
     if isinstance(name, str):
         picture = Image.open(Path(__file__).parents[2] / "examples" / f"{name}.png").convert("RGB")
     else:
         picture = noise(*name)
-    expected = (covered_then_cut(picture, *size).float() / 255 - 0.5) * 2
+    expected = (resized_then_cropped(picture, *size).float() / 255 - 0.5) * 2
     torch.testing.assert_close(prepare_image(picture, *size), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((60, 1200), (1024, 64)), ((900, 90), (64, 2048))])
-def test_of_other_shapes_only_the_part_is_resized_which_rounds_a_little_differently(shape, size):
+def test_very_long_images_differ_by_one_level_at_most(shape, size):
     picture = noise(*shape)
     levels = (prepare_image(picture, *size) / 2 + 0.5) * 255
-    difference = (levels - covered_then_cut(picture, *size)).abs()
+    difference = (levels - resized_then_cropped(picture, *size)).abs()
     assert difference.max() < 1.01
     assert (difference > 0.5).float().mean() < 0.05
 
 
-def test_masks_are_exact_whatever_the_shapes():
+def test_masks_are_identical_to_upstream_for_any_size():
     random = np.random.default_rng(0)
     for _ in range(60):
         height, width = (int(side) for side in random.integers(50, 700, 2))
@@ -91,12 +91,12 @@ def test_masks_are_exact_whatever_the_shapes():
         for person in ("person1", "person2"):
             (x0, x1), (y0, y1) = (sorted(random.integers(0, side + 1, 2)) for side in (width, height))
             boxes[person] = (int(x0), int(y0), int(x1), int(y1))
-        expected = masks_covered_then_cut((height, width), size, boxes)
+        expected = masks_resized_then_cropped((height, width), size, boxes)
         assert torch.equal(person_masks(height, width, *size, boxes), expected), (height, width, size, boxes)
 
 
-def test_no_shape_takes_more_than_its_own_and_the_videos_memory():
-    """Covered, this picture would have 84 megapixels: 335 MB, and 1 GB for its masks."""
+def test_memory_does_not_depend_on_the_resized_image():
+    """The resized image would have 84 megapixels: 335 MB, and 1 GB for its masks."""
     done = subprocess.run(
         [sys.executable, "-c", PEAK_MEMORY],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What a request and its preset say of every clip: size, sampling settings, guidance branches."""
+"""Completion of a request by its preset: size, sampling settings and guidance branches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JobSettings:
-    """A request with nothing left open.
+class ResolvedSettings:
+    """Settings of a request after defaults were applied.
 
     Attributes:
-        height, width: Of the video in pixels.
-        resolution: "480p" or "720p", for the constants that depend on it.
-        sampling: Steps, shift, guidance.
+        height, width: Size of the video in pixels.
+        resolution: "480p" or "720p": selects constants of presets and caches.
+        sampling: Steps, shift and guidance scales.
         branches: Guidance branches of every step.
     """
 
@@ -31,12 +31,12 @@ class JobSettings:
     branches: tuple[Branch, ...]
 
 
-def resolve_settings(request: GenerationRequest, preset: Preset) -> JobSettings:
-    """Complete a request.
+def resolve_settings(request: GenerationRequest, preset: Preset) -> ResolvedSettings:
+    """Complete the settings of a request.
 
     Args:
         request: The job.
-        preset: Where settings come from that the request leaves open.
+        preset: Supplies the settings that the request does not set.
     """
     height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
     resolution = resolution_of(height, width)
@@ -44,4 +44,4 @@ def resolve_settings(request: GenerationRequest, preset: Preset) -> JobSettings:
         preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance
     )
     branches = needed_branches(sampling.text_guidance, sampling.audio_guidance)
-    return JobSettings(height, width, resolution, sampling, branches)
+    return ResolvedSettings(height, width, resolution, sampling, branches)

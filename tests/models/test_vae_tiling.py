@@ -1,4 +1,4 @@
-"""The autoencoder in tiles against the whole: close, without a seam, and in the memory that a plan claims."""
+"""The VAE in tiles compared with whole frames: close, without seams, and within the planned memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from multitalk.models.video_vae import decode_latents, encode_condition
 from multitalk.runtime import memory
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.store import WeightsFolder, load_vae
-
-from .live_bytes import LiveBytes
+from tests.runtime.live_bytes import LiveBytes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HEIGHT, WIDTH = 320, 352  # two tiles in both directions, the last ones overlapping more
@@ -30,7 +29,7 @@ def vae() -> AutoencoderKLWan:
 
 @pytest.fixture(scope="module")
 def frames() -> torch.Tensor:
-    """A picture that moves sideways."""
+    """An image that moves sideways."""
     with Image.open(EXAMPLES / "one_person.png") as image:
         wide = prepare_image(image.convert("RGB"), HEIGHT, WIDTH + 16)
     return torch.stack([wide[:, :, shift : shift + WIDTH] for shift in range(0, 10, 2)], dim=1)
@@ -40,7 +39,7 @@ def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
     return (10 * torch.log10(4 / (one - other).square().mean())).item()
 
 
-def test_tiles_cover_an_axis_and_their_weights_add_up() -> None:
+def test_tiles_cover_an_axis_and_their_weights_add_up_to_one() -> None:
     for length in (20, TILE, TILE + 1, 40, 60, 90, 104, 160):
         total = torch.zeros(length)
         for start in tile_starts(length):
@@ -54,7 +53,7 @@ def test_tiles_cover_an_axis_and_their_weights_add_up() -> None:
 
 @pytest.fixture(scope="module")
 def videos(vae: AutoencoderKLWan, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decoded whole and in tiles, after their latents were compared."""
+    """Frames decoded whole and in tiles, after comparing their latents."""
     with torch.inference_mode():
         vae.use_tiling = False
         latents = encode_condition(vae, frames, 9)
@@ -78,7 +77,7 @@ def test_tiled_frames_are_close_to_whole_ones(videos: tuple[torch.Tensor, torch.
 
 
 def test_no_seam(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Steps between neighbouring pixels are no larger at a tile's edge than they are in the whole."""
+    """Differences between neighboring pixels at a tile's edge are as small as in whole frames."""
     edges = [start * 8 for start in tile_starts(WIDTH // 8) if start] + [TILE * 8]
     for edge in edges:
         steps = [(video[..., edge] - video[..., edge - 1]).abs().mean() for video in videos]
@@ -112,20 +111,20 @@ def test_cancelled_between_tiles(vae: AutoencoderKLWan) -> None:
     assert calls == 2
 
 
-def test_memory_is_a_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     vae.use_tiling = True
     layout = memory.MemoryLayout(memory.ModelSizes(), "fp16", "fp16", "fp16", "fp16", (), vae_tiling=True)
-    job = memory.Job(height=480, width=832, frames=17)
-    frames = 64 * 3 * job.height * job.width * 4
+    workload = memory.Workload(height=480, width=832, frames=17)
+    frames = 64 * 3 * workload.height * workload.width * 4
     with torch.inference_mode(), LiveBytes() as live:
         encode_condition(vae, torch.empty(3, 9, 480, 832, device="meta"), 17)
-    assert live.peak <= layout._vae_work(job, memory.ENCODE_UNITS) + frames
+    assert live.peak <= layout._vae_work(workload, memory.ENCODE_UNITS) + frames
     monkeypatch.setattr(vae_tiling, "HOST", torch.device("meta"))
     with torch.inference_mode(), LiveBytes() as live:
         for _ in decode_latents(vae, torch.empty(16, 5, 60, 104, device="meta")):
             pass
-    host = 3 * 17 * job.height * job.width * 4  # what is put together there
-    assert live.peak - host <= layout._vae_work(job, memory.DECODE_UNITS) + frames
+    host = 3 * 17 * workload.height * workload.width * 4  # the assembled frames
+    assert live.peak - host <= layout._vae_work(workload, memory.DECODE_UNITS) + frames

@@ -1,4 +1,4 @@
-"""Backends are tried on the device before they are used."""
+"""Attention backends are tried on the device before they are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from multitalk.models import attention_backends
 from multitalk.models.attention_backends import (
-    OWN_KERNELS,
+    EXTRA_KERNELS,
     attend,
     first_working,
     probe,
@@ -23,7 +23,7 @@ def test_a_working_backend_passes() -> None:
     assert probe("_native_math", CPU, torch.float32) is None
 
 
-def test_a_missing_package_a_missing_device_and_a_wrong_result_are_told_apart(
+def test_a_missing_package_and_a_wrong_result_are_distinguished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def wrong(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -32,15 +32,15 @@ def test_a_missing_package_a_missing_device_and_a_wrong_result_are_told_apart(
     def broken(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return value / 0
 
-    monkeypatch.setitem(OWN_KERNELS, "wrong", wrong)
-    monkeypatch.setitem(OWN_KERNELS, "broken", broken)
+    monkeypatch.setitem(EXTRA_KERNELS, "wrong", wrong)
+    monkeypatch.setitem(EXTRA_KERNELS, "broken", broken)
     assert "flash-attn" in str(probe("flash", CPU, torch.bfloat16))
     assert "sageattention" in str(probe("sage_fp8_fp32", CPU, torch.bfloat16))
-    assert "is off by 11." in str(probe("wrong", CPU, torch.float32))
-    assert "is off by inf" in str(probe("broken", CPU, torch.float32))
+    assert "relative error is 11." in str(probe("wrong", CPU, torch.float32))
+    assert "relative error is inf" in str(probe("broken", CPU, torch.float32))
 
 
-def test_the_first_that_works_is_taken_and_the_others_reasons_kept() -> None:
+def test_the_first_working_backend_is_used_with_notes_on_the_others() -> None:
     notes: list[str] = []
     chosen = first_working(["sage", "sage_fp8_fp32", "flash", "native"], CPU, torch.bfloat16, notes)
     assert chosen == "native"
@@ -49,7 +49,7 @@ def test_the_first_that_works_is_taken_and_the_others_reasons_kept() -> None:
     assert first_working(["flash"], CPU, torch.bfloat16, notes) == "native"
 
 
-def test_backends_are_set_per_kind_of_attention_and_for_this_model_alone(
+def test_backends_are_set_per_kind_of_attention_and_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[tuple[int, int]] = []
@@ -58,7 +58,7 @@ def test_backends_are_set_per_kind_of_attention_and_for_this_model_alone(
         calls.append((query.shape[1], key.shape[1]))
         return attend(query, key, value, "native")
 
-    monkeypatch.setitem(OWN_KERNELS, "counting", counting)
+    monkeypatch.setitem(EXTRA_KERNELS, "counting", counting)
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
     before = _AttentionBackendRegistry.get_active_backend()
@@ -81,4 +81,4 @@ def test_backends_are_set_per_kind_of_attention_and_for_this_model_alone(
     assert _AttentionBackendRegistry.get_active_backend() == before
     with pytest.raises(ValueError, match="nothing"):
         set_attention_backends(transformer, "nothing", "native")
-    assert attention_backends.OWN_KERNELS.keys() >= {"sage_fp8_fp32", "sage_fp16_fp32"}
+    assert attention_backends.EXTRA_KERNELS.keys() >= {"sage_fp8_fp32", "sage_fp16_fp32"}

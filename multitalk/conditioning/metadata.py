@@ -1,0 +1,57 @@
+"""Metadata of a video file: the settings it was made with, which the page can restore."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ..request.presets import Preset, SamplingSettings
+
+if TYPE_CHECKING:
+    from ..request.generation_request import GenerationRequest, Speech
+
+TITLE = "MultiTalk"  # title tag of every file, by which the page recognizes them
+FIELDS = ("turns", "teacache", "apg", "color_correction", "frames_per_clip", "motion_frames", "max_seconds")
+
+
+def make_metadata(
+    request: GenerationRequest,
+    preset: Preset,
+    sampling: SamplingSettings,
+    seed: int,
+    include_text: bool = False,
+    scripts: Mapping[str, Speech] | None = None,
+) -> dict[str, str]:
+    """Create the tags of a video file.
+
+    Args:
+        request: The job.
+        preset: Preset of the job.
+        sampling: Sampling settings: the preset's, with the request's changes.
+        seed: Seed of the random numbers.
+        include_text: Whether to include prompts and spoken text. Files are often passed on, so a front end
+            must not set this without the user's knowledge.
+        scripts: With `include_text`: for each person whose audio was made from text, that text.
+
+    Returns:
+        The tags "title" and "comment"; the comment is a JSON object.
+    """
+    values: dict[str, Any] = {"preset": preset.name, "seed": seed, **asdict(sampling)}
+    values |= {"people": request.people, "size": request.size_with(preset)}
+    values["spoken"] = list(request.spoken)  # text without (s1) and (s2) does not name its speaker
+    values |= {name: getattr(request, name) for name in FIELDS}
+    if request.boxes:
+        values |= {"boxes": request.boxes, "image_size": request.image.size}
+    values["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)
+    if request.lora:
+        values["lora"] = [{"path": lora.path.name, "scale": lora.scale} for lora in request.lora]
+    if include_text:
+        values |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        if request.speech is not None:
+            values["speech"] = request.speech.model_dump()
+        if scripts:
+            # the key in all existing files
+            values["said"] = {person: speech.model_dump() for person, speech in scripts.items()}
+    return {"title": TITLE, "comment": json.dumps(values)}

@@ -1,0 +1,57 @@
+"""Build a request from plain fields, or from the fields in a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInput
+from .generation_request import GenerationRequest
+from .numbers import shown
+from .script import PEOPLE
+
+
+def build_request(fields: Mapping[str, Any]) -> GenerationRequest:
+    """Build a request.
+
+    Args:
+        fields: Plain values by field of :class:`GenerationRequest`, or by common name
+            (``multitalk.request.aliases``).
+
+    Raises:
+        InvalidInput: One sentence about the first invalid field.
+    """
+    return GenerationRequest.checked(fields)
+
+
+def read_json_fields(path: str | Path) -> dict[str, Any]:
+    """Read the fields of a request from a JSON file, without checking them.
+
+    Relative paths in ``image``, ``audio`` and ``lora`` are resolved against the file's folder first, then
+    against the working directory.
+
+    Raises:
+        InvalidInput: The file cannot be read, or is not a JSON object.
+    """
+    file = Path(path)
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"request file {shown(str(path))} cannot be read: {reason}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidInput(f"request file {shown(str(path))} must contain a JSON object with fields.")
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, str):
+            near = file.parent / value
+            return str(near) if len(value) < 4096 and "\0" not in value and near.is_file() else value
+        if isinstance(value, dict):
+            return {key: resolve(item) if key in ("path", *PEOPLE) else item for key, item in value.items()}
+        return [resolve(item) for item in value] if isinstance(value, list) else value
+
+    return {
+        key: resolve(value) if key in ("image", "audio", "lora") else value for key, value in fields.items()
+    }
