@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import InvalidInput, WeightsError
-from ..weights.kokoro_files import FOLDER as KOKORO_FOLDER
+from ..weights.folders import FOLDER as KOKORO_FOLDER
 from ..weights.libraries import save_config, weights_name
 from ..weights.lora import LoraFile
 from ..weights.manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
@@ -25,9 +25,8 @@ from ..weights.verify import verify
 from . import catalogue
 from .catalogue import LORA_FILES
 from .kokoro import KokoroFiles, find_kokoro
-from .precision import PRECISIONS
 from .published import PublishedWeights
-from .quantize import run_step
+from .quantize import PRECISIONS, run_step
 from .selection import Selection, check_choice
 from .steps import PartSteps, TensorStep, prepare_parts
 from .target import check_space, check_target, new_folder

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..weights.libraries import empty_model, kept_in_float32, tied_names
+from ..weights.libraries import empty_model, kept_in_float32, quantized_weights, scale_name, tied_names
 from ..weights.lora import LoraFile, check_loras
-from ..weights.quantization import quantized_weights, scale_name
 from ..weights.renames import Convert, convert_transformer_tensor
 from ..weights.tensor_files import TensorInfo, TensorSource
 from . import catalogue, configs, convert
-from .precision import Precision
 from .published import PublishedWeights
-from .quantize import stored_infos
+from .quantize import Precision, stored_infos
 
 # Upper bound of a tensor's entry in a header, without its name.
 _HEADER_BYTES = 120

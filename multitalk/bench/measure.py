@@ -20,8 +20,8 @@ from ..pipeline.pipeline import MultiTalkPipeline
 from ..pipeline.progress import JobMonitor
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
+from ..sampling.cache import computed_steps
 from ..sampling.schedule import make_timesteps
-from ..sampling.teacache import computed_steps
 from .floor import Counter, Peaks, Work, measure_peaks, synchronize
 from .job import BenchOptions, bench_plan, finish_pipeline, make_pipeline, make_request
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
-from ..pipeline.loras import job_loras
+from ..pipeline.planning import job_loras
 from ..request.checks import check_choice
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart

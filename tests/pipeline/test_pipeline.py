@@ -24,8 +24,8 @@ from multitalk.media.background import BackgroundWriter
 from multitalk.media.sound import read_sound
 from multitalk.media.video import VideoWriter
 from multitalk.pipeline.clips import make_sampling
-from multitalk.sampling.clip_sampling import ClipSampling
-from multitalk.sampling.teacache import computed_steps
+from multitalk.sampling.cache import computed_steps
+from multitalk.sampling.denoise import ClipSampling
 from tests.small_checkpoint import FUSIONX, make_small_checkpoint
 
 FAST = {"size": (64, 64), "steps": 2, "text_guidance": 1.0, "audio_guidance": 2.0}
