@@ -25,8 +25,9 @@ from ..weights.verify import verify
 from . import catalogue
 from .catalogue import LORA_FILES
 from .kokoro import KokoroFiles, find_kokoro
+from .precision import PRECISIONS
 from .published import PublishedWeights
-from .quantize import PRECISIONS, run_step
+from .quantize import run_step
 from .selection import Selection, check_choice
 from .steps import PartSteps, TensorStep, prepare_parts
 from .target import check_space, check_target, new_folder

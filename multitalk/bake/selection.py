@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import InvalidInput
 from . import catalogue
 from .catalogue import FileSet
-from .quantize import PRECISIONS
+from .precision import PRECISIONS
 
 TRANSFORMER_SOURCES = tuple(catalogue.TRANSFORMER_FILES)
 TEXT_ENCODER_SOURCES = tuple(catalogue.TEXT_ENCODER_FILES)

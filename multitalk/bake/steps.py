@@ -14,8 +14,9 @@ from ..weights.lora import LoraFile, check_loras
 from ..weights.renames import Convert, convert_transformer_tensor
 from ..weights.tensor_files import TensorInfo, TensorSource
 from . import catalogue, configs, convert
+from .precision import Precision
 from .published import PublishedWeights
-from .quantize import Precision, stored_infos
+from .quantize import stored_infos
 
 # Upper bound of a tensor's entry in a header, without its name.
 _HEADER_BYTES = 120

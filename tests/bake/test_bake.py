@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from multitalk.bake import catalogue, selection
 from multitalk.bake.bake import MAX_SHARD_BYTES, _pack, bake
+from multitalk.bake.precision import PRECISIONS
 from multitalk.bake.published import PublishedWeights, QuantizedSource
-from multitalk.bake.quantize import PRECISIONS
 from multitalk.bake.selection import select
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.request import presets

@@ -18,7 +18,7 @@ from multitalk.bake import fetch as fetching
 from multitalk.bake.downloads import Retries
 from multitalk.bake.fetch import fetch, list_files, update_lock
 from multitalk.bake.lock import Lock
-from multitalk.bake.quantize import PRECISIONS
+from multitalk.bake.precision import PRECISIONS
 from multitalk.bake.selection import Selection, select
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.weights.folders import hash_file
