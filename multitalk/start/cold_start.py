@@ -103,8 +103,8 @@ class ColdStart:
 
         Args:
             weights: A baked weights folder; None searches.
-            lean: Skip the imports of :data:`OPTIONAL_PACKAGES`. Other threads cannot import them meanwhile, so the
-                web page, which is already open, sets it to False.
+            lean: Skip the imports of :data:`OPTIONAL_PACKAGES`. Other threads cannot import them meanwhile,
+                so the web page, which is already open, sets it to False.
             options: More arguments of :func:`multitalk.parallel.load_pipeline`.
 
         Raises:
