@@ -1,4 +1,4 @@
-"""What a job runs with: its hardware plan and its LoRAs."""
+"""The hardware plan and the LoRAs of a job."""
 
 from __future__ import annotations
 
