@@ -81,4 +81,4 @@ def test_say_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(argv) == 0
     assert capsys.readouterr().out.endswith("spoken by espeak-ng\n")
     assert main([*argv[:3], *argv[5:], "--voice", "f3"]) == 2
-    assert "add --say TEXT" in capsys.readouterr().err
+    assert "Add --say TEXT" in capsys.readouterr().err
