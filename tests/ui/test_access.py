@@ -1,4 +1,4 @@
-"""Whose files are whose, what the server gives away, and the login."""
+"""Access to files, closed routes, downloads of URLs, and the login."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from gradio import processing_utils
 
-from multitalk.ui.access import close_fetching
+from multitalk.patches.gradio import disable_downloads
 from tests.ui.app import EXAMPLES, App
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """An app with a login, without models."""
+    """An app with a login and without models."""
     folder = tmp_path_factory.mktemp("guarded")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret")
     try:
@@ -35,7 +35,7 @@ def upload(client: httpx.Client) -> str:
 
 
 def get_as_written(client: httpx.Client, target: str) -> httpx.Response:
-    """Ask for a path as it stands: the client would take its `..` apart before it sends it."""
+    """Request a path as written: the client would normalize its `..`."""
     return client.get("/", extensions={"target": target.encode()})
 
 
@@ -74,8 +74,10 @@ def test_only_the_browser_that_brought_a_file_gets_it(app):
         folder, name = path.rsplit("/", 1)
         refused.append(f"/gradio_api/file={folder}/x/../{name}")
         assert [get_as_written(second, url).status_code for url in refused] == [403] * 4
-        assert app.get(f"/gradio_api/file={path}").status_code == 403, "nor one without a cookie"
-        upload(second)  # the same content of one's own is one's own
+        assert app.get(f"/gradio_api/file={path}").status_code == 403, (
+            "a client without a cookie has no access"
+        )
+        upload(second)  # the same content, uploaded by this browser
         assert second.get(f"/gradio_api/file={path}").status_code == 200
 
 
@@ -112,7 +114,7 @@ def test_doors_that_the_page_does_not_need_are_closed(app, path):
 
 @pytest.fixture(scope="module")
 def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """An app with a path in front, which it takes off itself where a proxy hasn't; without models."""
+    """An app with a root path, which it removes if a proxy has not; without models."""
     folder = tmp_path_factory.mktemp("rooted")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk")
     try:
@@ -131,20 +133,22 @@ def test_a_path_in_front_opens_no_door(rooted, prefix):
             CLOSED
         )
         if prefix != "/talk/talk":
-            assert first.get(f"{prefix}/gradio_api/file={path}").status_code == 200, "one's own is there"
+            assert first.get(f"{prefix}/gradio_api/file={path}").status_code == 200, (
+                "the browser's file is available"
+            )
 
 
 @pytest.mark.parametrize("foreign", ['prefs={"a":1}', "x=a b", "f[1]=2", "bad", "=", "a=1;;b=é"])
 def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
     with app.client() as client:
         client.get("/")
-        own = f"multitalk_browser={client.cookies['multitalk_browser']}"
+        cookie = f"multitalk_browser={client.cookies['multitalk_browser']}"
         client.cookies.clear()
-        client.headers = httpx.Headers({b"Cookie": f"{foreign}; {own}".encode("latin-1")})
+        client.headers = httpx.Headers({b"Cookie": f"{foreign}; {cookie}".encode("latin-1")})
         path = upload(client)
         answer = client.get(f"/gradio_api/file={path}")
     assert answer.status_code == 200
-    assert "set-cookie" not in answer.headers, "the browser is known"
+    assert "set-cookie" not in answer.headers, "the browser already has its cookie"
 
 
 def test_with_a_login_everything_without_it_is_refused(guarded):
@@ -192,13 +196,13 @@ def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
     assert "without a login" in app.log.read_text()
 
 
-class Counting(http.server.BaseHTTPRequestHandler):
-    """Counts who asks, and gives everybody a picture."""
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """Records requests and answers each with an image."""
 
-    asked: list[str] = []
+    paths: list[str] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.paths.append(self.path)
         self.send_response(200)
         self.end_headers()
         self.wfile.write((EXAMPLES / "one_person.png").read_bytes())
@@ -206,21 +210,21 @@ class Counting(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def host() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    Counting.asked.clear()
+    Recorder.paths.clear()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
 def call(client: httpx.Client, name: str, *data: object) -> str:
-    """What a function of the API answers."""
+    """Call a function of the API; return the answer."""
     event = client.post(f"/gradio_api/call/{name}", json={"data": data}).json()["event_id"]
     return client.get(f"/gradio_api/call/{name}/{event}").text
 
 
-# the last two would be fetched by Gradio, which refuses only private addresses
+# Gradio would download the last two: it refuses only private addresses
 @pytest.mark.parametrize(
     "address", ["{host}/face.png", "https://example.com/big.gz", "https://huggingface.co/face.png"]
 )
@@ -231,20 +235,20 @@ def test_no_address_is_fetched(app, host, address):
         answers = [call(client, "detect_people", file), call(client, "generate", file, *[None] * 11)]
     for answer in answers:
         assert "event: error" in answer
-        assert "upload the file" in answer
-    assert Counting.asked == []
+        assert "Upload the file" in answer
+    assert Recorder.paths == []
 
 
 def test_gradios_other_function_fetches_nothing_either(host):
-    close_fetching()
+    disable_downloads("Upload the file.")
     for fetch in (processing_utils.save_url_to_cache, processing_utils.ssrf_protected_download):
-        with pytest.raises(gradio.Error, match="upload the file"):
+        with pytest.raises(gradio.Error, match="Upload the file"):
             fetch(f"{host}/face.png", "/nowhere")
-    assert Counting.asked == []
+    assert Recorder.paths == []
 
 
 def test_a_client_that_keeps_no_cookie_cannot_use_what_it_brought(app):
-    """So every job has an owner, and the limit for each owner counts."""
+    """Every job has an owner, so that the limit per owner applies."""
     with (EXAMPLES / "one_person.png").open("rb") as picture:
         path = app.post("/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}

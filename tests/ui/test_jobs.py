@@ -1,4 +1,4 @@
-"""The queue: jobs in order, and how many there may be."""
+"""The queue: order and limits of jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.ui.access import browser_of
-from multitalk.ui.jobs import MAX_OWN, MAX_WAITING, Job, JobQueue
+from multitalk.ui.jobs import MAX_PER_BROWSER, MAX_WAITING, Job, JobQueue
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
@@ -29,8 +29,8 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
         return True
 
     queue = JobQueue(tmp_path, lambda: None, run)
-    wanted = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
-    jobs = [queue.submit(small_request(), title, owner) for title, owner in wanted.items()]
+    owners = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
+    jobs = [queue.submit(small_request(), title, owner) for title, owner in owners.items()]
     queue.start()
     assert began.wait(60)
     assert [queue.place(job) for job in jobs] == [0, 1, 2, 3, 4]
@@ -80,11 +80,11 @@ def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
     first, _, second, third = (
         queue.submit(small_request(), "one", who) for who in ("anna", "bert", *2 * ["anna"])
     )
-    assert [queue.next_own(job) for job in (first, second, third)] == [second, third, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [second, third, first]
     queue.cancel(second)
-    assert [queue.next_own(job) for job in (first, second, third)] == [third, third, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [third, third, first]
     queue.cancel(third)
-    assert [queue.next_own(job) for job in (first, second, third)] == [None, first, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [None, first, first]
 
 
 def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypatch):
@@ -101,14 +101,14 @@ def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypa
 
 
 def waiting_queue(tmp_path, **options) -> JobQueue:
-    """A queue that hasn't begun to work."""
+    """Return a queue that was not started."""
     return JobQueue(tmp_path, lambda: None, lambda job: True, **options)
 
 
 def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
     queue = waiting_queue(tmp_path)
-    jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_OWN)]
-    with pytest.raises(MultiTalkError, match=f"{MAX_OWN} of your videos are waiting"):
+    jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_PER_BROWSER)]
+    with pytest.raises(MultiTalkError, match=f"{MAX_PER_BROWSER} of your videos are already waiting"):
         queue.submit(small_request(), "one more", "anna")
     queue.submit(small_request(), "another's", "bert")
     queue.cancel(jobs[0])
@@ -121,7 +121,7 @@ def test_all_browsers_together_have_so_many_places(tmp_path):
     queue = waiting_queue(tmp_path)
     for number in range(MAX_WAITING):
         queue.submit(small_request(), "one", f"browser {number}")
-    with pytest.raises(MultiTalkError, match=f"{MAX_WAITING} videos are waiting"):
+    with pytest.raises(MultiTalkError, match=rf"queue is full \({MAX_WAITING} videos\)"):
         queue.submit(small_request(), "one", "anna")
 
 
@@ -138,7 +138,7 @@ def test_what_waits_holds_so_much_memory_at_most(tmp_path):
 
 def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
     class Ending(Job):
-        """Over as soon as somebody has looked at its request: the model thread takes no lock for that."""
+        """A job that ends once its request was read: the model thread takes no lock for that."""
 
         def __getattribute__(self, name):
             value = super().__getattribute__(name)
@@ -158,4 +158,4 @@ def test_a_request_without_a_cookie_is_known_by_its_address():
 
     assert owner([(b"cookie", b"multitalk_browser=abc")]) == "abc"
     assert owner() == owner(client=("10.0.0.7", 99)) != owner(client=("10.0.0.8", 1234))
-    assert owner(client=None) == "", "those without either share one place"
+    assert owner(client=None) == "", "requests without both share one owner"

@@ -1,4 +1,4 @@
-"""From a finished video back to the page's fields: the same job is made again."""
+"""Restoring the form from a finished video gives the same job."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ HI = {"person2_source": "text", "person2_text": "Hi", "person2_language": "de"}
 
 @pytest.fixture
 def worker(tmp_path) -> ModelWorker:
-    """Without models."""
+    """A worker without models."""
     return ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
 
 
-def told(request: GenerationRequest, words: bool = True, said: Any = None) -> dict[str, Any]:
-    """What a video's file says."""
+def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any = None) -> dict[str, Any]:
+    """Return the settings in a video's file."""
     settings = settings_for(PRESETS["demo"], "480p")
-    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, words, said)["comment"])
+    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, text, scripts)["comment"])
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def told(request: GenerationRequest, words: bool = True, said: Any = None) -> di
 )
 def test_the_fields_make_the_same_job_again(worker, form):
     form = EMPTY | form
-    first = fields.build_request(form, speak)
-    values = restored_values(told(first, said=fields.said_apart(form)), worker)
+    first = fields.request_from_form(form, speak)
+    values = restored_values(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
     skipped = {
         name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
     }
@@ -73,7 +73,7 @@ def test_the_fields_make_the_same_job_again(worker, form):
         speaks = form["mode"] != "script" and (form["mode"] != "one" or "person1" in name)
         if speaks and (form[f"{name[:7]}_source"] == "text" or "source" in name):
             assert again[name] == form[name]
-    second = fields.build_request(again, speak)
+    second = fields.request_from_form(again, speak)
     assert (second.spoken, second.people, second.turns) == (first.spoken, first.people, first.turns)
     assert (second.speech is None) == (first.speech is None)
     if first.speech is not None:
@@ -82,12 +82,12 @@ def test_the_fields_make_the_same_job_again(worker, form):
             assert second.speech.language_of(person) == first.speech.language_of(person)
     assert (second.audio or {}).keys() == (first.audio or {}).keys()
     for person, sound in (first.audio or {}).items():
-        assert np.array_equal(second.audio[person].samples, sound.samples), "heard as it was"
+        assert np.array_equal(second.audio[person].samples, sound.samples), "the audio is the same"
 
 
 def test_a_file_without_words_tells_who_had_them(worker):
-    request = fields.build_request(EMPTY | {"mode": "in_order"} | HI, speak)
-    values = dict(zip(RESTORED, restored_values(told(request, words=False), worker), strict=False))
+    request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak)
+    values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
 
@@ -96,11 +96,11 @@ def test_words_are_in_the_file_only_where_they_are_asked_for():
     request = GenerationRequest(
         image=Image.new("RGB", (64, 64)), speech=Speech(text="A secret"), prompt="A spy"
     )
-    said = {"person1": Speech(text="A whisper")}
-    for words in (False, True):
-        comment = told(request, words, said=said)
+    scripts = {"person1": Speech(text="A whisper")}
+    for text in (False, True):
+        comment = saved_settings(request, text, scripts=scripts)
         texts = [part in json.dumps(comment) for part in ("secret", "spy", "whisper")]
-        assert texts == [words] * 3
+        assert texts == [text] * 3
         assert {
             "seed": 42,
             "steps": 6,
@@ -144,10 +144,10 @@ def test_settings_of_a_file_from_anywhere_are_checked():
 )
 def test_any_field_of_a_file_may_be_anything(worker, value):
     names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
-    for given in (dict.fromkeys(names, value), *({name: value} for name in names)):
-        parse_settings(given)
-        *_, sentence, _ = restored_values(given | {"seed": 3}, worker)
-        assert "back in their fields" in sentence
+    for settings in (dict.fromkeys(names, value), *({name: value} for name in names)):
+        parse_settings(settings)
+        *_, sentence, _ = restored_values(settings | {"seed": 3}, worker)
+        assert "Settings restored" in sentence
     for person in ("person1", "person2", "person3"):
         parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
 
@@ -157,9 +157,9 @@ def test_boxes_come_back_with_a_picture_of_their_size(worker):
     with Image.open(EXAMPLES / "two_people.png") as picture:
         size = picture.size
     *_, sentence, kept = restored_values(
-        told(fields.build_request(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
+        saved_settings(fields.request_from_form(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
     )
-    assert "boxes come back" in sentence
+    assert "boxes are restored" in sentence
     assert (kept["boxes"], kept["size"]) == (boxes, size)
 
 
@@ -172,7 +172,7 @@ def test_boxes_that_fit_no_picture_are_left_out(size):
 def test_what_has_no_field_is_named(worker):
     used = {"seed": 3, "lora": [{"path": "a.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
     *_, sentence, _ = restored_values(used, worker)
-    assert "LoRAs and its cache's own settings" in sentence
+    assert "LoRAs, options of the cache" in sentence
     *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache"}}, worker)
     assert "no field" not in sentence
 
