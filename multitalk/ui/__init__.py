@@ -1,7 +1,7 @@
 """The Gradio page.
 
-``server`` starts the page and ``stopping`` ends the process. ``page`` combines ``layout`` (the components, with
-``parts`` and the scripts in ``assets/``) and ``events`` (their event handlers). Behind them:
+``server`` starts the page and ``stopping`` ends the process. ``page`` combines ``layout`` (the components,
+with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). Behind them:
 
 * ``fields``: form -> request, and error -> place on the page;
 * ``preset_fields``: the sampling settings that a preset fills in;

@@ -146,7 +146,7 @@ class JobQueue:
         return self._jobs.get(job_id)
 
     def latest(self, owner: str) -> Job | None:
-        """Return the job that a reopened page shows: the browser's first unfinished job, else its last one."""
+        """Return the job for a reopened page: the browser's first unfinished job, else its last one."""
         jobs = [job for job in list(self._jobs.values()) if job.owner == owner]
         unfinished = [job for job in jobs if not job.is_over]
         return (*unfinished, *jobs[-1:], None)[0]

@@ -29,6 +29,12 @@ START_SECONDS = 240  # imports and weights, on a busy machine
 ANSWER_SECONDS = 60  # on a busy machine; httpx's default is 5
 
 
+def page_variables(folder: Path, **environment: str) -> dict[str, str]:
+    """Return this process's variables without those of the page, with results in `folder`."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
+    return variables | {"MODE": "ui", "OUTPUT_DIR": str(folder / "outputs")} | environment
+
+
 class App:
     """``python app.py`` on a free port."""
 
@@ -38,15 +44,12 @@ class App:
         self.url = f"http://127.0.0.1:{self.port}"
         self.outputs = folder / "outputs"
         self.log = folder / "log.txt"
-        variables = {
-            key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))
-        }
-        variables |= {"GRADIO_SERVER_PORT": str(self.port), "OUTPUT_DIR": str(self.outputs), "MODE": "ui"}
+        variables = page_variables(folder, **({"GRADIO_SERVER_PORT": str(self.port)} | environment))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "app.py")],
                 cwd=ROOT,
-                env=variables | environment,
+                env=variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -1,6 +1,6 @@
 """Create the README's images with the real page: ``python -m tests.ui.pictures``.
 
-``docs/images/page.png`` shows the page with a finished video, ``docs/images/talking.webp`` the start of the video.
+``docs/images/page.png`` shows the page with a finished video, ``docs/images/talking.webp`` its start.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from gradio_client.utils import Status
 
 from tests.ports import HeldPort
 from tests.ui.api_client import connected
-from tests.ui.app import EXAMPLES, ROOT, App, HeldApp
+from tests.ui.app import EXAMPLES, ROOT, App, HeldApp, page_variables
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -26,17 +25,12 @@ pytestmark = pytest.mark.slow
 
 def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
     """Run the app; return its exit status and the lines of standard error."""
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
-    variables |= {
-        "OUTPUT_DIR": str(tmp_path / "outputs"),
-        "MODE": "ui",
-        "MULTITALK_WEIGHTS": str(tmp_path / "none"),
-    }
     command = [sys.executable, str(ROOT / "app.py")]
     with HeldPort() as port:
-        variables["GRADIO_SERVER_PORT"] = str(port.number)
+        variables = {"GRADIO_SERVER_PORT": str(port.number), "MULTITALK_WEIGHTS": str(tmp_path / "none")}
+        variables = page_variables(tmp_path, **(variables | environment))
         run = subprocess.run(
-            command, env=variables | environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+            command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=240
         )
     return run.returncode, run.stderr.splitlines()
 
@@ -65,25 +59,24 @@ def test_a_variable_that_cannot_be_used(tmp_path, environment, words):
 
 
 def test_a_blank_port_is_the_default(tmp_path):
+    """Also for Gradio, which reads the variable when it is imported."""
     with HeldPort() as port:
-        code = f"import sys\nfrom multitalk.ui import server\nserver.DEFAULT_PORT = {port.number}\nserver.serve()"
-        variables = {
-            key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))
-        }
-        variables |= {"GRADIO_SERVER_PORT": " ", "OUTPUT_DIR": str(tmp_path / "outputs")}
-        variables |= {"MULTITALK_WEIGHTS": str(tmp_path / "none")}
+        code = f"from multitalk.ui import server; server.DEFAULT_PORT = {port.number}; server.serve()"
+        variables = page_variables(tmp_path, GRADIO_SERVER_PORT=" ", MULTITALK_WEIGHTS=str(tmp_path / "none"))
         process = subprocess.Popen([sys.executable, "-c", code], env=variables, cwd=ROOT)
+
+        def is_open() -> bool:
+            assert process.poll() is None
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"http://127.0.0.1:{port.number}/robots.txt").status_code < 500
+            return False
+
         try:
-
-            def is_open() -> bool:
-                with contextlib.suppress(httpx.TransportError):
-                    return httpx.get(f"http://127.0.0.1:{port.number}/robots.txt").status_code < 500
-                return False
-
             wait_until(is_open, what="the page on the default port")
         finally:
             process.terminate()
-            assert process.wait(60) == 0
+            status = process.wait(60)
+    assert status == 0
 
 
 def test_a_port_that_is_in_use(tmp_path):
