@@ -57,14 +57,14 @@ def get_as_written(client: httpx.Client, target: str) -> httpx.Response:
     ],
 )
 @pytest.mark.parametrize("door", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
-def test_the_servers_files_are_refused(app, door, path):
+def test_files_of_the_server_are_refused(app, door, path):
     with app.client() as client:
         answer = get_as_written(client, f"{door}{path}")
     assert answer.status_code in (403, 404)
     assert "root:" not in answer.text
 
 
-def test_only_the_browser_that_brought_a_file_gets_it(app):
+def test_only_the_uploading_browser_can_download_a_file(app):
     with app.client() as first, app.client() as second:
         first.get("/")
         second.get("/")
@@ -81,7 +81,7 @@ def test_only_the_browser_that_brought_a_file_gets_it(app):
         assert second.get(f"/gradio_api/file={path}").status_code == 200
 
 
-def test_another_browsers_upload_cannot_be_used_either(app):
+def test_only_the_uploading_browser_can_use_a_file(app):
     with app.client() as first, app.client() as second:
         path = upload(first)
         assert second.get("/config").status_code == 200
@@ -98,7 +98,7 @@ def test_another_browsers_upload_cannot_be_used_either(app):
 @pytest.mark.parametrize(
     "name", ["..%2Flog.txt", "../log.txt", ".runs.json", ".posters", "x.mp4", "%00.mp4", "a/b.mp4"]
 )
-def test_results_are_served_by_name_alone(app, name):
+def test_results_are_served_only_by_name(app, name):
     with app.client() as client:
         for folder in ("results", "posters"):
             assert get_as_written(client, f"/multitalk/{folder}/{name}").status_code == 404
@@ -108,7 +108,7 @@ CLOSED = ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "
 
 
 @pytest.mark.parametrize("path", CLOSED)
-def test_doors_that_the_page_does_not_need_are_closed(app, path):
+def test_unused_routes_are_closed(app, path):
     assert app.get(f"/gradio_api/{path}").status_code == 404
 
 
@@ -124,7 +124,7 @@ def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.mark.parametrize("prefix", ["", "/talk", "/talk/talk"])
-def test_a_path_in_front_opens_no_door(rooted, prefix):
+def test_routes_are_also_closed_under_a_root_path(rooted, prefix):
     with rooted.client() as first, rooted.client() as second:
         path = upload(first)
         for door in ("file=", "file/"):
@@ -139,7 +139,7 @@ def test_a_path_in_front_opens_no_door(rooted, prefix):
 
 
 @pytest.mark.parametrize("foreign", ['prefs={"a":1}', "x=a b", "f[1]=2", "bad", "=", "a=1;;b=é"])
-def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
+def test_cookies_of_other_programs_are_ignored(app, foreign):
     with app.client() as client:
         client.get("/")
         cookie = f"multitalk_browser={client.cookies['multitalk_browser']}"
@@ -151,7 +151,7 @@ def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
     assert "set-cookie" not in answer.headers, "the browser already has its cookie"
 
 
-def test_with_a_login_everything_without_it_is_refused(guarded):
+def test_requests_without_a_login_are_refused(guarded):
     paths = [
         *("/config", "/multitalk/status", "/multitalk/jobs/x", "/multitalk/results/x.mp4"),
         *(f"/gradio_api/{name}" for name in ("info", "file=/etc/passwd", "queue/status", "app_id")),
@@ -168,7 +168,7 @@ def test_with_a_login_everything_without_it_is_refused(guarded):
     assert guarded.get("/multitalk/status", headers=forged).status_code == 401
 
 
-def test_the_login_lets_people_in(guarded):
+def test_login(guarded):
     with guarded.client() as client:
         wrong = client.post("/login", data={"username": "anna", "password": "guess"})
         assert wrong.status_code == 400
@@ -178,7 +178,7 @@ def test_the_login_lets_people_in(guarded):
         assert client.get("/config").status_code == 200
 
 
-def test_the_login_page_shows(guarded, browser):
+def test_the_login_page_opens_the_page(guarded, browser):
     page = browser.new_page()
     page.goto(guarded.url)
     page.get_by_label("username").fill("anna")
@@ -188,7 +188,7 @@ def test_the_login_page_shows(guarded, browser):
     page.close()
 
 
-def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
+def test_listening_without_a_login_logs_a_warning(tmp_path: Path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path), GRADIO_SERVER_NAME="127.0.0.2").wait_listening(
         "127.0.0.2"
     )
@@ -228,7 +228,7 @@ def call(client: httpx.Client, name: str, *data: object) -> str:
 @pytest.mark.parametrize(
     "address", ["{host}/face.png", "https://example.com/big.gz", "https://huggingface.co/face.png"]
 )
-def test_no_address_is_fetched(app, host, address):
+def test_urls_are_not_downloaded(app, host, address):
     file = {"path": address.format(host=host), "meta": {"_type": "gradio.FileData"}}
     with app.client() as client:
         client.get("/")
@@ -239,7 +239,7 @@ def test_no_address_is_fetched(app, host, address):
     assert Recorder.paths == []
 
 
-def test_gradios_other_function_fetches_nothing_either(host):
+def test_gradios_download_functions_are_disabled(host):
     disable_downloads("Upload the file.")
     for fetch in (processing_utils.save_url_to_cache, processing_utils.ssrf_protected_download):
         with pytest.raises(gradio.Error, match="Upload the file"):
@@ -247,7 +247,7 @@ def test_gradios_other_function_fetches_nothing_either(host):
     assert Recorder.paths == []
 
 
-def test_a_client_that_keeps_no_cookie_cannot_use_what_it_brought(app):
+def test_a_client_without_cookies_cannot_use_its_uploads(app):
     """Every job has an owner, so that the limit per owner applies."""
     with (EXAMPLES / "one_person.png").open("rb") as picture:
         path = app.post("/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]

@@ -65,7 +65,7 @@ def test_generate(client):
     assert sum(frame_count(file) for file, _ in clips) == 30
 
 
-def test_generate_says_what_is_wrong(client):
+def test_generate_reports_invalid_settings(client):
     with pytest.raises(Exception, match="size"):
         client.predict(
             image=handle_file(str(EXAMPLES / "one_person.png")),
@@ -107,7 +107,7 @@ FACE = handle_file(str(EXAMPLES / "one_person.png"))
         ({"settings": {"nonsense": 1}}, "'nonsense' is not a field"),
     ],
 )
-def test_settings_name_no_files_and_are_settings(client, arguments, words):
+def test_invalid_settings_and_paths_are_refused(client, arguments, words):
     with pytest.raises(AppError) as error:
         client.predict(image=FACE, speech="Hello", **arguments, api_name="/generate")
     assert words in str(error.value)
@@ -158,7 +158,7 @@ def test_errors_have_the_name_in_use(client, settings, words):
     assert words in str(error.value)
 
 
-def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
+def test_loras_are_limited_to_those_of_the_weights(weights, tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder, copy_function=os.link)
     (folder / "loras").mkdir(exist_ok=True)  # an export creates an empty one
@@ -181,7 +181,7 @@ def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
             lora([{"path": name}])
 
 
-def test_a_video_that_cannot_be_put_away_can_be_found(weights, tmp_path):
+def test_the_error_names_the_file_of_an_unsaved_video(weights, tmp_path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open().wait_loaded()
     try:
         shutil.rmtree(app.outputs)  # a volume that is gone

@@ -57,11 +57,11 @@ def test_an_estimate_learns_from_runs(tmp_path):
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "5 s"), (41, "45 s"), (100, "2 min"), (7300, "2.0 h")])
-def test_times_in_words(seconds, words):
+def test_durations_are_rounded(seconds, words):
     assert describe_seconds(seconds) == words
 
 
-def test_people_are_found_left_and_right():
+def test_people_are_detected_from_left_to_right():
     found = find_people(Image.open(EXAMPLES / "two_people.png"))
     assert found.faces == 2
     left, right = found.boxes["person1"], found.boxes["person2"]
@@ -98,14 +98,14 @@ def test_two_texts_in_turns_become_a_script():
         ),
     ],
 )
-def test_an_error_belongs_to_a_place(change, place, words):
+def test_every_error_has_its_place(change, place, words):
     form = FORM | change
     with pytest.raises(InvalidInput, match=words) as error:
         fields.request_from_form(form, no_voice)
     assert fields.place_of(error.value, form) == place
 
 
-def test_errors_do_not_tell_the_servers_folders(tmp_path):
+def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     broken = tmp_path / "voice.wav"
     broken.write_bytes(b"no sound" * 30)
     form = FORM | {"person1_source": "sound", "person1_sound": str(broken)}
@@ -140,7 +140,7 @@ def test_errors_on_the_page_have_its_labels(message, shown):
     assert fields.page_message(InvalidInput(message), FORM) == shown
 
 
-def test_sounds_asked_for_at_once_do_not_get_into_each_others_way(tmp_path, monkeypatch):
+def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT_DIR", str(tmp_path / "outputs"))
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     folder = tmp_path / "server"
@@ -180,14 +180,14 @@ SETTINGS = {"preset": "", "size": "", "height": 480, "width": 480, **dict.fromke
         *(("custom", 720, 1280, 11.0), ("custom", 480.0, 832.0, 7.0), ("custom", 721, None, 7.0)),
     ],
 )
-def test_a_shift_is_that_of_the_videos_size(ready, size, height, width, shift):
+def test_the_shift_depends_on_the_size(ready, size, height, width, shift):
     form = SETTINGS | {"size": size, "height": height, "width": width}
     assert preset_values(ready, form, (1000, 800))["shift"] == shift
     assert changed_shift(ready, form | {"shift": 7.0}, (1000, 800)) == shift
     assert changed_shift(ready, form | {"shift": 5.5}, (1000, 800)) is None, "a shift set by the user is kept"
 
 
-def test_what_was_filled_in_while_the_models_loaded_stays(ready):
+def test_values_set_while_models_load_are_kept(ready):
     assert missing_values(ready, SETTINGS, None) == preset_values(ready, SETTINGS, None)
     assert missing_values(ready, SETTINGS | {"steps": 17, "shift": 0}, None).keys() == {
         "shift",

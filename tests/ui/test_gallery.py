@@ -43,7 +43,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp_path):
+def test_results_survive_a_restart_and_the_oldest_are_deleted(tmp_path):
     first = Gallery(tmp_path / "results", limit=10**9)
     names = [first.add(write_video(tmp_path / "v.mp4", seed=n), "Hello you!", n) for n in (1, 2, 2)]
     assert names == ["hello-you-seed1.mp4", "hello-you-seed2.mp4", "hello-you-seed2-2.mp4"]
@@ -61,7 +61,7 @@ def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp
     ]
 
 
-def test_two_who_ask_for_a_picture_at_once_write_no_file_together(tmp_path, monkeypatch):
+def test_simultaneous_requests_for_a_thumbnail_write_separate_files(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4")
     gallery, save, written = Gallery(tmp_path, 10**9), Image.Image.save, []
 
@@ -77,7 +77,7 @@ def test_two_who_ask_for_a_picture_at_once_write_no_file_together(tmp_path, monk
     assert [path.name for path in (tmp_path / ".posters").iterdir()] == [poster.name]
 
 
-def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
+def test_a_thumbnail_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
     def fail(picture, path, *arguments, **options):
         path.write_bytes(b"half")
         raise OSError("no space is left")
@@ -88,13 +88,13 @@ def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
     assert list((tmp_path / ".posters").iterdir()) == []
 
 
-def test_a_file_is_called_by_its_words():
+def test_a_file_name_is_made_from_the_title():
     assert slug("(s1) Ça va? (S2) Très bien!") == "ca-va-tres-bien"
     assert slug("../../etc/passwd") == "etc-passwd"
     assert slug("你好") == "video"
 
 
-def test_a_stopped_video_ends_its_sound_with_its_frames(tmp_path):
+def test_the_audio_of_a_stopped_video_ends_with_its_frames(tmp_path):
     sound = Sound(np.full((80_000, 1), 0.1, np.float32), 16_000)
     with VideoWriter(tmp_path / "v.mp4", 64, 64, sound=sound) as writer:
         writer.write(np.zeros((25, 64, 64, 3), np.uint8))
@@ -111,7 +111,7 @@ def test_a_video_moves_to_another_file_system(tmp_path, elsewhere):
     assert sorted(path.name for path in elsewhere.iterdir()) == [".posters", name]
 
 
-def test_a_copy_that_fails_leaves_the_video_where_it_was(tmp_path, elsewhere):
+def test_a_failed_copy_keeps_the_source(tmp_path, elsewhere):
     made = write_video(tmp_path / "v.mp4")
     content = made.read_bytes()
     gallery = Gallery(elsewhere, 10**9)
@@ -129,7 +129,7 @@ def test_a_copy_that_fails_leaves_the_video_where_it_was(tmp_path, elsewhere):
     assert gallery.add(made, "Too much", 1) == "too-much-seed1.mp4"
 
 
-def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
+def test_a_video_that_cannot_be_saved_is_kept(tmp_path):
     gallery = Gallery(tmp_path / "results", 10**9)
 
     def run(job: Job) -> bool:
@@ -154,7 +154,7 @@ def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
     assert not jobs[1].folder.exists(), "the other jobs' folders are deleted"
 
 
-def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
+def test_other_videos_are_neither_shown_nor_deleted(tmp_path):
     holiday = write_video(tmp_path / "holiday.mp4", frames=50, title="Our holiday")
     untitled = shutil.copy(holiday, tmp_path / "untitled.mp4")
     with VideoWriter(untitled, 64, 64) as writer:
@@ -185,7 +185,7 @@ def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
         {"speech": {"text": "word " * 100_000}},
     ],
 )
-def test_a_file_may_say_anything(tmp_path, settings):
+def test_any_settings_in_a_file_can_be_shown(tmp_path, settings):
     write_video(tmp_path / "v.mp4", **settings)
     (result,) = Gallery(tmp_path, 10**9).results()
     described = json.loads(JSONResponse(describe_result(result)).body)
@@ -193,6 +193,6 @@ def test_a_file_may_say_anything(tmp_path, settings):
     assert max(len(value) for _, value in described["facts"]) <= 40
 
 
-def test_a_title_has_the_words_of_two_who_speak_at_once(tmp_path):
+def test_a_title_contains_the_text_of_both_people(tmp_path):
     write_video(tmp_path / "v.mp4", said={"person1": {"text": "Hello"}, "person2": {"text": "Hi there"}})
     assert Gallery(tmp_path, 10**9).result("v.mp4").title == "Hello Hi there"

@@ -15,7 +15,7 @@ from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
 
-def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
+def test_jobs_run_in_order_and_waiting_ones_can_be_canceled(tmp_path):
     began, gate, made = threading.Event(), threading.Event(), []
 
     def run(job: Job) -> bool:
@@ -47,7 +47,7 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
     assert queue.latest("anna") is jobs[-1]
 
 
-def test_a_closed_queue_stops_what_runs_and_begins_nothing(tmp_path):
+def test_closing_the_queue_cancels_all_jobs(tmp_path):
     began, made = threading.Event(), []
 
     def run(job: Job) -> bool:
@@ -65,7 +65,7 @@ def test_a_closed_queue_stops_what_runs_and_begins_nothing(tmp_path):
     assert made == ["a"]
 
 
-def test_a_queue_is_closed_while_its_models_load(tmp_path):
+def test_closing_the_queue_while_models_load(tmp_path):
     gate = threading.Event()
     queue = JobQueue(tmp_path, lambda: gate.wait(60) and None, lambda job: True)
     job = queue.submit(small_request(), "a", "anna")
@@ -75,7 +75,7 @@ def test_a_queue_is_closed_while_its_models_load(tmp_path):
     gate.set()
 
 
-def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
+def test_the_next_jobs_of_a_browser_form_a_cycle(tmp_path):
     queue = waiting_queue(tmp_path)
     first, _, second, third = (
         queue.submit(small_request(), "one", who) for who in ("anna", "bert", *2 * ["anna"])
@@ -87,7 +87,7 @@ def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
     assert [queue.next_of_owner(job) for job in (first, second, third)] == [None, first, first]
 
 
-def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypatch):
+def test_comparing_jobs_does_not_compare_images(tmp_path, monkeypatch):
     queue = waiting_queue(tmp_path)
     jobs = [queue.submit(small_request(), "one", "anna") for _ in range(3)]
 
@@ -105,7 +105,7 @@ def waiting_queue(tmp_path, **options) -> JobQueue:
     return JobQueue(tmp_path, lambda: None, lambda job: True, **options)
 
 
-def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
+def test_limit_of_waiting_jobs_per_browser(tmp_path):
     queue = waiting_queue(tmp_path)
     jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_PER_BROWSER)]
     with pytest.raises(MultiTalkError, match=f"{MAX_PER_BROWSER} of your videos are already waiting"):
@@ -117,7 +117,7 @@ def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
         queue.submit(small_request(), "one more", "anna")
 
 
-def test_all_browsers_together_have_so_many_places(tmp_path):
+def test_limit_of_waiting_jobs(tmp_path):
     queue = waiting_queue(tmp_path)
     for number in range(MAX_WAITING):
         queue.submit(small_request(), "one", f"browser {number}")
@@ -125,7 +125,7 @@ def test_all_browsers_together_have_so_many_places(tmp_path):
         queue.submit(small_request(), "one", "anna")
 
 
-def test_what_waits_holds_so_much_memory_at_most(tmp_path):
+def test_limit_of_memory_for_jobs(tmp_path):
     request = small_request()
     size = request.audio["person1"].samples.nbytes + 64 * 64 * 3
     queue = waiting_queue(tmp_path, max_bytes=2 * size)
@@ -136,7 +136,7 @@ def test_what_waits_holds_so_much_memory_at_most(tmp_path):
     queue.submit(request, "one", "carl")
 
 
-def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
+def test_a_job_can_end_while_memory_is_counted(tmp_path, monkeypatch):
     class Ending(Job):
         """A job that ends once its request was read: the model thread takes no lock for that."""
 
@@ -152,7 +152,7 @@ def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
         queue.submit(small_request(), "one", owner)
 
 
-def test_a_request_without_a_cookie_is_known_by_its_address():
+def test_a_request_without_a_cookie_is_identified_by_its_address():
     def owner(headers=(), client=("10.0.0.7", 1234)):
         return browser_of(Request({"type": "http", "headers": list(headers), "client": client}))
 

@@ -31,7 +31,7 @@ def held_app(weights: Path, tmp_path: Path) -> Iterator[HeldApp]:
         app.stop()
 
 
-def test_what_is_set_while_models_load_stays(browser, held_app):
+def test_fields_set_while_models_load_are_kept(browser, held_app):
     page = browser.new_page()
     page.goto(held_app.url)
     wait_state(page, "loading")
@@ -62,7 +62,7 @@ def test_the_page_works_while_models_load(browser, held_app):
     page.close()
 
 
-def test_importing_the_page_brings_no_models_libraries():
+def test_importing_the_page_imports_no_model_libraries():
     code = (
         "import sys, multitalk.ui.page, multitalk.ui.routes; "
         "print([m for m in ('torch', 'diffusers', 'transformers', 'cv2') if m in sys.modules])"
@@ -71,7 +71,7 @@ def test_importing_the_page_brings_no_models_libraries():
     assert run.stdout.strip() == "[]"
 
 
-def test_errors_are_said_beside_their_field(browser, app, tmp_path):
+def test_errors_appear_beside_their_field(browser, app, tmp_path):
     page = browser.new_page()
     page.goto(app.url)
     wait_state(page, "ready")
@@ -87,7 +87,7 @@ def test_errors_are_said_beside_their_field(browser, app, tmp_path):
     page.close()
 
 
-def test_an_error_of_a_setting_or_of_words(open_page):
+def test_errors_of_settings_and_text(open_page):
     page = open_page()
     example(page, "Text to speech")
     page.locator("#person1-text textarea").fill("...")
@@ -101,7 +101,7 @@ def test_an_error_of_a_setting_or_of_words(open_page):
     assert page.locator("#error-person1 [role=alert]").count() == 0, "the corrected error is cleared"
 
 
-def test_what_does_not_apply_is_not_shown(open_page):
+def test_fields_that_do_not_apply_are_hidden(open_page):
     page = open_page()
     hidden = ["#person1-text", "#script", "#hear", "#boxes", "#custom-height", "#person1-voice"]
     assert [name for name in hidden if page.locator(name).is_visible()] == []
@@ -114,7 +114,7 @@ def test_what_does_not_apply_is_not_shown(open_page):
     page.locator("#person1-voice").wait_for()
 
 
-def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
+def test_presets_show_times_and_fill_in_their_values(open_page):
     page = open_page()
     example(page, "Text to speech")
     steps = page.locator("input[aria-label='Steps']")
@@ -132,7 +132,7 @@ def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
     assert steps.input_value() == "17", "another size does not change it"
 
 
-def test_what_is_typed_while_the_server_answers_stays(open_page):
+def test_values_typed_during_a_request_are_kept(open_page):
     page = open_page()
     be_quick(page)
     shift, height = "input[aria-label='Shift']", "Height (multiple of 16)"
@@ -155,7 +155,7 @@ def test_what_is_typed_while_the_server_answers_stays(open_page):
     assert page.locator("input[aria-label='Steps']").input_value() == "11"
 
 
-def test_nothing_on_the_page_sends_files_elsewhere(open_page):
+def test_no_button_uploads_files_to_other_hosts(open_page):
     """Gradio's button "share" uploads a picture or a voice to a public host."""
     page = open_page()
     example(page, "One person")
@@ -167,7 +167,7 @@ def test_nothing_on_the_page_sends_files_elsewhere(open_page):
     assert "share" not in asked
 
 
-def test_boxes_by_keyboard_and_drawn_anew(open_page):
+def test_boxes_by_keyboard_and_swapped(open_page):
     page = open_page()
     example(page, "Dialogue script")
     box = page.locator(".person-box[data-person=person1]")
@@ -182,7 +182,7 @@ def test_boxes_by_keyboard_and_drawn_anew(open_page):
     assert page.get_by_text("Person 1 · right").count() == 1, "the labels show the sides"
 
 
-def test_what_is_wrong_with_one_person_is_seen_from_the_other(open_page):
+def test_errors_of_one_person_are_visible_in_both_tabs(open_page):
     page = open_page()
     example(page, "Two in turns")
     page.get_by_role("tab", name="Person 2").click()
@@ -195,7 +195,7 @@ def test_what_is_wrong_with_one_person_is_seen_from_the_other(open_page):
     page.locator("#error-person2").wait_for(state="hidden")
 
 
-def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
+def test_the_last_selected_mode_applies(open_page, tmp_path):
     large = tmp_path / "large.jpg"
     with Image.open(EXAMPLES / "two_people.png") as picture:
         picture.convert("RGB").resize((6000, 4000)).save(large)
@@ -218,7 +218,7 @@ def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
     assert page.locator("#picture img").first.is_visible()
 
 
-def test_boxes_of_a_persons_own_stay_until_there_is_another_picture(open_page, tmp_path):
+def test_edited_boxes_are_kept_until_the_image_changes(open_page, tmp_path):
     page = open_page()
     example(page, "Dialogue script")
     box = page.locator(".person-box[data-person=person1]")
@@ -288,7 +288,7 @@ def _broken(folder, name):
     return path
 
 
-def test_the_sound_track_of_a_video_is_a_voice(open_page, tmp_path):
+def test_the_audio_of_a_video_file_is_used(open_page, tmp_path):
     tone = Sound(0.3 * np.sin(np.arange(32_000)[:, None] / 20).astype(np.float32), 16_000)
     with VideoWriter(tmp_path / "clip.mp4", 64, 64, sound=tone) as writer:
         writer.write(np.zeros((50, 64, 64, 3), np.uint8))

@@ -60,7 +60,7 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
         {"mode": "script", "script": "(s2) Hi! (s1) Hello."},
     ],
 )
-def test_the_fields_make_the_same_job_again(worker, form):
+def test_restored_fields_give_the_same_job(worker, form):
     form = EMPTY | form
     first = fields.request_from_form(form, speak)
     values = restored_values(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
@@ -85,14 +85,14 @@ def test_the_fields_make_the_same_job_again(worker, form):
         assert np.array_equal(second.audio[person].samples, sound.samples), "the audio is the same"
 
 
-def test_a_file_without_words_tells_who_had_them(worker):
+def test_a_file_without_text_names_the_people_with_text(worker):
     request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak)
     values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
 
 
-def test_words_are_in_the_file_only_where_they_are_asked_for():
+def test_text_is_saved_only_if_enabled():
     request = GenerationRequest(
         image=Image.new("RGB", (64, 64)), speech=Speech(text="A secret"), prompt="A spy"
     )
@@ -110,7 +110,7 @@ def test_words_are_in_the_file_only_where_they_are_asked_for():
         }.items() <= comment.items()
 
 
-def test_settings_of_a_file_from_anywhere_are_checked():
+def test_invalid_settings_in_a_file_are_dropped():
     settings = {"seed": 5, "steps": "many", "shift": 1e9, "preset": "evil", "size": [64, 96], "people": 2}
     settings |= {
         "speech": {"text": "", "voices": 3},
@@ -142,7 +142,7 @@ def test_settings_of_a_file_from_anywhere_are_checked():
         ["person2"],
     ],
 )
-def test_any_field_of_a_file_may_be_anything(worker, value):
+def test_any_value_in_a_file_is_handled(worker, value):
     names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
     for settings in (dict.fromkeys(names, value), *({name: value} for name in names)):
         parse_settings(settings)
@@ -152,7 +152,7 @@ def test_any_field_of_a_file_may_be_anything(worker, value):
         parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
 
 
-def test_boxes_come_back_with_a_picture_of_their_size(worker):
+def test_boxes_are_restored_with_the_size_of_their_image(worker):
     boxes = {"person1": [10, 20, 60, 90], "person2": [100, 20, 160, 90]}
     with Image.open(EXAMPLES / "two_people.png") as picture:
         size = picture.size
@@ -164,12 +164,12 @@ def test_boxes_come_back_with_a_picture_of_their_size(worker):
 
 
 @pytest.mark.parametrize("size", [None, [], [64], [64, "64"], [64.0, 64], [16, 16]])
-def test_boxes_that_fit_no_picture_are_left_out(size):
+def test_boxes_without_a_valid_image_size_are_dropped(size):
     boxes = {"person1": [10, 20, 60, 60], "person2": [1, 2, 3, 4]}
     assert "boxes" not in parse_settings({"boxes": boxes, "image_size": size})
 
 
-def test_what_has_no_field_is_named(worker):
+def test_settings_without_a_field_are_named(worker):
     used = {"seed": 3, "lora": [{"path": "a.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
     *_, sentence, _ = restored_values(used, worker)
     assert "LoRAs, options of the cache" in sentence
@@ -177,11 +177,11 @@ def test_what_has_no_field_is_named(worker):
     assert "no field" not in sentence
 
 
-def test_a_preset_comes_back_while_the_models_load(worker):
+def test_a_preset_is_restored_while_models_load(worker):
     values = dict(zip(RESTORED, restored_values({"preset": "lightx2v", "steps": 4}, worker), strict=False))
     assert values["preset"] == "lightx2v"
 
 
-def test_a_file_without_settings_says_so(worker):
+def test_a_file_without_settings_gives_an_error(worker):
     assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-2]
     assert NOT_FOUND in restored_values(None, worker)[-2]

@@ -34,7 +34,7 @@ def latest_job(urls: list[str]) -> str:
     return next(url for url in reversed(urls) if "/multitalk/jobs/" in url).split("/clips")[0]
 
 
-def test_a_result_is_looked_at_while_a_video_is_made(open_page):
+def test_a_result_is_shown_while_a_video_is_generated(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
@@ -64,7 +64,7 @@ def test_a_result_is_looked_at_while_a_video_is_made(open_page):
     page.locator(f".card[data-name='{second}']").wait_for()  # without a reload
 
 
-def test_each_of_two_videos_can_be_cancelled(open_page):
+def test_each_of_two_jobs_can_be_canceled(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
@@ -87,7 +87,7 @@ def test_each_of_two_videos_can_be_cancelled(open_page):
     assert not line.is_visible()
 
 
-def test_an_earlier_video_is_not_heard_behind_the_next(open_page):
+def test_an_earlier_video_stops_playing(open_page):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SHORT)
@@ -102,7 +102,7 @@ def test_an_earlier_video_is_not_heard_behind_the_next(open_page):
     assert wait_phase(page, "done", "empty") in ("done", "empty")
 
 
-def test_a_failure_behind_what_is_looked_at_is_told(open_page):
+def test_a_failure_in_the_background_is_shown(open_page):
     page = open_page()
     urls = record_urls(page)
     bring(page, "one_person.png", "one_person.wav")

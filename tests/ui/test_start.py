@@ -50,7 +50,7 @@ def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
         ),
     ],
 )
-def test_a_variable_that_cannot_be_used(tmp_path, environment, words):
+def test_invalid_variables(tmp_path, environment, words):
     status, lines = start(tmp_path, **environment)
     assert status == 2, lines
     assert len(lines) == 1
@@ -79,7 +79,7 @@ def test_a_blank_port_is_the_default(tmp_path):
     assert status == 0
 
 
-def test_a_port_that_is_in_use(tmp_path):
+def test_a_port_in_use(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -104,7 +104,7 @@ def temporary_files(folder: Path) -> set[str]:
     return {path.name.rsplit("-", 1)[0] for path in folder.glob("multitalk*")}
 
 
-def test_a_stop_ends_the_job_and_leaves_nothing_behind(weights, tmp_path):
+def test_a_stop_ends_the_job_and_deletes_temporary_files(weights, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))
@@ -127,7 +127,7 @@ def test_a_stop_ends_the_job_and_leaves_nothing_behind(weights, tmp_path):
     assert temporary_files(temporary) == set()
 
 
-def test_a_stop_does_not_wait_for_models_that_load(weights, tmp_path):
+def test_a_stop_does_not_wait_for_the_models(weights, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     app = HeldApp(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))

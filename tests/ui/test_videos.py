@@ -59,7 +59,7 @@ def test_one_person(open_page, app):
     page.wait_for_function("document.querySelector('.job-player').duration > 1.4")
 
 
-def test_progress_is_seen_and_moves(open_page):
+def test_progress_is_shown_and_increases(open_page):
     """A long video, canceled after a few updates."""
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
@@ -115,7 +115,7 @@ def test_two_people_with_a_dragged_box(open_page, app):
     assert x0 >= settings["boxes"]["person1"][2] - 1
 
 
-def test_text_is_heard_before_and_in_the_video(open_page, app):
+def test_speech_preview_and_video_from_text(open_page, app):
     page = open_page()
     page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
     choose(page, "Text to speech")
@@ -130,7 +130,7 @@ def test_text_is_heard_before_and_in_the_video(open_page, app):
     assert "Good morning, everybody." in page.inner_text(".job-title")
 
 
-def test_a_dialogue_is_a_script(open_page, app):
+def test_dialogue_script(open_page, app):
     page = open_page()
     example(page, "Dialogue script")
     page.wait_for_selector(".person-box[data-person=person2]")
@@ -143,7 +143,7 @@ def test_a_dialogue_is_a_script(open_page, app):
     assert "(s2)" in settings["speech"]["text"]
 
 
-def test_the_example_of_two_in_turns_runs(open_page, app):
+def test_example_of_two_in_turns(open_page, app):
     page = open_page()
     example(page, "Two in turns")
     page.get_by_text("Person 2 · right · right.wav").wait_for()
@@ -151,7 +151,7 @@ def test_the_example_of_two_in_turns_runs(open_page, app):
     assert facts(app.outputs / make(page))["settings"]["turns"] == "in_order"
 
 
-def test_cancel_keeps_what_is_done(open_page, app):
+def test_cancel_saves_the_finished_part(open_page, app):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
@@ -181,7 +181,7 @@ def test_reload_during_a_run(open_page):
     assert page.locator(".job-download").is_visible(), "the result is shown again"
 
 
-def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
+def test_two_browsers_get_separate_videos(open_page, app):
     first, second = open_page(), open_page()
     for page, name in ((first, "one_person"), (second, "two_people")):
         bring(page, f"{name}.png", "one_person.wav")
@@ -204,7 +204,7 @@ def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
     assert first.context.request.get(job).status == 200
 
 
-def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
+def test_a_video_dropped_on_the_page_restores_its_settings(open_page, app):
     page = open_page()
     example(page, "Text to speech")
     be_quick(page, **{"Shift": "4.5"})
@@ -229,7 +229,7 @@ def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
     assert page.locator("#person1-text textarea").input_value() == "Hello! I was only a drawing."
 
 
-def test_words_of_two_who_speak_at_once_come_back(open_page, app):
+def test_text_of_two_at_once_is_restored(open_page, app):
     page = open_page()
     page.locator("#picture input[type=file]").set_input_files("examples/two_people.png")
     choose(page, "Two at once")
@@ -255,7 +255,7 @@ def test_words_of_two_who_speak_at_once_come_back(open_page, app):
     page.screenshot(path=ARTIFACTS / "page-restored.png", full_page=True)
 
 
-def test_pictures_of_the_page_in_dark_and_on_a_phone(open_page):
+def test_screenshots_in_light_and_dark_mode_and_on_a_phone(open_page):
     ARTIFACTS.mkdir(exist_ok=True)
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
     for name, options in {"light": {}, "dark": {"color_scheme": "dark"}, "phone": phone}.items():
