@@ -41,29 +41,29 @@ EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["python", "-m", "multitalk.start.health"]
 ENTRYPOINT ["/app/entrypoint.sh"]
 
-# ---- what downloads: a hub client of its own --------------------------------------------------------------------
+# ---- environment that downloads the published weights --------------------------------------------------------------
 FROM runtime AS fetch-environment
 COPY requirements-fetch.txt ./
 RUN python -m venv /opt/fetch \
     && /opt/fetch/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-fetch.txt
 
-# ---- published files in, layers of baked weights out ------------------------------------------------------------
+# ---- download the published files, bake them, and cut the baked folder into layers ----------------------------------
 FROM fetch-environment AS fetch
-# the bake's own code alone: what else changes doesn't touch this stage
+# only what the bake imports (a test checks the list), so that no other change bakes the weights again
 COPY multitalk/__init__.py multitalk/errors.py multitalk/
 COPY multitalk/bake/ multitalk/bake/
 COPY multitalk/models/ multitalk/models/
-COPY multitalk/patches/__init__.py multitalk/patches/diffusers.py multitalk/patches/torch.py \
-    multitalk/patches/transformers.py multitalk/patches/
+COPY multitalk/patches/__init__.py multitalk/patches/diffusers.py multitalk/patches/huggingface_hub.py \
+    multitalk/patches/torch.py multitalk/patches/transformers.py multitalk/patches/
 COPY multitalk/weights/ multitalk/weights/
 COPY download_models.sh ./
 ARG PRECISION=int8
-# more of download_models.sh's options, such as "--preset lightx2v --merge lightx2v"
+# more options of download_models.sh, such as "--preset lightx2v --merge lightx2v"
 ARG DOWNLOAD_OPTIONS=""
 ARG HF_ENDPOINT=""
 ARG SPACY_MODEL_URL=""
-# The cache keeps what was downloaded when a build is cut; the script empties it at its end.
-# DOWNLOAD_OPTIONS is to be split into words.
+# The cache keeps downloaded files when a build is interrupted; the script empties it at the end.
+# DOWNLOAD_OPTIONS is split into words.
 # hadolint ignore=SC2086
 RUN --mount=type=secret,id=HF_TOKEN \
     --mount=type=cache,id=multitalk-published,target=/var/cache/multitalk,sharing=locked \
@@ -71,7 +71,7 @@ RUN --mount=type=secret,id=HF_TOKEN \
     --raw "/var/cache/multitalk/${PRECISION}" --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
     && touch -d 2024-01-01 /opt/all_installed.flag
 
-# ---- weights: one layer a shard of at most 5 GB; those not needed are empty ---------------------------------------
+# ---- weights: layers of at most 5 GB; unused ones are empty ---------------------------------------------------------
 FROM runtime AS baked-weights
 COPY --from=fetch /layers/00/ /opt/multitalk/weights/
 COPY --from=fetch /layers/01/ /opt/multitalk/weights/

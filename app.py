@@ -1,23 +1,24 @@
-"""The one entry point of a container or a laptop.
+"""Entry point of the container and of a local installation.
 
-``MODE=ui`` (the default) opens the page, ``MODE=serverless`` runs the RunPod worker.
+``MODE=ui`` (the default) opens the web page, ``MODE=serverless`` runs the RunPod worker.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 
 def main() -> int:
-    """Start what ``MODE`` names; returns the exit status."""
-    mode = os.environ.get("MODE", "").strip().lower() or "ui"
+    """Start the mode that ``MODE`` selects; return the exit status."""
+    from multitalk.runtime.environment import read_text
+
+    mode = read_text("MODE", "ui").lower()
     if mode not in ("ui", "serverless"):
-        print(f"MODE is '{mode[:40]}', but must be ui or serverless.", file=sys.stderr)
+        print(f"MODE must be ui or serverless, not {mode[:40]!r}.", file=sys.stderr)
         return 2
     from multitalk.start.cold_start import ColdStart
 
-    start = ColdStart()  # the weights are read from here on, while Python imports
+    start = ColdStart()  # reading the weights starts here, while Python imports
     # each mode imports what it needs: the worker no page, the page no worker
     if mode == "serverless":
         from multitalk.serverless.server import serve as serve_jobs

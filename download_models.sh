@@ -1,33 +1,34 @@
 #!/usr/bin/env bash
-# Published weights in, a baked folder out: fetch what is used, compare it with the lock, convert, verify.
+# Download the published weights, compare them with the lock, and bake them into a verified folder.
 #   ./download_models.sh --precision int8|bf16|fp8|float32 [--to weights]
-#   ./download_models.sh --lock        pin revisions and hashes to what the hub has now
-# Run again after a stop, it goes on with the files that are there. HF_TOKEN, HF_ENDPOINT and SPACY_MODEL_URL are honoured.
+#   ./download_models.sh --lock        write the current revisions and hashes of the hub to the lock
+# After an interruption, run it again: it keeps what was downloaded.
+# Variables: HF_TOKEN, HF_ENDPOINT (another hub), SPACY_MODEL_URL (another address of spaCy's English model).
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 download_models.sh [options]
-  --precision P              int8, bf16 (the default), fp8 or float32
+  --precision P              int8, bf16, fp8 or float32 (bf16)
   --to DIR                   baked folder to write (weights)
-  --raw DIR                  published files, deleted at the end (DIR.published/PRECISION, of --to's DIR)
-  --keep-raw                 leave the published files there
-  --preset NAME              take the LoRA of this preset: fusionx, lightx2v or none (repeatable; both when left out)
-  --merge NAME[:SCALE]       merge a preset's LoRA into the weights instead of keeping it beside them (repeatable)
-  --transformer-source FORM  published, int8 or int8-fusionx (what fits the precision)
-  --default-preset NAME      what jobs run with that name no preset
-  --no-speech                without Kokoro's voices
-  --layers DIR               cut the baked folder into image layers; --to is empty afterwards
+  --raw DIR                  folder for the published files, emptied at the end (DIR.published/PRECISION, with --to's DIR)
+  --keep-raw                 keep the published files
+  --preset NAME              include the LoRA of this preset: fusionx, lightx2v or none (repeatable; default: both)
+  --merge NAME[:SCALE]       merge a preset's LoRA into the weights (repeatable)
+  --transformer-source FORM  published, int8 or int8-fusionx (default: by precision)
+  --default-preset NAME      preset of jobs that set none
+  --no-speech                exclude Kokoro's voices
+  --layers DIR               move the baked folder's files into image layers
   --layer-gb N               largest weights file, and largest layer (5)
-  --flag FILE                write this file when all is done
-  --attempts N               at each file, where the connection is cut (5)
-  --lock                     pin what the hub has now in the lock, and fetch nothing
-  --lock-file FILE           another lock
+  --flag FILE                write this file when everything is done
+  --attempts N               attempts per file when the connection is interrupted (5)
+  --lock                     write the lock, and download nothing else
+  --lock-file FILE           use another lock
 TEXT
 }
 
 precision=bf16 target=weights raw='' keep_raw='' layers='' layer_gb=5 flag='' lock=''
-# what is fetched is what is baked, whatever a stopped run with other options left in the folder
+# selection goes to both fetch and bake, so that files left in --raw by a run with other options are not baked
 selection=() fetch_options=() bake_options=()
 while (($#)); do
   case $1 in
@@ -45,11 +46,11 @@ while (($#)); do
     --lock) lock=1; shift ;;
     --lock-file | --attempts) fetch_options+=("$1" "$2"); shift 2 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "error: unknown option $1 (--help lists them)." >&2; exit 2 ;;
+    *) echo "error: unknown option $1. Run download_models.sh --help." >&2; exit 2 ;;
   esac
 done
 selection+=(--precision "$precision")
-target=${target%/} # names beside it are made of it
+target=${target%/}
 raw=${raw:-$target.published/$precision}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -59,23 +60,24 @@ if [[ -z ${PYTHON:-} && -x $here/.venv/bin/python ]]; then
   python=$here/.venv/bin/python
 fi
 
-# a build's secret; and an empty variable isn't "none" to the libraries
 if [[ -r /run/secrets/HF_TOKEN ]]; then
   HF_TOKEN=$(</run/secrets/HF_TOKEN)
   export HF_TOKEN
 fi
-for name in HF_TOKEN HF_ENDPOINT SPACY_MODEL_URL; do
+# huggingface_hub would use an empty value
+for name in HF_TOKEN HF_ENDPOINT; do
   if [[ -z ${!name:-} ]]; then unset "$name"; fi
 done
+if [[ -n ${SPACY_MODEL_URL:-} ]]; then fetch_options+=(--spacy-model-url "$SPACY_MODEL_URL"); fi
 
-# Fast transfer needs a hub client of its own: pyproject.toml says why (the group fetch).
+# hf_transfer needs an older huggingface_hub in a separate environment (pyproject.toml, group fetch).
 fetch_environment=${FETCH_ENVIRONMENT:-/opt/fetch}
 if [[ ! -x $fetch_environment/bin/python ]]; then
   fetch_environment=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/multitalk/fetch
-  if [[ ! -f $fetch_environment/.ready ]]; then
-    "$python" -m venv "$fetch_environment"
+  if ! cmp --silent "$here/requirements-fetch.txt" "$fetch_environment/.ready"; then
+    "$python" -m venv --clear "$fetch_environment"
     "$fetch_environment/bin/pip" install --quiet --no-deps --require-hashes -r "$here/requirements-fetch.txt"
-    touch "$fetch_environment/.ready"
+    cp "$here/requirements-fetch.txt" "$fetch_environment/.ready"
   fi
 fi
 fetch() {
@@ -96,15 +98,15 @@ fetch --to "$raw" --bake-to "$target" "${selection[@]}"
 if [[ -n $layers ]]; then
   "$python" -m multitalk.bake.layers "$target" "$layers" "$layer_gb"
 fi
-# only now: whatever stops before here goes on with what was fetched
+# after everything that can fail, so that the next run does not download again
 if [[ -z $keep_raw ]]; then
-  # not the folder itself, which may be a mount; the script's own name for it goes, too
+  # --raw may be a mount point, so only the default folder is removed itself
   find "$raw" -mindepth 1 -delete
   if [[ $raw == "$target.published/$precision" ]]; then
     rmdir "$raw" && rmdir --ignore-fail-on-non-empty "$target.published"
   fi
 fi
+# last: the flag means that the weights are complete
 if [[ -n $flag ]]; then
-  # last of all: whoever finds it needs to check nothing
   echo "${FLAG_CONTENT:-$target}" >"$flag"
 fi

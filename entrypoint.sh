@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A container's start: weights there? Begin to read them, and become the page or the worker (MODE).
+# Start of a container: find or download the weights, start reading them, and run the page or the worker (MODE).
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -8,7 +8,7 @@ app=${APP_FOLDER:-/app}
 cd "$app"
 
 download() {
-  # where MULTITALK_WEIGHTS says, or onto the volume where there is one, so that the next worker finds them
+  # to MULTITALK_WEIGHTS, else to a network volume, where the next worker finds them, else into the container
   local folder=${MULTITALK_WEIGHTS:-} volume
   for volume in /runpod-volume /workspace; do
     if [[ -z $folder && -d $volume && -w $volume ]]; then
@@ -19,7 +19,7 @@ download() {
   folder=${folder%/}
   mkdir -p "$(dirname "$folder")"
   exec 9>"$folder.lock"
-  flock 9 # another worker may be at it, and be done when this one gets here
+  flock 9 # another worker may be downloading, and have finished when this one gets the lock
   if ! MULTITALK_WEIGHTS=$folder python -m multitalk.start.locate >/dev/null; then
     local precision=${MULTITALK_PRECISION:-int8}
     PYTHON=python ./download_models.sh --precision "$precision" \
@@ -30,14 +30,14 @@ download() {
 }
 
 clean_up() {
-  # of a worker that was stopped between its bake and its cleaning up; the lock says whether one is still at it
+  # remove what a worker left that was stopped after its bake, unless a worker still holds the lock
   if [[ -d $1.downloading && -w $1.downloading ]]; then
     (flock --nonblock 9 && rm -rf "$1.downloading") 9>"$1.lock" || true
   fi
 }
 
 set_flag() {
-  echo "$1" 2>/dev/null >"$flag" || echo "warning: $flag can't be written, so the next start looks again" >&2
+  echo "$1" 2>/dev/null >"$flag" || echo "warning: $flag cannot be written. The next start searches for the weights again." >&2
 }
 
 if [[ -f $flag ]]; then
@@ -48,19 +48,20 @@ elif weights=$(python -m multitalk.start.locate); then
   clean_up "$weights"
   set_flag "$weights"
 elif [[ -n ${MULTITALK_WEIGHTS:-} && -n $(ls -A "$MULTITALK_WEIGHTS" 2>/dev/null) ]]; then
-  echo "error: $MULTITALK_WEIGHTS holds no complete weights: python -m multitalk verify $MULTITALK_WEIGHTS says why." >&2
+  echo "error: MULTITALK_WEIGHTS: $MULTITALK_WEIGHTS is not a complete weights folder." \
+    "Run python -m multitalk verify $MULTITALK_WEIGHTS for the reason." >&2
   exit 1
 else
-  echo "No weights are in the image, on a volume or in the model cache: downloading them"
+  echo "No weights in the image, on a network volume or in the model cache: downloading them"
   weights=$(download)
   set_flag "$weights"
 fi
 export MULTITALK_WEIGHTS=$weights
 
-# Read-ahead: the disk works while Python still imports. The program finds what is read in the page cache.
+# prefetch the weights into the page cache while Python imports its modules
 if [[ ${READ_AHEAD:-true} == true && -d $weights ]]; then
   python -m multitalk.weights.read_ahead "$weights" &
 fi
 
-# exec: signals reach Python
+# exec, so that Python gets the container's signals
 exec python app.py "$@"

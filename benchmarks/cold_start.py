@@ -114,8 +114,8 @@ def start_worker(folder: Path, device: str, port: int) -> dict[str, Any]:
 
 
 def describe(event: dict[str, Any], size: int, raw: float) -> list[str]:
-    imports = [step for step in event["steps"] if step["name"].startswith(("import", "interpreter"))]
-    imported = max(step["began"] + step["seconds"] for step in imports)
+    imports = [stage for stage in event["stages"] if stage["name"].startswith(("import", "interpreter"))]
+    imported = max(stage["start"] + stage["seconds"] for stage in imports)
     after = event["ready_after"] - imported
     lines = [*event["table"], "", f"imports done after {imported:.2f} s, ready {after:.2f} s later"]
     lines.append(f"over bytes / raw read ({raw:.2f} s, {size / raw / 1e9:.2f} GB/s): {after / raw:.2f}")

@@ -1,4 +1,4 @@
-"""MultiTalk: a picture and a voice in, a talking video out."""
+"""MultiTalk: an image and a voice in, a talking video out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Clip", "GenerationRequest", "GenerationResult", "MultiTalkPipeline", "Progress"]
 
-_HOMES = {
+_MODULES = {
     "Clip": "pipeline.results",
     "GenerationRequest": "request.generation_request",
     "GenerationResult": "pipeline.results",
@@ -23,9 +23,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # torch and diffusers take seconds to import; a request or an error message needs neither
-    if name not in _HOMES:
+    # imported on first use: torch and diffusers take seconds, and a request needs neither
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

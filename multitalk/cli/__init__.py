@@ -1,1 +1,4 @@
-"""The command line: ``multitalk generate | fetch | bake | verify | doctor | bench``."""
+"""The command line: ``multitalk generate | fetch | bake | verify | doctor | bench``, one module per command.
+
+Each module has ``add_arguments(parser)`` and ``run(args)``, which returns the exit status.
+"""

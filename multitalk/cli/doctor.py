@@ -1,7 +1,8 @@
-"""What this machine has, what it would run with, and what is missing."""
+"""``multitalk doctor``: check this machine, and report what is missing."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import platform
@@ -14,9 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import MultiTalkError
+from ..runtime.environment import set_defaults
 from ..weights.host_memory import container_limit, usable_memory
 
-# the lock, beside the package in a checkout and in the image
+# the lock file is stored beside the package in a checkout and in the image
 REQUIREMENTS = Path(str(files("multitalk"))).parent / "requirements.txt"
 
 
@@ -25,9 +27,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        state: "ok", "note" (works, but differs from what is expected), or "missing" (no video can be made).
-        name: What it is about.
-        text: What was found, and how to get what is missing.
+        state: "ok", "note" (works, but differs from the expected setup), or "missing" (generation would
+            fail).
+        name: Name of the checked item.
+        text: The result, and how to fix a problem.
     """
 
     state: str
@@ -35,11 +38,45 @@ class Finding:
     text: str
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("--weights", metavar="DIR", help="baked weights folder")
+    add("--plans", action="store_true", help="print the hardware plan of every known GPU instead")
+    add("--cold-start", action="store_true", help="load the models and print the startup time instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; return 1 if something is missing."""
+    if args.cold_start:
+        _print_startup(args.weights)
+        return 0
+    if args.plans:
+        from ..runtime.report import plans_table
+
+        print(plans_table())
+        return 0
+    findings = examine(args.weights)
+    print(format_findings(findings))
+    return 0 if all(finding.state != "missing" for finding in findings) else 1
+
+
+def _print_startup(weights: str | None) -> None:
+    """Load the models as a worker does, and print the stages of the startup."""
+    from ..start.cold_start import ColdStart
+
+    set_defaults(DIFFUSERS_VERBOSITY="error")
+    start = ColdStart(weights)
+    pipeline = start.load_pipeline(weights)
+    start.ready()
+    print(f"{pipeline.folder.path}: {pipeline.plan.description}\n{start.table()}")
+
+
 def examine(weights: str | Path | None = None) -> list[Finding]:
-    """Looks at everything a job needs; never raises.
+    """Check everything that a job needs; never raises.
 
     Args:
-        weights: A baked weights folder; None searches as a job would.
+        weights: A baked weights folder; None searches.
     """
     checks: list[Callable[[], list[Finding]]] = [
         _check_python,
@@ -55,23 +92,23 @@ def examine(weights: str | Path | None = None) -> list[Finding]:
     for check in checks:
         try:
             findings += check()
-        except Exception as error:  # a broken installation may fail in any way; that is a finding
+        except Exception as error:  # a broken installation can fail in any way, which is a finding as well
             name = _name_of(check)
             findings.append(Finding("missing", name, f"{type(error).__name__}: {_one_line(error)}"))
     return findings
 
 
 def _name_of(check: Callable[[], list[Finding]]) -> str:
-    named = check.func if isinstance(check, partial) else check
-    return getattr(named, "__name__", "check").removeprefix("_check_")
+    function = check.func if isinstance(check, partial) else check
+    return getattr(function, "__name__", "check").removeprefix("_check_")
 
 
 def format_findings(findings: list[Finding]) -> str:
-    """The report: aligned lines, and a last one with the verdict."""
+    """Format the findings as aligned lines, with a conclusion in the last line."""
     width = max(len(finding.name) for finding in findings)
     lines = [f"{finding.state:<8}{finding.name:<{width}}  {finding.text}" for finding in findings]
     missing = [finding.name for finding in findings if finding.state == "missing"]
-    verdict = f"Not ready: {', '.join(missing)}." if missing else "Ready to make videos."
+    verdict = f"Not ready: {', '.join(missing)}." if missing else "Ready to generate videos."
     return "\n".join([*lines, verdict])
 
 
@@ -79,7 +116,7 @@ def _check_python() -> list[Finding]:
     version = platform.python_version()
     text = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {_memory()}"
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
-        return [Finding("note", "python", f"{text}; made for 3.11 and 3.12")]
+        return [Finding("note", "python", f"{text}; supported versions are 3.11 and 3.12")]
     return [Finding("ok", "python", text)]
 
 
@@ -94,7 +131,7 @@ def _check_torch() -> list[Finding]:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        return [Finding("missing", "torch", f"can't be imported ({_one_line(error)}): run `make setup`")]
+        return [Finding("missing", "torch", f"cannot be imported ({_one_line(error)}). Run `make setup`.")]
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     return [Finding("ok", "torch", f"{torch.__version__}, {build}")]
 
@@ -106,11 +143,11 @@ def _check_gpus() -> list[Finding]:
     if not torch.cuda.is_available():
         driver = Path("/proc/driver/nvidia/version").exists()
         if driver and not torch.version.cuda:
-            text = "an NVIDIA driver is here, but torch is a CPU build: run `make setup` for the CUDA build"
+            text = "NVIDIA driver found, but torch is a CPU build. Run `make setup` for the CUDA build."
             return [Finding("note", "gpu", text)]
         if (reason := old_driver()) is not None:
             return [Finding("note", "gpu", reason)]
-        text = "none that torch can use: small weights run on the CPU, the published ones need a GPU"
+        text = "none that torch can use; small weights run on the CPU, the published weights need a GPU"
         return [Finding("note", "gpu", text)]
     findings = []
     for index in range(torch.cuda.device_count()):
@@ -122,16 +159,16 @@ def _check_gpus() -> list[Finding]:
 
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from ..pipeline.planning import loading_workload
+    from ..runtime.environment import find_weights
     from ..runtime.planner import Planner, weights_of
-    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
-        planned = weights_of(WeightsFolder(find_weights(weights)))
+        known_weights = weights_of(WeightsFolder(find_weights(weights)))
     except (MultiTalkError, KeyError):
-        planned = None  # what is wrong with the weights is another finding
+        known_weights = None  # _check_weights reports the problem
     try:
-        plan = Planner(weights=planned).plan(loading_workload())
+        plan = Planner(weights=known_weights).plan(loading_workload())
     except MultiTalkError as error:
         return [Finding("missing", "plan", str(error))]
     return [Finding("ok", "plan", plan.description), *(Finding("note", "plan", note) for note in plan.notes)]
@@ -141,28 +178,24 @@ def _check_ffmpeg() -> list[Finding]:
     try:
         av = importlib.import_module("av")
     except ImportError as error:
-        return [
-            Finding("missing", "ffmpeg", f"PyAV can't be imported ({_one_line(error)}): run `make setup`")
-        ]
-    lacking = []
+        text = f"PyAV cannot be imported ({_one_line(error)}). Run `make setup`."
+        return [Finding("missing", "ffmpeg", text)]
+    missing = []
     for codec in ("libx264", "aac"):
         try:
             av.Codec(codec, "w")
-        except Exception:  # the class of the error is PyAV's own, and moved between its versions
-            lacking.append(codec)
+        except Exception:  # the class of PyAV's error differs between its versions
+            missing.append(codec)
     version = ".".join(str(part) for part in av.library_versions["libavcodec"])
     text = f"PyAV {av.__version__}, libavcodec {version}"
-    if lacking:
-        return [
-            Finding(
-                "missing", "ffmpeg", f"{text}, without the encoder {', '.join(lacking)}: run `make setup`"
-            )
-        ]
+    if missing:
+        text = f"{text}, without the encoder {', '.join(missing)}. Run `make setup`."
+        return [Finding("missing", "ffmpeg", text)]
     return [Finding("ok", "ffmpeg", f"{text}, encoders libx264 and aac")]
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
-    from ..runtime.weights_folder import find_weights
+    from ..runtime.environment import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -173,7 +206,7 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
     manifest = folder.manifest
     precisions = sorted(set(manifest.precision.values()))
     size = sum(record.size for record in manifest.files.values())
-    text = f"{path}: {manifest.name}, {size / 1e9:.2f} GB, made for the preset {manifest.default_preset}"
+    text = f"{path}: {manifest.name}, {size / 1e9:.2f} GB, default preset {manifest.default_preset}"
     merged = [f"{lora.name} (merged at {lora.scale:g})" for lora in manifest.loras]
     files = sorted(file.name for file in (path / "loras").glob("*.safetensors"))
     return [
@@ -184,21 +217,21 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:
-    from ..runtime.weights_folder import find_weights
+    from ..runtime.environment import find_weights
     from ..speech.speak import choose_engine
-    from ..weights.kokoro_files import FOLDER, SPACY_MODEL
+    from ..weights.folders import FOLDER, SPACY_MODEL
 
     try:
         path = find_weights(weights)
     except MultiTalkError:
-        path = None  # said already
+        path = None  # _check_weights reports the problem
     engine = choose_engine(path)
     text = f"{engine.name}, {len(engine.voices())} voices"
-    findings = [Finding("ok", "speech", text)]
     if path is None or not (path / FOLDER).is_dir():
-        findings[0] = Finding("ok", "speech", f"{text}; Kokoro's weights aren't in the folder")
-    elif not (path / FOLDER / SPACY_MODEL / "config.cfg").is_file():
-        hint = f"{SPACY_MODEL} isn't in the folder: espeak-ng reads English for Kokoro; bake with it"
+        return [Finding("ok", "speech", f"{text}; the weights folder has no Kokoro")]
+    findings = [Finding("ok", "speech", text)]
+    if not (path / FOLDER / SPACY_MODEL / "config.cfg").is_file():
+        hint = f"{SPACY_MODEL} is missing, so espeak-ng pronounces English. Fetch and bake again with it."
         findings.append(Finding("note", "english", hint))
     return findings
 
@@ -209,7 +242,11 @@ def _check_packages() -> list[Finding]:
     required = _requirements()
     if not required:
         return [
-            Finding("note", "packages", "neither requirements.txt nor an installed package: not compared")
+            Finding(
+                "note",
+                "packages",
+                "not compared: requirements.txt is missing and multitalk is not installed",
+            )
         ]
     findings, count = [], 0
     for text in required:
@@ -233,7 +270,7 @@ def _check_packages() -> list[Finding]:
 
 
 def _requirements() -> list[str]:
-    """What the lock names where it is beside the package, else what the installed package requires."""
+    """Return the requirements of the lock file, or those of the installed package if there is none."""
     if REQUIREMENTS.is_file():
         lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
         texts = (line.split("#")[0].strip(" \\") for line in lines)

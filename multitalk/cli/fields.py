@@ -1,4 +1,4 @@
-"""What the options of ``generate`` say, as a request's fields."""
+"""The options of ``generate`` that describe the video, as fields of a request."""
 
 from __future__ import annotations
 
@@ -9,8 +9,36 @@ from typing import Any
 from ..errors import InvalidInput
 
 
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that :func:`request_fields` reads."""
+    add = parser.add_argument
+    add("--image", metavar="FILE", help="image of one or two people")
+    add("--audio", metavar="FILE", help="person 1's audio: an audio file, or a video file with sound")
+    add("--audio2", metavar="FILE", help="person 2's audio")
+    add("--say", metavar="TEXT", help='text to speak instead of audio; for two people "(s1) Hello. (s2) Hi!"')
+    add("--voice", metavar="NAME", help="person 1's voice; mixed voices: af_heart:0.6+af_bella:0.4")
+    add("--voice2", metavar="NAME", help="person 2's voice")
+    add("--language", metavar="CODE", help="speech language code (default: a, American English)")
+    add("--speed", metavar="NUMBER", type=float, help="speech speed (default: 1)")
+    add("--boxes", metavar="JSON", help='where people are: {"person1": [x0, y0, x1, y1], ...} in pixels')
+    add("--preset", metavar="NAME", help="quality, fusionx, lightx2v or demo (default: that of the weights)")
+    add("--prompt", metavar="TEXT", help="description of the video")
+    add(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="set any field of the request; the value is JSON or plain text (repeatable)",
+    )
+    add("--request", metavar="JOB.json", help="JSON file with request fields; other options override it")
+
+
 def request_fields(args: argparse.Namespace) -> dict[str, Any]:
-    """The request's fields that the options of ``generate`` give, the file of ``--request`` beneath them."""
+    """Combine the options of ``generate`` with the file of ``--request``; options take precedence.
+
+    Raises:
+        InvalidInput: An option or the file cannot be read.
+    """
     from ..request.aliases import override
     from ..request.build import read_json_fields
 
@@ -19,7 +47,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is not None:
             fields[name] = getattr(args, name)
     if args.audio2 is not None:
-        first = args.audio if args.audio is not None else _first_sound(fields.get("audio"))
+        first = args.audio if args.audio is not None else _first_audio(fields.get("audio"))
         fields["audio"] = {"person1": first, "person2": args.audio2}
     elif args.audio is not None:
         fields["audio"] = args.audio
@@ -31,41 +59,42 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         except ValueError:
             example = '{"person1": [x0, y0, x1, y1], ...}'
             raise InvalidInput(
-                f"--boxes is {args.boxes[:80]!r}, but must be JSON such as {example}.", "boxes"
+                f"--boxes must be JSON such as {example}, not {args.boxes[:80]!r}.", "boxes"
             ) from None
     settings: dict[str, Any] = {}
     for setting in args.set:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
-            raise InvalidInput(f"--set is {setting[:80]!r}, but must be FIELD=VALUE, such as --set steps=8.")
+            raise InvalidInput(f"--set must be FIELD=VALUE, such as --set steps=8, not {setting[:80]!r}.")
         settings[name.strip()] = _setting_value(name.strip(), text)
     return override(fields, settings)
 
 
-def _speech_fields(args: argparse.Namespace, given: Any) -> dict[str, Any] | None:
-    """The field ``speech`` that the options give, a request's own beneath them; None where they don't."""
+def _speech_fields(args: argparse.Namespace, request_speech: Any) -> dict[str, Any] | None:
+    """Combine the speech options with the request file's field ``speech``; None without speech options."""
     options = {"text": args.say, "language": args.language, "speed": args.speed}
     speech = {name: value for name, value in options.items() if value is not None}
     voices = {person: voice for person, voice in (("person1", args.voice), ("person2", args.voice2)) if voice}
     if not speech and not voices:
         return None
-    beneath = dict(given) if isinstance(given, dict) else {} if given is None else {"text": given}
-    if args.say is None and not beneath:
-        raise InvalidInput(
-            "--voice, --voice2, --language and --speed are about words: add --say TEXT.", "speech"
-        )
-    named = beneath.get("voices")
-    if voices and (named is None or isinstance(named, dict)):  # else the request says what is wrong with it
-        speech["voices"] = {**(named or {}), **voices}
-    return {**beneath, **speech}
+    if isinstance(request_speech, dict):
+        base = dict(request_speech)
+    else:
+        base = {} if request_speech is None else {"text": request_speech}
+    if args.say is None and not base:
+        raise InvalidInput("--voice, --voice2, --language and --speed need a text. Add --say TEXT.", "speech")
+    base_voices = base.get("voices")
+    if voices and (base_voices is None or isinstance(base_voices, dict)):  # the request refuses other types
+        speech["voices"] = {**(base_voices or {}), **voices}
+    return {**base, **speech}
 
 
-def _first_sound(audio: Any) -> Any:
+def _first_audio(audio: Any) -> Any:
     return audio.get("person1") if isinstance(audio, dict) else audio
 
 
 def _setting_value(name: str, text: str) -> Any:
-    """A setting's value: JSON, or the bare text where it isn't; a prompt is a text whatever it looks like."""
+    """Parse a value as JSON, or return it as plain text if it is not JSON; a prompt is always a text."""
     try:
         value = json.loads(text)
     except ValueError:

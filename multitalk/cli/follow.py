@@ -1,4 +1,4 @@
-"""A command that torchrun starts in several processes: what those other than 0 do."""
+"""A command in several processes of torchrun: the part of the processes other than 0."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 import time
 import traceback
 
-from ..errors import Cancelled, InvalidInput, ProcessFailed, WeightsError
+from ..errors import Cancelled, InvalidInput, WeightsError
 from ..parallel.launch import connected
 
-# torchrun ends all processes as soon as one has failed: process 0, which speaks for all, is to be faster
-LAST_WORD_SECONDS = 3.0
+# torchrun stops all processes as soon as one fails: process 0, which prints the error, must fail first
+EXIT_DELAY_SECONDS = 3.0
 
 
 def follow_command(argv: list[str] | None = None) -> int:
-    """Take part in process 0's command, in silence.
+    """Take part in the command of process 0 without output.
 
     Args:
-        argv: The arguments, the same in all processes; None takes the process's.
+        argv: The arguments, the same in all processes; None uses those of the process.
 
     Returns:
         The exit status.
@@ -29,8 +29,8 @@ def follow_command(argv: list[str] | None = None) -> int:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     try:
         status = _follow(argv)
-    except SystemExit as leaving:  # an argument is wrong, or help was asked for
-        status = int(leaving.code or 0)
+    except SystemExit as error:  # invalid arguments, or --help
+        status = int(error.code or 0)
     except Cancelled:
         status = 130
     except (InvalidInput, WeightsError):
@@ -39,28 +39,28 @@ def follow_command(argv: list[str] | None = None) -> int:
         traceback.print_exc()
         status = 1
     if status:
-        time.sleep(LAST_WORD_SECONDS)
+        time.sleep(EXIT_DELAY_SECONDS)
     return status
 
 
 def _follow(argv: list[str] | None) -> int:
-    from .main import build_parser, generate_command
+    from . import generate
+    from .main import build_parser
 
     args = build_parser().parse_args(argv)
-    if args.command is not generate_command:
-        return 0  # the others are for process 0 alone
+    if args.command is not generate.run:
+        return 0  # process 0 runs the other commands alone
     with connected(args.device) as device:
-        # cancelling is process 0's: it tells the others, and what is left behind is in order
+        # process 0 handles the signals: it cancels the job in all processes
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        from ..parallel.loading import load_in_team
-        from ..parallel.pipelines import FollowingPipeline
+        from ..parallel.follower import Follower
+        from ..parallel.loading import load_pipeline
         from ..runtime.settings import PlanSettings
 
         plan = PlanSettings.from_environment().updated(args.plan)
-        pipeline = load_in_team(args.weights, device, None, plan, None)
-        if not isinstance(pipeline, FollowingPipeline):
-            raise ProcessFailed("torchrun gave two processes the number 0.")
+        pipeline = load_pipeline(args.weights, device, plan=plan)
+        assert isinstance(pipeline, Follower)
         pipeline.follow_job()
         pipeline.team.watch.stop()
     return 0

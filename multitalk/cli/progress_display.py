@@ -1,4 +1,4 @@
-"""Progress for people at a terminal, and for logs."""
+"""Progress on a terminal and in logs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    """Format seconds as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def describe(progress: Progress) -> str:
-    """Stage, clip, step and the time left in one line."""
+    """Format stage, clip, step and time left in one line."""
     parts = [progress.stage]
     if progress.clips:
         parts.append(f"clip {progress.clip + 1}/{progress.clips}")
@@ -32,11 +32,11 @@ def describe(progress: Progress) -> str:
 
 
 class ProgressDisplay:
-    """A bar on a terminal, plain lines elsewhere; a context manager.
+    """A context manager that shows a progress bar on a terminal and prints plain lines elsewhere.
 
     Args:
-        stream: Where it writes.
-        quiet: Writes nothing.
+        stream: The output stream.
+        quiet: Whether to print nothing.
     """
 
     def __init__(self, stream: TextIO, quiet: bool = False) -> None:
@@ -55,21 +55,21 @@ class ProgressDisplay:
         return self
 
     def message(self, text: str) -> None:
-        """Shows a text on a bar until the next update; lines leave it out, so that an error stands alone."""
+        """Show a text on the bar until the next update; without a bar, nothing is printed."""
         if self._bar is not None:
             self._bar.set_description_str(text)
 
     def update(self, progress: Progress) -> None:
-        """Shows where a job stands."""
+        """Show the progress of a job."""
         self.show(progress.stage, progress.fraction, describe(progress))
 
     def show(self, stage: str, fraction: float, text: str | None = None) -> None:
-        """Shows how far some work is: at once on a bar; in lines, at new stages and every few seconds.
+        """Show progress: on a bar at once, in lines at each new stage and every few seconds.
 
         Args:
-            stage: What runs.
-            fraction: Share of the work that is done, 0 to 1.
-            text: What is said about it; None says the stage.
+            stage: Name of the stage.
+            fraction: Completed share of the work, 0 to 1.
+            text: Text to show; None shows the stage.
         """
         if self._bar is not None:
             self._bar.n = fraction

@@ -1,4 +1,4 @@
-"""What process 0 tells the others: objects whose tensors go from device to device."""
+"""Messages from process 0 to the others; their tensors go from device to device."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# Between two jobs of a server there may be hours.
+# a server may be idle for a long time between two jobs
 IDLE_TIMEOUT = timedelta(days=30)
 
 
 class Channel:
-    """From process 0 to all others.
+    """Sends objects from process 0 to all others.
 
-    What is received is memory outside inference mode: torch 2.5 lets nobody else write to other memory.
-    An object is pickled and goes through the hosts' memory; the tensors in it, wherever they are, go through
-    the devices' own connection and arrive on the receiver's device. A tensor that occurs twice arrives once.
+    An object is pickled and sent through host memory. Its tensors, on any device, are sent through the data
+    group and arrive on the receiver's device, outside inference mode (torch 2.5 cannot write to tensors of
+    inference mode). A tensor that occurs twice is sent once.
 
     Args:
-        device: Of this process.
-        data: Group of all processes for tensors; its backend fits the device.
+        device: Device of this process.
+        data: Group of all processes for tensors, with a backend for the device.
     """
 
     def __init__(self, device: torch.device, data: dist.ProcessGroup) -> None:
@@ -32,7 +32,7 @@ class Channel:
         self.control = dist.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
 
     def send(self, message: Any) -> None:
-        """Send to all others; process 0 only."""
+        """Send a message to all others; in process 0 only."""
         tensors: list[torch.Tensor] = []
         buffer = io.BytesIO()
         _Pickler(buffer, tensors).dump(message)
@@ -42,7 +42,7 @@ class Channel:
             self._broadcast(tensor.contiguous().to(self.device))
 
     def receive(self) -> Any:
-        """Wait for the next message; not process 0."""
+        """Wait for the next message; in the other processes only."""
         box: list[Any] = [None]
         with torch.inference_mode(False):
             dist.broadcast_object_list(box, src=0, group=self.control)
@@ -53,14 +53,14 @@ class Channel:
         return message
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in every process."""
+        """Return the values of all processes, by rank; all must call it."""
         values: list[Any] = [None] * self.control.size()
         with torch.inference_mode(False):
             dist.all_gather_object(values, value, group=self.control)
         return values
 
     def _broadcast(self, tensor: torch.Tensor) -> None:
-        # as bytes: not every backend knows every dtype
+        # as bytes, since not every backend supports every dtype
         dist.broadcast(tensor.reshape(-1).view(torch.uint8), src=0, group=self.data)
 
 
@@ -72,11 +72,11 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return None
-        known = next((index for index, tensor in enumerate(self._tensors) if tensor is value), None)
-        if known is None:
-            known = len(self._tensors)
+        index = next((index for index, tensor in enumerate(self._tensors) if tensor is value), None)
+        if index is None:
+            index = len(self._tensors)
             self._tensors.append(value)
-        return known, tuple(value.shape), value.dtype
+        return index, tuple(value.shape), value.dtype
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""When a process of several fails: the others learn of it, stop waiting and say why."""
+"""Failure of one process: the others stop waiting for it and report its reason."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ProcessFailed
+from ..patches.torch import abort_calls
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from .neighbours import Neighbours
+from .neighbors import Neighbors
 
 Result = TypeVar("Result")
 
-WITHOUT_A_WORD = "ended without saying why: its own output may tell."
+UNEXPLAINED = "ended without a reason. See its own output."
 _KEY = "multitalk/failure"
-_SECONDS_BETWEEN_LOOKS = 0.5
-# a broken connection is noticed sooner than the report that explains it
+_POLL_SECONDS = 0.5
+# a broken connection is noticed before the report that explains it arrives
 _REPORT_SECONDS = 5.0
-# what the main thread gets to end by itself once a call can't be finished; both together are less than the
-# 30 seconds after which torchrun ends a process that could still say why
+# time for the main thread to end by itself after its calls are aborted; together with _REPORT_SECONDS it must
+# stay below the 30 seconds after which torchrun kills a process
 _GRACE_SECONDS = 10.0
 
 
 class FailureWatch:
-    """Passes on the first failure among the processes.
+    """Shares the first failure of any process with all processes.
 
-    Threads look for another process's failure, or its end in the middle of a call, and abort the
-    connections, since the main thread may be waiting in a call that nobody else will make; if even that
-    doesn't end the wait, it ends the process.
+    The main thread may wait in a call that a failed process never joins. Two threads therefore watch for a
+    reported failure and for a process that ended during a call. They abort the calls of this process; if the
+    main thread still waits then, they end the process.
 
     Args:
-        rank: Of this process.
-        store: What all processes read and write.
-        groups: Whose calls are aborted.
-        device: Of this process.
-        neighbours: Those whose end can be seen.
+        rank: Rank of this process.
+        store: Store that all processes read and write.
+        groups: Groups whose calls are aborted.
+        device: Device of this process.
+        neighbors: The other processes on this machine.
     """
 
     def __init__(
@@ -52,101 +53,101 @@ class FailureWatch:
         store: dist.Store,
         groups: list[dist.ProcessGroup],
         device: torch.device,
-        neighbours: Neighbours,
+        neighbors: Neighbors,
     ) -> None:
         self.rank = rank
         self._store = store
         self._groups = groups
         self._device = device
-        self._neighbours = neighbours
+        self._neighbors = neighbors
         self._calls = 0
         self._ended_since: float | None = None
         self._over = threading.Event()
-        # apart: whoever waits for a key of the store keeps everybody in this process from asking it
+        # two threads: a wait for the store blocks all its other calls in this process
         self._threads = [
-            threading.Thread(target=self._watch, args=(look,), name="failure-watch", daemon=True)
-            for look in (self._read, self._ended_in_call)
+            threading.Thread(target=self._watch, args=(check,), name="failure-watch", daemon=True)
+            for check in (self._read, self._ended_in_call)
         ]
         for thread in self._threads:
             thread.start()
-        # an interpreter that ends while a thread asks the store aborts
+        # the interpreter aborts if it ends while a thread uses the store
         atexit.register(self.stop)
 
     @contextlib.contextmanager
     def in_call(self) -> Iterator[None]:
-        """Around what no process can finish without the others."""
+        """Enclose work that needs all processes."""
         self._calls += 1
         try:
             yield
         finally:
             self._calls -= 1
 
-    def check_neighbours(self) -> None:
+    def check_neighbors(self) -> None:
         """Raise :class:`ProcessFailed` if another process has failed or ended."""
         failure = self._read() or self._ended()
         if failure is not None and failure[0] != self.rank:
             raise ProcessFailed(failure[1])
 
     def explain(self, error: BaseException) -> BaseException:
-        """Report an error of this process to the others, or find the other's that caused it.
+        """Report an error of this process, or find the failure of another process that caused it.
 
         Args:
-            error: What ended a call.
+            error: The error that ended a call.
 
         Returns:
-            What to raise: the error itself, or a :class:`ProcessFailed` that says whose it was.
+            The error to raise: `error` itself, or a :class:`ProcessFailed` that names the failed process.
         """
-        caused = _is_of_connection(error)
-        failure = self._wait() if caused else self._report(error)
+        connection_lost = _is_connection_error(error)
+        failure = self._wait() if connection_lost else self._report(error)
         self._over.set()
         if failure is not None and failure[0] != self.rank:
             return ProcessFailed(failure[1])
-        if caused:
-            return ProcessFailed(f"another process {WITHOUT_A_WORD}")
+        if connection_lost:
+            return ProcessFailed(f"another process {UNEXPLAINED}")
         return error
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         atexit.unregister(self.stop)
         self._over.set()
         for thread in self._threads:
             thread.join(_REPORT_SECONDS)
 
     def _report(self, error: BaseException) -> tuple[int, str] | None:
-        """The failure that all processes know of: this one, if it is the first."""
+        """Report an error unless a failure is reported already; return the reported failure."""
         value = json.dumps([self.rank, f"process {self.rank} failed: {sentence_of(error)}"])
-        with contextlib.suppress(RuntimeError):  # where the store is gone, so are the others
+        with contextlib.suppress(RuntimeError):  # without the store, the other processes are gone as well
             self._store.compare_set(_KEY, "", value)
         return self._read()
 
     def _wait(self) -> tuple[int, str] | None:
         deadline = time.monotonic() + _REPORT_SECONDS
         while True:
-            ended = self._ended()  # asked first: what it has reported by then is there to read
+            ended = self._ended()  # first, so that a report it left is read below
             failure = self._read() or ended
             if failure is not None or time.monotonic() > deadline:
                 return failure
             time.sleep(0.1)
 
     def _read(self) -> tuple[int, str] | None:
-        """The first process that has reported a failure, and what it said."""
+        """Return rank and message of the first reported failure."""
         try:
             if not self._store.check([_KEY]):
                 return None
-            rank, sentence = json.loads(self._store.get(_KEY))
+            rank, message = json.loads(self._store.get(_KEY))
         except (RuntimeError, ValueError):
             return None
-        return rank, sentence
+        return rank, message
 
     def _ended(self) -> tuple[int, str] | None:
-        """A process that has ended, and what can be said of it."""
-        rank = self._neighbours.ended()
-        return None if rank is None else (rank, f"process {rank} {WITHOUT_A_WORD}")
+        """Return rank and message of a process that has ended."""
+        rank = self._neighbors.ended()
+        return None if rank is None else (rank, f"process {rank} {UNEXPLAINED}")
 
     def _ended_in_call(self) -> tuple[int, str] | None:
-        """The same, once the main thread has had its time to find out by itself; not between calls.
+        """Return a process that ended during a call, once the main thread has had time to notice it.
 
-        Then all may end: who has done its part needn't wait for the others.
+        Between calls, a process may end: it has done its part.
         """
         ended = self._ended() if self._calls else None
         if ended is None:
@@ -157,30 +158,21 @@ class FailureWatch:
             return ended
         return None
 
-    def _watch(self, look: Callable[[], tuple[int, str] | None]) -> None:
-        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
-            failure = look()
+    def _watch(self, check: Callable[[], tuple[int, str] | None]) -> None:
+        while not self._over.wait(_POLL_SECONDS):
+            failure = check()
             if failure is None or failure[0] == self.rank:
                 continue
-            self._abort()
+            for group in self._groups:
+                abort_calls(group, self._device)
             if not self._over.wait(_GRACE_SECONDS):
                 if self.rank == 0:
                     print(f"error: {failure[1]}", file=sys.stderr, flush=True)
                 os._exit(1)
 
-    def _abort(self) -> None:
-        for group in self._groups:
-            backend = group._get_backend(self._device)
-            # the name differs between torch 2.5 and later, and gloo has it in later ones only
-            for name in ("abort", "_shutdown"):
-                if hasattr(backend, name):
-                    with contextlib.suppress(RuntimeError):
-                        getattr(backend, name)()
-                    break
-
 
 def sentence_of(error: BaseException) -> str:
-    """An error in one sentence."""
+    """Describe an error in one line."""
     if is_out_of_memory(error):
         return f"out of memory: {SMALLER}."
     text = " ".join(str(error).split())[:300]
@@ -188,7 +180,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def attempt(action: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
-    """What an action returns, or the error it ends with."""
+    """Return the result of an action, or the error that it raised."""
     try:
         return action(), None
     except Exception as error:
@@ -196,12 +188,12 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, Exception | No
 
 
 def first_error(errors: Sequence[str | None]) -> tuple[int, str] | None:
-    """The first process that has an error, and its sentence."""
+    """Return rank and message of the first process with an error."""
     return next(((rank, error) for rank, error in enumerate(errors) if error is not None), None)
 
 
-def _is_of_connection(error: BaseException) -> bool:
-    """Whether an error is what a process gets when another one is gone."""
+def _is_connection_error(error: BaseException) -> bool:
+    """Return whether an error may result from the end of another process."""
     if isinstance(error, dist.DistError):
         return True
     text = str(error)

@@ -1,81 +1,74 @@
-"""Processes that torchrun started: their number, their GPU, their connection."""
+"""Processes that torchrun started: their number, devices and connection."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from ..errors import InvalidInput
+from ..runtime.environment import read_text
 
-# How long a process waits for another in a model call; a first call may compile its kernels.
+# how long a process waits for another in a model call; the first one may compile kernels
 CALL_TIMEOUT = timedelta(minutes=15)
 
 
 def launched_processes() -> int:
-    """How many processes torchrun has started for this run; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    """Return the number of processes that torchrun started for this run; 1 without torchrun."""
+    return int(read_text("WORLD_SIZE", "1")) if read_text("LOCAL_RANK") else 1
 
 
 def launched_rank() -> int:
-    """This process's number among them."""
-    return int(os.environ.get("RANK", "0")) if launched_processes() > 1 else 0
-
-
-def connected_processes() -> int:
-    """How many processes are connected by ``torch.distributed``; 1 where it isn't in use."""
-    import torch.distributed as dist
-
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Return the rank of this process; 0 without torchrun."""
+    return int(read_text("RANK", "0")) if launched_processes() > 1 else 0
 
 
 def processes_here() -> int:
-    """How many of them run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched_processes() > 1 else 1
+    """Return the number of processes that torchrun started on this machine; 1 without torchrun."""
+    return int(read_text("LOCAL_WORLD_SIZE", "1")) if launched_processes() > 1 else 1
 
 
 def process_device(device: str | None = None) -> str:
-    """The device of this process: one GPU each, or the CPU.
+    """Choose the device of this process: a GPU for each process, or the CPU.
 
     Args:
-        device: "cpu", "cuda", or None for GPUs where there are any.
+        device: "cpu", "cuda", or None for GPUs if the machine has any.
 
     Raises:
-        InvalidInput: There are fewer GPUs than processes, or one GPU is named for all of them.
+        InvalidInput: There are fewer GPUs than processes, or `device` names a single GPU.
     """
     import torch
 
     if device is not None and device not in ("cpu", "cuda"):
         raise InvalidInput(
-            f"device is '{device}', but several processes take a GPU each: use cuda or cpu, or leave it out.",
+            f"device must be cuda or cpu with torchrun, not {device!r}. Each process uses its own GPU.",
             "device",
         )
     if device == "cpu" or (device is None and not torch.cuda.is_available()):
         return "cpu"
-    local, here = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if local >= here:
-        started = os.environ.get("LOCAL_WORLD_SIZE", str(local + 1))
+    rank, gpus = int(read_text("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if rank >= gpus:
+        processes = read_text("LOCAL_WORLD_SIZE", str(rank + 1))
         raise InvalidInput(
-            f"{started} processes need {started} GPUs, and this machine has {here}: "
-            f"use --nproc_per_node={max(here, 1)}.",
+            f"device: {processes} processes need {processes} GPUs, but this machine has {gpus}. "
+            f"Use --nproc_per_node={max(gpus, 1)}.",
             "device",
         )
-    return f"cuda:{local}"
+    return f"cuda:{rank}"
 
 
 @contextmanager
 def connected(device: str | None = None) -> Iterator[str | None]:
-    """Connect the processes that torchrun has started, for the length of the block.
+    """Connect the processes that torchrun started within the context.
 
     Args:
-        device: What the person asked for.
+        device: "cpu", "cuda", or None for GPUs if the machine has any.
 
     Yields:
-        The device of this process; without torchrun, `device` as it came.
+        The device of this process; without torchrun, `device` unchanged.
 
     Raises:
-        InvalidInput: There is no device for each process.
+        InvalidInput: There are fewer GPUs than processes, or `device` names a single GPU.
     """
     if launched_processes() == 1:
         yield device
@@ -83,10 +76,10 @@ def connected(device: str | None = None) -> Iterator[str | None]:
     import torch
     import torch.distributed as dist
 
-    own = process_device(device)
-    if own != "cpu":
-        torch.cuda.set_device(own)
-    dist.init_process_group("gloo" if own == "cpu" else "nccl", timeout=CALL_TIMEOUT)
-    yield own
-    # not after an error: a process that is waited for in vain would never let go
+    device = process_device(device)
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=CALL_TIMEOUT)
+    yield device
+    # not after an error: it would wait for the failed process
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""How processes share the model calls of a video: by tokens, by guidance branches, or both."""
+"""How processes share the model calls of a video: by tokens, by guidance branches, or by both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..errors import InvalidInput
 
 @dataclass(frozen=True)
 class ParallelSettings:
-    """A person's own choices of how processes share a video; None lets the pipeline choose.
+    """Settings of how processes share a video; None lets the pipeline choose.
 
     Attributes:
-        branch_groups: Into how many groups the processes part to take guidance branches.
-        share_weights: Whether each holds only its part of the transformer's large matrices.
+        branch_groups: Number of groups of processes that compute different guidance branches.
+        share_weights: Whether each process holds only its part of the transformer's large matrices.
     """
 
     branch_groups: int | None = None
@@ -22,11 +22,11 @@ class ParallelSettings:
 
 @dataclass(frozen=True)
 class RankLayout:
-    """Processes in rows: a row shares one guidance branch's tokens, the rows take different branches.
+    """Processes in rows: a row shares the tokens of a guidance branch; rows compute different branches.
 
     Attributes:
-        branch_groups: Rows.
-        token_ranks: Processes in a row.
+        branch_groups: Number of rows.
+        token_ranks: Processes per row.
     """
 
     branch_groups: int
@@ -34,55 +34,56 @@ class RankLayout:
 
     @property
     def processes(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         return self.branch_groups * self.token_ranks
 
     def place(self, rank: int) -> tuple[int, int]:
-        """Row and place in the row of a process."""
+        """Return the row of a process and its position in the row."""
         return divmod(rank, self.token_ranks)
 
     def rows(self) -> list[list[int]]:
-        """The processes of each row."""
+        """Return the ranks of each row."""
         width = self.token_ranks
         return [list(range(row * width, (row + 1) * width)) for row in range(self.branch_groups)]
 
     def rounds(self, branches: int) -> int:
-        """Model calls one after another in a step of so many branches."""
+        """Return the number of consecutive model calls of a step with this many branches."""
         return -(-branches // self.branch_groups)
 
 
 def choose_layout(
     processes: int, heads: int, branches: int, branch_groups: int | None = None, even: bool = False
 ) -> RankLayout:
-    """The fastest way to share a job's model calls.
+    """Choose the fastest layout for the model calls of a job.
 
-    A step takes as long as its rounds, each shortened by the processes that share its tokens. Of two layouts
-    that take as long, the one with more branch groups sends less: a group passes on a prediction a step,
-    while tokens are exchanged in every block.
+    The time of a step is its number of rounds divided by the processes that share the tokens of a round. If
+    two
+    layouts take the same time, the one with more branch groups is chosen, since it sends less: a group sends
+    one prediction per step, while tokens are exchanged in every block.
 
     Args:
-        processes: How many there are.
-        heads: Attention heads of the transformer, which the processes that share tokens divide evenly.
+        processes: Number of processes.
+        heads: Attention heads of the transformer; a multiple of the processes that share tokens.
         branches: Guidance branches of the job.
-        branch_groups: A person's own choice; None chooses.
-        even: Whether every group must have as many branches as the others (shared weights need it).
+        branch_groups: Number of branch groups; None chooses.
+        even: Whether all groups must have the same number of branches, as shared weights require.
 
     Raises:
-        InvalidInput: They can't be shared so.
+        InvalidInput: No layout fits.
     """
     fitting = _fitting(processes, heads, branches, even)
     if branch_groups is not None:
         fitting = [layout for layout in fitting if layout.branch_groups == branch_groups]
         if not fitting:
             raise InvalidInput(
-                f"{processes} processes in {branch_groups} branch groups can't share {heads} attention heads "
-                f"and {_count(branches, 'guidance branch', 'guidance branches')}: leave branch groups out."
+                f"--branch-groups {branch_groups} does not fit {processes} processes, {heads} attention "
+                f"heads and {_branches(branches)}. Remove it to choose automatically."
             )
     if not fitting:
         allowed = [count for count in range(1, processes) if _fitting(count, heads, branches, even)]
         raise InvalidInput(
-            f"{processes} processes can't share {heads} attention heads and "
-            f"{_count(branches, 'guidance branch', 'guidance branches')} evenly: start {_either(allowed)}."
+            f"{processes} processes cannot share {heads} attention heads and "
+            f"{_branches(branches)} evenly. Start {_either(allowed)}."
         )
     return min(
         fitting, key=lambda layout: (layout.rounds(branches) / layout.token_ranks, -layout.branch_groups)
@@ -98,8 +99,8 @@ def _fitting(processes: int, heads: int, branches: int, even: bool) -> list[Rank
     return [layout for layout in layouts if not heads % layout.token_ranks]
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _branches(number: int) -> str:
+    return f"{number} guidance {'branch' if number == 1 else 'branches'}"
 
 
 def _either(numbers: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""What process 0 tells the others, beside how a job ended (:class:`multitalk.parallel.team.JobEnd`)."""
+"""Messages of process 0 to the others; a job ends with :class:`multitalk.pipeline.executor.JobOutcome`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..sampling.branches import BranchConditions
-from ..sampling.guidance import Branch
+from ..sampling.guidance import Branch, BranchConditions
 from .layout import RankLayout
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SetUp:
-    """What the next job needs.
+class PrepareJob:
+    """Prepare the transformer for the next job.
 
     Attributes:
-        streamed_blocks: Blocks of the transformer that wait in each process's host memory.
+        streamed_blocks: Number of the transformer's blocks that are streamed from host memory.
         loras: Files and scales.
     """
 
@@ -32,16 +31,16 @@ class SetUp:
 
 @dataclass(frozen=True)
 class ClipStart:
-    """A clip begins.
+    """Start sampling a clip.
 
     Attributes:
-        layout: How the processes share it.
+        layout: How the processes share the clip.
         condition: ``20 T h w``.
-        branches: The conditions of every guidance branch.
-        computed: Whether each step runs the blocks; None runs them all.
+        branches: Conditions of every guidance branch.
+        computed: For each step, whether its blocks are computed (TeaCache); None computes them in every step.
         batched: Whether branches may share a model call.
-        cache: One of diffusers' caches, or None.
-        steps: Of the clip.
+        cache: A cache of diffusers, or None.
+        steps: Sampling steps.
         resolution: "480p" or "720p".
     """
 
@@ -57,13 +56,13 @@ class ClipStart:
 
 @dataclass(frozen=True)
 class Predict:
-    """A round of model calls.
+    """Run one round of model calls.
 
     Attributes:
-        step: Number of the sampling step.
-        round: Number of the round in the step.
+        step: Index of the sampling step.
+        round: Index of the round within the step.
         latents: ``C T h w`` float32.
-        timestep: In 0..1000.
+        timestep: 0 to 1000.
     """
 
     step: int
@@ -74,9 +73,9 @@ class Predict:
 
 @dataclass(frozen=True)
 class ClipEnd:
-    """The clip is sampled, or given up."""
+    """End the clip: it is sampled or was stopped."""
 
 
 @dataclass(frozen=True)
 class Goodbye:
-    """There will be no more jobs."""
+    """End: there are no more jobs."""

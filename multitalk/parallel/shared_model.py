@@ -1,4 +1,4 @@
-"""A clip's model calls shared by several processes."""
+"""The model calls of a clip, shared by several processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.sequence import all_gather, empty_to_receive
-from ..sampling.branches import make_calls
 from ..sampling.cache import use_cache
 from ..sampling.denoise import VelocityModel
-from ..sampling.guidance import Branch
+from ..sampling.guidance import Branch, make_calls
 from .messages import ClipEnd, ClipStart, Predict
 from .team import Place, Team
 
@@ -22,37 +21,39 @@ if TYPE_CHECKING:
 
 
 class SharedVelocityModel:
-    """This process's part in predicting the velocity of a clip's guidance branches.
+    """This process's part of predicting the velocity of a clip's guidance branches.
 
-    The branches go round the branch groups: with two groups and three branches, the first group has the
-    first and the third. A round is one model call in every group, or none in those that have no branch left.
+    The branches are assigned to the branch groups in turn: of three branches and two groups, the first group
+    computes the first and the third branch. A round is one model call in every group that has a branch left.
 
     Args:
-        place: Of this process.
-        transformer: The model, which shares its tokens already.
-        clip: What process 0 says of the clip.
+        place: Place of this process.
+        transformer: The model; it already shares its tokens.
+        clip: The clip.
     """
 
     def __init__(self, place: Place, transformer: MultiTalkTransformer, clip: ClipStart) -> None:
         groups = place.layout.branch_groups
         self.place = place
         self.branches = tuple(clip.branches)
-        own = {branch: clip.branches[branch] for branch in self.branches[place.row :: groups]}
-        # groups of their own make one prediction in every round
-        calls = make_calls(own, clip.batched and groups == 1)
-        self.own = VelocityModel(transformer, clip.condition, calls, clip.computed)
+        assigned = {branch: clip.branches[branch] for branch in self.branches[place.row :: groups]}
+        # with several groups, each makes one prediction per round
+        calls = make_calls(assigned, clip.batched and groups == 1)
+        self.model = VelocityModel(transformer, clip.condition, calls, clip.computed)
         self.calls = range(len(calls) if groups == 1 else place.layout.rounds(len(self.branches)))
 
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: int
     ) -> dict[Branch, torch.Tensor]:
-        """A round's predictions, each ``C T h w`` float32 like the latents.
+        """Predict one round; each prediction is ``C T h w`` float32, as the latents.
 
-        All of them in the first process of each branch group; the others have their own group's.
+        Returns:
+            The predictions of all groups in the first process of each branch group; those of its own group in
+            the other processes.
         """
         predictions: dict[Branch, torch.Tensor] = {}
-        if call < len(self.own.calls):
-            predictions = self.own.predict(latents, timestep, step, self.own.calls[call])
+        if call < len(self.model.calls):
+            predictions = self.model.predict(latents, timestep, step, self.model.calls[call])
         if self.place.branches is None:
             return predictions
         sent = next(iter(predictions.values()), torch.zeros_like(latents)).contiguous()
@@ -64,7 +65,7 @@ class SharedVelocityModel:
 
 
 class LeadingVelocityModel(SharedVelocityModel):
-    """The same in process 0, which tells the others what to predict.
+    """The shared model in process 0, which starts each round in the other processes.
 
     Args:
         team: The processes.
@@ -88,10 +89,10 @@ class LeadingVelocityModel(SharedVelocityModel):
 def leading_clip(
     team: Team, transformer: MultiTalkTransformer, clip: ClipStart
 ) -> Iterator[LeadingVelocityModel]:
-    """Around the sampling of a clip in process 0.
+    """Share the sampling of a clip, in process 0.
 
     Raises:
-        InvalidInput: The cache can't be used by several processes.
+        InvalidInput: The cache is not supported in several processes.
     """
     _check_cache(clip)
     with use_cache(transformer, clip.cache, clip.steps, clip.resolution):
@@ -109,7 +110,7 @@ def leading_clip(
 
 
 def follow_clip(team: Team, transformer: MultiTalkTransformer, clip: ClipStart) -> None:
-    """Take part in the sampling of a clip in a process other than 0."""
+    """Take part in the sampling of a clip, in a process other than 0."""
     place = team.place(clip.layout)
     transformer.share_tokens(place.tokens)
     try:
@@ -123,10 +124,10 @@ def follow_clip(team: Team, transformer: MultiTalkTransformer, clip: ClipStart) 
 
 
 def _check_cache(clip: ClipStart) -> None:
-    """Refuse a cache that looks at what one process has of the video: several would decide differently."""
+    """Refuse a cache that decides by a process's own tokens: the processes would decide differently."""
     if clip.cache is not None and clip.cache.name == "first_block" and clip.layout.token_ranks > 1:
         raise InvalidInput(
-            "cache first_block decides by what one GPU has of the video, and several would disagree: "
-            "use magcache or teacache.",
+            "cache first_block is not supported if several GPUs share the video's tokens. "
+            "Use magcache or teacache.",
             "cache",
         )

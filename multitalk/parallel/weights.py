@@ -1,4 +1,4 @@
-"""The transformer's large matrices parted over processes: a block is whole while it runs."""
+"""Shared weights: each process stores a part of every block, and gathers a block while it runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..models.sequence import all_gather
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
 
-# of a tensor's place, as kernels want it
+# bytes; kernels need aligned tensors
 _ALIGNMENT = 256
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A matrix of a block, and the byte at which it lies among the others."""
+    """A matrix of a block and its offset in bytes among the block's matrices."""
 
     owner: nn.Module
     name: str
@@ -34,22 +34,22 @@ class _Piece:
         return self.offset + self.tensor.numel() * self.tensor.itemsize
 
     def view(self, buffer: torch.Tensor) -> torch.Tensor:
-        """It, of its own dtype and strides, in a buffer of bytes."""
+        """Return the matrix, with its dtype and strides, as a view of a buffer of bytes."""
         flat = buffer[self.offset : self.end].view(self.tensor.dtype)
         return flat.as_strided(self.tensor.shape, self.tensor.stride())
 
 
 class SharedBlocks:
-    """Keeps 1/processes of every block's matrices, and makes a block whole for the time it runs.
+    """Stores 1/processes of every block's matrices and gathers each block while it runs.
 
-    As FSDP does, but by bytes, so that weights of any precision go: two buffers hold a block each, the one
-    that runs and the next one, which arrives meanwhile. What isn't a matrix (norms, biases, factors) is in
-    every process all the time, and so are LoRAs. All processes must run the same blocks.
+    It works like FSDP, but on bytes, and therefore with weights of any precision. Two buffers hold the block
+    that runs and the next block, which is gathered meanwhile. Norms, biases, scales and LoRAs are stored in
+    every process. All processes must run the same blocks.
 
     Args:
-        transformer: Its matrices are replaced by views of the buffers; it must not be on the device yet.
+        transformer: Its matrices are replaced by views of the buffers; it must still be in host memory.
         group: The processes.
-        device: Where the parts and the buffers lie.
+        device: Device of the parts and the buffers.
     """
 
     def __init__(
@@ -72,58 +72,58 @@ class SharedBlocks:
                 _replace(piece, piece.view(self._buffers[index % SLOTS]))
             part = size // ranks
             self._parts.append(whole[rank * part : (rank + 1) * part].to(device, copy=True))
-        self._held: list[int | None] = [None] * SLOTS
-        self._arriving: list[dist.Work | None] = [None] * SLOTS
+        self._buffered: list[int | None] = [None] * SLOTS
+        self._pending: list[dist.Work | None] = [None] * SLOTS
         transformer.block_streamer = self
-        transformer.to(device)  # what isn't shared
+        transformer.to(device)  # the tensors that are not shared
 
     def run(self) -> Generator[nn.Module, None, None]:
-        """The blocks in their order, each whole until the next is asked for."""
+        """Yield the blocks in order; a block is complete until the next one is requested."""
         for index, block in enumerate(self.blocks):
-            self._fetch(index)
+            self._complete(index)
             yield block
 
-    def _fetch(self, index: int) -> None:
-        """Make a block whole, and begin with the next."""
-        self._begin(index)
-        work = self._arriving[index % SLOTS]
+    def _complete(self, index: int) -> None:
+        """Complete a block and start gathering the next one."""
+        self._start(index)
+        work = self._pending[index % SLOTS]
         if work is not None:
             work.wait()
-            self._arriving[index % SLOTS] = None
+            self._pending[index % SLOTS] = None
         following = (index + 1) % len(self._parts)
         if following % SLOTS != index % SLOTS:
-            self._begin(following)
+            self._start(following)
 
-    def _begin(self, index: int) -> None:
+    def _start(self, index: int) -> None:
         slot = index % SLOTS
-        if self._held[slot] == index:
+        if self._buffered[slot] == index:
             return
         part = self._parts[index]
         buffer = self._buffers[slot][: part.numel() * self.group.size()]
-        self._held[slot] = index
-        self._arriving[slot] = all_gather(buffer, part, group=self.group, async_op=True)
+        self._buffered[slot] = index
+        self._pending[slot] = all_gather(buffer, part, group=self.group, async_op=True)
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the matrices that this process keeps."""
+        """Bytes of the matrices that this process stores."""
         return sum(part.numel() for part in self._parts)
 
     def has_any(self, tensors: list[torch.Tensor]) -> bool:
-        """Whether any of these is one of the shared matrices."""
+        """Return whether any of these tensors is a shared matrix."""
         storages = {buffer.untyped_storage().data_ptr() for buffer in self._buffers}
         return any(tensor.untyped_storage().data_ptr() in storages for tensor in tensors)
 
     def forget(self) -> None:
-        """Fetch every block anew: something has written into the buffers. All processes must forget."""
-        for work in self._arriving:
+        """Discard the buffers after something has written to them; all processes must call it."""
+        for work in self._pending:
             if work is not None:
                 work.wait()
-        self._held = [None] * SLOTS
-        self._arriving = [None] * SLOTS
+        self._buffered = [None] * SLOTS
+        self._pending = [None] * SLOTS
 
 
 def _pieces(block: nn.Module) -> list[_Piece]:
-    """A block's matrices, one after another."""
+    """Return the matrices of a block, one after another."""
     pieces: list[_Piece] = []
     end = 0
     for owner in block.modules():

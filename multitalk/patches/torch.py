@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import types
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 PINNED = {"torch": ("2.5.1", "2.8.0", "2.13.0")}
@@ -110,3 +112,21 @@ def raise_recompile_limits(count: int) -> None:
 def is_default_compile_cache(folder: str) -> bool:
     """Return whether a folder for compiled kernels is one that torch chooses by default."""
     return folder.startswith(str(Path(tempfile.gettempdir()) / "torchinductor_"))
+
+
+def default_store() -> dist.Store:
+    """Return the store that connects the processes of the default group."""
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    return _get_default_store()
+
+
+def abort_calls(group: dist.ProcessGroup, device: torch.device) -> None:
+    """Abort the calls of a group that wait for other processes."""
+    backend = group._get_backend(device)
+    # torch 2.5 has other names than later versions, and for NCCL only
+    for name in ("abort", "_shutdown"):
+        if hasattr(backend, name):
+            with contextlib.suppress(RuntimeError):
+                getattr(backend, name)()
+            break

@@ -1,1 +1,1 @@
-"""One job from request to clips: the pipeline, its components, decoding, results and progress."""
+"""One job, from request to clips: the pipeline, its components, decoding, results and progress."""

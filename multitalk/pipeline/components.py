@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Components:
-    """The networks and what turns raw input into theirs.
+    """The networks, and the tokenizer and feature extractor that prepare their inputs.
 
     Attributes:
         transformer: Predicts the velocity.
-        vae: Between frames and latents: its encoder in float32, its decoder in bfloat16 on GPUs that have it.
-        text_encoder, tokenizer: For the prompt.
+        vae: Converts between frames and latents; its encoder in float32, its decoder in bfloat16 on GPUs that
+            support it.
+        text_encoder, tokenizer: Encode the prompt.
         image_encoder: CLIP, without its last block.
-        audio_encoder, feature_extractor: For the sound, float32.
-        placement: Moves them between host and device; None where all stay where they are.
+        audio_encoder, feature_extractor: Encode the audio, in float32.
+        placement: Moves the networks between host and device; None leaves them where they are.
     """
 
     transformer: MultiTalkTransformer
@@ -56,65 +57,71 @@ class Components:
     placement: Placement | None = None
 
     def using(self, part: str) -> AbstractContextManager[None]:
-        """Inside, a part ("text_encoder", "image_encoder", "audio_encoder" or "vae") is ready to compute."""
+        """Keep a part ready to compute within the context.
+
+        Args:
+            part: "text_encoder", "image_encoder", "audio_encoder" or "vae".
+        """
         return nullcontext() if self.placement is None else self.placement.on_device(part)
 
-    def carry_out(self, plan: HardwarePlan) -> None:
-        """Place the weights as a plan says."""
+    def place(self, plan: HardwarePlan) -> None:
+        """Place the weights according to a plan."""
         if self.placement is not None:
             self.placement.apply(plan)
 
 
 def load_components(
-    folder: WeightsFolder, plan: HardwarePlan, placed: MultiTalkTransformer | None = None
+    folder: WeightsFolder, plan: HardwarePlan, transformer: MultiTalkTransformer | None = None
 ) -> Components:
-    """Load every part once, straight to where the plan has it.
+    """Load every part directly to the device that the plan chooses.
 
     Args:
         folder: The weights.
-        plan: How they run.
-        placed: A transformer that is loaded already, and whose weights somebody else moves; None loads it.
+        plan: The hardware plan.
+        transformer: A transformer that is already loaded and configured, and whose weights the caller moves;
+            None loads it.
 
     Raises:
-        WeightsError: A file is missing or doesn't fit.
+        WeightsError: A file is missing or does not fit the model.
     """
     import torch
 
     device, dtype = plan.device, plan.dtype
 
-    def home(part: str) -> torch.device:
+    def device_of(part: str) -> torch.device:
         return device if part in plan.resident else torch.device("cpu")
 
-    transformer = placed or load_transformer_to_run(folder, plan, on_host=plan.streamed_blocks > 0)
-    # the text encoder has one 8-bit form
+    # in the order in which the files are read ahead: the transformer first
+    loaded = transformer or load_transformer_to_run(folder, plan, on_host=plan.streamed_blocks > 0)
+    # the text encoder has only one 8-bit format
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
-    text_encoder, tokenizer = load_text_encoder(folder, home("text_encoder"), dtype, text_quantization)
-    audio_encoder, feature_extractor = load_audio_encoder(folder, home("audio_encoder"), torch.float32)
+    text_encoder, tokenizer = load_text_encoder(folder, device_of("text_encoder"), dtype, text_quantization)
+    audio_encoder, feature_extractor = load_audio_encoder(folder, device_of("audio_encoder"), torch.float32)
     components = Components(
-        transformer=transformer,
-        vae=load_vae(folder, home("vae"), torch.float32),
+        transformer=loaded,
+        vae=load_vae(folder, device_of("vae"), torch.float32),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        image_encoder=load_image_encoder(folder, home("image_encoder"), dtype),
+        image_encoder=load_image_encoder(folder, device_of("image_encoder"), dtype),
         audio_encoder=audio_encoder,
         feature_extractor=feature_extractor,
     )
-    return fit_to_plan(components, plan, folder.path, placed is not None)
+    return fit_to_plan(components, plan, folder.path, transformer is None)
 
 
 def fit_to_plan(
-    components: Components, plan: HardwarePlan, weights: Path | None = None, placed: bool = False
+    components: Components, plan: HardwarePlan, weights: Path | None = None, with_transformer: bool = True
 ) -> Components:
-    """Let parts compute as a plan says, wherever they lie, and place them.
+    """Configure the networks for a plan and place their weights.
 
     Args:
-        components: Without a placement; its networks are changed in place.
-        plan: The plan.
-        weights: The folder they came from, None where they came from none.
-        placed: Whether that is done for the transformer, and is somebody else's from now on.
+        components: Components without a placement; the networks are changed in place.
+        plan: The hardware plan.
+        weights: The folder that they were loaded from, if any.
+        with_transformer: Whether the transformer is included; otherwise the caller configures and moves it.
 
     Returns:
-        The same, with a placement.
+        The same components with a placement.
     """
     import torch
 
@@ -122,7 +129,7 @@ def fit_to_plan(
     from ..patches.transformers import widen_text_encoder
     from ..runtime.placement import Placement
 
-    transformer = None if placed else components.transformer
+    transformer = components.transformer if with_transformer else None
     if transformer is not None:
         fit_transformer(transformer, plan, weights)
     widen_text_encoder(components.text_encoder)
@@ -138,34 +145,34 @@ def fit_to_plan(
 
 
 def _quantization(precision: str) -> str | None:
-    """What is quantized while it is loaded, where the folder's isn't."""
+    """Return the quantization that a precision asks for, if it is one."""
     return precision if precision in QUANTIZED_LINEARS else None
 
 
 def load_transformer_to_run(folder: WeightsFolder, plan: HardwarePlan, on_host: bool) -> MultiTalkTransformer:
-    """Load the transformer in the precision that a plan says.
+    """Load the transformer in the precision of a plan.
 
     Args:
         folder: The weights.
-        plan: How they run.
-        on_host: Whether it is made on the host: it may be larger than the device.
+        plan: The hardware plan.
+        on_host: Load to host memory, since it may be larger than the device's memory.
 
     Raises:
-        WeightsError: A file is missing or doesn't fit.
+        WeightsError: A file is missing or does not fit the model.
     """
-    place = "cpu" if on_host else plan.device
-    return load_transformer(folder, place, plan.dtype, _quantization(plan.transformer_precision))
+    device = "cpu" if on_host else plan.device
+    return load_transformer(folder, device, plan.dtype, _quantization(plan.transformer_precision))
 
 
 def fit_transformer(
     transformer: MultiTalkTransformer, plan: HardwarePlan, weights: Path | None = None
 ) -> None:
-    """Let the transformer compute as a plan says, wherever its weights lie.
+    """Set the transformer's matrix products, attention backends and acceleration to those of a plan.
 
     Args:
         transformer: Changed in place.
-        plan: The plan.
-        weights: The folder it came from, None where it came from none.
+        plan: The hardware plan.
+        weights: The folder that it was loaded from, if any.
     """
     from ..models.attention_backends import set_attention_backends
 

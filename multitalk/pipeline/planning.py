@@ -1,46 +1,51 @@
-"""Which plan a pipeline loads by, and which one each of its jobs runs by."""
+"""The hardware plan and the LoRAs of a job."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..conditioning.resolve import resolve_settings
-from ..request.presets import Preset
-from ..runtime.limits import max_audio_seconds
+from ..errors import InvalidInput
+from ..request.parts import LoraSpec
+from ..request.presets import PRESETS, Preset
+from ..runtime.environment import max_audio_seconds
 from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner
+from ..weights.manifest import LORA_FOLDER
+from ..weights.store import WeightsFolder
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
 
-
-# For a limit that is none: ten days of sound fit on no device, however large.
-_ANY_LENGTH = 1e6
+# An upper limit in seconds, should MAX_AUDIO_SECONDS be huge or infinite; no device has memory for so much.
+_LONGEST = 1e6
 
 
 def longest_sound() -> float:
-    """Seconds of sound that any job may have: ``MAX_AUDIO_SECONDS``, and what a plan counts on at least.
+    """Return the seconds of the longest audio: ``MAX_AUDIO_SECONDS``, or the planner's default if longer.
 
     Raises:
-        InvalidInput: The variable isn't a number of seconds above 0.
+        InvalidInput: The variable is not a number of seconds above 0.
     """
-    return max(Workload.sound_seconds, min(max_audio_seconds(), _ANY_LENGTH))
+    return max(Workload.sound_seconds, min(max_audio_seconds(), _LONGEST))
 
 
 def loading_workload() -> Workload:
-    """What the plan is for that weights are loaded by: a 480p clip of two people, and any sound."""
+    """Return the workload to load the weights for: a 480p clip of two people with the longest audio."""
     return Workload(sound_seconds=longest_sound())
 
 
 def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float) -> Workload:
-    """What a plan needs to know of a request.
+    """Describe a request to the planner.
 
     Args:
         request: The job.
-        preset: Where settings come from that the request leaves open.
-        sound_seconds: The longest sound the audio encoder may get.
+        preset: Provides the settings that the request leaves unset.
+        sound_seconds: Length of the longest audio that the audio encoder may get.
     """
     settings = resolve_settings(request, preset)
     return Workload(
@@ -56,29 +61,66 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
 
 
 class JobPlanner:
-    """Plans each job on a loaded pipeline: as few blocks streamed as that job needs.
+    """Plans each job of a loaded pipeline with as few streamed blocks as the job allows.
 
     Args:
-        planner: Plans on this machine with the weights; None for a plan that a person fixed.
-        loaded: The plan the weights were loaded by.
+        planner: Plans on this machine with the weights; None uses `loaded` for every job.
+        loaded: The plan that the weights were loaded with.
     """
 
     def __init__(self, planner: Planner | None, loaded: HardwarePlan) -> None:
         self._planner = planner
         self._loaded = loaded
-        self._known: dict[Workload, HardwarePlan] = {}
+        self._plans: dict[Workload, HardwarePlan] = {}
 
     def plan(self, request: GenerationRequest, preset: Preset) -> HardwarePlan:
-        """The plan of a job.
+        """Plan a job.
 
         Raises:
-            InvalidInput: The job doesn't fit in the device's memory; the sentence says what to change.
+            InvalidInput: The job does not fit into the device's memory; the message says what to change.
         """
         if self._planner is None or self._loaded.device.type != "cuda":
             return self._loaded
-        job = workload_of(request, preset, longest_sound())
-        if job not in self._known:
-            plan = self._planner.plan(job)
-            # what was decided when the weights were loaded stays
-            self._known[job] = replace(plan, compile=self._loaded.compile)
-        return self._known[job]
+        workload = workload_of(request, preset, longest_sound())
+        if workload not in self._plans:
+            # compilation was decided when the weights were loaded
+            self._plans[workload] = replace(self._planner.plan(workload), compile=self._loaded.compile)
+        return self._plans[workload]
+
+
+def job_loras(
+    folder: WeightsFolder, preset: Preset, extra: Sequence[LoraSpec] = ()
+) -> list[tuple[Path, float]]:
+    """List the LoRAs of a job, except those that are merged into the weights.
+
+    Args:
+        folder: The weights.
+        preset: Preset of the job.
+        extra: LoRAs of the request.
+
+    Returns:
+        Files and scales.
+
+    Raises:
+        InvalidInput: The weights contain the merged LoRA of another preset, or lack this preset's LoRA.
+        WeightsError: The preset's LoRA file was baked with the weights and is now missing.
+    """
+    merged = {lora.name for lora in folder.manifest.loras}
+    foreign = [other for other in PRESETS.values() if other.lora in merged and other.lora != preset.lora]
+    if foreign:
+        raise InvalidInput(
+            f"preset '{preset.name}' cannot be used: the LoRA of preset '{foreign[0].name}' is merged into "
+            f"these weights. Use preset '{foreign[0].name}', or bake weights without its LoRA.",
+            "preset",
+        )
+    loras = []
+    if preset.lora and preset.lora not in merged:
+        baked = f"{LORA_FOLDER}/{preset.lora}" in folder.manifest.files
+        if not baked and not (folder.path / LORA_FOLDER / preset.lora).is_file():
+            raise InvalidInput(
+                f"preset '{preset.name}' cannot be used: its LoRA {preset.lora} is missing from these "
+                f"weights. Choose another preset, or copy the file to their folder {LORA_FOLDER}.",
+                "preset",
+            )
+        loras.append((folder.lora_file(preset.lora), preset.lora_scale))
+    return loras + [(lora.path, lora.scale) for lora in extra]

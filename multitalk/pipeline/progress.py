@@ -1,4 +1,4 @@
-"""Progress of a job: how far, how long still, and whether to stop."""
+"""Progress of a job, its estimated time left, and its cancellation."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Protocol
 
 from ..errors import Cancelled
 
-# Work of a clip's other stages in model calls, near enough for a bar; the time left is measured.
+# Estimated work of a clip's other stages, in model calls; the time left is measured.
 ENCODE_WORK = 1.0
 DECODE_WORK = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands.
+    """Progress of a job.
 
     Attributes:
-        stage: What runs: "speech", "text", "audio", "image", "encode", "denoise", "decode", "video", "done".
-        clip: Number of the clip, from 0.
-        clips: Clips there will be.
-        step: Sampling steps of the clip that are done.
+        stage: "speech", "text", "audio", "image", "encode", "denoise", "decode", "video" or "done".
+        clip: Index of the current clip, from 0.
+        clips: Number of clips.
+        step: Completed sampling steps of the current clip.
         steps: Sampling steps of a clip.
-        fraction: Share of the work that is done, 0 to 1.
-        eta: Seconds left, or None before there is anything to tell it from.
+        fraction: Completed share of the work, 0 to 1.
+        eta: Estimated seconds left; None before the first clip has made progress.
     """
 
     stage: str
@@ -39,10 +39,10 @@ class Progress:
 
 
 class CancelSignal(Protocol):
-    """Anything with ``is_set``, such as ``threading.Event``."""
+    """Any object with ``is_set``, such as ``threading.Event``."""
 
     def is_set(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         ...
 
 
@@ -50,11 +50,14 @@ OnProgress = Callable[[Progress], None]
 
 
 class JobMonitor:
-    """Reports progress, keeps the time of each stage and raises when the job is cancelled.
+    """Reports progress, times the stages and stops a cancelled job.
 
     Args:
-        on_progress: Called at every change, or None.
-        cancel: Asked before every model call, or None.
+        on_progress: Called at every change.
+        cancel: Checked before every model call.
+
+    Attributes:
+        timings: Seconds per stage.
     """
 
     def __init__(self, on_progress: OnProgress | None, cancel: CancelSignal | None) -> None:
@@ -67,18 +70,18 @@ class JobMonitor:
         self._clips_started = time.monotonic()
 
     def start_clips(self, clips: int, steps: int, branches: int) -> None:
-        """Tell how much there is to do, when the first clip begins."""
+        """Start the clips; `branches` is the number of guidance branches."""
         self._clips, self._steps, self._work_per_step = clips, steps, float(branches)
         self._clips_started = time.monotonic()
 
     def check_cancelled(self) -> None:
-        """Raise :class:`Cancelled` if the caller wants the job to stop."""
+        """Raise :class:`Cancelled` if the job is cancelled."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("The job was cancelled.")
 
     @contextmanager
     def stage(self, name: str, clip: int = 0) -> Iterator[None]:
-        """Time a stage and report its beginning."""
+        """Time a stage and report its start."""
         self.check_cancelled()
         self._stage, self._clip = name, clip
         if name == "encode":
@@ -89,7 +92,7 @@ class JobMonitor:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Count what happens inside to a stage's time, without a report."""
+        """Add the time within the context to a stage, without a report."""
         started = time.monotonic()
         try:
             yield
@@ -97,12 +100,12 @@ class JobMonitor:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
 
     def step_done(self, step: int) -> None:
-        """Report that so many steps of the clip are done."""
+        """Report the number of completed steps of the clip."""
         self._step = step
         self._report(done=ENCODE_WORK + step * self._work_per_step)
 
     def finished(self) -> None:
-        """Report that the last clip is done."""
+        """Report that the last clip is complete."""
         self._stage = "done"
         self._report(done=self._work_per_clip)
 

@@ -1,4 +1,4 @@
-"""What a job gives: clips as they are made, and the finished video."""
+"""Results of a job: its clips and the finished video."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..speech.report import SpeechReport
 
 @dataclass(frozen=True)
 class Clip:
-    """A finished piece of the video.
+    """A finished part of the video.
 
     Attributes:
-        index: Its number, from 0.
-        frames: The frames the clip before hasn't shown, ``T H W 3`` uint8 on the CPU.
-        latents: The clip's final latents, ``C T h w`` float32, motion frames included.
-        seed: What the job's random numbers began from.
-        start: Number of its first new frame in the video.
-        total_frames: Frames of the whole video.
-        sound: The user's own sound under its new frames.
+        index: Index of the clip, from 0.
+        frames: The new frames, without those of the previous clip, ``T H W 3`` uint8 on the CPU.
+        latents: The clip's final latents, ``C T h w`` float32, including the motion frames.
+        seed: Seed of the job.
+        start: Index of the first new frame in the video.
+        total_frames: Number of frames of the whole video.
+        sound: The part of the user's audio that belongs to the new frames.
     """
 
     index: int
@@ -40,13 +40,13 @@ class GenerationResult:
 
     Attributes:
         path: The mp4 file.
-        frames: Its frames, 25 a second.
-        seconds: Its length.
-        seed: What the job's random numbers began from.
-        timings: Seconds spent per stage.
-        width, height: Its size in pixels.
-        complete: False where the job was cancelled and what was done before is kept.
-        speech: Which engine spoke, and who says which words when; None where all is the user's own sound.
+        frames: Number of frames, 25 per second.
+        seconds: Length of the video.
+        seed: Seed of the job.
+        timings: Seconds per stage.
+        width, height: Size in pixels.
+        speech: The speech engine and the timed words of each person; None without text to speech.
+        complete: False if the job was cancelled and the clips so far were kept.
     """
 
     path: Path

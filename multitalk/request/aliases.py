@@ -1,7 +1,7 @@
-"""Other names of a request's fields: those common in video generation, and those of the known RunPod worker.
+"""Aliases of a request's fields: names common in video generation, and names of another RunPod worker.
 
-Every front end accepts the common names, since :class:`GenerationRequest` does. Only the worker accepts the
-known worker's names.
+Every front end accepts the common names, since :class:`GenerationRequest` does. The names of the other
+MultiTalk worker are accepted by the serverless worker alone, for the clients of the other one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORKER_NAMES = {
 # Every other name, and its field.
 ALIASES = {**COMMON_NAMES, **dict.fromkeys(SIDES, "size"), **WORKER_NAMES}
 WORKER_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
-# The known worker passes these to a command line, where an empty value means the default.
+# The other worker passes these to a command line, where an empty value means the default.
 WORKER_OPTIONAL = ("audio_type", "mode", *WORKER_NUMBERS)
 MODES = ("clip", "streaming")
 
@@ -78,12 +78,12 @@ def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def uses_worker_names(fields: Mapping[str, Any]) -> bool:
-    """Whether a job comes from a client of the known worker."""
+    """Whether a job comes from a client of the other worker."""
     return any(name in fields for name in (*WORKER_NAMES, "mode"))
 
 
 def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace common names and the known worker's names in a job's input by those of GenerationRequest.
+    """Replace common names and the other worker's names in a job's input by those of GenerationRequest.
 
     Returns:
         A new dict. ``mode`` is replaced by ``max_seconds``; unknown names are kept.
@@ -144,7 +144,7 @@ def _check_number(value: Any, field: str, name: str) -> Any:
 
 
 def _parse_number(value: Any) -> Any:
-    """Parse a number that is a string, as the known worker does; anything else is returned unchanged."""
+    """Parse a number that is a string, as the other worker does; anything else is returned unchanged."""
     if not isinstance(value, str):
         return value
     for kind in (int, float):

@@ -64,12 +64,12 @@ def check_names(names: Iterable[Any], allowed: Iterable[str], kind: str, aliases
         kind: What the names are, for the error, such as ``"field of speech"``.
         aliases: Other names that exist, for the suggestion only.
     """
-    known = list(allowed)
+    valid = list(allowed)
     for name in names:
-        if name not in known:
-            similar = difflib.get_close_matches(str(name), [*known, *aliases], n=1, cutoff=0.5)
+        if name not in valid:
+            similar = difflib.get_close_matches(str(name), [*valid, *aliases], n=1, cutoff=0.5)
             hint = f" Did you mean {similar[0]}?" if similar else ""
-            message = f"{shown(name)} is not a {kind}.{hint} Allowed: {', '.join(known)}."
+            message = f"{shown(name)} is not a {kind}.{hint} Allowed: {', '.join(valid)}."
             raise UnknownName(message, str(name)[:80])
 
 

@@ -65,7 +65,7 @@ def describe_error(error: ValidationError) -> InvalidInput:
     cause = first.get("ctx", {}).get("error")
     field = ".".join(str(part) for part in first["loc"]) or None
     if isinstance(cause, InvalidInput):
-        if isinstance(cause, UnknownName) and field:  # the part does not know its own field
+        if isinstance(cause, UnknownName) and field:  # add the part's field
             return InvalidInput(str(cause), f"{field}.{cause.field}")
         return cause
     if first["type"] == "missing":

@@ -41,7 +41,7 @@ def serve(start: ColdStart | None = None) -> int:
     limit_sdk_log()
     with ThreadPoolExecutor(1) as loader:  # import the SDK while the weights load
         loading = loader.submit(load_pipeline, settings, start)
-        with start.step("import runpod"):
+        with start.stage("import runpod"):
             import runpod
 
         pipeline, failure = loading.result()

@@ -1,1 +1,1 @@
-"""From a process's first instant to ready."""
+"""Startup: from the start of the process until it is ready for jobs."""

@@ -1,68 +1,68 @@
-"""From a process's first instant to ready: reads the weights, imports the models' libraries, keeps time.
+"""Startup of a process: read the weights while Python imports, load the models, and time each stage.
 
-What is imported here takes milliseconds: the weights are on their way before torch is asked for.
+The imports of this module take milliseconds, so that reading starts before torch is imported.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
-from ..runtime.process_memory import peak_memory
-from ..runtime.weights_folder import find_weights
+from ..runtime.environment import find_weights
+from ..runtime.process_memory import peak_memory, trim
 from ..weights.folders import all_part_files
 from ..weights.read_ahead import ReadAhead
-from .imports import OPTIONAL_PACKAGES, quick_imports, release_memory
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
 
 
 @dataclass(frozen=True)
-class Step:
-    """A part of a start.
+class Stage:
+    """A stage of the startup. Stages of different threads overlap.
 
     Attributes:
-        name: What was done.
-        began: Seconds after the process began.
-        seconds: How long it took. Steps of different threads overlap.
-        bytes: What it loaded; None where that isn't its business.
+        name: Name of the stage.
+        start: Seconds from the start of the process to the start of the stage.
+        seconds: Duration.
+        bytes: Bytes that it loaded; None for a stage that loads no weights.
     """
 
     name: str
-    began: float
+    start: float
     seconds: float
     bytes: int | None = None
 
     @property
     def gigabytes_per_second(self) -> float | None:
-        """Of what it loaded."""
+        """Loading speed in GB/s (10^9 bytes)."""
         return self.bytes / 1e9 / self.seconds if self.bytes and self.seconds > 0 else None
 
 
 class ColdStart:
-    """Begins to read the weights, loads the models, and records what the time goes into.
+    """Starts to read the weights, loads the models, and times the stages of the startup.
 
     Args:
         weights: A baked weights folder; None searches.
 
     Attributes:
-        folder: The weights folder; None where none is found.
-        read_ahead: What reads it.
-        ready_after: Seconds from the process's begin to :meth:`ready`; None before.
+        folder: The weights folder; None if none is found.
+        read_ahead: The threads that read it.
+        ready_after: Seconds from the start of the process to :meth:`ready`; None before.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:
         self._origin = time.monotonic() - process_age()
-        self._steps = [Step("interpreter", 0.0, self.elapsed)]
+        self._stages = [Stage("interpreter", 0.0, self.elapsed)]
         self._lock = threading.Lock()
         self._memory_before: int | None = None
         self._disk_before = bytes_from_disk()
@@ -71,101 +71,107 @@ class ColdStart:
         self.read_ahead: ReadAhead | None = None
         try:
             self.folder = find_weights(weights)
-        except WeightsError:  # said when the models are asked for
+        except WeightsError:  # load_pipeline raises it again
             return
-        self._reading_began = self.elapsed
+        self._reading_start = self.elapsed
         self.read_ahead = ReadAhead(all_part_files(self.folder))
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the process began."""
+        """Seconds since the start of the process."""
         return time.monotonic() - self._origin
 
     @contextmanager
-    def step(self, name: str, size: int | None = None) -> Iterator[None]:
-        """Record what is done inside, in any thread.
+    def stage(self, name: str, size: int | None = None) -> Iterator[None]:
+        """Time a stage, in any thread.
 
         Args:
-            name: What it is.
+            name: Name of the stage.
             size: Bytes that it loads.
         """
-        began = self.elapsed
+        start = self.elapsed
         try:
             yield
         finally:
             with self._lock:
-                self._steps.append(Step(name, began, self.elapsed - began, size))
+                self._stages.append(Stage(name, start, self.elapsed - start, size))
 
     def load_pipeline(
         self, weights: str | Path | None = None, lean: bool = True, **options: Any
     ) -> MultiTalkPipeline:
-        """Import what the models need, and load them.
+        """Import the models' libraries and load the pipeline; of several processes, process 0 calls it.
 
         Args:
-            weights: A baked weights folder; None searches. What is read already is used.
-            lean: Leave out ``lean_imports.OPTIONAL_PACKAGES``. No other thread can import them meanwhile, so
-                a page that is open already doesn't.
-            options: More arguments of ``MultiTalkPipeline.from_pretrained``.
+            weights: A baked weights folder; None searches.
+            lean: Skip the imports of :data:`OPTIONAL_PACKAGES`. Other threads cannot import them meanwhile,
+                so the web page, which is already open, sets it to False.
+            options: More arguments of :func:`multitalk.parallel.load_pipeline`.
 
         Raises:
-            MultiTalkError: As there.
+            MultiTalkError: See :func:`multitalk.parallel.load_pipeline`.
         """
         with quick_imports(OPTIONAL_PACKAGES if lean else ()):
-            with self.step("import torch"):
+            with self.stage("import torch"):
                 import torch
-            waking = threading.Thread(target=self._wake_gpu, args=(torch, options.get("device")), daemon=True)
-            waking.start()
-            with self.step("import models"):
+            initializing = threading.Thread(
+                target=self._initialize_gpu, args=(torch, options.get("device")), daemon=True
+            )
+            initializing.start()
+            with self.stage("import models"):
+                from ..parallel.loading import load_pipeline
                 from ..pipeline.pipeline import MultiTalkPipeline
                 from ..weights.libraries import import_models
 
                 import_models()
-            with self.step("release memory"):  # before collections are on again, or there'd be two
+            with self.stage("release memory"):  # one collection, before automatic collections are on again
                 release_memory()
-        waking.join()
+        initializing.join()
         self._memory_before = peak_memory()
-        return MultiTalkPipeline.from_pretrained(weights, start=self, **options)
+        read_ahead = self.read_ahead if self.folder == find_weights(weights) else None
+        pipeline = load_pipeline(weights, read_ahead=read_ahead, record=self.stage, **options)
+        assert isinstance(pipeline, MultiTalkPipeline)
+        return pipeline
 
     def ready(self) -> None:
-        """The first job can come. What is there now is left out of later garbage collections."""
+        """End the startup, and exclude all objects so far from later garbage collections."""
         gc.freeze()
         if self.read_ahead is not None:
             self.read_ahead.stop()
         self.ready_after = self.elapsed
 
     @property
-    def steps(self) -> list[Step]:
-        """What was done, in the order in which it began; the reading of the files among it."""
+    def stages(self) -> list[Stage]:
+        """All stages in order of their start, including the reading of the files."""
         with self._lock:
-            steps = list(self._steps)
+            stages = list(self._stages)
         if self.read_ahead is not None and self.read_ahead.seconds is not None:
             total = self.read_ahead.total
-            steps.append(Step("read files", self._reading_began, self.read_ahead.seconds, total))
-        return sorted(steps, key=lambda step: step.began)
+            stages.append(Stage("read files", self._reading_start, self.read_ahead.seconds, total))
+        return sorted(stages, key=lambda stage: stage.start)
 
     def table(self) -> str:
-        """The steps as a table, one line each, and a last line with the sum."""
-        width = max(len(step.name) for step in self.steps)
-        lines = [f"{'step':<{width}}{'began s':>9}{'seconds':>9}{'GB':>9}{'GB/s':>9}"]
-        for step in self.steps:
-            line = f"{step.name:<{width}}{step.began:>9.2f}{step.seconds:>9.2f}"
-            if step.bytes is not None:
-                line += f"{step.bytes / 1e9:>9.3f}{step.gigabytes_per_second or 0:>9.2f}"
+        """Format the stages as a table, with a summary in the last line."""
+        width = max(len(stage.name) for stage in self.stages)
+        lines = [f"{'stage':<{width}}{'start s':>9}{'seconds':>9}{'GB':>9}{'GB/s':>9}"]
+        for stage in self.stages:
+            line = f"{stage.name:<{width}}{stage.start:>9.2f}{stage.seconds:>9.2f}"
+            if stage.bytes is not None:
+                line += f"{stage.bytes / 1e9:>9.3f}{stage.gigabytes_per_second or 0:>9.2f}"
             lines.append(line)
         return "\n".join([*lines, self._summary()])
 
     def report(self) -> dict[str, Any]:
-        """The same for a log that machines read."""
-        steps = []
-        for step in self.steps:
-            told: dict[str, Any] = {"name": step.name}
-            told |= {"began": round(step.began, 3), "seconds": round(step.seconds, 3)}
-            if step.bytes is not None:
-                told |= {"bytes": step.bytes, "gb_per_second": round(step.gigabytes_per_second or 0, 2)}
-            steps.append(told)
+        """Return stages, times and memory as fields of a log event."""
+        stages = []
+        for stage in self.stages:
+            fields: dict[str, Any] = {"name": stage.name}
+            fields |= {"start": round(stage.start, 3), "seconds": round(stage.seconds, 3)}
+            if stage.bytes is not None:
+                fields |= {"bytes": stage.bytes, "gb_per_second": round(stage.gigabytes_per_second or 0, 2)}
+            stages.append(fields)
         return {
             "ready_after": round(self.ready_after or self.elapsed, 3),
-            "steps": steps,
+            "stages": stages,
             "memory_before_weights": self._memory_before,
             "peak_memory": peak_memory(),
             "table": self.table().splitlines(),
@@ -175,36 +181,71 @@ class ColdStart:
         text = f"ready after {self.ready_after or self.elapsed:.2f} s"
         read = bytes_from_disk()
         if read is not None and self._disk_before is not None:
-            text += f", {(read - self._disk_before) / 1e9:.3f} GB from the disk itself"
+            text += f", {(read - self._disk_before) / 1e9:.3f} GB read from disk"
         peak = peak_memory()
         return text if peak is None else f"{text}, peak memory {peak / 1e9:.3f} GB"
 
-    def _wake_gpu(self, torch: Any, device: Any) -> None:
-        """Make the GPU's context and load its libraries while Python imports."""
+    def _initialize_gpu(self, torch: Any, device: Any) -> None:
+        """Create the GPU context and load the CUDA libraries while Python imports."""
         if str(device or "cuda").startswith("cuda") and torch.cuda.is_available():
-            with self.step("GPU context"):
+            with self.stage("GPU context"):
                 matrix = torch.ones(16, 16, device=device or "cuda")
                 (matrix @ matrix).sum().item()
 
 
 def process_age() -> float:
-    """Seconds since this process began, 0 where the system doesn't tell."""
+    """Return the seconds since the start of this process; 0 if the system does not provide it."""
     try:
-        # the command's name, in parentheses, may hold spaces
+        # the name of the command, in parentheses, may contain spaces
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+        start = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start)
     except (AttributeError, IndexError, OSError, ValueError):
         return 0.0
 
 
 def bytes_from_disk() -> int | None:
-    """Bytes that this process made the disk read, rather than found in memory; None where nobody counts."""
-    return _number(Path("/proc/self/io"), "read_bytes:")
-
-
-def _number(file: Path, name: str) -> int | None:
+    """Return the bytes that this process read from disk, not from the page cache; None if not available."""
     try:
-        return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(name))
+        lines = Path("/proc/self/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
     except (OSError, StopIteration, ValueError):
         return None
+
+
+# Packages that other libraries import if they are installed, although no video needs them. librosa and
+# scikit-image import the first three again at their first use; diffusers' from_pretrained uses accelerate,
+# and httpx's command line uses rich.
+OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
+
+
+@contextmanager
+def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
+    """Import within the context without garbage collections, and as if some packages were not installed.
+
+    ``None`` in ``sys.modules`` is Python's documented way to make an import fail; other libraries then take
+    the branch for a missing optional package, and keep to it. The entries are removed afterwards, so later
+    imports work.
+
+    Args:
+        without: Names of packages; those that are already imported stay.
+    """
+    hidden = [name for name in without if name not in sys.modules]
+    collecting = gc.isenabled()
+    gc.disable()
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+        if collecting:
+            gc.enable()
+
+
+def release_memory() -> None:
+    """Collect the garbage of the imports, exclude the rest from later collections, and return free memory."""
+    gc.collect()
+    gc.freeze()
+    trim()

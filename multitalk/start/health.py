@@ -1,21 +1,22 @@
-"""``python -m multitalk.start.health``: does this container's page answer? For Docker's HEALTHCHECK.
+"""``python -m multitalk.start.health``: check the web page of a container, for Docker's HEALTHCHECK.
 
-A worker has no page: RunPod asks it itself, and a worker that isn't fit ends, so one that runs is healthy.
+A worker has no page and counts as healthy while it runs: RunPod checks it, and an unfit worker ends.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import urllib.error
 import urllib.request
 
+from ..runtime.environment import read_text
+
 
 def is_healthy(timeout: float = 5.0) -> bool:
-    """Whether the page answers, if only by asking for a login; true for a worker."""
-    if os.environ.get("MODE", "").strip().lower() == "serverless":
+    """Return whether the page answers, with or without a login; always true for a worker."""
+    if read_text("MODE", "").lower() == "serverless":
         return True
-    port = os.environ.get("GRADIO_SERVER_PORT", "7860")
+    port = read_text("GRADIO_SERVER_PORT", "7860")
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=timeout):
             return True

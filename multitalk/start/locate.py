@@ -1,32 +1,32 @@
-"""Where a container finds its weights: named, in the image, on a volume, or in RunPod's model cache.
+"""Find a container's weights: a configured folder, the image, a network volume, or RunPod's model cache.
 
-``python -m multitalk.start.locate`` prints the folder, and fails where there is none. It needs none of the
-models' libraries, so the container's start isn't held up.
+``python -m multitalk.start.locate`` prints the folder and exits with status 1 if there is none. It imports
+none of the models' libraries, so that it does not delay the start of the container.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..runtime.environment import read_text
 from ..weights.folders import ENVIRONMENT_VARIABLE, IMAGE_FOLDER, MANIFEST
 
-# where RunPod mounts a network volume: of an endpoint, and of a pod
+# mount points of a network volume of RunPod: for an endpoint, and for a pod
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 VOLUME_FOLDER = "multitalk/weights"
 MODEL_CACHE = "huggingface-cache/hub"
 
 
 def candidates(volumes: Iterable[Path] = VOLUMES, image_folder: Path = IMAGE_FOLDER) -> Iterator[Path]:
-    """Folders that may hold baked weights, the likeliest first.
+    """Yield the folders that may hold baked weights, in order of preference.
 
-    A model in RunPod's cache counts where its repository is a baked folder, the result of someone's bake.
+    A model in RunPod's cache is used if its repository is a baked weights folder.
     """
-    if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        yield Path(named)
+    if configured := read_text(ENVIRONMENT_VARIABLE):
+        yield Path(configured)
         return
     yield image_folder
     volumes = tuple(volumes)
@@ -36,8 +36,8 @@ def candidates(volumes: Iterable[Path] = VOLUMES, image_folder: Path = IMAGE_FOL
         yield from sorted((volume / MODEL_CACHE).glob("models--*/snapshots/*"))
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder has a manifest and every file that it names, in its size."""
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder has a manifest and all files of the manifest, in their size."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return bool(files) and all((folder / name).stat().st_size == files[name]["size"] for name in files)
@@ -46,12 +46,12 @@ def is_whole(folder: Path) -> bool:
 
 
 def locate(volumes: Iterable[Path] = VOLUMES, image_folder: Path = IMAGE_FOLDER) -> Path | None:
-    """The first candidate that is whole; None where there is none."""
-    return next((folder for folder in candidates(volumes, image_folder) if is_whole(folder)), None)
+    """Return the first candidate that is complete, or None."""
+    return next((folder for folder in candidates(volumes, image_folder) if is_complete(folder)), None)
 
 
 def main() -> int:
-    """The command; returns the exit status."""
+    """Print the folder; return the exit status."""
     folder = locate()
     if folder is None:
         return 1

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
-from ..pipeline.loras import job_loras
 from ..request.checks import check_choice
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
@@ -81,6 +80,8 @@ class ModelWorker:
         """Return the presets that the weights support, their default first; empty while they load."""
         if self.pipeline is None:
             return []
+        from ..pipeline.planning import job_loras
+
         folder = self.pipeline.folder
         default = folder.manifest.default_preset
         usable = []
@@ -154,8 +155,8 @@ class ModelWorker:
             job.cancel,
             on_clip,
             keep_partial=True,
-            words_in_file=True,
-            said=job.scripts,
+            include_text=True,
+            scripts=job.scripts,
         )
         job.result = self.gallery.add(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from multitalk.bake.layers import LAYER_BYTES, TIMESTAMP, check_layers, distribute, pack
 from multitalk.errors import WeightsError
-from multitalk.start.locate import candidates, is_whole, locate
+from multitalk.start.locate import candidates, is_complete, locate
 
 GB = 10**9
 
@@ -81,15 +81,15 @@ def make_weights(folder: Path) -> Path:
 
 def test_folder_is_whole_when_every_file_has_its_size(tmp_path):
     folder = make_weights(tmp_path / "weights")
-    assert is_whole(folder)
+    assert is_complete(folder)
     (folder / "a.safetensors").write_bytes(b"1234")
-    assert not is_whole(folder)
+    assert not is_complete(folder)
     (folder / "a.safetensors").unlink()
-    assert not is_whole(folder)
+    assert not is_complete(folder)
     for content in ("", "[]", "{}", '{"files": {}}', '{"files": {"a": 1}}'):
         (folder / "manifest.json").write_text(content)
-        assert not is_whole(folder)
-    assert not is_whole(tmp_path / "nowhere")
+        assert not is_complete(folder)
+    assert not is_complete(tmp_path / "nowhere")
 
 
 def test_weights_are_looked_for_in_the_image_on_volumes_and_in_the_model_cache(tmp_path, monkeypatch):

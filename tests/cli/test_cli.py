@@ -1,4 +1,4 @@
-"""The command line: options, errors, and a video made with small weights."""
+"""The command line: options, errors and progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import soundfile
 from PIL import Image
 
 from multitalk.bake.commands import lora_option
-from multitalk.cli.main import build_parser, main, request_fields
+from multitalk.cli.fields import request_fields
+from multitalk.cli.main import build_parser, main
 from multitalk.cli.progress_display import ProgressDisplay, format_seconds
 from multitalk.errors import InvalidInput
 from multitalk.pipeline.progress import Progress
@@ -24,7 +25,7 @@ from multitalk.pipeline.progress import Progress
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, str]:
-    """A picture and two voices in files."""
+    """Paths of an image and two audio files."""
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (90, 160, 3), np.uint8)).save(tmp_path / "face.png")
     for name, rate in (("first", 22050), ("second", 16000)):
@@ -54,12 +55,12 @@ def test_options_become_fields() -> None:
     assert fields("--preset", "demo", "--prompt", "Rain") == {"preset": "demo", "prompt": "Rain"}
 
 
-def test_settings_are_json_or_bare_text() -> None:
-    given = fields(
+def test_settings_are_json_or_plain_text() -> None:
+    values = fields(
         *("--set", "size=[64,112]", "--set", "turns=in_order", "--set", "teacache=null", "--set", "apg=true"),
         *("--set", "shift=2.5", "--set", "prompt=42", "--set", 'negative_prompt="a=b"', "--set", "seed = 7"),
     )
-    assert given == {
+    assert values == {
         "size": [64, 112],
         "turns": "in_order",
         "teacache": None,
@@ -71,11 +72,11 @@ def test_settings_are_json_or_bare_text() -> None:
     }
 
 
-def test_options_go_before_the_request_file(tmp_path: Path) -> None:
+def test_options_override_the_request_file(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"image": "a.png", "audio": "one.wav", "seed": 1, "steps": 3}))
-    given = fields("--request", str(job), "--audio2", "two.wav", "--set", "seed=2")
-    assert given == {
+    values = fields("--request", str(job), "--audio2", "two.wav", "--set", "seed=2")
+    assert values == {
         "image": "a.png",
         "audio": {"person1": "one.wav", "person2": "two.wav"},
         "seed": 2,
@@ -84,7 +85,7 @@ def test_options_go_before_the_request_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("voices", [["f2"], "f2"])
-def test_voices_of_the_request_file_that_are_none_are_left_to_the_request(
+def test_invalid_voices_of_the_request_file_are_refused_by_the_request(
     tmp_path: Path, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], voices: Any
 ) -> None:
     job = tmp_path / "job.json"
@@ -97,7 +98,7 @@ def test_voices_of_the_request_file_that_are_none_are_left_to_the_request(
 @pytest.mark.parametrize(
     "argv", [["--boxes", "{"], ["--set", "steps"], ["--set", "=3"], ["--request", "none.json"]]
 )
-def test_options_that_cannot_be_read(argv: list[str]) -> None:
+def test_malformed_options(argv: list[str]) -> None:
     with pytest.raises(InvalidInput):
         fields(*argv)
 
@@ -148,7 +149,7 @@ def test_user_errors_are_one_sentence_and_status_2(
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_debug_shows_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "-o", str(tmp_path / "out.mp4"), "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
 
@@ -163,28 +164,25 @@ def test_wrong_arguments_exit_with_2(argv: list[str]) -> None:
 
 
 def test_the_module_runs() -> None:
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "multitalk",
-            "generate",
-            "-o",
-            "out.mp4",
-            "--image",
-            "nowhere.png",
-            "--say",
-            "Hi",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    arguments = ["generate", "-o", "out.mp4", "--image", "nowhere.png", "--say", "Hi"]
+    result = subprocess.run([sys.executable, "-m", "multitalk", *arguments], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == "error: image: file not found ('nowhere.png').\n"
 
 
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("/venv/bin/multitalk", "multitalk"), ("/venv/multitalk/__main__.py", "python -m multitalk")],
+)
+def test_usage_names_the_command_that_was_started(
+    monkeypatch: pytest.MonkeyPatch, program: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    assert build_parser().format_usage().startswith(f"usage: {name} ")
+
+
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

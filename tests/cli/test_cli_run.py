@@ -65,7 +65,7 @@ def test_bake_verify_and_doctor(
     report = capsys.readouterr().out
     assert "precision  float32" in report
     assert LIGHTX2V in report
-    assert report.endswith("Ready to make videos.\n")
+    assert report.endswith("Ready to generate videos.\n")
 
     merged = tmp_path / "merged"
     assert main(["bake", "--from", str(raw), "--to", str(merged), "--lora", "lightx2v:1.2"]) == 0

@@ -1,4 +1,4 @@
-"""What ``doctor`` finds, and how it says it."""
+"""The findings of ``doctor`` and their format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_missing_weights_are_a_finding_and_a_failure(
     assert any(line.startswith("missing weights") and "nowhere" in line for line in lines)
 
 
-def test_what_is_here_is_found() -> None:
+def test_this_machine_is_ready() -> None:
     found = by_name(examine())
     assert {"python", "torch", "plan", "ffmpeg", "weights", "packages"} <= set(found)
     for name in ("python", "torch", "plan", "ffmpeg", "packages"):
@@ -33,7 +33,7 @@ def test_what_is_here_is_found() -> None:
     assert "libx264" in found["ffmpeg"].text
 
 
-def test_packages_that_differ_are_told(tmp_path, monkeypatch) -> None:
+def test_packages_with_other_versions_are_reported(tmp_path, monkeypatch) -> None:
     required = tmp_path / "requirements.txt"
     required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")
     monkeypatch.setattr(doctor, "REQUIREMENTS", required)
@@ -51,12 +51,12 @@ def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) 
     assert all(name in table for name in ("T4", "A100", "H200", "RTX 5090", "480p", "720p"))
 
 
-def test_lines_are_aligned_and_end_with_the_verdict() -> None:
+def test_lines_are_aligned_and_end_with_a_conclusion() -> None:
     findings = [Finding("ok", "python", "3.11"), Finding("note", "gpu", "none")]
     assert format_findings(findings).splitlines() == [
         "ok      python  3.11",
         "note    gpu     none",
-        "Ready to make videos.",
+        "Ready to generate videos.",
     ]
     assert format_findings([*findings, Finding("missing", "x", "y")]).endswith("Not ready: x.")
 
@@ -102,7 +102,7 @@ def test_every_package_of_the_lock_is_compared(tmp_path: Path, monkeypatch: pyte
     assert by_name(examine())["packages"].text == "1 of 2 as required"
 
 
-def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_check_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> object:
         raise OSError(f"{name}:\nlibrary damaged")
 

@@ -1,4 +1,4 @@
-"""What the Dockerfiles, the bake file and RunPod's files say about each other."""
+"""Check that the Dockerfiles, the bake file and RunPod's files agree with each other and with the code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from multitalk.runtime.choose import Weights, plan_for
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.report import usual_machine
 from multitalk.serverless.inputs import read_request
-from multitalk.serverless.worker_settings import Settings
+from multitalk.serverless.worker_settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -114,8 +114,8 @@ TESTS = {
         },
     },
 }
-# RunPod's pools (docs.runpod.io/references/gpu-types), and GPUs of the plan's table that have their memory:
-# L40 and L40S aren't in it, and have that of an A6000
+# RunPod's pools (docs.runpod.io/references/gpu-types), and GPUs of the planner's table with the same memory:
+# an A6000 stands for L40 and L40S, which are not in it
 POOLS = {
     "ADA_32_PRO": ("RTX 5090",),
     "AMPERE_48": ("A40", "RTX A6000"),
@@ -124,7 +124,7 @@ POOLS = {
     "ADA_80_PRO": ("H100",),
     "HOPPER_141": ("H200",),
 }
-# What gpuIds takes out of a pool again, by RunPod's name, and that in POOLS. It has compute capability 12.0.
+# GPUs that gpuIds excludes from a pool: RunPod's name, and the name in POOLS. Its compute capability is 12.0.
 NEGATIONS = {"-NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 2g.48gb": "RTX PRO 6000 MIG"}
 
 
@@ -133,14 +133,14 @@ def runpod_file(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "schema"), [("hub.json", HUB), ("tests.json", TESTS)])
-def test_runpod_takes_its_files(name, schema):
+def test_runpods_files_match_its_schema(name, schema):
     jsonschema.validate(runpod_file(name), schema)
 
 
 def test_hub_starts_the_worker():
     for config in (runpod_file("hub.json")["config"], runpod_file("tests.json")["config"]):
         assert {"key": "MODE", "value": "serverless"} in config["env"]
-    # versions of the driver that run the image's CUDA
+    # driver versions that run the image's CUDA
     versions = runpod_file("hub.json")["config"]["allowedCudaVersions"]
     assert min(tuple(map(int, version.split("."))) for version in versions) == (12, 4)
 
@@ -153,7 +153,7 @@ def test_variables_of_the_hub_are_the_workers():
 
 def test_hub_tests_are_jobs():
     for test in runpod_file("tests.json")["tests"]:
-        request = asyncio.run(read_request(test["input"], Settings.from_environment()))
+        request = asyncio.run(read_request(test["input"], WorkerSettings.from_environment()))
         assert request.speech is not None
         assert test["timeout"] >= 60_000  # milliseconds
 
@@ -165,7 +165,7 @@ def documented_pools() -> dict[str, str]:
     return dict(rows)
 
 
-def test_gpus_have_room_for_the_whole_model():
+def test_documented_gpus_hold_the_whole_model():
     pools = documented_pools()
     assert set(pools) == {"int8", "bf16", "fp8"}
     assert pools["int8"] == runpod_file("hub.json")["config"]["gpuIds"]
@@ -177,12 +177,12 @@ def test_gpus_have_room_for_the_whole_model():
                 weights = Weights(transformer=precision, text_encoder=precision)
                 plan = plan_for(usual_machine(specifications[gpu]), weights=weights)
                 assert plan.streamed_blocks == 0, f"{precision} on {gpu} of {pool}"
-                # cu124 has code up to this
+                # the highest that cu124 has code for
                 assert specifications[gpu].capability <= (9, 0), f"{gpu} of {pool} can't run it"
 
 
 def stages(text: str) -> dict[str, str]:
-    """Text of each named stage of a Dockerfile."""
+    """Split a Dockerfile into the texts of its stages, by name."""
     parts = re.split(r"^FROM (\S+)(?: AS (\S+))?$", text, flags=re.M)
     return {
         name or "final": body for _, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
@@ -194,19 +194,18 @@ def test_every_layer_of_the_bake_is_copied():
     assert copied == [f"{number:02d}" for number in range(LAYERS)]
 
 
-def test_code_lies_on_weights():
+def test_code_is_built_on_weights():
     assert re.search(r"^FROM baked-weights AS app$", DOCKERFILE, re.M)
     assert "multitalk/" not in stages(DOCKERFILE)["baked-weights"].replace("/opt/multitalk/", "")
-    assert "pipeline" not in stages(DOCKERFILE)["fetch"]  # what the bake doesn't need doesn't redo it
+    assert "pipeline" not in stages(DOCKERFILE)["fetch"]
 
 
 @pytest.mark.slow
 def test_bake_runs_on_what_the_fetch_stage_copies(tmp_path):
-    """Its imports, at least; the image's own test bakes for real."""
-    copied = re.findall(r"^COPY (multitalk/[^\n]+) multitalk/", joined(stages(DOCKERFILE)["fetch"]), re.M)
-    for name in " ".join(copied).split():
+    """Imports only; the test of the image bakes, too."""
+    for name in copied_by_fetch():
         source, target = REPOSITORY / name, tmp_path / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -215,6 +214,51 @@ def test_bake_runs_on_what_the_fetch_stage_copies(tmp_path):
     code = f"import {', '.join(f'multitalk.bake.{name}' for name in modules)}; print(multitalk.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith(str(tmp_path)), done.stderr
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Find the package's files that a file imports anywhere, except for type checking."""
+    package = path.parent.relative_to(REPOSITORY).parts
+    names: set[tuple[str, ...]] = set()
+    pending: list[ast.AST] = [ast.parse(path.read_text())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        pending += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            start = package[: len(package) - node.level + 1] + tuple((node.module or "").split("."))
+            base = tuple(part for part in start if part)
+            names |= {base} | {(*base, alias.name) for alias in node.names}
+    files = {REPOSITORY.joinpath(*name).with_suffix(".py") for name in names}
+    files |= {
+        REPOSITORY.joinpath(*name[:end], "__init__.py") for name in names for end in range(1, len(name) + 1)
+    }
+    return {file for file in files if file.is_file()}
+
+
+def test_fetch_stage_copies_what_the_bake_imports():
+    """All of it, and of the patches nothing else."""
+    pending = list((REPOSITORY / "multitalk/bake").glob("*.py"))
+    needed: set[Path] = set()
+    while pending:
+        file = pending.pop()
+        if file not in needed:
+            needed.add(file)
+            pending += imported_files(file)
+    names = {file.relative_to(REPOSITORY).as_posix() for file in needed}
+    copied = copied_by_fetch()
+    assert {name for name in names if not name.startswith(copied)} == set()
+    assert {name for name in copied if "/patches/" in name} <= names
+    assert {name for name in copied if name.endswith("/")} == {
+        f"multitalk/{room}/" for room in ("bake", "models", "weights")
+    }
+
+
+def copied_by_fetch() -> tuple[str, ...]:
+    """List the files and folders of the package that the fetch stage copies."""
+    lines = re.findall(r"^COPY (multitalk/[^\n]+) multitalk/", joined(stages(DOCKERFILE)["fetch"]), re.M)
+    return tuple(" ".join(lines).split())
 
 
 def joined(text: str) -> str:
@@ -228,7 +272,7 @@ def test_secret_is_no_argument():
 
 
 def unquoted(value: Any) -> Any:
-    """The parser leaves quotes on."""
+    """Remove quotes, which the parser keeps."""
     if isinstance(value, dict):
         return {key.strip('"'): unquoted(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -274,7 +318,7 @@ def test_bake_targets_are_stages_with_their_arguments():
         ("app", {"RUN_AS"}),
     ],
 )
-def test_what_a_builder_sets_reaches_the_build(target, names):
+def test_variables_of_the_bake_file_reach_the_build(target, names):
     content = bake_file()
     for name in names:
         assert content["target"][target]["args"][name] in (name, f"${{{name}}}")
@@ -296,7 +340,7 @@ def test_bake_has_a_target_for_each_stack_and_precision():
         assert set(group["targets"]) <= names
 
 
-def test_weights_aren_t_compressed_and_code_is():
+def test_only_code_is_compressed():
     targets = bake_file()["target"]
     assert "compression=uncompressed" in targets["weights"]["output"][0]
     for name in ("app", "slim", "base"):
@@ -319,14 +363,14 @@ def test_last_stage_of_the_base_has_no_cuda_compiler():
     assert "-devel" not in last
 
 
-def test_images_are_built_for_the_platform_of_their_wheels_whatever_the_machine():
+def test_images_are_built_for_linux_amd64():
     platforms = {name: target["platforms"] for name, target in bake_file()["target"].items()}
     assert set(platforms) == {"base", "weights", "app", "slim"}
     assert all(names == ["linux/amd64"] for names in platforms.values())
 
 
 def test_kernels_keep_their_names(tmp_path):
-    """What base.Dockerfile does to a stand-in for tracing that has taken its kernel's name."""
+    """base.Dockerfile renames a function for tracing that has its kernel's name."""
     command = re.search(r"sed -i ('/\^@torch\.library.*?') \{\}", BASE_DOCKERFILE)
     assert command
     module = tmp_path / "sm90_compile.py"
@@ -339,7 +383,7 @@ def test_kernels_keep_their_names(tmp_path):
         parts.append(f'@torch.library.register_fake("sm90::{kernel}")\ndef {stand_in}(\n    x: int,\n):\n')
         parts.append("    return None\n\n\n")
     module.write_text("".join(parts))
-    for _ in range(2):  # what is right already stays as it is
+    for _ in range(2):  # the second run changes nothing
         subprocess.run(["sed", "-i", command[1].strip("'"), module], check=True)
         names = [
             node.name for node in ast.parse(module.read_text()).body if isinstance(node, ast.FunctionDef)
@@ -348,7 +392,7 @@ def test_kernels_keep_their_names(tmp_path):
 
 
 def test_kernels_of_one_architecture_are_compiled_for_that_alone(tmp_path):
-    """What base.Dockerfile does to SageAttention's setup.py, on one that hands its flags out as that does."""
+    """base.Dockerfile changes the flags in SageAttention's setup.py, here in one of the same structure."""
     script = re.search(r"COPY <<'EOF' /src/own_architecture.py\n(.*?)\nEOF\n", BASE_DOCKERFILE, re.DOTALL)
     insertion = re.search(r"sed -i ('s\|\^setup.*?\|') ", BASE_DOCKERFILE)
     filtering = re.search(r"\| sed ('.*?')\)", BASE_DOCKERFILE)
@@ -370,9 +414,11 @@ def test_kernels_of_one_architecture_are_compiled_for_that_alone(tmp_path):
     )
     expression = insertion[1].strip("'").replace("/src/", f"{tmp_path}/")
     subprocess.run(["sed", "-i", expression, tmp_path / "setup.py"], check=True)
-    given = json.loads(subprocess.check_output([sys.executable, tmp_path / "setup.py"], text=True))
-    own = ["-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-v"]
-    assert given["sageattention._qattn_sm90"] == own
-    assert given["sageattention._qattn_sm89"] == given["sageattention._fused"] == flags
-    asked = subprocess.check_output(["sed", filtering[1].strip("'")], input="7.0;7.5;8.0;9.0;12.0", text=True)
-    assert asked == "8.0;9.0;12.0"
+    flags_of = json.loads(subprocess.check_output([sys.executable, tmp_path / "setup.py"], text=True))
+    expected = ["-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-v"]
+    assert flags_of["sageattention._qattn_sm90"] == expected
+    assert flags_of["sageattention._qattn_sm89"] == flags_of["sageattention._fused"] == flags
+    filtered = subprocess.check_output(
+        ["sed", filtering[1].strip("'")], input="7.0;7.5;8.0;9.0;12.0", text=True
+    )
+    assert filtered == "8.0;9.0;12.0"

@@ -1,4 +1,4 @@
-"""The two scripts, run as they are: a flag only over weights that are right, and none of the work twice."""
+"""Run download_models.sh and entrypoint.sh: the flag is set only for correct weights, no work is repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from multitalk.bake import catalogue, published
+from multitalk.bake import catalogue
 from multitalk.bake.lock import Lock
 from tests.hub import WEB_FOLDER, Hub, published_repositories
 
@@ -36,7 +36,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
-    """Where the script makes its environment, once."""
+    """Where the script creates its environment, once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -47,7 +47,7 @@ def hub(weights) -> Iterator[Hub]:
 
 
 class Script:
-    """download_models.sh on a hub, in a folder of its own."""
+    """download_models.sh with a hub and a folder."""
 
     def __init__(self, hub: Hub, cache: Path, folder: Path) -> None:
         self.target, self.flag, self.raw = folder / "weights", folder / "installed.flag", folder / "raw"
@@ -84,7 +84,7 @@ def test_published_files_become_verified_weights_and_a_flag(script, hub):
     assert [path.name for path in (script.target / "loras").iterdir()] == [
         "Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
     ]
-    assert list(script.raw.iterdir()) == []  # the published files aren't needed any more
+    assert list(script.raw.iterdir()) == []  # the published files are deleted
     assert "int8" not in "".join(path for _, path, _ in hub.requests)
 
 
@@ -104,25 +104,26 @@ def test_int8_comes_from_the_published_int8_files(script, hub):
     assert max(sizes) <= 200_000, "weights files are cut as layers are"
 
 
-def test_layers_that_are_too_small_are_told_of_before_anything_is_fetched(script, hub):
+def test_too_small_layers_are_refused_before_the_download(script, hub):
     done = script.run("--precision", "int8", "--layers", f"{script.target}-layers", "--layer-gb", "0.00001")
     assert done.returncode == 2
-    assert "16 layers of 1e-05 GB don't hold the baked weights" in done.stderr
+    assert "--layer-gb must be at least" in done.stderr
+    assert "not 1e-05: 16 layers must hold about" in done.stderr
     assert not [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
 
 
 def test_what_was_fetched_stays_until_the_layers_are_cut(script):
-    """Else a layer size that doesn't do would cost the whole download again."""
+    """So that another layer size does not need another download."""
     layers = Path(f"{script.target}-layers")
     done = script.run("--precision", "int8", "--layers", str(layers), "--layer-gb", "0.0001")
     assert done.returncode == 2
-    assert "fits none of 16 layers" in done.stderr
+    assert "does not fit into 16 layers" in done.stderr
     assert list(script.raw.rglob("*.safetensors"))
     assert not script.flag.exists()
 
 
 def test_left_overs_of_other_options_are_not_baked(script, hub, weights):
-    """A run in full precision with both LoRAs was stopped; its shards would be taken before the int8 file."""
+    """A run in full precision was stopped; without a selection, its shards would be used instead of int8."""
     for path in weights.rglob("*"):
         if path.is_file() and "quant_models" not in path.parts:
             copy = script.raw / path.relative_to(weights)
@@ -131,26 +132,27 @@ def test_left_overs_of_other_options_are_not_baked(script, hub, weights):
     done = script.run("--precision", "int8", "--preset", "none")
     assert done.returncode == 0, done.stderr
     sources = json.loads((script.target / "manifest.json").read_text())["sources"]
-    assert [entry["file"] for entry in sources["transformer"]] == [published.TRANSFORMER_INT8]
-    assert [entry["file"] for entry in sources["text_encoder"]] == [published.TEXT_ENCODER_INT8]
+    assert [entry["file"] for entry in sources["transformer"]] == [catalogue.TRANSFORMER_INT8]
+    assert [entry["file"] for entry in sources["text_encoder"]] == [catalogue.TEXT_ENCODER_INT8]
     assert list((script.target / "loras").iterdir()) == []
 
 
 def test_each_precision_has_its_own_folder_of_published_files(script, hub):
     script.arguments = ["--to", f"{script.target}/", "--no-speech"]
-    hub.faults.missing.add(T5)  # ends the run in full precision
+    hub.faults.missing.add(T5)  # stops the run in full precision
     assert script.run("--precision", "bf16").returncode == 2
-    done = script.run("--precision", "int8", "--keep-raw")
-    assert done.returncode == 0, done.stderr
-    beside = script.target.with_name("weights.published")
-    assert not list((beside / "int8").rglob("diffusion_pytorch_model-*"))
+    default = script.target.with_name("weights.published")
+    stopped = default / "bf16" / catalogue.TRANSFORMER_CONFIG
+    stopped.parent.mkdir()  # in the folder of the stopped run
+    stopped.write_text("{}")
     done = script.run("--precision", "int8")
     assert done.returncode == 0, done.stderr
-    assert not (beside / "int8").exists()  # it is the script's own
+    assert stopped.exists()
+    assert not (default / "int8").exists()  # the script's default folder
 
 
 def test_a_mount_is_refused_before_the_download(script, hub):
-    """Its name can't be taken by another folder; a tmpfs stands in for a volume."""
+    """A mount point cannot be replaced; a tmpfs stands in for a network volume."""
     script.target.mkdir()
     command = f"mount -t tmpfs none '{script.target}' && exec \"$@\""
     done = subprocess.run(
@@ -162,7 +164,7 @@ def test_a_mount_is_refused_before_the_download(script, hub):
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip("mounting needs root")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {script.target} is a mount")
+    assert done.stderr.startswith(f"error: {script.target} is a mount point")
     assert hub.requests == []
 
 
@@ -185,10 +187,10 @@ def test_no_flag_over_bad_weights(script, hub, fault):
 def test_killed_download_goes_on(script, hub, weights, fast):
     original = (weights / T5_PATH).read_bytes()
     large = weights / "large.pth"
-    large.write_bytes(os.urandom(60_000_000))  # the client keeps pieces of 10 MB
+    large.write_bytes(os.urandom(60_000_000))  # the client writes pieces of 10 MB
     hub.repositories[catalogue.WAN.name][T5] = large
     hub.faults.cut[T5] = 1 if fast == "0" else 0
-    hub.faults.held[T5] = 40_000_000  # it can't be finished before it is killed
+    hub.faults.held[T5] = 40_000_000  # it cannot be complete before it is killed
     script.environment["HF_HUB_ENABLE_HF_TRANSFER"] = fast
     script.environment["HF_HUB_DISABLE_XET"] = str(1 - int(fast))
     process = subprocess.Popen(
@@ -219,7 +221,7 @@ def test_killed_download_goes_on(script, hub, weights, fast):
 
 
 def largest_part(folder: Path) -> int:
-    with suppress(FileNotFoundError):  # others are finished while one looks
+    with suppress(FileNotFoundError):  # a file was completed meanwhile
         return max((path.stat().st_size for path in folder.rglob("*.incomplete")), default=0)
     return 0
 
@@ -237,7 +239,7 @@ def test_lock_is_written(script, tmp_path, weights, hub):
 
 
 def start(tmp_path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The container's start in this checkout; an unknown MODE ends the app at once."""
+    """Run the entry point in this checkout; an unknown MODE ends the app at once."""
     variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MODE": "nothing"}
     variables |= {
         "APP_FOLDER": str(REPOSITORY),
@@ -258,8 +260,8 @@ def test_flag_means_no_setup(tmp_path):
     (tmp_path / "flag").write_text("/opt/multitalk/weights\n")
     done = start(tmp_path, {})
     assert done.stdout == "Setup has already been completed\n"
-    assert done.stderr == "MODE is 'nothing', but must be ui or serverless.\n"
-    assert done.returncode == 2  # app.py's own: nothing stands between it and who started it
+    assert done.stderr == "MODE must be ui or serverless, not 'nothing'.\n"
+    assert done.returncode == 2  # app.py's own exit status
 
 
 def test_weights_that_are_found_set_the_flag(tmp_path):
@@ -288,5 +290,5 @@ def test_incomplete_weights_set_no_flag(tmp_path):
     next(folder.rglob("*.safetensors")).write_bytes(b"half")
     done = start(tmp_path, {"MULTITALK_WEIGHTS": str(folder)})
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {folder} holds no complete weights")
+    assert done.stderr.startswith(f"error: MULTITALK_WEIGHTS: {folder} is not a complete weights folder.")
     assert not (tmp_path / "flag").exists()

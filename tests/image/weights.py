@@ -1,4 +1,4 @@
-"""A small checkpoint with all that the published repositories have: speech, int8 files, spaCy's wheel."""
+"""A small checkpoint with everything in the published repositories: speech, int8 files, spaCy's wheel."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from multitalk.bake import catalogue, published
+from multitalk.bake import catalogue
+from multitalk.weights.folders import SPACY_MODEL
 from tests.small_checkpoint import make_small_checkpoint
 from tests.small_kokoro import make_small_kokoro, make_small_spacy_model
 
 
 def make_published_weights(root: Path, speech: bool = True) -> Path:
-    """Write it.
+    """Write the checkpoint.
 
     Args:
         root: A new folder.
         speech: Whether to write Kokoro and spaCy's model, which take 230 MB.
     """
     make_small_checkpoint(root, quantized=True)
-    shutil.copyfile(root / published.TRANSFORMER_INT8, root / published.TRANSFORMER_INT8_FUSIONX)
+    shutil.copyfile(root / catalogue.TRANSFORMER_INT8, root / catalogue.TRANSFORMER_INT8_FUSIONX)
     if speech:
         make_small_kokoro(root, english=False)
-        folder = make_small_spacy_model(root / published.SPACY_MODEL)
-        with zipfile.ZipFile(root / catalogue.SPACY_MODEL.name, "w") as wheel:
+        folder = make_small_spacy_model(root / SPACY_MODEL)
+        with zipfile.ZipFile(root / catalogue.SPACY_MODEL, "w") as wheel:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 wheel.write(path, Path(folder.name) / path.relative_to(folder))
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Reading pictures."""
+"""Reading images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multitalk.media.picture import read_picture
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG that claims a size, with next to no data behind it."""
+    """A PNG with a size in its header, but almost no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -40,7 +40,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_formats_path_bytes_and_picture(tmp_path: Path, kind: str) -> None:
+def test_formats_as_path_bytes_and_image(tmp_path: Path, kind: str) -> None:
     picture = Image.fromarray(PIXELS)
     if kind == "GIF":
         picture = picture.quantize()
@@ -55,19 +55,19 @@ def test_formats_path_bytes_and_picture(tmp_path: Path, kind: str) -> None:
     assert read_picture(picture) is not picture
 
 
-def test_turned_as_the_camera_says() -> None:
+def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     read = read_picture(saved(Image.fromarray(PIXELS), "PNG", exif=exif))
     np.testing.assert_array_equal(np.asarray(read), np.rot90(PIXELS, -1))
 
 
-def test_damaged_camera_data_does_not_matter() -> None:
+def test_damaged_exif_data_is_ignored() -> None:
     read = read_picture(saved(Image.fromarray(PIXELS), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
     assert read.size == (60, 40)
 
 
-def test_the_longest_shape_that_is_accepted() -> None:
+def test_largest_aspect_ratio() -> None:
     assert read_picture(Image.new("RGB", (16, 320))).size == (16, 320)
 
 
@@ -77,7 +77,7 @@ def test_modes_become_rgb(mode: str) -> None:
 
 
 def pgm(largest: int, values: np.ndarray) -> bytes:
-    """A grey picture in netpbm's format."""
+    """A gray image in netpbm's format."""
     height, width = values.shape
     return f"P5 {width} {height} {largest}\n".encode() + values.astype(">u2").tobytes()
 
@@ -95,7 +95,7 @@ GREY = np.full((32, 32), 40000, np.uint16)
         Image.fromarray(GREY),
     ],
 )
-def test_sixteen_bit_grey_is_scaled(source: object) -> None:
+def test_16_bit_gray_is_scaled(source: object) -> None:
     assert np.asarray(read_picture(source))[0, 0].tolist() == [156, 156, 156]
 
 
@@ -123,7 +123,7 @@ def test_sixteen_bit_grey_is_scaled(source: object) -> None:
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_bad_pictures_are_one_sentence(source: object, words: str) -> None:
+def test_invalid_images_give_a_one_line_error(source: object, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_picture(source)
     message = str(caught.value)

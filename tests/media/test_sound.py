@@ -1,4 +1,4 @@
-"""Reading sound from files of all kinds, and mixing voices."""
+"""Reading audio files and arrays, and mixing voices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tone(seconds: float = 1.0, rate: int = 16000, channels: int = 1, peak: float
 def encode(
     path: Path, codec: str, samples: np.ndarray, rate: int, with_video: bool = False, title: str = ""
 ) -> Path:
-    """Writes a compressed file with FFmpeg's encoders, with a grey picture track if asked."""
+    """Write a compressed file with FFmpeg's encoders, optionally with a gray video track."""
     with av.open(str(path), "w") as container:
         container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate, layout="mono" if samples.shape[1] == 1 else "stereo")
@@ -71,7 +71,7 @@ def test_wav_equals_librosa(tmp_path: Path, subtype: str, channels: int) -> None
     ],
 )
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_compressed_sound_and_sound_tracks_of_videos(
+def test_compressed_audio_and_audio_tracks_of_videos(
     tmp_path: Path, name: str, codec: str, rate: int, with_video: bool, as_bytes: bool
 ) -> None:
     samples = tone(rate=rate, channels=2)
@@ -79,7 +79,7 @@ def test_compressed_sound_and_sound_tracks_of_videos(
     sound = read_sound(path.read_bytes() if as_bytes else str(path))
     assert (sound.rate, sound.channels, sound.samples.dtype) == (rate, 2, np.float32)
     assert sound.seconds == pytest.approx(1.0, abs=0.08)
-    # Encoders shift the sound by their delay, so the best alignment is compared.
+    # Encoders delay the audio, so compare at the best alignment.
     shifts = [
         np.corrcoef(sound.samples[s : s + rate // 2, 0], samples[: rate // 2, 0])[0, 1] for s in range(2500)
     ]
@@ -87,7 +87,7 @@ def test_compressed_sound_and_sound_tracks_of_videos(
 
 
 @pytest.mark.parametrize("name", ["sound.m4a", "sound.avi", "sound.mkv"])
-def test_a_title_that_is_no_utf_8_does_not_matter(tmp_path: Path, name: str) -> None:
+def test_a_title_that_is_not_utf_8_is_ignored(tmp_path: Path, name: str) -> None:
     path = encode(tmp_path / name, "aac", tone(1.0, 48000), 48000, title="XYZWAA")
     content = path.read_bytes()
     assert b"XYZWAA" in content
@@ -96,17 +96,17 @@ def test_a_title_that_is_no_utf_8_does_not_matter(tmp_path: Path, name: str) -> 
     assert read.seconds == pytest.approx(1.0, abs=0.05)
 
 
-def test_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
+def test_the_content_determines_the_format(tmp_path: Path) -> None:
     path = tmp_path / "sound.raw"
     soundfile.write(path, tone(), 16000, format="WAV", subtype="FLOAT")
     np.testing.assert_array_equal(read_sound(path).samples, tone())
 
 
-def test_a_stream_without_its_length_in_the_header() -> None:
+def test_a_stream_without_a_length_in_the_header() -> None:
     file = io.BytesIO()
     soundfile.write(file, tone(), 16000, format="FLAC")
     content = bytearray(file.getvalue())
-    content[21] &= 0xF0  # FLAC's count of samples: 36 bits from here
+    content[21] &= 0xF0  # FLAC's number of samples: 36 bits from here
     content[22:26] = bytes(4)
     np.testing.assert_allclose(read_sound(bytes(content)).samples, tone(), atol=2**-15)
 
@@ -126,7 +126,7 @@ def test_arrays() -> None:
         ("nowhere.wav", "file not found"),
         (".", "folder"),
         (b"", "empty"),
-        (b"this is no sound at all" * 100, "cannot be read"),
+        (b"this is not an audio file" * 100, "cannot be read"),
         (7, "must be a path"),
         ((np.zeros((2, 3, 4), np.float32), 16000), "(samples, rate)"),
         ((np.zeros(100, np.int64), 16000), "int16"),
@@ -140,7 +140,7 @@ def test_arrays() -> None:
         (b"ffconcat version 1.0\nfile /etc/hostname\n", "cannot be read"),
     ],
 )
-def test_bad_sound_is_one_sentence(source: object, words: str) -> None:
+def test_invalid_audio_gives_a_one_line_error(source: object, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_sound(source, "audio.person1")
     message = str(caught.value)
@@ -211,7 +211,7 @@ def test_together_and_in_order() -> None:
     assert not b.samples[:44100].any()
 
 
-def test_soundtrack_keeps_one_track_as_it_is() -> None:
+def test_soundtrack_keeps_a_single_track_unchanged() -> None:
     sound = Sound(tone(1, 44100, 2), 44100)
     mixed = soundtrack([sound])
     assert mixed.rate == 44100
@@ -232,7 +232,7 @@ def test_soundtrack_of_two_rates_and_channel_counts() -> None:
 
 
 @pytest.mark.parametrize(("turns", "seconds"), [("together", 0.5), ("in_order", 0.8)])
-def test_a_mix_has_no_more_than_its_file_can_hold(turns: str, seconds: float) -> None:
+def test_a_mix_is_limited_to_what_aac_supports(turns: str, seconds: float) -> None:
     high, wide = Sound(tone(0.5, 655350), 655350), Sound(tone(0.3, 8000, 12), 8000)
     mixed = file_sound([high, wide], turns)
     assert (mixed.rate, mixed.channels) == (96000, 2)

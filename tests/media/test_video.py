@@ -1,4 +1,4 @@
-"""The written file, read back."""
+"""Writing videos, and reading them back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def voice(seconds: float, rate: int, channels: int) -> Sound:
 
 
 def gradient(frames: int) -> np.ndarray:
-    """A smooth picture that drifts, uint8 ``[T, H, W, 3]``."""
+    """A smooth moving gradient, uint8 ``[T, H, W, 3]``."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     base = np.stack([rows * 2 + 40, columns + 60, (rows + columns) // 2 + 50], axis=-1)
     return np.stack([base + index % 40 for index in range(frames)]).clip(0, 255).astype(np.uint8)
@@ -49,7 +49,7 @@ def write(path: Path, frames: np.ndarray, sound: Sound | None, **options: object
         (7000, 1, 7350, 1),
     ],
 )
-def test_what_is_written(
+def test_streams_and_metadata(
     tmp_path: Path, rate: int, channels: int, expected_rate: int, expected_channels: int
 ) -> None:
     path, sound = tmp_path / "out.mp4", voice(3.3, rate, channels)
@@ -77,7 +77,7 @@ def test_what_is_written(
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
-def test_colours_are_bt709(tmp_path: Path) -> None:
+def test_colors_are_bt709(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     frames = np.zeros((5, HEIGHT, WIDTH, 3), np.uint8)
     frames[..., 0] = 255
@@ -87,7 +87,7 @@ def test_colours_are_bt709(tmp_path: Path) -> None:
     assert abs(int(planes[0, 0]) - 63) <= 1  # pure red's luma: 63 in BT.709, 82 in BT.601
 
 
-def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
+def test_decoded_frames_match(tmp_path: Path) -> None:
     path, frames = tmp_path / "out.mp4", gradient(30)
     write(path, frames, None, crf=10)
     with av.open(str(path)) as container:
@@ -95,7 +95,7 @@ def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
     assert np.abs(np.stack(back).astype(int) - frames).mean() < 3
 
 
-def test_tensors_are_taken(tmp_path: Path) -> None:
+def test_frames_may_be_tensors(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4", WIDTH, HEIGHT) as writer:
         writer.write(torch.zeros(3, HEIGHT, WIDTH, 3, dtype=torch.uint8))
     assert writer.frames == 3
@@ -112,7 +112,9 @@ def test_the_index_comes_first_and_the_streams_are_interleaved(tmp_path: Path) -
             if packet.pos is not None and packet.dts is not None:
                 positions[packet.stream.type].append((packet.pos, float(packet.dts * packet.time_base)))
     middle = len(content) // 2
-    at_middle = {kind: max(time for pos, time in found if pos < middle) for kind, found in positions.items()}
+    at_middle = {
+        kind: max(time for pos, time in packets if pos < middle) for kind, packets in positions.items()
+    }
     assert abs(at_middle["video"] - at_middle["audio"]) < 3
 
 
@@ -123,7 +125,7 @@ def test_sound_shorter_and_longer_than_the_video(tmp_path: Path) -> None:
         assert read_sound(path).seconds == pytest.approx(seconds, abs=0.1)
 
 
-def test_an_error_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
+def test_an_error_removes_the_new_file_and_keeps_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"before")
 

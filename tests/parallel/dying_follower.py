@@ -1,4 +1,4 @@
-"""``python -m multitalk`` in two processes, of which 1 dies at the point that the first argument names."""
+"""``python -m multitalk`` in two processes; process 1 dies at the point that the first argument names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def die() -> None:
 
 
 def when_connecting() -> None:
-    """Process 0 waits for it in a call that doesn't notice."""
+    """Die while process 0 waits in a call that does not notice it."""
     place = Team.place
 
     def place_or_die(team: Team, *args: Any) -> Any:
@@ -32,7 +32,7 @@ def when_connecting() -> None:
 
 
 def between_steps() -> None:
-    """Process 0 is busy with other things until torchrun has asked it to end, too."""
+    """Die while process 0 is busy, until torchrun asks process 0 to end as well."""
     receive, predict = Channel.receive, LeadingVelocityModel.predict
     last: list[Any] = [None]
 
@@ -46,9 +46,9 @@ def between_steps() -> None:
         predictions = predict(model, *args)
         cancel = signal.getsignal(signal.SIGTERM)
         assert callable(cancel)
-        asked: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number) or cancel(number, frame))
-        while not asked:
+        received: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: received.append(number) or cancel(number, frame))
+        while not received:
             time.sleep(0.05)
         return predictions
 

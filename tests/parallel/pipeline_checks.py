@@ -1,4 +1,4 @@
-"""Run by test_pipeline.py in four processes: one pipeline in all of them, against the same alone."""
+"""Checks that test_pipeline.py runs in four processes, compared with a single process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from PIL import Image
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.bake.bake import bake
 from multitalk.errors import MultiTalkError, ProcessFailed
-from multitalk.parallel.layout import ParallelSettings
-from multitalk.parallel.pipelines import FollowingPipeline, LeadingPipeline
+from multitalk.parallel import Follower, ParallelSettings, load_pipeline
+from multitalk.parallel.executor import TeamExecutor
+from multitalk.parallel.share import TransformerShare
+from multitalk.parallel.team import Team
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import Check, main
@@ -40,47 +42,52 @@ def requests() -> dict[str, dict[str, Any]]:
 
 
 Latents = list[torch.Tensor]
+Pipeline = MultiTalkPipeline | Follower
 
 
-def sample(pipeline: MultiTalkPipeline, request: dict[str, Any], **kwargs: Any) -> Latents:
+def sample(pipeline: Pipeline, request: dict[str, Any], **kwargs: Any) -> Latents:
     return [clip.latents for clip in pipeline.stream(GenerationRequest(**request), **kwargs)]
 
 
+def load(weights: Path, **settings: Any) -> Pipeline:
+    parallel = ParallelSettings(**settings)
+    return load_pipeline(weights, device="cpu", dtype=torch.float32, parallel=parallel)
+
+
+def team_and_share(pipeline: Pipeline) -> tuple[Team, TransformerShare]:
+    if isinstance(pipeline, Follower):
+        return pipeline.team, pipeline.share
+    assert isinstance(pipeline.executor, TeamExecutor)
+    return pipeline.executor.team, pipeline.executor.share
+
+
 class InTeam:
-    """The checks of one weights folder: what one process makes of it is sampled before they part."""
+    """The checks of one weights folder; a single process samples the expected clips before the fork."""
 
     def __init__(self, weights: Path, names: list[str], **settings: Any) -> None:
-        self.weights, self.settings = weights, ParallelSettings(**settings)
+        self.weights, self.settings = weights, settings
         self.jobs = {name: job for name, job in requests().items() if name in names}
         alone = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
         self.expected = {name: sample(alone, job) for name, job in self.jobs.items()}
 
-    def load(self) -> LeadingPipeline | FollowingPipeline:
-        pipeline = MultiTalkPipeline.from_pretrained(
-            self.weights, device="cpu", dtype=torch.float32, parallel=self.settings
-        )
-        assert isinstance(pipeline, LeadingPipeline | FollowingPipeline)
-        return pipeline
-
     def __call__(self) -> dict[str, Any]:
-        """Relative errors of every job's clips; an empty list in all processes but the first."""
-        pipeline = self.load()
+        """Return the relative errors of each job's clips; an empty list in all processes but the first."""
+        pipeline = load(self.weights, **self.settings)
+        team, share = team_and_share(pipeline)
         errors: dict[str, Any] = {}
         for name, job in self.jobs.items():
             clips = sample(pipeline, job)
-            assert len(clips) == (len(self.expected[name]) if pipeline.team.leads else 0)
+            assert len(clips) == (len(self.expected[name]) if team.leads else 0)
             errors[name] = [relative_error(*pair) for pair in zip(clips, self.expected[name], strict=False)]
-        if pipeline.blocks is not None:
-            errors["share"] = pipeline.blocks.bytes_held / bytes_of_matrices(pipeline)
+        if share.blocks is not None:
+            errors["share"] = share.blocks.bytes_held / bytes_of_matrices(share)
         return errors
 
 
-def bytes_of_matrices(pipeline: LeadingPipeline | FollowingPipeline) -> int:
-    following = isinstance(pipeline, FollowingPipeline)
-    transformer = pipeline.transformer if following else pipeline.components.transformer
+def bytes_of_matrices(share: TransformerShare) -> int:
     matrices = [
         parameter
-        for parameter in transformer.blocks.parameters()
+        for parameter in share.transformer.blocks.parameters()
         if parameter.ndim == 2 and parameter.shape[1] > 1
     ]
     return sum(matrix.numel() * matrix.itemsize for matrix in matrices)
@@ -90,8 +97,8 @@ def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float((value.double() - expected.double()).norm() / expected.double().norm())
 
 
-def outcome(pipeline: MultiTalkPipeline, request: dict[str, Any], **kwargs: Any) -> str:
-    """Name and sentence of the error that a job ends with."""
+def outcome(pipeline: Pipeline, request: dict[str, Any], **kwargs: Any) -> str:
+    """Return class and message of the error that a job ends with."""
     try:
         sample(pipeline, request, **kwargs)
     except MultiTalkError as error:
@@ -100,9 +107,7 @@ def outcome(pipeline: MultiTalkPipeline, request: dict[str, Any], **kwargs: Any)
 
 
 def errors_leave_the_team_whole(weights: Path) -> dict[str, Any]:
-    pipeline = MultiTalkPipeline.from_pretrained(
-        weights, device="cpu", dtype=torch.float32, parallel=ParallelSettings(branch_groups=2)
-    )
+    pipeline = load(weights, branch_groups=2)
     jobs = requests()
     cancel = threading.Event()
 
@@ -123,17 +128,46 @@ def errors_leave_the_team_whole(weights: Path) -> dict[str, Any]:
 
 
 def a_process_fails(weights: Path) -> str:
-    pipeline = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+    pipeline = load(weights)
     job = requests()["two people, one branch"]
-    if isinstance(pipeline, FollowingPipeline) and pipeline.team.rank == 1:
-        del pipeline.transformer.blocks[1].ffn  # the second block can't be run
+    if isinstance(pipeline, Follower) and pipeline.team.rank == 1:
+        del pipeline.share.transformer.blocks[1].ffn  # so that the second block fails
     try:
         sample(pipeline, job)
     except ProcessFailed as error:
         return str(error)
     except AttributeError as error:
-        return f"own: {error}"
+        return f"unchanged: {error}"
     return "no error"
+
+
+def from_pretrained_is_for_one_process(weights: Path) -> str:
+    try:
+        MultiTalkPipeline.from_pretrained(weights, device="cpu")
+    except MultiTalkError as error:
+        return str(error)
+    return "no error"
+
+
+def kinds_of_pipeline(weights: Path) -> list[str]:
+    """Return the classes that `load_pipeline` returns here."""
+    pipeline = load(weights)
+    names = [type(pipeline).__name__]
+    if isinstance(pipeline, MultiTalkPipeline):
+        names.append(type(pipeline.executor).__name__)
+    return names
+
+
+def a_server_follows_until_it_is_closed(weights: Path) -> int:
+    """Return the number of jobs that process 0 ran while the others served."""
+    pipeline = load(weights)
+    jobs = [requests()["two people, one branch"]] * 2
+    if isinstance(pipeline, Follower):
+        pipeline.serve()
+        return 0
+    count = sum(len(sample(pipeline, job)) > 0 for job in jobs)
+    pipeline.close()
+    return count
 
 
 def checks(arguments: list[str]) -> dict[str, Check]:
@@ -148,6 +182,9 @@ def checks(arguments: list[str]) -> dict[str, Check]:
         "int8": InTeam(folder / "int8", ["two people, one branch", "lora"]),
         "int8 shared": InTeam(folder / "int8", ["two people, one branch"], share_weights=True),
         "one group": InTeam(folder / "float32", ["two people, two branches"], branch_groups=1),
+        "one process only": lambda: from_pretrained_is_for_one_process(folder / "float32"),
+        "kinds": lambda: kinds_of_pipeline(folder / "float32"),
+        "server": lambda: a_server_follows_until_it_is_closed(folder / "float32"),
         "errors": lambda: errors_leave_the_team_whole(folder / "float32"),
         "failure": lambda: a_process_fails(folder / "float32"),
     }

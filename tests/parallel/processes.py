@@ -1,4 +1,4 @@
-"""Checks in several processes over gloo: one interpreter imports everything, then forks the others."""
+"""Run checks in several processes over gloo: one interpreter imports everything, then forks the others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import torch
 import torch.distributed as dist
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CALL_SECONDS = 240  # that one process may let the others wait, on a busy machine
+CALL_SECONDS = 240  # timeout of a collective call, on a busy machine
 Check = Callable[[], Any]
 
 
 def run_in_processes(module: str, processes: int, folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    """Run a module whose main calls :func:`main`; what each process's checks returned, in their order."""
+    """Run a module whose main calls :func:`main`; return the results of each process's checks, by rank."""
     command = [sys.executable, "-m", module, str(processes), str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(
@@ -33,17 +33,17 @@ def run_in_processes(module: str, processes: int, folder: Path, *arguments: str)
         _, errors = process.communicate(timeout=2 * CALL_SECONDS)
     finally:
         with suppress(ProcessLookupError):  # all have ended
-            os.killpg(process.pid, signal.SIGKILL)  # else the forked ones would run beside later tests
+            os.killpg(process.pid, signal.SIGKILL)  # otherwise forked processes could run during later tests
         process.wait()
     assert process.returncode == 0, errors[-4000:]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
 def main(checks: Callable[[list[str]], dict[str, Check]]) -> None:
-    """Fork, connect, run the checks in every process and write what they return beside each other.
+    """Fork, connect, run the checks in every process and write their results, one file per rank.
 
     Args:
-        checks: Given the arguments that are left, the checks by name; called before the processes part.
+        checks: Returns the checks by name for the remaining arguments; called before the fork.
     """
     processes, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
@@ -71,7 +71,7 @@ def _run(checks: dict[str, Check], rank: int, processes: int, folder: Path) -> i
         results = {}
         for name, check in checks.items():
             results[name] = check()
-            # now, since a check may be to end without a goodbye
+            # after each check, since a check may end the process
             (folder / f"{rank}.json").write_text(json.dumps(results))
     except BaseException:
         traceback.print_exc()

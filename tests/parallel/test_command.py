@@ -1,4 +1,4 @@
-"""``torchrun ... -m multitalk generate``: the video of one process, and nothing left behind when it fails."""
+"""``torchrun ... -m multitalk generate``: the video of one process, and no files after a failure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .processes import REPOSITORY
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., "subprocess.Popen[str]"]
-SECONDS = 240  # of which most is imports, on a busy machine
+SECONDS = 240  # mostly for imports, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Arguments of a job of two clips whose two guidance branches two processes take apart."""
+    """Arguments of a job with two clips and two guidance branches, one for each of two processes."""
     folder = tmp_path_factory.mktemp("job")
     bake(make_small_checkpoint(folder / "raw", Sizes(heads=4)), folder / "weights", precision="float32")
     random = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts the command, by torchrun in two processes; what still runs after the test is killed."""
+    """A function that starts the command, with torchrun in two processes; they are killed after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start_one(
@@ -67,11 +67,11 @@ def start() -> Iterator[Start]:
 
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
-    """Kill a launcher and its processes, if it still runs: torchrun gives each a session of its own."""
+    """Kill a launcher that still runs and its processes; torchrun starts each in its own session."""
     tree: list[psutil.Process] = []
     if process.poll() is None:
         launcher = psutil.Process(process.pid)
-        launcher.suspend()  # so that it starts nobody while one looks
+        launcher.suspend()  # so that it starts no process meanwhile
         tree = [*launcher.children(recursive=True), launcher]
         for each in tree:
             with suppress(psutil.NoSuchProcess):
@@ -92,7 +92,7 @@ def test_the_video_of_two_processes_is_that_of_one(start: Start, job: list[str],
     output, errors = two.communicate(timeout=SECONDS)
     assert two.returncode == 0, errors[-2000:]
     assert one.wait(timeout=SECONDS) == 0
-    result = json.loads(output)  # one process speaks
+    result = json.loads(output)  # only process 0 prints
     assert result["frames"] == 25
     assert errors.count("denoise  clip 2/2") == 1
     assert (frames_of(tmp_path / "one.mp4") == frames_of(tmp_path / "two.mp4")).all()
@@ -114,26 +114,26 @@ def test_a_killed_process_ends_the_other(start: Start, job: list[str], tmp_path:
             assert len(followers) == 1
             followers[0].send_signal(signal.SIGKILL)
     assert process.wait(timeout=SECONDS) != 0
-    said = [line for line in lines if line.startswith("error: ")]
-    assert len(said) == 1
-    assert said[0].startswith("error: process 1 ended without saying why")
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: process 1 ended without a reason")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("point", ["connecting", "between steps"])
-def test_a_process_that_is_gone_is_told_of_wherever_the_other_is(
+def test_the_end_of_a_process_is_reported_wherever_the_other_one_is(
     start: Start, job: list[str], tmp_path: Path, point: str
 ) -> None:
     module = ("tests.parallel.dying_follower", point)
     process = start(*job, "-o", str(tmp_path / "out.mp4"), module=module)
     _, errors = process.communicate(timeout=SECONDS)
-    said = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert said == ["error: process 1 ended without saying why: its own output may tell."]
+    reported = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert reported == ["error: process 1 ended without a reason. See its own output."]
     assert process.returncode != 0
     assert os.listdir(tmp_path) == []
 
 
-def test_a_wrong_request_is_refused_once(start: Start, job: list[str], tmp_path: Path) -> None:
+def test_an_invalid_request_is_reported_once(start: Start, job: list[str], tmp_path: Path) -> None:
     process = start(*job, "--set", "steps=0", "-o", str(tmp_path / "out.mp4"))
     output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode != 0

@@ -1,4 +1,4 @@
-"""The transformer's tokens shared by 2 and 4 processes: the same prediction as one process makes."""
+"""The transformer's tokens shared by 2 and 4 processes: the same predictions as in one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by test_tokens.py in several processes: a transformer that shares its tokens, against itself alone."""
+"""Checks that test_tokens.py runs in several processes: shared tokens compared with a single process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multitalk.models.transformer import MultiTalkTransformer
 
 from .processes import Check, main
 
-FRAMES, HEIGHT, WIDTH = 6, 6, 10  # 90 tokens, 15 to a frame: four processes can't share either evenly
+FRAMES, HEIGHT, WIDTH = 6, 6, 10  # 90 tokens, 15 per frame: neither is a multiple of four processes
 
 
 def make_transformer(heads: int) -> MultiTalkTransformer:
@@ -62,19 +62,19 @@ def checks(arguments: list[str]) -> dict[str, Check]:
 
     def compare(people: int, batch: int) -> Check:
         with torch.inference_mode():
-            given = inputs(transformer, people, batch)
-            alone, residual = transformer(**given, return_block_residual=True)
+            arguments = inputs(transformer, people, batch)
+            alone, residual = transformer(**arguments, return_block_residual=True)
 
         @torch.inference_mode()
         def check() -> dict[str, float]:
             transformer.share_tokens(dist.group.WORLD)
-            shared, own_residual = transformer(**given, return_block_residual=True)
-            skipped = transformer(**given, block_residual=own_residual)
+            shared, shared_residual = transformer(**arguments, return_block_residual=True)
+            skipped = transformer(**arguments, block_residual=shared_residual)
             transformer.share_tokens(None)
             return {
                 "blocks": relative_error(shared, alone),
                 "skipped": relative_error(skipped, alone),
-                "residual": own_residual.shape[1] / residual.shape[1],
+                "residual": shared_residual.shape[1] / residual.shape[1],
             }
 
         return check

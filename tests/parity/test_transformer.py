@@ -66,9 +66,9 @@ def test_lora_merged_at_bake_and_switched_at_run_time(
         "fusionx": "Wan2.1_I2V_14B_FusionX_LoRA",
         "lightx2v": "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32",
     }
-    pipeline.loras.activate([(weights / f"{files[lora]}.safetensors", scale)] if lora else [])
+    pipeline.executor.loras.activate([(weights / f"{files[lora]}.safetensors", scale)] if lora else [])
     switched = predict(pipeline.components.transformer, case, 437.5)
-    pipeline.loras.activate([])
+    pipeline.executor.loras.activate([])
     assert relative_error(switched, case.tensors[expected]) < BOUND
 
 

@@ -1,4 +1,4 @@
-"""Decoding in groups, and the encoder behind the caller's back."""
+"""Decoding in groups, and encoding in the background."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def vae() -> AutoencoderKLWan:
 
 def decode(vae, skip: int = 0, before_group=lambda: None, on_frames=None):
     latents = torch.randn(16, 4, 4, 6, generator=torch.Generator().manual_seed(1))
-    plan = ClipSpan(index=0, start=0, skip=skip, new_frames=13 - skip - 1)
+    span = ClipSpan(index=0, start=0, skip=skip, new_frames=13 - skip - 1)
     color = ColorCorrection(torch.zeros(3, 32, 48), 0.0)
     with torch.inference_mode():
-        return decode_clip(vae, latents, plan, color, 5, before_group, on_frames)
+        return decode_clip(vae, latents, span, color, 5, before_group, on_frames)
 
 
 @pytest.mark.parametrize("skip", [0, 5])
@@ -50,18 +50,18 @@ def test_groups_come_in_order_and_are_the_clip(skip, vae):
     assert tail.dtype == torch.float32
 
 
-def test_a_group_is_handed_on_while_the_next_is_decoded(vae):
+def test_a_group_is_passed_on_while_the_next_is_decoded(vae):
     events: list[str] = []
-    decode(vae, 0, lambda: events.append("decode"), lambda group: events.append("handed on"))
-    assert events[:4] == ["decode", "decode", "handed on", "decode"]
-    assert events.count("handed on") == 4
+    decode(vae, 0, lambda: events.append("decode"), lambda group: events.append("passed on"))
+    assert events[:4] == ["decode", "decode", "passed on", "decode"]
+    assert events.count("passed on") == 4
 
 
 @pytest.mark.parametrize("tiling", [False, True])
 @pytest.mark.parametrize(
     ("skip", "new_frames", "decoded"), [(0, 1, 1), (0, 6, 3), (5, 1, 3), (5, 4, 3), (5, 5, 4)]
 )
-def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
+def test_only_new_frames_are_decoded(skip, new_frames, decoded, tiling):
     vae = small_vae()
     vae.use_tiling = tiling
     latents = torch.randn(16, 6, 4, 40, generator=torch.Generator().manual_seed(1))
@@ -76,8 +76,8 @@ def test_only_what_is_shown_is_decoded(skip, new_frames, decoded, tiling):
     assert lengths == [6, decoded]
 
 
-def test_without_correction_nothing_is_asked_of_the_picture():
-    color = ColorCorrection(torch.empty(3, 32, 48, device="meta"), 0.0)  # whose values can't be read
+def test_without_correction_the_image_is_not_read():
+    color = ColorCorrection(torch.empty(3, 32, 48, device="meta"), 0.0)  # its values cannot be read
     frames = torch.zeros(3, 2, 32, 48)
     assert color.apply(frames) is frames
 
@@ -96,7 +96,7 @@ def test_cancelling_stops_within_a_group(vae):
     assert groups == 2
 
 
-def test_a_half_precision_decoder_leaves_the_encoder_alone(vae):
+def test_a_half_precision_decoder_does_not_change_the_encoder(vae):
     half = small_vae()
     prepare_decoder(half, torch.bfloat16)
     latents, picture = torch.randn(16, 3, 4, 6), torch.rand(3, 1, 32, 48) * 2 - 1
@@ -113,7 +113,7 @@ def frames(count: int, value: int = 0) -> np.ndarray:
     return np.full((count, 32, 48, 3), value, np.uint8)
 
 
-def test_everything_is_encoded_in_order(tmp_path: Path):
+def test_all_frames_are_encoded_in_order(tmp_path: Path):
     path = tmp_path / "out.mp4"
     with VideoWriter(path, 48, 32, crf=1) as writer, BackgroundWriter(writer) as background:
         for value in range(0, 250, 10):
@@ -131,9 +131,9 @@ def write_all(path: Path, groups: Iterable[np.ndarray]) -> None:
 
 
 def test_an_error_of_the_encoder_reaches_the_caller_and_leaves_no_file(tmp_path: Path):
-    # more than may wait for it: the caller isn't kept waiting
+    # more than the queue holds: the caller must not block
     wrong = [np.zeros((1, 8, 8, 3), np.uint8)] * (2 * MAX_QUEUED)
-    with pytest.raises(ValueError, match="frames are"):
+    with pytest.raises(ValueError, match="frames must be"):
         write_all(tmp_path / "out.mp4", wrong)
     assert list(tmp_path.iterdir()) == []
 
@@ -146,6 +146,6 @@ def test_an_error_of_the_caller_ends_the_thread_and_leaves_no_file(tmp_path: Pat
     before = set(threading.enumerate())
     with pytest.raises(MultiTalkError, match="failed"):
         write_all(tmp_path / "out.mp4", failing())
-    # threads that other tests left may end meanwhile: only new ones count
+    # threads of other tests may end meanwhile: only new ones count
     wait_until(lambda: not set(threading.enumerate()) - before, what="the end of the encoder's thread")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Which LoRAs a job runs with."""
+"""The LoRAs of a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from multitalk.bake.bake import bake
 from multitalk.errors import InvalidInput, WeightsError
-from multitalk.pipeline.loras import job_loras
+from multitalk.pipeline.planning import job_loras
 from multitalk.request.presets import PRESETS
 from multitalk.weights.manifest import make_manifest
 from multitalk.weights.store import WeightsFolder
@@ -31,17 +31,17 @@ def test_loras_of_a_job(baked, published, tmp_path):
     assert error.value.field == "preset"
 
 
-def test_a_presets_lora_that_is_not_there(baked, copy_of):
+def test_a_preset_whose_lora_was_not_baked(baked, copy_of):
     target = copy_of(baked)
     (target / "loras" / FUSIONX).unlink()
     make_manifest(target, name="without", default_preset="quality", precision={})
     folder = WeightsFolder(target)
-    with pytest.raises(InvalidInput, match=r"preset 'fusionx' .* lack .*FusionX_LoRA") as error:
+    with pytest.raises(InvalidInput, match=r"preset 'fusionx' .*FusionX_LoRA.* is missing from") as error:
         job_loras(folder, PRESETS["fusionx"])
     assert error.value.field == "preset"
 
 
-def test_a_presets_lora_that_is_not_there_any_more(baked, copy_of):
+def test_a_preset_whose_baked_lora_was_deleted(baked, copy_of):
     target = copy_of(baked)
     folder = WeightsFolder(target)
     (target / "loras" / FUSIONX).unlink()

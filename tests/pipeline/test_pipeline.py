@@ -1,4 +1,4 @@
-"""The pipeline on a small random checkpoint: what a caller sees, and what the reference has no numbers of."""
+"""The pipeline on a small random checkpoint: its public behavior, and cases without reference numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from multitalk.errors import Cancelled, InvalidInput, WeightsError
 from multitalk.media.background import BackgroundWriter
 from multitalk.media.sound import read_sound
 from multitalk.media.video import VideoWriter
-from multitalk.sampling.teacache import computed_steps
+from multitalk.pipeline.clips import make_sampling
+from multitalk.sampling.cache import computed_steps
+from multitalk.sampling.denoise import ClipSampling
 from tests.small_checkpoint import FUSIONX, make_small_checkpoint
 
 FAST = {"size": (64, 64), "steps": 2, "text_guidance": 1.0, "audio_guidance": 2.0}
@@ -54,7 +56,7 @@ def voice(seconds: float, rate: int = 16000, seed: int = 0) -> tuple[np.ndarray,
 
 @pytest.fixture
 def count_calls(pipeline, monkeypatch) -> Callable[[], list[bool]]:
-    """Model calls so far: whether each ran the blocks."""
+    """A function that returns the model calls so far: for each, whether its blocks were computed."""
     calls: list[bool] = []
     forward = pipeline.components.transformer.forward
 
@@ -75,17 +77,17 @@ def test_stream_yields_each_clip_when_it_is_decoded(pipeline, picture):
     assert first.frames.shape == (81, 64, 64, 3)
     assert first.frames.dtype == torch.uint8
     assert first.latents.shape == (16, 21, 8, 8)
-    assert max(progress.clip for progress in seen) == 0, "the second clip has not begun"
-    assert not torch.is_inference_mode_enabled(), "the caller's thread is as it was between two clips"
+    assert max(progress.clip for progress in seen) == 0, "the second clip has not started"
+    assert not torch.is_inference_mode_enabled(), "inference mode does not reach the caller"
     rest = list(clips)
     assert [clip.frames.shape[0] for clip in rest] == [56, 13]
     assert [clip.index for clip in rest] == [1, 2]
     assert [(clip.start, clip.total_frames) for clip in (first, *rest)] == [(0, 150), (81, 150), (137, 150)]
     sounds = [clip.sound.samples for clip in (first, *rest)]
-    assert np.array_equal(np.concatenate(sounds)[:, 0], voice(6.0)[0]), "each clip has its part of the sound"
+    assert np.array_equal(np.concatenate(sounds)[:, 0], voice(6.0)[0]), "each clip has its part of the audio"
 
 
-def test_progress_goes_forward_and_tells_the_time_left(pipeline, picture):
+def test_progress_increases_and_estimates_the_time_left(pipeline, picture):
     seen: list[Progress] = []
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
     for _ in pipeline.stream(request, on_progress=seen.append):
@@ -113,35 +115,35 @@ def test_cancel_stops_within_one_model_call(after, pipeline, picture, count_call
     with pytest.raises(Cancelled):
         pipeline.generate(request, tmp_path / "out.mp4", cancel=AfterSomeCalls())
     assert len(count_calls()) == after
-    assert list(tmp_path.iterdir()) == [], "nothing is left of a cancelled job"
+    assert list(tmp_path.iterdir()) == [], "a cancelled job leaves no file"
     pipeline.generate(request, tmp_path / "out.mp4", cancel=cancel)
     assert (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize("keep_partial", [False, True])
-def test_what_waits_for_the_encoder_is_given_up_with_the_job(
+def test_frames_that_wait_for_the_encoder_are_dropped_with_the_job(
     keep_partial, pipeline, picture, tmp_path, monkeypatch
 ):
-    begun, cancel, given_up, written = threading.Event(), threading.Event(), [], []
+    started, cancel, stopped, written = threading.Event(), threading.Event(), [], []
 
     class WatchedBackground(BackgroundWriter):
         def __init__(self, writer):
             super().__init__(writer)
-            given_up.append(self._stopped)
+            stopped.append(self._stopped)
 
     class BusyWriter(VideoWriter):
-        """Encodes its first frames until the job is cancelled, and where nothing is kept, given up."""
+        """Encodes its first frames until the job is cancelled, and its frames are dropped unless kept."""
 
         def write(self, frames):
             if not written:
-                begun.set()
+                started.set()
                 assert cancel.wait(60)
-                assert keep_partial or given_up[0].wait(60)
+                assert keep_partial or stopped[0].wait(60)
             written.append(len(frames))
             super().write(frames)
 
     def cancel_it(clip):
-        assert begun.wait(60)  # else there would be nothing that the encoder is busy with
+        assert started.wait(60)  # the encoder must be busy
         cancel.set()
 
     monkeypatch.setattr("multitalk.pipeline.pipeline.VideoWriter", BusyWriter)
@@ -201,37 +203,41 @@ def test_calls_per_step(text, audio, calls, pipeline, picture, count_calls):
 
 
 def test_teacache_keeps_a_state_per_branch_and_starts_anew_with_every_clip(pipeline, picture, count_calls):
-    """Two calls a step and several clips: every branch of every clip skips the same steps."""
+    """With two calls per step and several clips, every branch of every clip skips the same steps."""
     request = GenerationRequest(
         image=picture,
         audio=voice(0.32),
-        teacache=3e5,  # random weights: their time modulation changes a thousand times as much as the trained
+        teacache=3e5,  # random weights change the time modulation a thousand times as much
         frames_per_clip=5,
         motion_frames=1,
         **{**FAST, "steps": 10},
     )
     clips = list(pipeline.stream(request))
-    plan = _teacache_plan(pipeline, request)
+    steps = _teacache_steps(pipeline, request)
     assert len(clips) == 2
-    assert not all(plan)
-    assert any(plan[5:])
-    assert count_calls() == [computed for _ in clips for computed in plan for _branch in range(2)]
+    assert not all(steps)
+    assert any(steps[5:])
+    assert count_calls() == [computed for _ in clips for computed in steps for _branch in range(2)]
 
 
-def test_teacache_goes_by_the_videos_resolution(pipeline, picture):
+def test_teacache_depends_on_the_resolution(pipeline, picture):
     settings = {**FAST, "steps": 10, "size": (640, 976)}
     request = GenerationRequest(image=picture, audio=voice(0.2), teacache=1e4, **settings)
     job = _job(pipeline, request)
     assert job.settings.resolution == "720p"
     with torch.inference_mode():
-        sampling = pipeline._make_sampling(request, job)
+        sampling = _sampling(pipeline, request, job)
         modulations = pipeline.components.transformer.time_embedding(sampling.timesteps[:-1])[1]
     assert sampling.computed == computed_steps(modulations, 1e4, "720p")
     assert sampling.computed != computed_steps(modulations, 1e4, "480p")
 
 
-def _teacache_plan(pipeline, request) -> list[bool]:
-    timesteps = pipeline._make_sampling(request, _job(pipeline, request)).timesteps
+def _sampling(pipeline, request, job) -> ClipSampling:
+    return make_sampling(request, job, pipeline.components.transformer, pipeline.plan.device)
+
+
+def _teacache_steps(pipeline, request) -> list[bool]:
+    timesteps = _sampling(pipeline, request, _job(pipeline, request)).timesteps
     with torch.inference_mode():
         modulations = pipeline.components.transformer.time_embedding(timesteps[:-1])[1]
     return computed_steps(modulations, request.teacache, "480p")
@@ -265,7 +271,7 @@ def test_two_voices_of_unequal_length_and_a_silent_one(pipeline, picture):
     assert sum(clip.frames.shape[0] for clip in pipeline.stream(in_order)) == 40
 
 
-def test_words_instead_of_a_sound(pipeline, picture, tmp_path):
+def test_text_instead_of_audio(pipeline, picture, tmp_path):
     request = GenerationRequest(
         image=picture, speech={"text": "(s1) Hello. (s2) Hi!"}, **{**FAST, "steps": 1}
     )
@@ -308,20 +314,19 @@ MIDDLE = (1400, 100, 1600, 400)
         ((64, 2048), {"person1": (0, 0, 3000, 100), "person2": MIDDLE}, "person1 is outside .* 2048x64"),
     ],
 )
-def test_a_person_who_is_not_in_the_video_is_noticed_before_any_model_runs(size, boxes, sentence, pipeline):
-    """Nobody would speak with their voice, and the video would be paid for all the same."""
+def test_a_person_outside_the_video_is_refused_before_any_model_runs(size, boxes, sentence, pipeline):
     voices = {"person1": voice(0.5), "person2": voice(0.5, seed=1)}
     request = GenerationRequest(image=Image.new("RGB", (3000, 500)), audio=voices, boxes=boxes, size=size)
 
-    def begun(progress: Progress) -> None:
-        raise AssertionError(f"{progress.stage} has begun")
+    def fail(progress: Progress) -> None:
+        raise AssertionError(f"{progress.stage} has started")
 
     with pytest.raises(InvalidInput, match=sentence) as refused:
-        next(pipeline.stream(request, on_progress=begun))
+        next(pipeline.stream(request, on_progress=fail))
     assert refused.value.field == "boxes"
 
 
-def test_people_of_whom_a_part_is_left_are_taken(pipeline):
+def test_people_who_are_partly_cut_off_are_accepted(pipeline):
     voices = {"person1": voice(0.2), "person2": voice(0.2, seed=1)}
     boxes = {"person1": (0, 0, 1300, 500), "person2": (1600, 0, 3000, 500)}
     request = GenerationRequest(
@@ -332,7 +337,7 @@ def test_people_of_whom_a_part_is_left_are_taken(pipeline):
     assert masks.any(dim=1).all()
 
 
-def test_a_preset_brings_its_lora_and_leaves_no_trace(pipeline, picture):
+def test_a_presets_lora_is_active_for_its_job_only(pipeline, picture):
     short = {"image": picture, "audio": voice(0.4), **FAST}
     plain = next(pipeline.stream(GenerationRequest(preset="quality", **short))).latents
     tuned = next(pipeline.stream(GenerationRequest(preset="fusionx", shift=7.0, **short))).latents
@@ -341,12 +346,12 @@ def test_a_preset_brings_its_lora_and_leaves_no_trace(pipeline, picture):
     assert torch.equal(plain, again)
 
 
-def test_a_lora_of_the_job_that_cannot_be_used_is_the_jobs_fault(baked, pipeline, picture, tmp_path):
+def test_an_unusable_lora_of_the_request_is_an_invalid_input(baked, pipeline, picture, tmp_path):
     path = tmp_path / "own.safetensors"
     request = {"image": picture, "audio": voice(0.4), **FAST}
     damaged = (baked / "loras" / FUSIONX).read_bytes()[:-1]
     other = save({"diffusion_model.blocks.99.norm3.diff_b": torch.ones(3)})
-    for content, words in ((b"no tensors", "can't be read"), (damaged, "bytes"), (other, "another model")):
+    for content, words in ((b"no tensors", "cannot be read"), (damaged, "bytes"), (other, "another model")):
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=words) as error:
             next(pipeline.stream(GenerationRequest(lora=path, preset="fusionx", **request)))
@@ -354,13 +359,13 @@ def test_a_lora_of_the_job_that_cannot_be_used_is_the_jobs_fault(baked, pipeline
     next(pipeline.stream(GenerationRequest(preset="quality", **request)))
 
 
-def test_a_damaged_lora_of_the_weights_is_their_fault(baked, pipeline, picture):
+def test_a_damaged_lora_of_the_weights_is_a_weights_error(baked, pipeline, picture):
     path = baked / "loras" / FUSIONX
     content = path.read_bytes()
     request = GenerationRequest(image=picture, audio=voice(0.4), preset="fusionx", **FAST)
     path.write_bytes(content[:-1])
     try:
-        with pytest.raises(WeightsError, match="bytes and should have"):
+        with pytest.raises(WeightsError, match="bytes, but must have"):
             next(pipeline.stream(request))
     finally:
         path.write_bytes(content)
@@ -377,7 +382,7 @@ def test_an_incomplete_weights_folder_is_refused_by_file_name(baked, tmp_path):
         MultiTalkPipeline.from_pretrained(broken, device="cpu")
 
 
-def test_the_file_has_the_users_own_sound_and_the_videos_length(pipeline, picture, tmp_path):
+def test_the_file_has_the_users_audio_and_the_length_of_the_video(pipeline, picture, tmp_path):
     import av
 
     rate, seconds = 44100, 1.3

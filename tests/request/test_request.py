@@ -90,7 +90,7 @@ def test_all_fields(tmp_path: Path) -> None:
         request.steps = 4  # type: ignore[misc]
 
 
-def test_who_speaks() -> None:
+def test_speakers() -> None:
     def spoken(audio: Any, text: str | None) -> tuple[int, tuple[str, ...]]:
         request = GenerationRequest(image=PICTURE, audio=audio, speech=text)
         return request.people, request.spoken
@@ -213,7 +213,7 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"audio_path": "x"}, "audio_path", "audio"),
     ],
 )
-def test_refusals(fields: dict[str, Any], field: str, words: str) -> None:
+def test_invalid_fields(fields: dict[str, Any], field: str, words: str) -> None:
     field_in_error, sentence = problem(**{**BASE, **fields})
     assert field_in_error == field
     assert words in sentence
@@ -230,14 +230,14 @@ def test_lora_scale(tmp_path: Path) -> None:
     assert problem(**BASE, lora=[{"path": path, "scale": math.inf}])[0] == "lora.scale"
 
 
-def test_limit_on_the_whole_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_the_total_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_AUDIO_SECONDS", "1.5")
     both = {"person1": VOICE, "person2": VOICE}
     assert GenerationRequest(image=PICTURE, audio=both).people == 2
     assert "2.0 seconds long in total" in problem(image=PICTURE, audio=both, turns="in_order")[1]
 
 
-def test_sounds_that_are_small_alone_but_not_when_they_are_mixed() -> None:
+def test_a_mix_may_be_too_large() -> None:
     long = (np.full(4000 * 350, 0.1, np.float32), 4000)
     wide = (np.full((96000, 8), 0.1, np.float32), 96000)
     field, sentence = problem(image=PICTURE, audio={"person1": long, "person2": wide})
@@ -278,13 +278,13 @@ def test_json_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_json_fields(tmp_path / "nowhere.json")
 
 
-def test_values_are_shown_short() -> None:
+def test_values_in_errors_are_short() -> None:
     assert shown(b"x" * 1000) == "1000 bytes"
     assert len(shown("x" * 1000)) <= 80
     assert "\n" not in shown("a\nb")
 
 
-def test_importing_needs_no_heavy_library() -> None:
+def test_importing_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'diffusers', 'transformers', 'gradio', 'librosa', 'skimage', 'av'}"
     code = f"import sys, multitalk, multitalk.request; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -35,15 +35,15 @@ def test_turns() -> None:
         (f"(s1) Hi. (s{'9' * 9000}) You?", "at character 10"),
     ],
 )
-def test_bad_scripts_are_refused_with_the_place(script: str, part: str) -> None:
+def test_errors_name_the_position_in_the_script(script: str, part: str) -> None:
     with pytest.raises(InvalidInput, match=part) as caught:
         read_script(script)
     assert len(str(caught.value)) < 150
-    with pytest.raises(ValueError, match=part):  # a request refuses it by the same rules
+    with pytest.raises(ValueError, match=part):  # the request's check is the same
         Speech(text=script)
 
 
-def test_mixes_of_voices() -> None:
+def test_voice_mixes() -> None:
     assert parse_mix("af_heart") == {"af_heart": 1}
     assert parse_mix("af_heart:0.6+af_bella:0.4") == pytest.approx({"af_heart": 0.6, "af_bella": 0.4})
     assert parse_mix(" a : 3 + b ") == {"a": 0.75, "b": 0.25}
@@ -51,7 +51,7 @@ def test_mixes_of_voices() -> None:
 
 
 @pytest.mark.parametrize("mix", ["", "a+", "a:", "a:x", "a:-1", "a:0", "a:nan", "a:inf", ":1", "a:1:2"])
-def test_bad_mixes_are_refused(mix: str) -> None:
+def test_invalid_voice_mixes(mix: str) -> None:
     with pytest.raises(InvalidInput, match=r"voice of person1 must be .* such as af_heart:0.6.*, not"):
         parse_mix(mix, "speech voice of person1")
     with pytest.raises(ValueError, match="speech voice of person1 must be"):
@@ -59,16 +59,16 @@ def test_bad_mixes_are_refused(mix: str) -> None:
 
 
 @pytest.mark.parametrize("language", "abefhijpz")
-def test_two_people_have_different_voices_by_default(language: str) -> None:
+def test_default_voices_of_two_speakers_differ(language: str) -> None:
     assert len(KOKORO_VOICES) == len(set(KOKORO_VOICES)) == 54
     first = choose_voice(KOKORO_VOICES, language, man=False)
     second = choose_voice(KOKORO_VOICES, language, man=True, other_than=first)
     assert first[:2] == f"{language}f"
     assert second[1] == "m"
-    assert language == "f" or second[0] == language  # French has no man
+    assert language == "f" or second[0] == language  # French has no male voice
 
 
-def test_default_voices_where_there_are_few() -> None:
+def test_default_voices_among_few() -> None:
     assert choose_voice(["af_sky", "af_heart"], "a", man=True, other_than="af_heart") == "af_sky"
     assert choose_voice(["af_sky"], "z", man=True, other_than="af_sky") == "af_sky"
 
@@ -77,7 +77,7 @@ def cut(text: str, limit: int) -> list[str]:
     return cut_text(text, lambda piece: piece, lambda piece: len(piece) <= limit)
 
 
-def test_long_text_is_cut_where_sentences_end() -> None:
+def test_long_text_is_split_between_sentences() -> None:
     sentences = [f'He said "number {index} costs 3.50 now." ' for index in range(40)]
     pieces = cut("".join(sentences), 120)
     assert all(len(piece) <= 120 and ends_sentence(piece) for piece in pieces)
@@ -86,14 +86,14 @@ def test_long_text_is_cut_where_sentences_end() -> None:
     assert cut("今日は。明日は！昨日は？", 8) == ["今日は。", "明日は！昨日は？"]
 
 
-def test_sentences_too_long_are_cut_at_clauses_then_words_then_anywhere() -> None:
+def test_long_sentences_are_split_between_clauses_then_words_then_anywhere() -> None:
     assert cut("one two three, four five six", 20) == ["one two three,", "four five six"]
     assert cut("one two three four five six", 20) == ["one two three", "four five six"]
     assert cut("x" * 50, 20) == ["x" * 12, "x" * 13, "x" * 12, "x" * 13]
     assert cut("Short enough.", 20) == ["Short enough."]
 
 
-def test_a_language_for_everybody_or_each() -> None:
+def test_a_language_for_all_speakers_or_per_speaker() -> None:
     assert Speech(text="hi", language="f").language_of("person2") == "f"
     mixed = Speech(text="hi", language={"person2": "f"})
     assert (mixed.language_of("person1"), mixed.language_of("person2")) == ("a", "f")

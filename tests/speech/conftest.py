@@ -1,4 +1,4 @@
-"""A small Kokoro, baked with a small checkpoint, and a network that isn't there."""
+"""Fixtures: a small baked checkpoint with a small Kokoro, and a blocked network."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def kokoro(baked: Path) -> KokoroEngine:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every way out is shut, and a try that somebody swallows the error of fails the test all the same.
+    """Block the network, and fail the test on any attempt to use it, even if the caller catches the error.
 
-    Threads that other tests left find it shut, too, but what they try is none of this test's doing. They hide
-    nothing of speech: it runs on the thread that asks for it, and no pool is kept from one call to the next.
+    Attempts of threads that other tests have left running are blocked, but do not fail the test. Speech runs
+    on the caller's thread and keeps no thread pool, so none of its attempts are missed.
     """
-    tries: list[str] = []
+    attempts: list[str] = []
     others = {*threading.enumerate()} - {threading.main_thread(), threading.current_thread()}
 
     def refuse(*arguments: Any, **options: Any) -> Any:
         if threading.current_thread() not in others:
-            tries.append(repr(arguments[-1:]))
+            attempts.append(repr(arguments[-1:]))
         raise OSError("this test has no network")
 
     for name in ("connect", "connect_ex", "sendto"):
@@ -58,4 +58,4 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("getaddrinfo", "gethostbyname", "create_connection"):
         monkeypatch.setattr(socket, name, refuse)
     yield
-    assert not tries
+    assert not attempts

@@ -1,4 +1,4 @@
-"""espeak-ng: it speaks, two people apart, and refuses what it doesn't know with a sentence."""
+"""espeak-ng: rate, pitch, pauses and word times of its speech, and its errors."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def synthesize(text: str, voice: str, language: str = "a", speed: float = 1.0) -
 
 @pytest.mark.parametrize("speed", [0.7, 1.0, 1.5])
 @pytest.mark.parametrize("language", SYLLABLES)
-def test_the_rate_of_speech_is_human(speed: float, language: str) -> None:
+def test_speaking_rate(speed: float, language: str) -> None:
     text, syllables = SYLLABLES[language]
     sound = synthesize(text, "f2", language, speed)
     assert sound.samples.dtype == np.float32
     assert sound.rate == 22050
-    # Spanish, Italian and French have shorter syllables, and a sixth more of them a second (Pellegrino 2011)
+    # Spanish, Italian and French have a sixth more syllables per second (Pellegrino 2011)
     assert 2 <= syllables / sound.seconds / speed <= (6 if language in "ab" else 7.5)
 
 
@@ -56,14 +56,14 @@ def test_it_is_silent_at_pauses_only() -> None:
     text = "(s1) Good morning to you.\nThe weather is wonderful (s2) Oh yes, it really is! (s1) See you later"
     spoken = speak(Speech(text=text, pause=0.5))
     mixed = sum(track.mono() for track in spoken.tracks.values())
-    found = silences(np.asarray(mixed), spoken.tracks["person1"].rate)
+    pauses = silences(np.asarray(mixed), spoken.tracks["person1"].rate)
     first, second, third = spoken.report.turns
     line_end = next(word.end for word in first.words if word.text == "you.")
     comma = next(word.end for word in second.words if word.text.startswith("yes"))
     expected = [(line_end, LINE_PAUSE), (first.end, 0.5), (comma, None), (second.end, 0.5)]
-    assert len(found) == len(expected), found
-    for (start, end), (place, length) in zip(found, expected, strict=True):
-        # a comma's pause belongs to the word before, whose end is where the next one begins
+    assert len(pauses) == len(expected), pauses
+    for (start, end), (place, length) in zip(pauses, expected, strict=True):
+        # the pause at a comma belongs to the word before it, which ends where the next one begins
         assert abs((end if length is None else start) - place) < 0.1
         assert length is None or abs(end - start - length) < 0.05
     assert third.end == pytest.approx(spoken.tracks["person1"].seconds, abs=0.001)
@@ -78,7 +78,7 @@ def test_words_are_timed() -> None:
     assert words[-1].end == pytest.approx(utterance.sound.seconds)
     assert all(0.05 < word.end - word.start < 1 for word in words)
     assert all(one.end == two.start for one, two in pairwise(words))
-    # the comma is a silence that ends where the next word begins
+    # the silence at the comma ends where the next word begins
     (pause,) = silences(utterance.sound.mono(), utterance.sound.rate, shortest=0.02)
     assert pause[1] == pytest.approx(next(word.start for word in words if word.text == "in the"), abs=0.06)
 
@@ -89,7 +89,7 @@ def test_languages(language: str) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.48, 2.73])
-def test_the_slowest_and_the_fastest_speed_that_are_told_are_accepted(speed: float) -> None:
+def test_the_limits_of_speed_in_the_error_are_valid(speed: float) -> None:
     assert synthesize("Hello.", "f2", speed=speed).seconds > 0.1
 
 
@@ -104,30 +104,30 @@ def test_the_slowest_and_the_fastest_speed_that_are_told_are_accepted(speed: flo
         ({"text": "\0 ..."}, "nothing that espeak-ng can pronounce"),
     ],
 )
-def test_what_is_unknown_is_named(arguments: dict, part: str) -> None:
+def test_errors_name_the_invalid_value(arguments: dict, part: str) -> None:
     defaults = {"text": SENTENCE, "voice": "f2", "language": "a", "speed": 1.0}
     with pytest.raises(InvalidInput, match=part):
         synthesize(**{**defaults, **arguments})
 
 
-def test_kokoros_voices_have_stand_ins_of_the_same_sex(caplog: pytest.LogCaptureFixture) -> None:
+def test_substitutes_of_kokoros_voices_have_the_same_sex(caplog: pytest.LogCaptureFixture) -> None:
     engine = choose_engine()
     with caplog.at_level(logging.WARNING):
-        stand_ins = {voice: engine.resolve_voice(voice) for voice in KOKORO_VOICES}
+        substitutes = {voice: engine.resolve_voice(voice) for voice in KOKORO_VOICES}
     assert "af_heart" in caplog.text
-    women = {voice for name, voice in stand_ins.items() if name[1] == "f"}
-    men = {voice for name, voice in stand_ins.items() if name[1] == "m"}
+    women = {voice for name, voice in substitutes.items() if name[1] == "f"}
+    men = {voice for name, voice in substitutes.items() if name[1] == "m"}
     assert not women & men
     pitches = {voice: pitch(synthesize(SENTENCE, voice).mono(), RATE) for voice in women | men}
     assert min(pitches[voice] for voice in women) > 1.2 * max(pitches[voice] for voice in men)
-    assert stand_ins["af_heart"] != stand_ins["af_bella"]
-    assert engine.resolve_voice("am_adam:3+af_heart") == stand_ins["am_adam"]
+    assert substitutes["af_heart"] != substitutes["af_bella"]
+    assert engine.resolve_voice("am_adam:3+af_heart") == substitutes["am_adam"]
     assert speak(Speech(text="Hi", voices={"person1": "am_adam"})).report.voices == {
-        "person1": stand_ins["am_adam"]
+        "person1": substitutes["am_adam"]
     }
 
 
-def test_an_unknown_voice_is_refused_with_the_list() -> None:
+def test_the_error_for_an_unknown_voice_lists_all_voices() -> None:
     with pytest.raises(
         InvalidInput, match=r"'nobody' is not available in espeak-ng\. Use one of .*f2, f3.*m3"
     ) as caught:
@@ -135,7 +135,7 @@ def test_an_unknown_voice_is_refused_with_the_list() -> None:
     assert caught.value.field == "speech"
 
 
-def test_threads_get_the_same_speech_as_one() -> None:
+def test_speech_is_the_same_from_several_threads() -> None:
     alone = synthesize(SENTENCE, "m3").samples
     with ThreadPoolExecutor(4) as pool:
         sounds = list(pool.map(lambda voice: synthesize(SENTENCE, voice).samples, ["m3", "f2"] * 4))
@@ -143,14 +143,14 @@ def test_threads_get_the_same_speech_as_one() -> None:
         np.testing.assert_array_equal(sound, alone)
 
 
-def test_the_same_text_sounds_the_same_whatever_was_said_before():
+def test_speech_does_not_depend_on_previous_texts() -> None:
     first = synthesize("Hello there, my friend.", "f1").samples
     synthesize("Something else entirely.", "m3")
     np.testing.assert_array_equal(synthesize("Hello there, my friend.", "f1").samples, first)
 
 
-def test_breath_is_the_same_at_any_time():
-    """The noise in some voices began from the clock's second."""
+def test_noise_does_not_depend_on_the_time() -> None:
+    """By default the noise in some voices is seeded with the time in seconds."""
     before = synthesize("Hello there, my friend.", "f2").samples
     second = int(time.time())
     while int(time.time()) == second:
@@ -158,8 +158,8 @@ def test_breath_is_the_same_at_any_time():
     np.testing.assert_array_equal(synthesize("Hello there, my friend.", "f2").samples, before)
 
 
-def test_it_sounds_the_same_while_someone_else_holds_the_library():
-    held = ctypes.CDLL(espeakng_loader.get_library_path())  # as phonemizer does, for good
+def test_speech_is_the_same_while_the_packaged_library_is_loaded() -> None:
+    held = ctypes.CDLL(espeakng_loader.get_library_path())  # as phonemizer does
     try:
         first, again = (synthesize("Hello there, my friend.", "f1").samples for _ in range(2))
     finally:

@@ -1,4 +1,4 @@
-"""Kokoro by its own package on a small checkpoint: every language, baked files alone, without a network."""
+"""Kokoro with a small checkpoint: all languages, from baked files only, without network access."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ TEXTS = {
 
 @pytest.fixture
 def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Phonemes of every call of the network."""
+    """Number of phonemes in each call of the model."""
     from kokoro import KModel
 
-    found: list[int] = []
+    counts: list[int] = []
     forward = KModel.forward
 
     def counted(model, phonemes, *arguments, **options):
-        found.append(len(phonemes))
+        counts.append(len(phonemes))
         return forward(model, phonemes, *arguments, **options)
 
     monkeypatch.setattr(KModel, "forward", counted)
-    return found
+    return counts
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -56,7 +56,7 @@ def test_languages(kokoro: KokoroEngine, language: str) -> None:
     sound = utterance.sound
     assert (sound.rate, sound.channels, sound.samples.dtype) == (24000, 1, np.float32)
     assert not sound.is_silent()
-    # this network gives a phoneme about a fortieth of a second, and a Chinese character is several
+    # in this model a phoneme takes about 1/40 s; a Chinese character is several phonemes
     assert 0.02 * len(text) < sound.seconds < (0.3 if language in "jz" else 0.1) * len(text)
     if language not in "jz":  # which have no spaces between words
         assert " ".join(word.text for word in utterance.words) in (text, text.removesuffix(" ?"))
@@ -64,16 +64,14 @@ def test_languages(kokoro: KokoroEngine, language: str) -> None:
         assert utterance.words[-1].end <= sound.seconds
 
 
-def test_english_is_read_with_spacy_and_without(
+def test_english_with_and_without_spacy(
     kokoro: KokoroEngine, baked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = "I read a book."
     with_spacy = kokoro._pipeline("a").read(text)[0]
     assert with_spacy.tokens is not None
     assert [token.tag for token in with_spacy.tokens] == ["PRP", "VBD", "DT", "NN", "."]
-    assert (
-        with_spacy.symbols == "ˌI ɹˈɛd ɐ bˈʊk."
-    )  # the past by the tag that the model in the folder gives it
+    assert with_spacy.symbols == "ˌI ɹˈɛd ɐ bˈʊk."  # past tense, from the tag that spaCy's model predicts
 
     shutil.copytree(baked / "kokoro", tmp_path / "kokoro", ignore=shutil.ignore_patterns("en_core_web_sm"))
     bare = choose_engine(tmp_path, "cpu")
@@ -88,12 +86,14 @@ def test_english_is_read_with_spacy_and_without(
     assert [word.text for word in utterance.words] == ["Hello", "there,", "my", "friend."]
 
 
-def test_it_loads_once_and_says_the_same_every_time(baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_loads_once_and_is_deterministic(baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from multitalk.speech import kokoro_pipeline
 
     loads: list[str] = []
     load = kokoro_pipeline.load_model
-    monkeypatch.setattr(kokoro_pipeline, "load_model", lambda *given: loads.append("") or load(*given))
+    monkeypatch.setattr(
+        kokoro_pipeline, "load_model", lambda *arguments: loads.append("") or load(*arguments)
+    )
     engine = choose_engine(baked, "cpu")
     assert isinstance(engine, KokoroEngine)
     assert not engine.is_loaded
@@ -102,14 +102,14 @@ def test_it_loads_once_and_says_the_same_every_time(baked: Path, monkeypatch: py
     torch.manual_seed(5)
     with torch.inference_mode():  # as the pipeline calls it
         first = engine.say("Ciao!", "em_alex", "i")
-    assert torch.rand(1) == expected  # nobody else's random numbers have moved
+    assert torch.rand(1) == expected  # the global random state is unchanged
     again = engine.say("Ciao!", "em_alex", "i")
     engine.say("Hola!", "em_alex", "e")
     assert np.array_equal(first.sound.samples, again.sound.samples)
     assert loads == [""]
 
 
-def test_it_moves_between_two_jobs(baked: Path) -> None:
+def test_it_moves_between_devices(baked: Path) -> None:
     engine = KokoroEngine.from_folder(baked, "cpu")
     assert engine is not None
     before = engine.say("Good morning.", "af_heart").sound.samples
@@ -141,7 +141,7 @@ def test_speed(kokoro: KokoroEngine) -> None:
     assert slow.seconds > 1.5 * fast.seconds
 
 
-def test_long_text_never_exceeds_the_phonemes_of_the_model(kokoro: KokoroEngine, lengths: list[int]) -> None:
+def test_long_text_is_split_below_the_limit_of_the_model(kokoro: KokoroEngine, lengths: list[int]) -> None:
     sentence = "La casa blanca tiene una ventana muy pequeña y una puerta verde, ¿verdad? "
     text = sentence * 7
     utterance = kokoro.say(text, "em_alex", "e")
@@ -153,25 +153,28 @@ def test_long_text_never_exceeds_the_phonemes_of_the_model(kokoro: KokoroEngine,
 
 
 @pytest.mark.parametrize("language", ["a", "j", "z"])
-def test_long_text_is_read_in_whole_sentences(kokoro: KokoroEngine, language: str) -> None:
+def test_long_text_is_split_between_sentences(kokoro: KokoroEngine, language: str) -> None:
     pieces = kokoro._pipeline(language).read(TEXTS[language] + (" " + TEXTS[language]) * 99)
     assert 2 <= len(pieces) <= 40
     assert all(len(piece.symbols) <= 510 and ends_sentence(piece.text) for piece in pieces)
     assert "".join(piece.text for piece in pieces).count(TEXTS[language][:3]) == 100
 
 
-def test_a_sentence_without_end_is_cut_as_well(kokoro: KokoroEngine) -> None:
+def test_a_long_sentence_is_split(kokoro: KokoroEngine) -> None:
     for language, text in (("e", "casa blanca " * 100), ("a", "hello " * 200), ("z", "你好" * 300)):
         pieces = kokoro._pipeline(language).read(text)
         assert all(0 < len(piece.symbols) <= 510 for piece in pieces)
         assert sum(len(piece.symbols) for piece in pieces) > 900
 
 
-def test_a_script_gives_each_a_track(kokoro: KokoroEngine) -> None:
+def test_a_script_gives_each_speaker_a_track(kokoro: KokoroEngine) -> None:
     script = "(s1) Good morning. (s2) Buongiorno a tutti! (s1) Bye."
     spoken = speak(Speech(text=script, language={"person2": "i"}), engine=kokoro)
     assert spoken.report.engine == "Kokoro"
-    assert spoken.report.voices == {"person1": "af_heart", "person2": "am_adam"}  # the only men: am_, em_
+    assert spoken.report.voices == {
+        "person1": "af_heart",
+        "person2": "am_adam",
+    }  # the only male voices: am_, em_
     first, second = (track.mono() for track in spoken.tracks.values())
     assert len(first) == len(second)
     assert not np.any((first != 0) & (second != 0))
@@ -195,13 +198,13 @@ def test_a_script_gives_each_a_track(kokoro: KokoroEngine) -> None:
         ({"text": "Привет"}, "nothing that Kokoro can pronounce"),
     ],
 )
-def test_what_it_cannot_say_is_named(kokoro: KokoroEngine, arguments: dict, part: str) -> None:
+def test_errors_name_the_invalid_value(kokoro: KokoroEngine, arguments: dict, part: str) -> None:
     defaults = {"text": "Ciao", "voice": "af_heart", "language": "z", "speed": 1.0}
     with pytest.raises(InvalidInput, match=part):
         kokoro.say(**{**defaults, **arguments})
 
 
-def test_damaged_files_are_named(baked: Path, tmp_path: Path) -> None:
+def test_errors_name_damaged_files(baked: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(baked / "kokoro", tmp_path / "kokoro")
     engine = choose_engine(tmp_path, "cpu")
     (folder / "voices" / "af_heart.pt").write_bytes(b"no voice")
@@ -211,4 +214,4 @@ def test_damaged_files_are_named(baked: Path, tmp_path: Path) -> None:
     shutil.copyfile(baked / "kokoro" / "kokoro-v1_0.pth", folder / "kokoro-v1_0.pth")
     with pytest.raises(WeightsError, match=r"af_heart\.pt cannot be read"):
         engine.say("Ciao", "af_heart", "i")
-    assert engine.say("Ciao", "em_alex", "i").sound.seconds > 0  # and it goes on
+    assert engine.say("Ciao", "em_alex", "i").sound.seconds > 0  # other voices still work

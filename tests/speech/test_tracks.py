@@ -1,4 +1,4 @@
-"""Turns on one timeline: tracks of one length that don't overlap, equally loud; their times in the video."""
+"""Tracks of turns: equal lengths, no overlap, equal loudness, and times in the video."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tone(level: float, seconds: float, rate: int = 8000) -> Utterance:
     return Utterance(Sound(samples[:, None], rate), (Word("tone", 0.0, seconds),))
 
 
-def test_turns_follow_each_other_with_the_pause_asked_for() -> None:
+def test_turns_are_separated_by_the_pause() -> None:
     turns = [
         ("person1", "a", tone(0.5, 1.0)),
         ("person2", "b", tone(0.1, 0.5)),
@@ -45,7 +45,7 @@ def test_turns_follow_each_other_with_the_pause_asked_for() -> None:
         assert np.abs(track[round(8000 * turn.start) : round(8000 * turn.end)]).max() > 0.01
 
 
-def test_both_people_are_equally_loud_and_a_whisper_stays_one() -> None:
+def test_speakers_are_equally_loud_and_quiet_turns_stay_quiet() -> None:
     turns = [
         ("person1", "a", tone(0.5, 1.0)),
         ("person2", "b", tone(0.01, 1.0)),
@@ -69,7 +69,7 @@ def test_two_voices_of_an_engine_are_equally_loud() -> None:
     assert abs(10 * np.log10(powers[0] / powers[1])) < 2
 
 
-def test_a_language_and_a_voice_for_each() -> None:
+def test_a_language_and_a_voice_per_speaker() -> None:
     script = "(s1) Good morning. (s2) Bonjour, comment allez-vous? (s1) Fine."
     plain = speak(Speech(text=script))
     french = speak(Speech(text=script, language={"person2": "f"}, voices={"person2": "m4"}))
@@ -79,7 +79,7 @@ def test_a_language_and_a_voice_for_each() -> None:
     assert abs(lengths[0][1] - lengths[1][1]) > 0.03 * lengths[0][1]
 
 
-def test_unknown_languages_and_speech_that_is_too_long_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_languages_and_long_speech_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match=r"'klingonese' is not available in espeak-ng\. Use one of a, b"):
         speak(Speech(text="(s1) Hi (s2) nuqneH", language={"person2": "klingonese"}))
     monkeypatch.setenv("MAX_AUDIO_SECONDS", "1.5")
@@ -90,18 +90,18 @@ def test_unknown_languages_and_speech_that_is_too_long_are_refused(monkeypatch: 
 
 
 @pytest.mark.parametrize("speech", [Speech(text="(s1)a(s2)b" * 1000, pause=10), Speech(text="a\n" * 4000)])
-def test_pauses_that_are_too_long_are_refused_before_a_word_is_spoken(speech: Speech) -> None:
-    """Silence takes memory as sound does: the first script's two tracks would have 3.8 GB."""
+def test_long_pauses_are_refused_before_synthesis(speech: Speech) -> None:
+    """Silence takes memory as well: the two tracks of the first script would take 3.8 GB."""
 
     def before_line() -> None:
-        raise AssertionError("a line is spoken")
+        raise AssertionError("a line is synthesized")
 
     with pytest.raises(InvalidInput, match="speech is longer than 600 seconds"):
         speak(speech, before_line=before_line)
 
 
-def test_all_pauses_count_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script is refused at the line with which it becomes too long, those between lines included."""
+def test_pauses_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between turns and lines count; a script is refused at the line that exceeds the limit."""
     script = Speech(text="(s1) Hello.\nHello. (s2) Hello.", pause=0.5)
     spoken = speak(script)
     seconds = spoken.tracks["person1"].seconds
@@ -112,7 +112,7 @@ def test_all_pauses_count_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
         speak(script)
 
 
-def test_a_caller_can_stop_between_lines() -> None:
+def test_before_line_can_cancel() -> None:
     class StopError(Exception):
         pass
 
@@ -146,7 +146,7 @@ def test_person_1_has_a_file_and_person_2_text() -> None:
     assert report.until(1.0).turns == ()
 
 
-def test_words_that_are_too_much_beside_a_sound_of_many_channels_are_refused() -> None:
+def test_speech_mixed_with_audio_of_many_channels_may_be_too_large() -> None:
     wide = (np.repeat(np.tile(TONE[0], 2)[:, None], 8, axis=1), 96000)
     speech = {"text": "(s2) Oh. " * 36, "pause": 10}
     request = GenerationRequest(image=PICTURE, audio={"person1": wide}, speech=speech)
@@ -164,7 +164,7 @@ def test_person_1_has_text_and_person_2_a_file() -> None:
     assert [(turn.person, turn.start) for turn in report.turns] == [("person1", 0.0)]
 
 
-def test_all_sounds_in_order_may_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_and_speech_in_order_may_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_AUDIO_SECONDS", "2")
     fields = {"image": PICTURE, "audio": {"person1": TONE}, "speech": "Good morning to you!"}
     gather_voices(GenerationRequest(**fields))
@@ -172,5 +172,5 @@ def test_all_sounds_in_order_may_be_too_long(monkeypatch: pytest.MonkeyPatch) ->
         gather_voices(GenerationRequest(**fields, turns="in_order"))
 
 
-def test_uploaded_sounds_alone_have_no_report() -> None:
+def test_audio_files_alone_have_no_report() -> None:
     assert gather_voices(GenerationRequest(image=PICTURE, audio=TONE))[2] is None

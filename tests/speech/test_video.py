@@ -1,4 +1,4 @@
-"""Words to a talking video, by the pipeline and the command line: who says what when, and which engine."""
+"""Text to a talking video, with the pipeline and on the command line: engine, voices, and times of turns."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def picture() -> Image.Image:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_pipeline_speaks_with_kokoro_and_keeps_it(baked: Path, picture, tmp_path: Path) -> None:
+def test_the_pipeline_keeps_kokoro_loaded(baked: Path, picture, tmp_path: Path) -> None:
     pipeline = MultiTalkPipeline.from_pretrained(baked, device="cpu", dtype=torch.float32)
     engine = pipeline.speech_engine
-    assert not engine.is_loaded  # a job without words needn't wait for it
+    assert not engine.is_loaded  # jobs without speech do not load it
     script = "(s1) Hi! (s2) Ciao!"
     speech = {"text": script, "language": {"person2": "i"}, "voices": {"person1": "af_heart+af_bella"}}
     request = GenerationRequest(image=picture, speech=speech, **FAST)

@@ -1,4 +1,4 @@
-"""The start: what is read and imported, in which mode, and the table that says so."""
+"""Startup: the files that are read, the imports of each mode, and the table of the stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMBEDDED = {"MULTITALK_WEIGHTS": str(EMBEDDED_FOLDER), "DEVICE": "cpu"}
 EMBEDDED_BYTES = sum(path.stat().st_size for path in all_part_files(EMBEDDED_FOLDER))
 
 
-# Begins as app.py does and stops short of RunPod's loop.
+# Starts as app.py does and returns before RunPod's loop.
 SERVERLESS = """
 import json, sys
 import app
@@ -37,11 +37,11 @@ heavy = "gradio cv2 scipy sklearn pandas librosa.core skimage.color numba spacy"
 heavy = [name for name in heavy if name in sys.modules]
 print("IMPORTED", json.dumps([sorted(early), without_torch, heavy]))
 import scipy.spatial, librosa, skimage.color
-librosa.resample  # its own import is lazy, and finds scipy again
+librosa.resample  # a lazy import, which must find scipy again
 """
 
 
-def test_the_worker_imports_no_page_and_nothing_before_its_time():
+def test_the_worker_imports_no_page_and_no_models_before_reading_starts():
     lines = run_script(SERVERLESS, MODE="serverless", **EMBEDDED).splitlines()
     imported = next(line for line in lines if line.startswith("IMPORTED"))
     early, without_torch, heavy = json.loads(imported.removeprefix("IMPORTED"))
@@ -50,12 +50,11 @@ def test_the_worker_imports_no_page_and_nothing_before_its_time():
     assert heavy == []
     events = [json.loads(line) for line in lines if line.startswith("{")]
     event = next(entry for entry in events if entry["event"] == "cold_start")
-    steps = {step["name"]: step for step in event["steps"]}
-    assert {"interpreter", "import torch", "import models", "import runpod", "read files", *PARTS} <= set(
-        steps
-    )
-    assert sum(steps[part]["bytes"] for part in PARTS) == steps["read files"]["bytes"] == EMBEDDED_BYTES
-    assert all(0 <= step["began"] <= event["ready_after"] for step in event["steps"])
+    stages = {stage["name"]: stage for stage in event["stages"]}
+    imports = {"import torch", "import models", "import runpod"}
+    assert {"interpreter", *imports, "read files", *PARTS} <= set(stages)
+    assert sum(stages[part]["bytes"] for part in PARTS) == stages["read files"]["bytes"] == EMBEDDED_BYTES
+    assert all(0 <= stage["start"] <= event["ready_after"] for stage in event["stages"])
     assert any("transformer" in line for line in event["table"])
 
 
@@ -74,7 +73,7 @@ def test_doctor_prints_the_table():
     assert lines[-1].startswith("ready after ")
 
 
-def test_no_weights_is_said_by_what_loads_them(tmp_path):
+def test_missing_weights_are_reported_when_they_are_loaded(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "multitalk", "doctor", "--cold-start", "--weights", str(tmp_path / "none")],
         capture_output=True,
@@ -82,25 +81,25 @@ def test_no_weights_is_said_by_what_loads_them(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 2
-    assert "doesn't exist" in done.stderr
+    assert "does not exist" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_steps_are_told_in_their_order():
+def test_stages_are_in_order():
     start = ColdStart(EMBEDDED_FOLDER)
-    with start.step("outer"), start.step("inner", 2_000_000_000):
+    with start.stage("outer"), start.stage("inner", 2_000_000_000):
         time.sleep(0.01)
     start.ready()
-    names = [step.name for step in start.steps]
+    names = [stage.name for stage in start.stages]
     assert names.index("interpreter") < names.index("outer") < names.index("inner")
     line = next(line for line in start.table().splitlines() if line.startswith("inner"))
     assert line.split()[3] == "2.000", line
     assert start.ready_after is not None
-    assert process_age() >= start.ready_after - 1  # counted from the process's begin
+    assert process_age() >= start.ready_after - 1  # counted from the start of the process
 
 
-def test_a_step_that_fails_is_told_too():
+def test_a_failed_stage_is_in_the_table():
     start = ColdStart(EMBEDDED_FOLDER)
-    with pytest.raises(KeyError), start.step("broken"):
+    with pytest.raises(KeyError), start.stage("broken"):
         raise KeyError
     assert "broken" in start.table()

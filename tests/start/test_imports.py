@@ -1,4 +1,4 @@
-"""Imports without what a start doesn't need: what is left out is there for who asks for it."""
+"""Faster imports: hidden packages can be imported afterwards."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 
 import pytest
 
-from multitalk.start.imports import quick_imports
+from multitalk.start.cold_start import quick_imports
 from tests.fresh_process import run_script
 
 
-def test_a_hidden_package_is_back_afterwards():
+def test_a_hidden_package_can_be_imported_afterwards():
     script = """
 import importlib.util, sys
-from multitalk.start.imports import quick_imports
+from multitalk.start.cold_start import quick_imports
 import json as loaded
 with quick_imports(["scipy", "json"]):
     assert importlib.util.find_spec("scipy") is None
     import json
-    assert json is loaded  # what is imported already stays
+    assert json is loaded  # packages that are already imported stay
     try:
         import scipy
     except ImportError:
@@ -30,7 +30,7 @@ print(scipy.__name__)
     assert run_script(script).split() == ["hidden", "scipy"]
 
 
-def test_quick_imports_leaves_everything_as_it_was_after_an_error():
+def test_quick_imports_restores_everything_after_an_error():
     before = gc.isenabled()
     with pytest.raises(ValueError, match="x"), quick_imports(["a_package_that_is_not_there"]):
         raise ValueError("x")

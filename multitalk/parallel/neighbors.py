@@ -1,4 +1,4 @@
-"""The other processes on this machine: whether they still run."""
+"""The other processes of a team on this machine, and whether they still run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import psutil
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a process from all others.
+    """Identifies a process among all others.
 
     Attributes:
-        rank: Its number in the team.
+        rank: Rank in the team.
         host: Name of its machine.
-        number: Its process id there.
-        created: When it began, in seconds; an id is given again, this with it isn't.
+        number: Process id.
+        created: Start time in seconds; it tells a reused process id apart.
     """
 
     rank: int
@@ -27,31 +27,31 @@ class Identity:
     created: float
 
 
-def own_identity(rank: int) -> Identity:
-    """This process's, for the others."""
+def this_process(rank: int) -> Identity:
+    """Return the identity of this process."""
     return Identity(rank, socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
 
-class Neighbours:
-    """Those of a team that run on this machine, as far as this process can see them.
+class Neighbors:
+    """The processes of a team on this machine, as far as they are visible to this process.
 
     Args:
-        team: Every process's identity.
-        rank: This process's number.
+        team: Identities of all processes.
+        rank: Rank of this process.
     """
 
     def __init__(self, team: Sequence[Identity], rank: int) -> None:
-        self._seen: dict[int, psutil.Process] = {}
+        self._processes: dict[int, psutil.Process] = {}
         for identity in team:
             if identity.rank != rank and identity.host == socket.gethostname():
                 process = _process(identity)
-                # in another container of the same name, ids are of others
+                # another container with the same host name has its own process ids
                 if process is not None and process.create_time() == identity.created:
-                    self._seen[identity.rank] = process
+                    self._processes[identity.rank] = process
 
     def ended(self) -> int | None:
-        """The first that has ended, or None."""
-        return next((rank for rank, process in self._seen.items() if not _runs(process)), None)
+        """Return the rank of the first process that has ended, or None."""
+        return next((rank for rank, process in self._processes.items() if not _runs(process)), None)
 
 
 def _process(identity: Identity) -> psutil.Process | None:
@@ -63,7 +63,7 @@ def _process(identity: Identity) -> psutil.Process | None:
 
 def _runs(process: psutil.Process) -> bool:
     try:
-        # one that nobody has asked for its status yet is there, but runs no more
+        # a zombie has ended, but its parent has not collected its exit status yet
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -1,12 +1,9 @@
-"""The published reference's small checkpoint: what its own tests of merging and int8 files hold."""
+"""The bake of the reference's checkpoint: merged LoRAs and int8 files."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from multitalk.bake.bake import bake
 from multitalk.bake.published import PublishedWeights
@@ -16,36 +13,32 @@ from multitalk.weights.verify import verify
 from tests.numbers import assert_close
 from tests.small_checkpoint import FUSIONX, LIGHTX2V
 
-PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
-
-pytestmark = pytest.mark.skipif(
-    not PARITY.is_dir(), reason="../shared/parity (the published reference's numbers) is not here"
-)
+from .conftest import recorded
 
 
 @pytest.mark.parametrize(("name", "file", "scale"), [("fusionx", FUSIONX, 1.0), ("lightx2v", LIGHTX2V, 1.2)])
-def test_merged_tensors_are_the_references(name, file, scale):
-    lora = LoraFile(PARITY / "weights" / file, scale)
-    source = PublishedWeights(PARITY / "weights").transformer("published")
-    case = load_file(PARITY / "cases" / "dit_lora_int8.safetensors")
+def test_merged_tensors_are_the_references(name, file, scale, weights, load_case):
+    lora = LoraFile(weights / file, scale)
+    source = PublishedWeights(weights).transformer("published")
+    case = load_case("dit_lora_int8").tensors
     merged = {
         key.removeprefix(f"{name}."): value for key, value in case.items() if key.startswith(f"{name}.")
     }
     assert len(merged) == 5
     for key, expected in merged.items():
-        assert_close(merge(key, source.get(key), [lora]), expected)
+        assert_close(*recorded(merge(key, source.get(key), [lora]), expected))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_the_baked_folder_is_whole(precision, tmp_path):
-    bake(PARITY / "weights", tmp_path / "baked", precision=precision)
+def test_the_baked_folder_is_whole(precision, weights, tmp_path):
+    bake(weights, tmp_path / "baked", precision=precision)
     assert verify(tmp_path / "baked") == []
 
 
-def test_the_int8_files_are_near_what_they_were_made_from(tmp_path):
-    exact = bake(PARITY / "weights", tmp_path / "exact", precision="float32", loras=[("fusionx", 1.0)])
+def test_the_int8_files_are_near_what_they_were_made_from(weights, tmp_path):
+    exact = bake(weights, tmp_path / "exact", precision="float32", loras=[("fusionx", 1.0)])
     rough = bake(
-        PARITY / "weights",
+        weights,
         tmp_path / "rough",
         precision="float32",
         transformer_source="int8-fusionx",
