@@ -1,9 +1,12 @@
 """The Gradio page.
 
-``server`` starts it, ``stopping`` ends it; ``page`` puts it together from ``layout`` (what is on it, with the
-blocks of ``parts`` and the scripts in ``assets/``) and ``events`` (what happens). Behind it: ``fields`` (from
-the form to a request, and from an error to its field), ``jobs`` (the queue), ``worker`` (the model thread),
-``gallery``, ``restore`` and ``file_settings`` (from a video back to the form), ``estimates``, ``faces``,
-``access`` (whose files are whose), ``routes`` (what the scripts ask for), ``api`` and ``api_request`` (the
-same for programs).
+``server`` starts the page and ``stopping`` ends the process. ``page`` combines ``layout`` (the components,
+with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). Behind them:
+
+* ``fields``: form -> request, and error -> place on the page;
+* ``preset_fields``: the sampling settings that a preset fills in;
+* ``jobs``, ``worker``: the queue, and the model thread;
+* ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
+* ``estimates``, ``faces``, ``access``: run times, face detection, access to files;
+* ``routes``: HTTP routes for the scripts; ``api``, ``api_request``: the same functions for programs.
 """

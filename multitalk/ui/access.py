@@ -1,4 +1,4 @@
-"""Who may see what: every browser has a cookie, and files belong to the browser that brought or made them."""
+"""Access control: a cookie identifies each browser, which may read only its own files."""
 
 from __future__ import annotations
 
@@ -8,80 +8,46 @@ import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection
+
+from ..patches.gradio import FILE_ROUTE, LOGIN_FOLDERS, LOGIN_PATHS, UNUSED_ROUTES, is_logged_in
 
 COOKIE = "multitalk_browser"
 COOKIE_SECONDS = 365 * 24 * 3600
 TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
-# What a browser needs to show the login form; the rest of the server is behind the login.
-OPEN_PATHS = frozenset(
-    (
-        *("/", "/login", "/login/", "/logout", "/theme.css", "/gradio_api/theme.css", "/manifest.json"),
-        *("/favicon.ico", "/robots.txt", "/gradio_api/startup-events"),
-    )
-)
-OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/")
-# Gradio's own doors that this page has no use for: fetching addresses, editing code, statistics.
-CLOSED = re.compile(
-    r"/(gradio_api/)?(proxy=|vibe|undo-vibe|deep_link|process_recording|monitoring|dev/|runs)"
-)
-FILE = re.compile(r"/(?:gradio_api/)?file(?:=|/)(.*)", re.DOTALL)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def close_fetching() -> None:
-    """Keep Gradio from fetching addresses that are given as files.
-
-    Any file input takes {"path": "https://..."}, and Gradio then reads all that the address sends, unpacked,
-    without a limit: a small file can fill this server's memory and disk. Gradio has no setting against it,
-    but looks both functions up by these names at every call. For the whole process; called when the page is
-    built.
-    """
-    import gradio as gr
-    from gradio import processing_utils
-
-    sentence = "Addresses aren't fetched here: upload the file."
-
-    async def refuse_async(url: str, cache_dir: str) -> NoReturn:
-        raise gr.Error(sentence, print_exception=False)
-
-    def refuse(url: str, cache_dir: str) -> NoReturn:
-        raise gr.Error(sentence, print_exception=False)
-
-    processing_utils.async_ssrf_protected_download = refuse_async
-    processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = refuse
-
-
 class FileOwners:
-    """Which browsers may fetch and use which files of Gradio's folder; nobody else may."""
+    """The browsers that may download and use each file in Gradio's folder."""
 
     def __init__(self) -> None:
         self._owners: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def add(self, path: str, browser: str) -> None:
-        """Let a browser have a file."""
+        """Give a browser access to a file."""
         with self._lock:
             self._owners.setdefault(os.path.abspath(path), set()).add(browser)
 
     def has(self, path: str, browser: str) -> bool:
-        """Whether a browser may have a file."""
+        """Return whether a browser has access to a file."""
         with self._lock:
             return browser in self._owners.get(os.path.abspath(path), ())
 
 
 class AccessControl:
-    """ASGI middleware: gives browsers their cookie, and refuses what isn't theirs.
+    """ASGI middleware that sets the browser cookie and rejects requests for other browsers' files.
 
     Args:
-        app: What is protected.
-        owners: Files and whose they are; uploads are added here.
+        app: The protected app.
+        owners: Owners of the files; uploads are added.
     """
 
     def __init__(self, app: Any, owners: FileOwners) -> None:
@@ -92,39 +58,40 @@ class AccessControl:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        cookies = read_cookies(scope)
+        cookies = HTTPConnection(scope).cookies
         browser = cookies.get(COOKIE, "")
         if not TOKEN.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
             scope = {**scope, "headers": [*scope["headers"], (b"cookie", f"{COOKIE}={browser}".encode())]}
-            send = _setting_cookie(send, browser, _is_https(scope))
+            send = _set_cookie(send, browser, _is_https(scope))
         path = route_path(scope)
         if refusal := self._refusal(scope, path, cookies, browser):
             await _answer(send, *refusal)
             return
         if path.rstrip("/").endswith("/upload") and scope["method"] == "POST":
-            send = self._noting_uploads(send, browser)
+            send = self._record_uploads(send, browser)
         await self._app(scope, receive, send)
 
     def _refusal(
         self, scope: Scope, path: str, cookies: dict[str, str], browser: str
     ) -> tuple[int, str] | None:
-        """Status and sentence where a request is refused."""
-        if CLOSED.match(path):
-            return 404, "There is nothing here."
-        if _needs_login(scope["app"], path, cookies):
+        """Return status and message if a request is refused."""
+        if UNUSED_ROUTES.match(path):
+            return 404, "Not found."
+        is_open = path in LOGIN_PATHS or path.startswith(LOGIN_FOLDERS)
+        if not is_open and not is_logged_in(scope["app"], cookies):
             return 401, "Log in first."
-        file = FILE.match(path)
-        # only what was registered, by its full name: no pattern of a path can reach anything else
+        file = FILE_ROUTE.match(path)
+        # only registered files, by their full path: no pattern in a path can reach another file
         if file and ("://" in file[1] or not self._owners.has(unquote(file[1]), browser)):
-            return 403, "This file isn't yours."
+            return 403, "This file belongs to another browser."
         return None
 
-    def _noting_uploads(self, send: Send, browser: str) -> Send:
-        """Remember whose the files are that Gradio says it has stored."""
+    def _record_uploads(self, send: Send, browser: str) -> Send:
+        """Add the files in Gradio's response to an upload to the browser's files."""
         body = bytearray()
 
-        async def note(message: MutableMapping[str, Any]) -> None:
+        async def record(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.body":
                 body.extend(message.get("body", b""))
                 if not message.get("more_body"):
@@ -136,13 +103,13 @@ class AccessControl:
                         self._owners.add(str(path), browser)
             await send(message)
 
-        return note
+        return record
 
 
 def browser_of(request: Any) -> str:
-    """The browser a request comes from: Gradio's request or Starlette's.
+    """Return the browser that sent a request of Gradio or Starlette.
 
-    Behind `AccessControl` every request has a cookie. Where one hasn't, its address stands for it.
+    `AccessControl` gives every request a cookie. A request without one is identified by its address.
     """
     if cookie := request.cookies.get(COOKIE):
         return str(cookie)
@@ -150,27 +117,11 @@ def browser_of(request: Any) -> str:
 
 
 def route_path(scope: Scope) -> str:
-    """A request's path as the routes see it: without ``GRADIO_ROOT_PATH``, which a proxy may have left on."""
+    """Return the path that is routed: without ``GRADIO_ROOT_PATH``, which some proxies do not remove."""
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     while root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     return path
-
-
-def read_cookies(scope: Scope) -> dict[str, str]:
-    """A request's cookies, read as Starlette reads them: other programs of this host set any."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name == b"cookie":
-            found |= cookie_parser(value.decode("latin-1"))
-    return found
-
-
-def _needs_login(app: Any, path: str, cookies: dict[str, str]) -> bool:
-    if app.auth is None or path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
-        return False
-    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    return not any(cookies.get(name) in app.tokens for name in names)
 
 
 def _is_https(scope: Scope) -> bool:
@@ -178,7 +129,7 @@ def _is_https(scope: Scope) -> bool:
     return bool(scope.get("scheme") == "https" or forwarded.split(b",")[0].strip() == b"https")
 
 
-def _setting_cookie(send: Send, browser: str, secure: bool) -> Send:
+def _set_cookie(send: Send, browser: str, secure: bool) -> Send:
     cookie = f"{COOKIE}={browser}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
     header = (b"set-cookie", (cookie + ("; Secure" if secure else "")).encode())
 
@@ -190,8 +141,8 @@ def _setting_cookie(send: Send, browser: str, secure: bool) -> Send:
     return add
 
 
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"detail": sentence}).encode()
+async def _answer(send: Send, status: int, message: str) -> None:
+    body = json.dumps({"detail": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The page's functions for programs: ``generate``, ``speak`` and ``detect_people`` of Gradio's client."""
+"""The documented endpoints for Gradio's client: ``generate``, ``speak`` and ``detect_people``."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..request.generation_request import Speech
 from ..request.script import PEOPLE
-from . import fields
 from .access import browser_of
-from .api_request import build_request
+from .api_request import request_from_call
 from .backend import Backend
 from .faces import find_people
+from .fields import hide_folders
 from .jobs import Job
 from .routes import STAGES
 
-LOOK_EVERY = 0.3  # seconds
+POLL_SECONDS = 0.3
 
 
 class Api:
     """The documented endpoints.
 
     Args:
-        backend: Does the work.
+        backend: Queue, models and results.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
     def register(self) -> None:
-        """Add the endpoints; called inside the page. Their components are for the types alone."""
+        """Add the endpoints to the page that is being built; their components only define the types."""
         with gr.Group(visible=False):
             image, audio1, audio2 = gr.File(label="image"), gr.File(label="audio1"), gr.File(label="audio2")
             speech, boxes, settings = (gr.JSON(label=name) for name in ("speech", "boxes", "settings"))
@@ -48,11 +48,11 @@ class Api:
             gr.Button().click(
                 self.generate, inputs, [video, result], api_name="generate", concurrency_limit=None
             )
-            words, voice1, voice2 = (gr.Textbox("", label=name) for name in ("text", "voice1", "voice2"))
+            text, voice1, voice2 = (gr.Textbox("", label=name) for name in ("text", "voice1", "voice2"))
             language, speed = gr.Textbox("a", label="language"), gr.Number(1.0, label="speed")
             sound, spoken = gr.File(label="sound"), gr.JSON(label="spoken")
             gr.Button().click(
-                self.speak, [words, voice1, voice2, language, speed], [sound, spoken], api_name="speak"
+                self.speak, [text, voice1, voice2, language, speed], [sound, spoken], api_name="speak"
             )
             picture, people = gr.File(label="image"), gr.JSON(label="people")
             gr.Button().click(self.detect_people, picture, people, api_name="detect_people")
@@ -72,83 +72,81 @@ class Api:
         seed: int | None = 42,
         settings: Any = None,
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
-        """Make a video.
+        """Generate a video.
 
         Args:
-            request: Gradio's.
-            image: The picture.
-            audio1: Person 1's sound (a sound file, or a video with sound), or None.
-            audio2: Person 2's, or None.
-            speech: Words instead, as a request's ``speech``: a text, or {"text": ..., "voices": ...}.
+            request: Gradio's request.
+            image: The image.
+            audio1: Person 1's audio (an audio file, or a video file with audio), or None.
+            audio2: Person 2's audio, or None.
+            speech: Text to speech instead, as in a request: a text, or {"text": ..., "voices": ...}.
             turns: "together" or "in_order".
             boxes: {"person1": [x0, y0, x1, y1], ...} in pixels of the image; None: halves.
-            prompt: What the video shows; empty: a neutral sentence.
-            preset: A preset's name; empty: what the weights are best at.
+            prompt: Description of the video; empty: a neutral sentence.
+            preset: Name of a preset; empty: the default of the weights.
             size: "480p", "720p", ...; empty: the preset's.
-            seed: -1 draws one.
-            settings: Any other fields of a request, by name; without files, but with the names of LoRAs that
-                lie beside the weights.
+            seed: Seed; -1 draws one.
+            settings: Other fields of a request, by field or common name; no files, but names of LoRAs in the
+                weights' ``loras/``.
 
         Yields:
-            A finished clip's file, then the whole video's; and where the job stands. A call that is
-            cancelled stops its job.
+            A finished clip's file, at the end the whole video's, or None; and the job's state. Canceling the
+            call cancels the job.
         """
-        given = {"turns": turns, "boxes": boxes, "prompt": prompt, "preset": preset, "size": size}
-        given |= {"speech": speech, "seed": seed}
+        arguments = {"turns": turns, "boxes": boxes, "prompt": prompt, "preset": preset, "size": size}
+        arguments |= {"speech": speech, "seed": seed}
         sounds = {person: path for person, path in zip(PEOPLE, (audio1, audio2), strict=True) if path}
+        find_lora = self.backend.worker.lora_file
         try:
-            self.backend.own([image, *sounds.values()], request)
-            find_lora = self.backend.worker.lora_file
-            job_request = await asyncio.to_thread(build_request, image, sounds, given, settings, find_lora)
+            self.backend.check_access([image, *sounds.values()], request)
+            job_request = await asyncio.to_thread(
+                request_from_call, image, sounds, arguments, settings, find_lora
+            )
             title = job_request.speech.text if job_request.speech is not None else "video"
             job = self.backend.queue.submit(job_request, title, browser_of(request))
         except MultiTalkError as error:
-            raise gr.Error(_readable(error, [image, *sounds.values()]), print_exception=False) from None
+            raise _client_error(error, [image, *sounds.values()]) from None
         try:
             async for update in self._follow(job, request):
                 yield update
         finally:
-            self.backend.queue.cancel(job)  # of no effect on one that is over
+            self.backend.queue.cancel(job)  # no effect on a finished job
 
     async def _follow(
         self, job: Job, request: gr.Request
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
-        told: dict[str, Any] | None = None
-        given, over = 0, False
+        last: dict[str, Any] | None = None
+        sent, over = 0, False
         while not over:
-            over = job.is_over  # before its clips are looked at: after it come no more
-            now = self._state(job)
-            clips = job.clips[given:]
+            over = job.is_over  # read before the clips: afterwards none are added
+            state = self._state(job)
+            clips = job.clips[sent:]
             for clip in clips:
-                given += 1
-                # the job may be done by now, but its video isn't given yet
-                yield self.backend.share(clip, request), now | {"status": "running", "clips_done": given}
-            if not (over or clips) and now != told:
-                yield None, now
-            told = now
+                sent += 1
+                # the job may be done already, but its video has not been sent
+                yield self.backend.share(clip, request), state | {"status": "running", "clips_done": sent}
+            if not (over or clips) and state != last:
+                yield None, state
+            last = state
             if not over:
-                await asyncio.sleep(LOOK_EVERY)
-        result = None if job.result is None else self.backend.gallery.path(job.result)
-        if result is None:
-            raise gr.Error(job.error or "The job was cancelled.", print_exception=False)
-        known = self.backend.gallery.result(result.name)
-        facts = {"status": job.status, "name": result.name, "settings": known.settings if known else {}}
-        yield self.backend.share(result, request), facts | {"seconds": known.seconds if known else None}
+                await asyncio.sleep(POLL_SECONDS)
+        path = None if job.result is None else self.backend.gallery.path(job.result)
+        if path is None:
+            raise gr.Error(job.error or "The job was canceled.", print_exception=False)
+        result = self.backend.gallery.result(path.name)
+        summary = {"status": job.status, "name": path.name, "settings": result.settings if result else {}}
+        yield self.backend.share(path, request), summary | {"seconds": result.seconds if result else None}
 
     def _state(self, job: Job) -> dict[str, Any]:
-        state: dict[str, Any] = {"status": job.status, "waiting_for": self.backend.queue.place(job)}
-        state["clips_done"] = len(job.clips)
+        state: dict[str, Any] = {
+            "status": job.status,
+            "waiting_for": self.backend.queue.place(job),
+            "clips_done": len(job.clips),
+        }
         if (progress := job.progress) is not None:
-            state |= {
-                "stage": STAGES.get(progress.stage, progress.stage),
-                "fraction": round(progress.fraction, 3),
-            }
-            state |= {
-                "clip": progress.clip,
-                "clips": progress.clips,
-                "step": progress.step,
-                "steps": progress.steps,
-            }
+            state |= {name: getattr(progress, name) for name in ("clip", "clips", "step", "steps")}
+            state["stage"] = STAGES.get(progress.stage, progress.stage)
+            state["fraction"] = round(progress.fraction, 3)
         return state
 
     def speak(
@@ -160,46 +158,51 @@ class Api:
         language: str = "a",
         speed: float = 1.0,
     ) -> tuple[str, dict[str, Any]]:
-        """Say words.
+        """Convert text to speech.
 
         Args:
-            request: Gradio's.
-            text: What is said; ``(s1) ... (s2) ...`` for two people.
+            request: Gradio's request.
+            text: The text; ``(s1) ... (s2) ...`` for two people.
             voice1: Person 1's voice; empty: the engine's choice.
-            voice2: Person 2's.
-            language: The engine's code, such as "a" for American English.
-            speed: 1 is the voice's own.
+            voice2: Person 2's voice.
+            language: The engine's language code, such as "a" for American English.
+            speed: Speaking speed; 1 is the voice's default.
 
         Returns:
-            A WAV file, and who says what when.
+            A WAV file, and a report with the text and the time of each turn.
         """
         voices = {person: voice for person, voice in zip(PEOPLE, (voice1, voice2), strict=True) if voice}
         try:
             speech = Speech.checked({"text": text, "voices": voices, "language": language, "speed": speed})
-            spoken = self.backend.say(speech)
+            spoken = self.backend.synthesize(speech)
         except MultiTalkError as error:
             raise gr.Error(str(error), print_exception=False) from None
         sound = soundtrack(list(spoken.tracks.values()))
-        return self.backend.save_sound(sound, "words.wav", request), asdict(spoken.report)
+        return self.backend.save_sound(sound, "speech.wav", request), asdict(spoken.report)
 
     def detect_people(self, image: str | None, request: gr.Request) -> dict[str, Any]:
-        """Find two people in a picture.
+        """Find two people in an image.
 
         Args:
-            image: The picture.
-            request: Gradio's.
+            image: The image.
+            request: Gradio's request.
 
         Returns:
-            A request's ``boxes``, how many faces were found, and the picture's size.
+            A request's ``boxes``, the number of faces found, and the image's size.
         """
         try:
-            self.backend.own([image], request)
+            self.backend.check_access([image], request)
             picture = read_picture(image)
         except InvalidInput as error:
-            raise gr.Error(_readable(error, [image]), print_exception=False) from None
-        found = find_people(picture)
-        return {"boxes": found.boxes, "faces": found.faces, "width": picture.width, "height": picture.height}
+            raise _client_error(error, [image]) from None
+        people = find_people(picture)
+        return {
+            "boxes": people.boxes,
+            "faces": people.faces,
+            "width": picture.width,
+            "height": picture.height,
+        }
 
 
-def _readable(error: MultiTalkError, paths: list[str | None]) -> str:
-    return str(fields.readable(error, {str(number): path for number, path in enumerate(paths)}))
+def _client_error(error: MultiTalkError, paths: list[str | None]) -> gr.Error:
+    return gr.Error(hide_folders(str(error), paths), print_exception=False)

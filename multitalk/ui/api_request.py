@@ -1,4 +1,4 @@
-"""From what a program gives to ``generate`` to a request: files are uploaded, never named."""
+"""Build a GenerationRequest from the arguments of ``/generate``: files are uploads, never paths."""
 
 from __future__ import annotations
 
@@ -7,43 +7,45 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..request.aliases import ALIASES, override
+from ..request.build import build_request
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
 
-# A path in the settings would be read with the server's rights, whosever file it is.
+# A path in the settings would be read with the server's rights, whoever owns the file.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 FindLora = Callable[[Any], Path]
 
 
-def build_request(
-    image: str | None, sounds: dict[str, str], given: dict[str, Any], settings: Any, find_lora: FindLora
+def request_from_call(
+    image: str | None, sounds: dict[str, str], arguments: dict[str, Any], settings: Any, find_lora: FindLora
 ) -> GenerationRequest:
-    """A request of what was given; what was left empty is left to its defaults.
+    """Build a request from the arguments of a call; empty arguments have their defaults.
 
     Args:
-        image: The uploaded picture.
-        sounds: Uploaded sounds by person.
-        given: The function's other arguments.
-        settings: Any other fields of a request; they go before `given`.
-        find_lora: The file of a LoRA that is called by its name.
+        image: The uploaded image.
+        sounds: Uploaded audio files by person.
+        arguments: The call's other arguments.
+        settings: Other fields of a request, also by common name; they override `arguments`.
+        find_lora: Returns the file of a LoRA by its name.
 
     Raises:
-        MultiTalkError: Something is missing or can't be used.
+        MultiTalkError: A field is missing or invalid.
     """
     if image is None:
         raise InvalidInput("image is missing.", "image")
-    kept = {
+    fields = {
         name: value
-        for name, value in {**given, **_checked(settings)}.items()
-        if value not in EMPTY or name == "seed"  # null could mean any seed, or the usual one
+        for name, value in override(arguments, _checked(settings)).items()
+        if value not in EMPTY or ALIASES.get(name, name) == "seed"  # null: random, or the default?
     }
-    if "lora" in kept:
-        kept["lora"] = _known_loras(kept["lora"], find_lora)
+    if "lora" in fields:
+        fields["lora"] = _lora_files(fields["lora"], find_lora)
     if sounds:
-        kept["audio"] = sounds
-    return GenerationRequest.checked({**kept, "image": image})
+        fields["audio"] = sounds
+    return build_request({**fields, "image": image})
 
 
 def _checked(settings: Any) -> dict[str, Any]:
@@ -51,18 +53,18 @@ def _checked(settings: Any) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         example = '{"steps": 8}'
-        raise InvalidInput(f"settings is {shown(settings)}, but must be like {example}.", "settings")
+        raise InvalidInput(f"settings must be fields such as {example}, not {shown(settings)}.", "settings")
     for name, argument in UPLOADED.items():
         if name in settings:
-            raise InvalidInput(f"settings has {name}: give files in {argument}, as uploads.", name)
+            raise InvalidInput(f"settings cannot contain {name}. Upload files as {argument}.", name)
     return settings
 
 
-def _known_loras(value: Any, find_lora: FindLora) -> list[Any]:
-    known: list[Any] = []
-    for entry in value if isinstance(value, list) else [value]:
-        if isinstance(entry, dict):
-            known.append({**entry, "path": str(find_lora(entry.get("path")))})
-        else:
-            known.append(str(find_lora(entry)))
-    return known
+def _lora_files(value: Any, find_lora: FindLora) -> list[Any]:
+    entries = value if isinstance(value, list) else [value]
+    return [
+        {**entry, "path": str(find_lora(entry.get("path")))}
+        if isinstance(entry, dict)
+        else str(find_lora(entry))
+        for entry in entries
+    ]

@@ -1,21 +1,22 @@
-"""What the page's events and its API share: the queue, the models, the results, and whose files are whose."""
+"""What the page's events and the API share: queue, models, results, and access to files."""
 
 from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound, read_sound
-from ..request.generation_request import GenerationRequest, Speech
+from ..patches.gradio import cache_file
+from ..request.build import build_request
+from ..request.generation_request import Speech
 from ..speech.speak import SpokenScript, speak
 from . import fields
 from .access import FileOwners, browser_of
@@ -23,10 +24,10 @@ from .estimates import describe_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
-from .settings import PRESET_FIELDS
+from .preset_fields import PRESET_FIELDS
 from .worker import ModelWorker
 
-LETTERS_PER_SECOND = 14  # of speech, near enough for an estimate
+LETTERS_PER_SECOND = 14  # approximate speaking rate
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Backend:
         queue: The jobs.
         worker: The models.
         gallery: The results.
-        owners: Whose the uploaded files are.
-        folder: For files while they are made.
+        owners: Owners of the uploaded files.
+        folder: Folder of temporary files.
     """
 
     queue: JobQueue
@@ -47,36 +48,36 @@ class Backend:
     owners: FileOwners
     folder: Path
 
-    def own(self, paths: list[str | None], request: gr.Request) -> None:
-        """Refuse files that another browser has brought.
+    def check_access(self, paths: Iterable[str | None], request: gr.Request) -> None:
+        """Check that files belong to the browser that sent a request.
 
         Raises:
-            InvalidInput: One of them is another's.
+            InvalidInput: A file was uploaded by another browser.
         """
         browser = browser_of(request)
         for path in paths:
             if path and not self.owners.has(path, browser):
-                raise InvalidInput("This file isn't yours: upload it in this browser.")
+                raise InvalidInput("File belongs to another browser. Upload it in this browser.")
 
     def share(self, path: str | Path, request: gr.Request) -> str:
-        """Give a file to the browser that a request comes from; returns the path that Gradio serves."""
-        cached = save_file_to_cache(path, get_upload_folder())
+        """Give a file to the browser that sent a request; return the path that Gradio serves."""
+        cached = cache_file(path)
         self.owners.add(cached, browser_of(request))
         return cached
 
-    def say(self, speech: Speech) -> SpokenScript:
-        """Speak words as the video's will be spoken.
+    def synthesize(self, speech: Speech) -> SpokenScript:
+        """Convert text to speech, as for a video.
 
         Raises:
-            MultiTalkError: They can't be spoken.
+            MultiTalkError: The text cannot be spoken.
         """
         return speak(speech, engine=self.worker.speech_engine())
 
     def save_sound(self, sound: Sound, name: str, request: gr.Request) -> str:
-        """A sound as a WAV file of the browser's own."""
+        """Save audio as a WAV file for the browser that sent a request."""
         import soundfile
 
-        # a folder of its own, as a browser may ask for several at once
+        # a separate folder, since a browser may request several files at once
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             path = Path(folder) / name
             soundfile.write(path, sound.samples, sound.rate, subtype="PCM_16")
@@ -85,40 +86,38 @@ class Backend:
     def times(
         self, form: fields.Form, size: tuple[int, int], seconds: dict[str, float | None]
     ) -> dict[str, str]:
-        """How long a form's video would take with each preset, in words.
+        """Estimate how long a form's video takes with each preset; return texts by preset.
 
         Args:
-            form: The fields' values.
-            size: Of the picture.
-            seconds: Of each person's sound, where there is one.
+            form: Values by field name.
+            size: (width, height) of the image.
+            seconds: Length of each person's audio, if provided.
         """
         total = sound_seconds(form, seconds)
-        told = {}
+        times = {}
         for preset in self.worker.presets():
-            given = fields.settings(form)
-            if preset.name != form.get("preset"):  # the fields show the chosen preset's own values
-                given = {key: value for key, value in given.items() if key not in PRESET_FIELDS}
-            given["preset"] = preset.name
+            settings = fields.setting_fields(form)
+            if preset.name != form.get("preset"):  # the form has the values of the selected preset
+                settings = {name: value for name, value in settings.items() if name not in PRESET_FIELDS}
+            job_fields = {"image": Image.new("RGB", size), "speech": "a", **settings, "preset": preset.name}
             try:
-                request = GenerationRequest(image=Image.new("RGB", size), speech=Speech(text="a"), **given)
-                planned = self.worker.plan(request, total)
-            except (ValueError, MultiTalkError):  # the button says what is wrong with a setting
+                estimate = self.worker.estimate(build_request(job_fields), total)
+            except MultiTalkError:  # an invalid setting is reported when the video is requested
                 continue
-            if planned.seconds is not None and total:
-                word = "about" if planned.runs else "perhaps"
-                told[preset.name] = f"{word} {describe_seconds(planned.seconds)}"
-        return told
+            if estimate is not None and total:
+                word = "about" if estimate.runs else "estimated"
+                times[preset.name] = f"{word} {describe_seconds(estimate.seconds)}"
+        return times
 
 
 def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
-    """The length of a form's video, as near as it can be told before words are spoken."""
+    """Estimate the length of a form's video before its text is spoken."""
     speed = form.get("speed") or 1
     if form["mode"] == SCRIPT:
         return math.ceil(len(form["script"] or "") / LETTERS_PER_SECOND / speed)
-    who = fields.speakers(form)
     lengths = []
-    for person in fields.people_of(form):
-        if person in who:
+    for person in fields.speakers(form):
+        if person in fields.text_speakers(form):
             lengths.append(len(form[f"{person}_text"] or "") / LETTERS_PER_SECOND / speed)
         else:
             lengths.append(seconds.get(person) or 0.0)
@@ -131,9 +130,9 @@ def _read_length(path: str) -> float:
 
 
 def length_of(path: str | None) -> float | None:
-    """Seconds of a sound file; None without one.
+    """Return the length of an audio file in seconds; None without a file.
 
     Raises:
-        InvalidInput: It can't be read.
+        InvalidInput: The file cannot be read.
     """
     return _read_length(path) if path else None

@@ -1,4 +1,4 @@
-"""How long a video will take here: counted from the model and this machine, corrected by past runs."""
+"""Estimate how long a video takes: from the model and the machine's speed, corrected by past runs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of what a plain matrix product reaches, a whole network gets about this much.
+# A whole network reaches about this share of the speed of a plain matrix product.
 EFFICIENCY = 0.5
-# How work is counted; runs that were counted in another way aren't compared.
+# Version of the operation count; runs with another version are not compared.
 COUNTING = 2
-KEPT_RUNS = 60
-USED_RUNS = 8
-COMPARABLE = 8.0  # times
+MAX_SAVED_RUNS = 60
+MAX_USED_RUNS = 8
+COMPARABLE = 8.0  # runs with this many times fewer operations are mostly overhead
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a video takes, in floating point operations.
+    """Floating point operations of a video.
 
     Attributes:
         sampling: Of the transformer.
@@ -43,24 +43,37 @@ class Work:
     coding: float
 
 
-def count_work(sizes: ModelSizes, job: Workload, clips: int) -> Work:
-    """The work of a video of so many clips."""
-    from ..runtime.operations import autoencoder_operations, call_operations  # brings torch
+@dataclass(frozen=True)
+class Estimate:
+    """An estimated run time.
+
+    Attributes:
+        seconds: The time.
+        runs: Number of past runs that it is based on.
+    """
+
+    seconds: float
+    runs: int
+
+
+def count_work(sizes: ModelSizes, workload: Workload, clips: int) -> Work:
+    """Count the operations of a video with this number of clips."""
+    from ..runtime.operations import autoencoder_operations, call_operations  # imports torch
 
     return Work(
-        sampling=clips * job.calls * call_operations(sizes, job),
-        coding=clips * autoencoder_operations(sizes, job),
+        sampling=clips * workload.calls * call_operations(sizes, workload),
+        coding=clips * autoencoder_operations(sizes, workload),
     )
 
 
 class Estimator:
-    """Tells how long videos take, and learns from those that were made.
+    """Estimates run times and learns from past runs.
 
     Args:
-        file: Where past runs are remembered.
+        file: File of the past runs.
 
     Attributes:
-        sizes: Of the loaded model; None before `measure`.
+        sizes: Sizes of the loaded model; None before `measure`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -71,7 +84,7 @@ class Estimator:
         self._runs: list[dict[str, Any]] = _read_runs(file)
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
-        """Get to know this machine and these weights."""
+        """Measure this machine's speed with the loaded weights."""
         from ..runtime.sizes import ModelSizes
 
         plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
@@ -80,18 +93,18 @@ class Estimator:
         self._machine = f"{name} · {plan.description} · {sizes.transformer_parameters} · {COUNTING}"
         self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
 
-    def seconds(self, work: Work) -> tuple[float, int] | None:
-        """Seconds for some work, and how many past runs they are told from; None before `measure`."""
+    def estimate(self, work: Work) -> Estimate | None:
+        """Estimate the run time; None before `measure`."""
         if not self._speed:
             return None
-        runs = self._like(work)
+        runs = self._comparable_runs(work)
         sampling = _correction(runs, "sampling", self._speed) * work.sampling / self._speed
         coding = _correction(runs, "coding", self._speed) * work.coding / self._speed
         other = statistics.median([run["other_seconds"] for run in runs]) if runs else 0.0
-        return sampling + coding + other, len(runs)
+        return Estimate(sampling + coding + other, len(runs))
 
     def learn(self, work: Work, timings: Mapping[str, float]) -> None:
-        """Remember a finished run."""
+        """Save the times of a finished run."""
         sampling = timings.get("denoise", 0.0)
         coding = timings.get("encode", 0.0) + timings.get("decode", 0.0)
         run = {
@@ -103,23 +116,23 @@ class Estimator:
             "other_seconds": max(0.0, timings.get("total", 0.0) - sampling - coding),
         }
         with self._lock:
-            self._runs = [*self._runs, run][-KEPT_RUNS:]
+            self._runs = [*self._runs, run][-MAX_SAVED_RUNS:]
             try:
                 temporary = self._file.with_suffix(".part")
                 temporary.write_text(json.dumps(self._runs))
                 os.replace(temporary, self._file)
-            except OSError as error:  # a video isn't lost because its time is
-                logger.warning("the time of a run can't be remembered: %s", error)
+            except OSError as error:  # must not fail the finished video
+                logger.warning("cannot save the run time: %s", error)
 
-    def _like(self, work: Work) -> list[dict[str, Any]]:
-        """The latest runs here that tell something: a much smaller one is all overhead."""
+    def _comparable_runs(self, work: Work) -> list[dict[str, Any]]:
+        """Return the latest runs on this machine that are not much smaller."""
         least = work.sampling / COMPARABLE
-        here = [run for run in self._runs if run["machine"] == self._machine and run["sampling"] >= least]
-        return here[-USED_RUNS:]
+        runs = [run for run in self._runs if run["machine"] == self._machine and run["sampling"] >= least]
+        return runs[-MAX_USED_RUNS:]
 
 
 def describe_seconds(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Return a rounded duration, such as "45 s", "2 min" or "1.5 h"."""
     if seconds < 55:
         return f"{max(5, 5 * math.ceil(seconds / 5))} s"
     if seconds < 55 * 60:
@@ -128,13 +141,13 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _correction(runs: list[dict[str, Any]], part: str, speed: float) -> float:
-    """How much longer than counted a part took."""
+    """Return the median ratio of measured to computed time."""
     ratios = [run[f"{part}_seconds"] * speed / run[part] for run in runs if run[part] > 0]
     return statistics.median(ratios) if ratios else 1.0
 
 
 def _matrix_speed(device: Any, dtype: Any) -> float:
-    """Floating point operations per second of a large matrix product."""
+    """Measure the floating point operations per second of a large matrix product."""
     import torch
 
     side = 512 if device.type == "cpu" else 4096
@@ -142,7 +155,7 @@ def _matrix_speed(device: Any, dtype: Any) -> float:
     best = math.inf
     for _ in range(4):
         started = time.monotonic()
-        total = (first @ first).float().sum().item()  # waits for the device
+        total = (first @ first).float().sum().item()  # synchronizes with the device
         best = min(best, time.monotonic() - started)
         assert total > 0
     return 2 * side**3 / max(best, 1e-9)

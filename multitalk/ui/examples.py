@@ -1,4 +1,4 @@
-"""Example inputs: pictures drawn and speech made for this project."""
+"""Example inputs: images and audio files in ``examples/``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "person1_sound": "left.wav",
         "person2_sound": "right.wav",
     },
-    "Words to say": {
+    "Text to speech": {
         "picture": "one_person.png",
         "mode": ONE,
         "person1_source": TEXT,
         "person1_text": "Hello! I was only a drawing.",
     },
-    "A dialogue": {
+    "Dialogue script": {
         "picture": "two_people.png",
         "mode": SCRIPT,
         "script": "(s1) Do you like to talk?\n(s2) Yes, very much!",
@@ -39,7 +39,7 @@ THUMBNAIL = 144
 
 
 def example_cards() -> list[dict[str, str]]:
-    """The examples whose files are there: name, title and a small picture."""
+    """Return the name, title and thumbnail of each example whose files exist."""
     cards = []
     for name, example in EXAMPLES.items():
         files = [FOLDER / example[field] for field in _files(example)]
@@ -49,14 +49,14 @@ def example_cards() -> list[dict[str, str]]:
 
 
 def example_values(name: str) -> dict[str, Any]:
-    """The form's values of an example, files as paths; all of ``FIELDS``."""
+    """Return the form's values of an example, for all ``FIELDS``; files are paths."""
     example = EXAMPLES[name]
     files = {field: str(FOLDER / example[field]) for field in _files(example)}
     return dict.fromkeys(FIELDS) | EMPTY | example | files
 
 
 def small_picture(picture: Image.Image, side: int, kind: str = "JPEG") -> str:
-    """A picture for a script of the page's, as a data URI."""
+    """Return a scaled-down image as a data URI."""
     copy = picture.convert("RGB")
     copy.thumbnail((side, side))
     file = io.BytesIO()

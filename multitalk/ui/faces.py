@@ -1,4 +1,4 @@
-"""Finding people in a picture: OpenCV's bundled cascades find faces, a box holds head and shoulders."""
+"""Find people in an image: OpenCV's bundled cascade detects faces; a box contains head and shoulders."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the picture
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the image
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
-# Longer side and blur of the copies in which faces are looked for: large pictures take no longer, a blur
-# makes drawn faces look like photographed ones, and the larger copy shows small faces.
-LOOKS = ((400, 2.0), (400, 0.0), (800, 1.0))
-# a cascade keeps what it works on in itself, and cv2 must not be imported by two threads at once
-_one_at_a_time = threading.Lock()
-SMALLEST = 0.06  # of the picture's shorter side
+# Longer side and blur of the copies that are searched: the time does not depend on the image's size, blur
+# makes drawn faces more like photographed ones, and small faces are detected in the larger copy.
+PASSES = ((400, 2.0), (400, 0.0), (800, 1.0))
+# A cascade is not thread-safe, nor is the first import of cv2.
+_lock = threading.Lock()
+SMALLEST = 0.06  # of the image's shorter side
 
 
 @dataclass(frozen=True)
 class FoundPeople:
-    """Where two people are.
+    """Detected people.
 
     Attributes:
-        boxes: By person, person1 on the left.
-        faces: How many faces were found.
+        boxes: Boxes by person, person1 on the left.
+        faces: Number of detected faces, at most 2.
     """
 
     boxes: dict[str, Box]
@@ -34,16 +34,16 @@ class FoundPeople:
 
     @property
     def note(self) -> str:
-        """A sentence about how sure the boxes are."""
+        """A message about the boxes."""
         if self.faces >= 2:
-            return "Two faces found. Drag a box, or its corners, where it doesn't fit."
+            return "Two faces found. Drag a box or its corners to adjust it."
         if self.faces == 1:
-            return "Only one face found: please put the other box where the second person is."
-        return "No faces found, so each person has a half: drag the boxes over the two people."
+            return "One face found. Drag the other box over the second person."
+        return "No faces found. Drag the boxes over the two people."
 
 
 def find_people(picture: Image.Image) -> FoundPeople:
-    """Boxes of two people: around the two largest faces, or halves of the picture for those not found."""
+    """Return boxes of two people: around the two largest faces, or half the image for an undetected one."""
     width, height = picture.size
     faces = sorted(find_faces(picture)[:2])
     boxes = [_person(face, width, height) for face in faces]
@@ -51,7 +51,7 @@ def find_people(picture: Image.Image) -> FoundPeople:
         middle = (faces[0][2] + faces[1][0]) // 2
         middle = min(max(middle, faces[0][0] + 2), faces[1][2] - 2)
         left, right = boxes
-        # two people side by side don't share pixels: each belongs to one of them
+        # boxes of people side by side must not overlap
         boxes = [(left[0], left[1], min(left[2], middle), left[3]), (max(right[0], middle), *right[1:])]
     elif len(boxes) == 1:
         is_left = faces[0][0] + faces[0][2] <= width
@@ -63,17 +63,17 @@ def find_people(picture: Image.Image) -> FoundPeople:
 
 
 def find_faces(picture: Image.Image) -> list[Box]:
-    """Faces in a picture, the largest first."""
+    """Return the faces in an image, largest first."""
     grey = picture.convert("L")
-    found: list[Box] = []
-    with _one_at_a_time:
-        for side, blur in LOOKS:
-            found += _look(grey, side, blur)
-    return _apart(sorted(found, key=lambda face: face[0] - face[2]))
+    faces: list[Box] = []
+    with _lock:
+        for side, blur in PASSES:
+            faces += _detect(grey, side, blur)
+    return _distinct(sorted(faces, key=lambda face: face[0] - face[2]))
 
 
-def _look(grey: Image.Image, side: int, blur: float) -> list[Box]:
-    """Faces in a copy of a picture."""
+def _detect(grey: Image.Image, side: int, blur: float) -> list[Box]:
+    """Detect faces in a scaled, blurred copy."""
     import cv2
     import numpy as np
 
@@ -81,14 +81,14 @@ def _look(grey: Image.Image, side: int, blur: float) -> list[Box]:
     small = grey.resize([max(1, round(length * scale)) for length in grey.size])
     pixels = np.asarray(small.filter(ImageFilter.GaussianBlur(blur)) if blur else small)
     smallest = max(20, int(SMALLEST * min(small.size)))
-    faces = _cascade().detectMultiScale(
+    detections = _cascade().detectMultiScale(
         cv2.equalizeHist(pixels), scaleFactor=1.08, minNeighbors=3, minSize=(smallest, smallest)
     )
-    found = []
-    for x, y, wide, tall in faces:
+    faces = []
+    for x, y, wide, tall in detections:
         x0, y0, x1, y1 = (int(corner / scale) for corner in (x, y, x + wide, y + tall))
-        found.append((x0, y0, min(x1, grey.width), min(y1, grey.height)))
-    return found
+        faces.append((x0, y0, min(x1, grey.width), min(y1, grey.height)))
+    return faces
 
 
 @cache
@@ -98,8 +98,8 @@ def _cascade() -> Any:
     return cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)  # type: ignore[attr-defined]
 
 
-def _apart(faces: list[Box]) -> list[Box]:
-    """Without those that lie on a larger one."""
+def _distinct(faces: list[Box]) -> list[Box]:
+    """Drop faces that overlap a larger one."""
     kept: list[Box] = []
     for x0, y0, x1, y1 in faces:
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
@@ -109,7 +109,7 @@ def _apart(faces: list[Box]) -> list[Box]:
 
 
 def _person(face: Box, width: int, height: int) -> Box:
-    """Head and shoulders of a face."""
+    """Return the box of head and shoulders around a face."""
     x0, y0, x1, y1 = face
     side, tall = x1 - x0, y1 - y0
     return (
@@ -121,7 +121,7 @@ def _person(face: Box, width: int, height: int) -> Box:
 
 
 def _halves(width: int, height: int) -> list[Box]:
-    """What the model takes for people that have no box."""
-    from ..conditioning.people import half_boxes  # brings torch
+    """Return the default boxes."""
+    from ..conditioning.people import half_boxes  # imports torch
 
     return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in half_boxes(height, width).values()]

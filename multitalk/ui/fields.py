@@ -1,72 +1,69 @@
-"""From what the page's fields hold to a GenerationRequest, and from an error to the field it is about."""
+"""Build a GenerationRequest from the form's fields, and find the place on the page for an error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
+from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..request.script import PEOPLE
 from ..speech.speak import SpokenScript
-from .options import IN_TURNS, ONE, OWN_SIZE, SCRIPT, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, LABELS, ONE, SCRIPT, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
-# Fields that go into the request as they are, where they hold something.
+# Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
     *("teacache", "cache", "color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
 )
-# Empty number fields come as 0, which leaves these to the preset, or off.
+# Gradio returns 0 for an empty number field: the preset's value, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
 Form = Mapping[str, Any]
-Say = Callable[[Speech], SpokenScript]
-
-
-def people_of(form: Form) -> tuple[str, ...]:
-    """Who speaks."""
-    return PEOPLE[:1] if form["mode"] == ONE else PEOPLE
+Synthesize = Callable[[Speech], SpokenScript]
 
 
 def speakers(form: Form) -> tuple[str, ...]:
-    """Who of them has words instead of a sound."""
+    """Return the people who speak."""
+    return PEOPLE[:1] if form["mode"] == ONE else PEOPLE
+
+
+def text_speakers(form: Form) -> tuple[str, ...]:
+    """Return the people whose audio is made from text."""
     if form["mode"] == SCRIPT:
         return PEOPLE
-    return tuple(person for person in people_of(form) if form[f"{person}_source"] == TEXT)
+    return tuple(person for person in speakers(form) if form[f"{person}_source"] == TEXT)
 
 
-def build_request(form: Form, say: Say) -> GenerationRequest:
-    """The job that a form describes.
+def request_from_form(form: Form, synthesize: Synthesize) -> GenerationRequest:
+    """Build the request that a form describes.
 
     Args:
-        form: The fields' values by name.
-        say: Speaks; needed where two people say their words at the same time.
+        form: Values by field name.
+        synthesize: Text to speech, used if two people speak text at the same time.
 
     Raises:
-        InvalidInput: Something is missing or can't be used; its ``field`` tells where.
+        InvalidInput: A field is missing or invalid; the error's ``field`` names it.
     """
     if not form["picture"]:
-        raise InvalidInput("Add a picture first: of the face, or the two faces, that will speak.", "image")
+        raise InvalidInput("image is missing. Add an image with one or two faces.", "image")
     fields: dict[str, Any] = {"image": form["picture"], "turns": "together"}
     if form["mode"] == IN_TURNS:
         fields["turns"] = "in_order"
-    fields |= _voices(form, say)
+    fields |= _voice_fields(form, synthesize)
     if form["mode"] != ONE and form.get("boxes"):
         fields["boxes"] = form["boxes"]
-    fields |= settings(form)
-    try:
-        return GenerationRequest.checked(fields)
-    except InvalidInput as error:
-        raise readable(error, form) from None
+    return build_request(fields | setting_fields(form))
 
 
-def settings(form: Form) -> dict[str, Any]:
-    """The request's fields beside picture and voices."""
+def setting_fields(form: Form) -> dict[str, Any]:
+    """Return the request's fields apart from the image and the voices."""
     fields: dict[str, Any] = {}
     for name in PLAIN:
         value = form.get(name)
@@ -82,17 +79,17 @@ def settings(form: Form) -> dict[str, Any]:
 
 
 def size_of(form: Form) -> Any:
-    """The request's ``size``, unchecked; None where the preset's is taken."""
-    if form.get("size") == OWN_SIZE:
+    """Return the request's ``size``, unchecked; None for the preset's."""
+    if form.get("size") == CUSTOM_SIZE:
         return [_whole(form.get("height")), _whole(form.get("width"))]
     return form.get("size") or None
 
 
-def speech_for(form: Form, text: str, people: tuple[str, ...]) -> Speech:
-    """Words with the voices and languages that the form has for those people.
+def speech_of(form: Form, text: str, people: tuple[str, ...]) -> Speech:
+    """Return a text with the form's voices and languages of these people.
 
     Raises:
-        InvalidInput: There are no words, or a field of it can't be used.
+        InvalidInput: The text has no words, or a field is invalid.
     """
     speech: dict[str, Any] = {"text": text}
     speech["voices"] = {p: form[f"{p}_voice"] for p in people if form.get(f"{p}_voice")}
@@ -103,81 +100,100 @@ def speech_for(form: Form, text: str, people: tuple[str, ...]) -> Speech:
     return Speech.checked({key: value for key, value in speech.items() if value != {}})
 
 
-def words_of(form: Form) -> tuple[str, tuple[str, ...]]:
-    """The words as one script, and who says them.
+def script_of(form: Form) -> tuple[str, tuple[str, ...]]:
+    """Return the form's text as one script, and its speakers.
 
     Raises:
-        InvalidInput: Somebody has none.
+        InvalidInput: A person's text is missing.
     """
-    who = speakers(form)
+    people = text_speakers(form)
     if form["mode"] == SCRIPT:
         if not (form["script"] or "").strip():
-            raise InvalidInput("Write what the two say: (s1) for person 1, (s2) for person 2.", "script")
-        return form["script"], who
-    texts = {person: (form[f"{person}_text"] or "").strip() for person in who}
+            raise InvalidInput("Dialogue is missing. Enter text such as (s1) Hello. (s2) Hi!", "script")
+        return form["script"], people
+    texts = {person: (form[f"{person}_text"] or "").strip() for person in people}
     for person, text in texts.items():
         if not text:
-            raise InvalidInput(f"Type what {NAMES[person]} says, or give a sound.", person)
-    if len(who) == 2:
-        return f"(s1) {texts['person1']}\n(s2) {texts['person2']}", who
-    return "".join(texts.values()), who
+            raise InvalidInput(f"Text of {NAMES[person]} is missing. Enter text, or choose Audio.", person)
+    if len(people) == 2:
+        return f"(s1) {texts['person1']}\n(s2) {texts['person2']}", people
+    return "".join(texts.values()), people
 
 
-def said_apart(form: Form) -> dict[str, Speech]:
-    """What each of two people says at the same time as the other; empty where they don't.
+def separate_scripts(form: Form) -> dict[str, Speech]:
+    """Return the text of each of two people who speak text at the same time, else an empty dict.
 
-    A script gives people turns, so these are spoken one by one, and the request has them as sounds.
+    A script gives people turns, so these texts are synthesized one by one and passed as audio.
     """
-    if form["mode"] != TOGETHER or len(speakers(form)) < 2:
+    if form["mode"] != TOGETHER or len(text_speakers(form)) < 2:
         return {}
-    return {person: speech_for(form, form[f"{person}_text"], (person,)) for person in PEOPLE}
+    return {person: speech_of(form, form[f"{person}_text"], (person,)) for person in PEOPLE}
 
 
-def _voices(form: Form, say: Say) -> dict[str, Any]:
-    """The request's audio and speech."""
+def _voice_fields(form: Form, synthesize: Synthesize) -> dict[str, Any]:
+    """Return the request's ``audio`` and ``speech``."""
     audio: dict[str, str | Sound] = {}
-    who = speakers(form)
-    for person in people_of(form):
-        if person not in who:
+    people = text_speakers(form)
+    for person in speakers(form):
+        if person not in people:
             if not form[f"{person}_sound"]:
-                message = f"Add a sound for {NAMES[person]}, or choose words to say."
+                message = f"Audio of {NAMES[person]} is missing. Add audio, or choose Text to speech."
                 raise InvalidInput(message, person)
             audio[person] = form[f"{person}_sound"]
     fields: dict[str, Any] = {}
-    if who:
-        text, who = words_of(form)
-        apart = said_apart(form)
-        for person, speech in apart.items():
-            audio[person] = next(iter(say(speech).tracks.values()))
-        if not apart:
-            fields["speech"] = speech_for(form, text, who)
+    if people:
+        text, people = script_of(form)
+        scripts = separate_scripts(form)
+        for person, speech in scripts.items():
+            audio[person] = next(iter(synthesize(speech).tracks.values()))
+        if not scripts:
+            fields["speech"] = speech_of(form, text, people)
     return fields | ({"audio": audio} if audio else {})
 
 
 def title_of(form: Form) -> str:
-    """What a video is called after: its words, else what its prompt says, else its sound."""
-    if speakers(form):
-        return words_of(form)[0]
+    """Return a video's title: the spoken text, else the prompt, else the names of the audio files."""
+    if text_speakers(form):
+        return script_of(form)[0]
     prompt = (form.get("prompt") or "").strip()
     if prompt and prompt != DEFAULT_PROMPT:
         return prompt
-    return " and ".join(Path(form[f"{person}_sound"]).stem for person in people_of(form))
+    return " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
 
 
-def readable(error: MultiTalkError, form: Form) -> InvalidInput:
-    """An error without the server's paths: a file is called by its own name."""
-    message = str(error)
-    for value in form.values():
+def hide_folders(message: str, values: Iterable[Any]) -> str:
+    """Replace the server's paths in an error by file names.
+
+    Args:
+        message: The error.
+        values: The form's values; those that are paths may be part of the message.
+    """
+    for value in values:
         if isinstance(value, str) and value.startswith("/"):
             message = message.replace(repr(value), Path(value).name).replace(value, Path(value).name)
-    message = re.sub(r"(?<![\w/])/(?:[\w.-]+/)+", "", message)
-    message = re.sub(r"^image \(([^)]*)\)", r"The picture \1", message)
-    message = re.sub(r"^audio\.person([12]) \(([^)]*)\)", r"The sound of person \1, \2,", message)
-    return InvalidInput(message, error.field if isinstance(error, InvalidInput) else None)
+    return re.sub(r"(?<![\w/])/(?:[\w.-]+/)+", "", message)
+
+
+def with_labels(message: str) -> str:
+    """Replace the names of fields in an error by the form's labels."""
+    message = re.sub(r"^boxes\.person([12])", r"Box of person \1", message)
+    message = re.sub(r"^audio\.person([12])", r"Audio of person \1", message)
+    message = re.sub(r"\bperson([12])\b", r"person \1", message).replace(" or null,", " or empty,")
+    name, *others = re.split(r"(?=[\s:])", message, maxsplit=1)
+    message = LABELS.get(name, name) + "".join(others)
+    for field, label in LABELS.items():
+        if "_" in field:  # the others are also plain words
+            message = re.sub(rf"\b{field}\b", label.lower(), message)
+    return message[:1].upper() + message[1:]
+
+
+def page_message(error: MultiTalkError, form: Form) -> str:
+    """Return an error as the page shows it."""
+    return with_labels(hide_folders(str(error), form.values()))
 
 
 def place_of(error: InvalidInput, form: Form) -> str:
-    """Which of the page's places an error belongs to: picture, person1, person2, script or settings."""
+    """Return the place on the page for an error: picture, person1, person2, script or settings."""
     field = error.field or ""
     if field in ("image", "boxes") or field.startswith("boxes"):
         return "picture"
@@ -189,8 +205,7 @@ def place_of(error: InvalidInput, form: Form) -> str:
     if field in ("speech", "script") or field.startswith("speech"):
         if form["mode"] == SCRIPT:
             return "script"
-        who = speakers(form)
-        return who[0] if who else "person1"
+        return (*text_speakers(form), "person1")[0]
     return "settings"
 
 

@@ -1,4 +1,4 @@
-"""What a video's file says about its settings, as far as a request would take it."""
+"""Parse the settings in a video's metadata, dropping invalid values."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ READ_LETTERS = 5000  # of a prompt
 
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a file says about its settings, as far as the page's fields can show it.
+    """Return the valid settings of a file that the form can show.
 
-    A file can come from anywhere and have anything in it: only values that a request would take are used.
+    A file can come from anywhere and contain anything: only values that are valid in a request are used.
     """
-    found = _numbers(settings) | _prompts(settings) | _voices(settings)
+    parsed = _numbers(settings) | _prompts(settings) | _voices(settings)
     for name, choices in (("preset", PRESETS), ("turns", TURNS)):
         if _is_name(settings.get(name), choices):
-            found[name] = settings[name]
-    if "turns" in found:
-        found["turns"] = TURNS[found["turns"]]
+            parsed[name] = settings[name]
+    if "turns" in parsed:
+        parsed["turns"] = TURNS[parsed["turns"]]
     if settings.get("people") in (1, 2):
-        found["people"] = settings["people"]
+        parsed["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
-        found["apg"] = settings["apg"]
+        parsed["apg"] = settings["apg"]
     if "cache" in settings:
         cache = settings["cache"]
-        used = cache.get("name") if isinstance(cache, dict) else None
-        found["cache"] = used if _is_name(used, CACHES) else ""
-    found |= _boxes(settings)
-    if unshown := _unshown(settings):
-        found["unshown"] = unshown
+        cache_name = cache.get("name") if isinstance(cache, dict) else None
+        parsed["cache"] = cache_name if _is_name(cache_name, CACHES) else ""
+    parsed |= _boxes(settings)
+    if omitted := _omitted(settings):
+        parsed["omitted"] = omitted
     size = settings.get("size")
     if _is_name(size, NAMED_SIZES) or isinstance(size, list):
         with contextlib.suppress(InvalidInput):
-            found["size"] = check_size(size)
-    return found
+            parsed["size"] = check_size(size)
+    return parsed
 
 
 def _is_name(value: Any, names: Container[str]) -> bool:
-    return isinstance(value, str) and value in names  # a list can't be looked up in a dict
+    return isinstance(value, str) and value in names  # a list cannot be looked up in a dict
 
 
 def _numbers(settings: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    parsed = {}
     for name, numbers in NUMBERS.items():
         if name in settings:
             with contextlib.suppress(InvalidInput):
-                found[name] = numbers.check(settings[name], name)
-    return found
+                parsed[name] = numbers.check(settings[name], name)
+    return parsed
 
 
 def _prompts(settings: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    parsed = {}
     for name in ("prompt", "negative_prompt"):
         if isinstance(settings.get(name), str):
             with contextlib.suppress(InvalidInput):
-                found[name] = check_text(settings[name][:READ_LETTERS], name)
-    return found
+                parsed[name] = check_text(settings[name][:READ_LETTERS], name)
+    return parsed
 
 
 def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
-    """``boxes``, and the ``image_size`` (width, height) of the picture that they are in."""
+    """Return ``boxes``, and the ``image_size`` (width, height) of their image."""
     size = settings.get("image_size")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
         return {}
@@ -78,24 +78,24 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _unshown(settings: dict[str, Any]) -> tuple[str, ...]:
-    """What the file has that the page has no field for, in people's words."""
+def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of settings that the form has no field for."""
     cache = settings.get("cache")
-    own = isinstance(cache, dict) and len(cache) > 1
-    return ("LoRAs",) * bool(settings.get("lora")) + ("its cache's own settings",) * own
+    has_options = isinstance(cache, dict) and len(cache) > 1
+    return ("LoRAs",) * bool(settings.get("lora")) + ("options of the cache",) * has_options
 
 
 def _voices(settings: dict[str, Any]) -> dict[str, Any]:
-    """``speech`` as a Speech, ``spoken`` as a tuple of people, ``said`` as a Speech by person."""
-    found: dict[str, Any] = {}
+    """Return ``speech``, ``spoken`` (people) and ``scripts`` (Speech by person; "said" in the file)."""
+    parsed: dict[str, Any] = {}
     if (speech := _speech(settings.get("speech"))) is not None:
-        found["speech"] = speech
+        parsed["speech"] = speech
     if isinstance(spoken := settings.get("spoken"), list):
-        found["spoken"] = tuple(person for person in PEOPLE if person in spoken)
-    if isinstance(said := settings.get("said"), dict):
-        own = {person: _speech(said.get(person)) for person in PEOPLE}
-        found["said"] = {person: speech for person, speech in own.items() if speech is not None}
-    return found
+        parsed["spoken"] = tuple(person for person in PEOPLE if person in spoken)
+    if isinstance(saved := settings.get("said"), dict):
+        scripts = {person: _speech(saved.get(person)) for person in PEOPLE}
+        parsed["scripts"] = {person: speech for person, speech in scripts.items() if speech is not None}
+    return parsed
 
 
 def _speech(value: Any) -> Speech | None:

@@ -1,4 +1,4 @@
-"""This server's results: a folder of mp4 files that carry their own settings, kept below a size."""
+"""The server's results: a folder of mp4 files that contain their settings, with a limited total size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POSTERS = ".posters"
 POSTER_SIDE = 360
 MAX_WORDS = 8
 MAX_TITLE = 80  # letters
-READ_LETTERS = 2000  # of the words in a file, for its title
+READ_LETTERS = 2000  # of the text in a file, for its title
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Result:
     """A finished video.
 
     Attributes:
-        name: Of its file.
-        seconds: Its length.
-        width, height: In pixels.
-        created: Seconds since 1970.
-        settings: What it was made with, as the file itself tells; it may tell anything.
-        made_here: Whether its title tag is the one that MultiTalk writes.
+        name: File name.
+        seconds: Length.
+        width, height: Size in pixels.
+        created: Time of creation, in seconds since 1970.
+        settings: Settings in the file's metadata, unchecked: a file may contain anything.
+        by_multitalk: Whether the title tag is the one that MultiTalk writes.
     """
 
     name: str
@@ -51,49 +51,49 @@ class Result:
     height: int
     created: float
     settings: dict[str, Any]
-    made_here: bool
+    by_multitalk: bool
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Title: the spoken text, else the file name."""
         words = " ".join(without_tags(spoken_words(self.settings)[:READ_LETTERS]).split())
         name = re.sub(r"-seed\d+(-\d+)?$", "", self.name.removesuffix(".mp4")).replace("-", " ")
         return plain_text(words, MAX_TITLE) or name
 
 
 class Gallery:
-    """The folder of results; the oldest go when it grows beyond its limit.
+    """The folder of results; the oldest are deleted if the total size exceeds the limit.
 
     Args:
-        folder: Where they lie; made when it isn't there.
-        limit: Bytes.
+        folder: The folder; created if it does not exist.
+        limit: Maximum total size in bytes.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder, limit
-        self._known: dict[tuple[str, int], Result | None] = {}
+        self._cache: dict[tuple[str, int], Result | None] = {}
         self._lock = threading.Lock()
         (folder / POSTERS).mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path | None:
-        """The file of a result, or None where there is no such result."""
+        """Return the file of a result, or None if there is no such result."""
         return None if self.result(name) is None else self.folder / name
 
     def poster(self, name: str) -> Path | None:
-        """A small picture of a result."""
+        """Return a thumbnail of a result, or None."""
         if self.path(name) is None:
             return None
         poster = self.folder / POSTERS / f"{name}.jpg"
         if not poster.is_file():
-            with contextlib.suppress(Exception):  # a damaged file has no picture; it is still listed
+            with contextlib.suppress(Exception):  # a damaged file has no thumbnail, but is listed
                 _write_poster(self.folder / name, poster)
         return poster if poster.is_file() else None
 
-    def adopt(self, path: Path, title: str, seed: int) -> str:
-        """Take a finished file in, under a name that tells what it is; returns the name.
+    def add(self, path: Path, title: str, seed: int) -> str:
+        """Move a finished file into the folder, under a name made from title and seed; return the name.
 
         Raises:
-            NotKept: The folder doesn't take it; the file stays where it is.
+            SaveFailed: The file cannot be moved; it stays where it is.
         """
         with self._lock:
             stem = f"{slug(title)}-seed{seed}"
@@ -102,36 +102,36 @@ class Gallery:
             try:
                 move_file(path, self.folder / name)
             except OSError as error:
-                raise NotKept(path, self.folder, error.strerror or str(error)) from error
+                raise SaveFailed(path, self.folder, error.strerror or str(error)) from error
         self.poster(name)
-        self._make_room(keep=name)
+        self._delete_oldest(keep=name)
         return name
 
     def results(self, most: int = 24) -> list[Result]:
-        """The newest results first."""
+        """Return the newest results, newest first."""
         return list(islice(self._results(), most))
 
     def result(self, name: str) -> Result | None:
-        """What a file tells about itself; None where it isn't there, can't be read or wasn't made here.
+        """Return a result; None if the file is missing, cannot be read, or was not made by MultiTalk.
 
-        The folder may be one where people keep their own videos, which aren't the page's to show or delete.
+        The folder may also contain other videos, which must not be shown or deleted.
         """
         path = self.folder / name
         if not NAME.fullmatch(name) or not path.is_file() or path.is_symlink():
             return None
         try:
             key = (name, path.stat().st_mtime_ns)
-            if key not in self._known:
-                self._known[key] = read_result(path)
-        except OSError:  # it has just gone
+            if key not in self._cache:
+                self._cache[key] = read_result(path)
+        except OSError:  # just deleted
             return None
         except InvalidInput:
-            self._known[key] = None
-        known = self._known[key]
-        return known if known is not None and known.made_here else None
+            self._cache[key] = None
+        result = self._cache[key]
+        return result if result is not None and result.by_multitalk else None
 
     def _results(self) -> Iterator[Result]:
-        """The newest first."""
+        """Iterate over the results, newest first."""
         dated = []
         for path in self.folder.glob("*.mp4"):
             with contextlib.suppress(OSError):
@@ -140,7 +140,7 @@ class Gallery:
             if (result := self.result(name)) is not None:
                 yield result
 
-    def _make_room(self, keep: str) -> None:
+    def _delete_oldest(self, keep: str) -> None:
         with self._lock:
             total = 0
             for result in self._results():
@@ -148,42 +148,42 @@ class Gallery:
                 try:
                     total += path.stat().st_size
                     if total > self.limit and result.name != keep:
-                        logger.info("%s goes: the results are larger than %d bytes", result.name, self.limit)
+                        logger.info("deleting %s: the results exceed %.0f bytes", result.name, self.limit)
                         path.unlink(missing_ok=True)
                         (self.folder / POSTERS / f"{result.name}.jpg").unlink(missing_ok=True)
-                except OSError as error:  # the new video is there all the same
-                    logger.warning("%s can't be removed: %s", result.name, error)
+                except OSError as error:  # does not affect the new video
+                    logger.warning("cannot delete %s: %s", result.name, error)
 
 
-class NotKept(MultiTalkError):
-    """A finished video that the folder of results doesn't take.
+class SaveFailed(MultiTalkError):
+    """A finished video cannot be moved to the folder of results.
 
     Args:
-        path: Where it lies instead.
+        path: The finished video.
         folder: The folder.
-        reason: What the file system said.
+        reason: Error message of the file system.
     """
 
     def __init__(self, path: Path, folder: Path, reason: str) -> None:
         super().__init__(
-            f"The video is finished, but it can't be put into {folder}: {reason}. Until the server stops, it "
-            f"lies on the server as {path}: copy it from there, then free OUTPUT_DIR or choose another."
+            f"The video is finished, but cannot be saved to {folder} ({reason}). Copy {path} on the server "
+            "before the server stops, then free space in OUTPUT_DIR or choose another folder."
         )
         self.path = path
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Move a file, also from one file system to another; the target is there whole or not at all.
+    """Move a file, also between file systems; the target is never incomplete.
 
     Raises:
-        OSError: It can't be moved; the source is still there.
+        OSError: The file cannot be moved; the source is unchanged.
     """
     try:
         os.replace(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # a folder mounted into a container is another file system than the temporary folder
+        # a folder mounted into a container is on another file system than the temporary folder
         part = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
             shutil.copyfile(source, part)
@@ -191,35 +191,35 @@ def move_file(source: Path, target: Path) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        with contextlib.suppress(OSError):  # it goes with the temporary folder
+        with contextlib.suppress(OSError):  # it is deleted with the temporary folder
             source.unlink()
 
 
 def slug(title: str) -> str:
-    """A title as a file's name: its first words, in plain letters."""
+    """Return a file name for a title: its first words, in ASCII letters."""
     plain = unicodedata.normalize("NFKD", without_tags(title))
     words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode().lower())
     return "-".join(words[:MAX_WORDS])[:60].strip("-") or "video"
 
 
 def spoken_words(settings: dict[str, Any]) -> str:
-    """The words that a file says it has; empty where it has none, or something else in their place."""
-    said = settings.get("said")
-    speeches = [settings.get("speech"), *(said.values() if isinstance(said, dict) else ())]
+    """Return the spoken text in a file's settings; empty if it is missing or invalid."""
+    scripts = settings.get("said")
+    speeches = [settings.get("speech"), *(scripts.values() if isinstance(scripts, dict) else ())]
     texts = [speech.get("text") for speech in speeches if isinstance(speech, dict)]
     return " ".join(text for text in texts if isinstance(text, str))
 
 
 def plain_text(value: Any, most: int) -> str:
-    """Something of a file's settings as a short text that JSON can carry: no lone surrogates."""
+    """Return a value of a file's settings as short text that is valid in JSON, without lone surrogates."""
     return str(value).encode("utf-8", "replace").decode()[:most]
 
 
 def read_result(path: Path) -> Result:
-    """What an mp4 tells about itself.
+    """Read the metadata of an mp4.
 
     Raises:
-        InvalidInput: It can't be read as a video.
+        InvalidInput: The file cannot be read as a video.
     """
     import av
 
@@ -230,7 +230,7 @@ def read_result(path: Path) -> Result:
             comment, title = (file.metadata.get(tag, "") for tag in ("comment", "title"))
             width, height = video.width, video.height
     except (av.error.FFmpegError, OSError, IndexError, ValueError):
-        raise InvalidInput("This isn't a video that can be read: drop an mp4 that was made here.") from None
+        raise InvalidInput("The file cannot be read as a video. Use an mp4 generated by MultiTalk.") from None
     try:
         settings = json.loads(comment)
     except (ValueError, RecursionError):
@@ -245,7 +245,7 @@ def _write_poster(video: Path, poster: Path) -> None:
     with av.open(str(video)) as file:
         picture = next(file.decode(video=0)).to_image()
     picture.thumbnail((POSTER_SIDE, POSTER_SIDE))
-    part = poster.with_name(f".{uuid.uuid4().hex}.part")  # two browsers may ask for it at once
+    part = poster.with_name(f".{uuid.uuid4().hex}.part")  # unique, since two browsers may request it at once
     try:
         picture.save(part, "JPEG", quality=85)
         os.replace(part, poster)

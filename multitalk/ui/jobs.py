@@ -1,4 +1,4 @@
-"""The page's jobs: one at a time on one thread, in the order they came, whoever is still looking."""
+"""The queue of jobs, which run one at a time on one thread, whether or not their page is still open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..runtime.process_memory import is_out_of_memory
-from .gallery import NotKept
+from .gallery import SaveFailed
 
 if TYPE_CHECKING:
     from ..pipeline.progress import Progress
@@ -24,37 +24,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 50
-MAX_OWN = 10  # of one browser: others find room, and one person can leave an evening of them
-MAX_BYTES = 4 * 2**30  # of decoded pictures and sounds, which a job holds from when it is asked for
-KEPT = 30  # finished jobs whose state can still be asked for
+MAX_PER_BROWSER = 10  # leaves room for other browsers
+MAX_BYTES = 4 * 2**30  # of the decoded images and audio, which a job holds while it waits
+MAX_FINISHED = 30  # finished jobs whose state is available
 
 
-@dataclass(eq=False)  # two jobs are never the same, and comparing would compare whole pictures
+@dataclass(eq=False)  # comparing fields would compare whole images
 class Job:
-    """A video that is made, waits to be made, or was made.
+    """A video in the queue, in progress or finished.
 
     Attributes:
-        request: What is to be made; None once it is over.
-        title: What its file will be called after.
-        owner: The browser that wants it.
-        folder: Its own, for clips while it runs.
-        said: What was spoken to make the request's sounds, by person; for the file.
-        status: "waiting", "running", "done", "stopped" (cancelled; what was done is kept), "cancelled" or
-            "failed".
-        progress: Where it stands.
-        clips: Finished clips, each a file that plays.
+        request: The request; None once the job is over.
+        title: Title of the video, from which its file is named.
+        owner: The browser that requested it.
+        folder: The job's folder, for clips while it runs.
+        scripts: Text of each person whose audio was made from it; saved in the file.
+        status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled"
+            or "failed".
+        progress: The latest progress.
+        clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
-        error: A sentence for the person, where it failed.
-        error_field: The request's field that it is about, or None.
-        left: The finished video where the gallery didn't take it: its folder stays while the server runs.
-        seconds_taken: How long it ran.
+        error: Error message, if the job failed.
+        error_field: Field of the request that the error is about, or None.
+        unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
+            stops.
+        seconds_taken: Run time.
     """
 
     request: GenerationRequest | None
     title: str
     owner: str
     folder: Path
-    said: Mapping[str, Speech] = field(default_factory=dict)
+    scripts: Mapping[str, Speech] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid4().hex)
     status: str = "waiting"
     progress: Progress | None = None
@@ -62,26 +63,26 @@ class Job:
     result: str | None = None
     error: str | None = None
     error_field: str | None = None
-    left: Path | None = None
+    unsaved: Path | None = None
     started: float | None = None
     seconds_taken: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self.status not in ("waiting", "running")
 
 
 class JobQueue:
-    """Runs jobs one after another on a thread of its own.
+    """Runs jobs one after another on a separate thread.
 
     Args:
-        folder: For the jobs' own folders.
-        prepare: Called once on the thread before the first job: loads the models.
-        run: Makes a job's video on the thread, sets the job's clips and result, and returns whether it is
-            whole.
-        max_bytes: What the pictures and sounds of all jobs may take in memory.
+        folder: Parent of the jobs' folders.
+        prepare: Called once on the thread before the first job, to load the models.
+        run: Called on the thread for each job: sets the job's clips and result, and returns whether the video
+            is complete.
+        max_bytes: Limit of the memory for the images and audio of all jobs.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     def start(self) -> None:
-        """Begin to load, then to work."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(
@@ -107,16 +108,16 @@ class JobQueue:
         request: GenerationRequest,
         title: str,
         owner: str,
-        said: Mapping[str, Speech] | None = None,
+        scripts: Mapping[str, Speech] | None = None,
     ) -> Job:
-        """Put a job at the end of the queue; see `Job` for the arguments.
+        """Add a job to the end of the queue; see `Job` for the arguments.
 
         Raises:
-            MultiTalkError: Too many wait already.
+            MultiTalkError: The queue is full.
         """
         with self._changed:
             self._check_room(request, owner)
-            job = Job(request, title, owner, self._folder, said or {})
+            job = Job(request, title, owner, self._folder, scripts or {})
             job.folder = self._folder / job.id
             self._jobs[job.id] = job
             self._waiting.append(job)
@@ -126,43 +127,42 @@ class JobQueue:
 
     def _check_room(self, request: GenerationRequest, owner: str) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            raise MultiTalkError(f"{MAX_WAITING} videos are waiting already: try again a little later.")
-        if sum(job.owner == owner for job in self._waiting) >= MAX_OWN:
+            raise MultiTalkError(f"The queue is full ({MAX_WAITING} videos). Try again later.")
+        if sum(job.owner == owner for job in self._waiting) >= MAX_PER_BROWSER:
             raise MultiTalkError(
-                f"{MAX_OWN} of your videos are waiting already: ask for another when one of them has begun."
+                f"{MAX_PER_BROWSER} of your videos are already waiting. Wait until one of them starts."
             )
-        # each read once: the model's thread takes a finished job's away
+        # each request is read once, since the model thread clears those of finished jobs
         requests = [job.request for job in self._jobs.values()]
         held = sum(_bytes_of(each) for each in requests if each is not None)
         if held + _bytes_of(request) > self._max_bytes:
             raise MultiTalkError(
-                "The pictures and sounds of the videos that wait fill the memory for them: try again when "
-                "some of them are made, or give a shorter sound."
+                "The images and audio of waiting videos fill the memory reserved for them. Try again later, "
+                "or use shorter audio."
             )
 
     def job(self, job_id: str) -> Job | None:
-        """A job by its id."""
+        """Return a job by its id."""
         return self._jobs.get(job_id)
 
     def latest(self, owner: str) -> Job | None:
-        """What a browser that opens the page again sees: what runs, else what it asked for last."""
-        own = [job for job in list(self._jobs.values()) if job.owner == owner]
-        running = [job for job in own if not job.is_over]
-        chosen = running or own[-1:]
-        return chosen[0] if chosen else None
+        """Return the job for a reopened page: the browser's first unfinished job, else its last one."""
+        jobs = [job for job in list(self._jobs.values()) if job.owner == owner]
+        unfinished = [job for job in jobs if not job.is_over]
+        return (*unfinished, *jobs[-1:], None)[0]
 
-    def next_own(self, job: Job) -> Job | None:
-        """Another job of the same browser that isn't over: the next one in their order, round and round."""
-        own = [
+    def next_of_owner(self, job: Job) -> Job | None:
+        """Return the same browser's next unfinished job, in a cycle; None if there is no other."""
+        jobs = [
             other
             for other in list(self._jobs.values())
             if other.owner == job.owner and (other is job or not other.is_over)
         ]
-        following = own[(own.index(job) + 1) % len(own)] if job in own else job
+        following = jobs[(jobs.index(job) + 1) % len(jobs)] if job in jobs else job
         return None if following is job else following
 
     def place(self, job: Job) -> int:
-        """How many jobs are before it, with the one that runs; 0 is the one that runs or comes next."""
+        """Return the number of jobs ahead, including the running one; 0 if it runs or is next."""
         with self._changed:
             if job not in self._waiting:
                 return 0
@@ -170,7 +170,7 @@ class JobQueue:
             return self._waiting.index(job) + int(running)
 
     def cancel(self, job: Job) -> None:
-        """Stop a job: within one model call if it runs, at once if it waits."""
+        """Cancel a job: immediately if it waits, within one model call if it runs."""
         job.cancel.set()
         with self._changed:
             if job in self._waiting:
@@ -178,10 +178,10 @@ class JobQueue:
                 job.status, job.request = "cancelled", None
 
     def close(self, seconds: float) -> None:
-        """Cancel every job and begin no other.
+        """Cancel every job and start no other.
 
         Args:
-            seconds: How long to wait for the thread: it may load the models, or be in a model call.
+            seconds: How long to wait for the thread, which may be loading the models or in a model call.
         """
         with self._changed:
             self._closed = True
@@ -194,9 +194,9 @@ class JobQueue:
 
     def _forget_old(self) -> None:
         over = [job for job in self._jobs.values() if job.is_over]
-        for job in over[:-KEPT]:
+        for job in over[:-MAX_FINISHED]:
             del self._jobs[job.id]
-            if job.left is None:
+            if job.unsaved is None:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
@@ -220,26 +220,27 @@ class JobQueue:
             status = "cancelled"
         except InvalidInput as error:
             job.error, job.error_field = str(error), error.field
-        except NotKept as error:
+        except SaveFailed as error:
             logger.error("%s", error)
-            job.error, job.left = str(error), error.path
+            job.error, job.unsaved = str(error), error.path
         except MultiTalkError as error:
             job.error = str(error)
-        except Exception as error:  # the thread goes on with the next job, whatever happens to this one
-            logger.exception("a job failed")
-            job.error = _sentence(error)
+        except Exception as error:  # the thread continues with the next job
+            logger.exception("job failed")
+            job.error = describe_failure(error)
         job.seconds_taken = time.monotonic() - (job.started or 0)
-        job.request = None  # pictures and sounds of finished jobs don't stay in memory
+        job.request = None  # frees the image and audio
         job.status = status
 
 
 def _bytes_of(request: GenerationRequest) -> int:
-    """What a request holds in memory, near enough."""
+    """Return the approximate size of a request in memory."""
     sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
     return sounds + request.image.width * request.image.height * len(request.image.getbands())
 
 
-def _sentence(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
+    """Return the message for an unexpected error."""
     if is_out_of_memory(error):
-        return "There isn't enough memory for this video: choose a smaller size or fewer frames per clip."
-    return "Something went wrong while the video was made; the server's log says what. Try it once more."
+        return "Not enough memory for this video: choose a smaller size or fewer frames per clip."
+    return "The video failed with an unexpected error. Try again; the server log has the details."

@@ -1,28 +1,49 @@
-"""What the page offers to choose from, in people's words."""
+"""Labels and choices of the form."""
 
 from __future__ import annotations
 
 from ..request.presets import Preset
 from ..speech.engine import SpeechEngine
 
+# By field of the request: the form's labels, which errors begin with.
+LABELS = {
+    "image": "Image",
+    "boxes": "Boxes",
+    "prompt": "Prompt",
+    "negative_prompt": "Negative prompt",
+    "preset": "Preset",
+    "size": "Resolution",
+    "seed": "Seed",
+    "steps": "Steps",
+    "shift": "Shift",
+    "text_guidance": "Text guidance",
+    "audio_guidance": "Audio guidance",
+    "max_seconds": "Maximum length (seconds)",
+    "frames_per_clip": "Frames per clip",
+    "motion_frames": "Motion frames",
+    "teacache": "TeaCache",
+    "cache": "Other cache",
+    "color_correction": "Color correction",
+    "apg": "APG",
+}
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [
     ("One person", ONE),
-    ("Two, in turns", IN_TURNS),
-    ("Two, together", TOGETHER),
-    ("A dialogue", SCRIPT),
+    ("Two in turns", IN_TURNS),
+    ("Two at once", TOGETHER),
+    ("Dialogue script", SCRIPT),
 ]
 SOUND, TEXT = "sound", "text"
-SOURCES = [("A sound", SOUND), ("Words to say", TEXT)]
+SOURCES = [("Audio", SOUND), ("Text to speech", TEXT)]
 AUTOMATIC = ""
-OWN_SIZE = "own"
+CUSTOM_SIZE = "custom"
 SIZES = [
     ("Automatic", AUTOMATIC),
-    ("480p, the picture's shape", "480p"),
-    ("720p, the picture's shape", "720p"),
-    ("480p, the reference's shapes", "480p-bucket"),
-    ("720p, the reference's shapes", "720p-bucket"),
-    ("My own height and width", OWN_SIZE),
+    ("480p, aspect ratio of the image", "480p"),
+    ("720p, aspect ratio of the image", "720p"),
+    ("480p, reference aspect ratios", "480p-bucket"),
+    ("720p, reference aspect ratios", "720p-bucket"),
+    ("Custom height and width", CUSTOM_SIZE),
 ]
 NO_CACHE = ""
 CACHES = [("None", NO_CACHE), ("First block", "first_block"), ("MagCache", "magcache")]
@@ -53,14 +74,14 @@ SCRIPT_SAMPLE = (
 
 
 def preset_choices(presets: list[Preset], times: dict[str, str]) -> list[tuple[str, str]]:
-    """Presets with their sentence and, where it is known, the time for the input.
+    """Return the choices of presets, each with its description and estimated time.
 
     Args:
-        presets: What the weights can run; empty while they load.
-        times: By preset.
+        presets: Presets that the weights support; empty while they load.
+        times: Estimated time by preset, if known.
     """
     if not presets:
-        return [("What these weights are best at (more choices when they are loaded)", AUTOMATIC)]
+        return [("Default of the weights (more choices when the models are loaded)", AUTOMATIC)]
     choices = []
     for preset in presets:
         title = PRESET_TITLES.get(preset.name, preset.name)
@@ -70,13 +91,13 @@ def preset_choices(presets: list[Preset], times: dict[str, str]) -> list[tuple[s
 
 
 def language_choices(engine: SpeechEngine | None) -> list[tuple[str, str]]:
-    """Languages by name, those with a name first."""
+    """Return the engine's languages, those with a name first."""
     codes = engine.languages() if engine is not None else ("a",)
     named = [(LANGUAGES[code], code) for code in codes if code in LANGUAGES]
     return named + [(code, code) for code in codes if code not in LANGUAGES]
 
 
 def voice_choices(engine: SpeechEngine | None) -> list[tuple[str, str]]:
-    """Voices by name, after the one that is chosen for people."""
+    """Return the engine's voices, after the automatic choice."""
     voices = engine.voices() if engine is not None else ()
     return [("Automatic", AUTOMATIC), *((voice, voice) for voice in voices)]

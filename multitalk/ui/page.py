@@ -1,4 +1,4 @@
-"""The page: picture, voices or words, one button, a video."""
+"""The page as a Gradio app."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from ..patches.gradio import disable_downloads
 from . import parts
-from .access import close_fetching
 from .api import Api
 from .backend import Backend
 from .events import Events
@@ -15,17 +15,17 @@ from .examples import example_cards
 from .layout import build_layout
 from .theme import make_theme
 
-KEPT_SECONDS = 24 * 3600  # uploads of a browser that has gone
+UPLOAD_SECONDS = 24 * 3600  # uploads are deleted after this time
 
 
 def build_page(backend: Backend) -> gr.Blocks:
-    """The page as a Gradio app.
+    """Build the page.
 
     Args:
-        backend: What does the work.
+        backend: Queue, models and results.
     """
-    close_fetching()
-    page = gr.Blocks(title="MultiTalk", analytics_enabled=False, delete_cache=(3600, KEPT_SECONDS))
+    disable_downloads("URLs are not supported. Upload the file.")
+    page = gr.Blocks(title="MultiTalk", analytics_enabled=False, delete_cache=(3600, UPLOAD_SECONDS))
     with page:
         layout = build_layout(example_cards())
         Events(layout, backend).connect(page)
@@ -34,7 +34,7 @@ def build_page(backend: Backend) -> gr.Blocks:
 
 
 def launch_options() -> dict[str, Any]:
-    """How the page looks, for ``launch``."""
+    """Return the arguments of ``launch`` that set the page's appearance."""
     return {
         "theme": make_theme(),
         "css": parts.asset("page.css"),

@@ -1,4 +1,4 @@
-"""The page's own building blocks: what Gradio has no component for, and small helpers around those it has."""
+"""Components that Gradio does not provide, and small helpers for those it does."""
 
 from __future__ import annotations
 
@@ -8,68 +8,62 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import component_meta
+
+from ..patches.gradio import no_stub_files
 
 ASSETS = Path(__file__).parent / "assets"
 
 
 @cache
 def asset(name: str) -> str:
-    """A file of the page's, as text."""
+    """Return a file of ``assets/`` as text."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-# Gradio writes a stub file beside every file with component classes, which is for their developers
-_write_stub = component_meta.create_or_modify_pyi
-component_meta.create_or_modify_pyi = lambda *_: None
+with no_stub_files():
 
+    class Picture(gr.Image):
+        """An image whose value is the uploaded file, so that the request's check reports errors."""
 
-class Picture(gr.Image):
-    """A picture as its file: what is wrong with it is said beside it, by the request's own check."""
+        is_template = True
 
-    is_template = True
+        def preprocess(self, payload: Any) -> str | None:
+            """Return the file's path, without opening it."""
+            return None if payload is None else payload.path
 
-    def preprocess(self, payload: Any) -> str | None:
-        """The file's path, unopened."""
-        return None if payload is None else payload.path
+    class Choice(gr.Radio):
+        """A radio whose choices change while the page is open; the request checks the value."""
 
+        is_template = True
 
-class Choice(gr.Radio):
-    """Choices that change while people choose: what is chosen is checked with the request it goes into."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        """The choice as it is."""
-        return payload
-
-
-component_meta.create_or_modify_pyi = _write_stub
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value unchecked."""
+            return payload
 
 
 def scripted(name: str, template: str, **options: Any) -> gr.HTML:
-    """An element that a script of the page's fills and answers for.
+    """Create an element that a script of ``assets/`` fills.
 
     Args:
-        name: Of the script, and of the element in the document.
-        template: What is there before the script runs.
-        options: gr.HTML's.
+        name: Name of the script, and the element's id.
+        template: HTML before the script runs.
+        options: Further arguments of gr.HTML.
     """
     options = {"container": False, "elem_id": name, "apply_default_css": False, **options}
     return gr.HTML(html_template=template, js_on_load=asset(f"{name}.js"), **options)
 
 
 def boxes_editor() -> gr.HTML:
-    """The picture with a box for each person; its value is the request's ``boxes``.
+    """Create the editor of a box for each person; its value is the request's ``boxes``.
 
-    What the server proposes goes into ``found``: ``{"key": ..., "boxes": ...}``, the boxes where there are
-    two people. They are taken once for each key.
+    The server sets ``proposal``: ``{"key": ..., "boxes": ...}``, with boxes if there are two people. The
+    editor takes the boxes once for each key.
     """
     return scripted(
         "boxes",
         '<div class="people"></div>',
         value={},
-        found={},
+        proposal={},
         visible="hidden",
         picture="",
         picture_size=[1, 1],
@@ -79,40 +73,40 @@ def boxes_editor() -> gr.HTML:
 
 
 def job_panel() -> gr.HTML:
-    """A browser's video: how far it is, and the result."""
+    """Create the panel with the progress and the result of the browser's job."""
     return scripted("job", asset("job.html"), value={})
 
 
 def gallery_cards() -> gr.HTML:
-    """The server's results."""
+    """Create the cards of the server's results."""
     template = """<div class="cards"></div>
-    <p class="no-cards">Nothing here yet. Every video that is made on this server appears here.</p>"""
+    <p class="no-cards">No videos yet. Every video generated on this server appears here.</p>"""
     return scripted("gallery", template, value=[])
 
 
 def example_cards(examples: list[dict[str, str]]) -> gr.HTML:
-    """Inputs to try."""
+    """Create the cards of the examples."""
     return scripted("examples", '<div class="examples"></div>', value=examples)
 
 
 def status_line() -> gr.HTML:
-    """Whether the models are there."""
+    """Create the line that shows whether the models are loaded."""
     template = """<p class="status" data-state="loading" role="status"><i></i>
-    <span class="status-text">The models are still loading. Fill in everything meanwhile.</span></p>"""
+    <span class="status-text">Loading models. You can fill in the form meanwhile.</span></p>"""
     return scripted("status", template)
 
 
 def heading(number: str, title: str, hint: str = "") -> gr.HTML:
-    """A section's title."""
+    """Create the heading of a section."""
     mark = f"<b>{number}</b>" if number else ""
     return gr.HTML(f'<h2 class="step">{mark}{title}<small>{hint}</small></h2>', container=False)
 
 
 def error_place(name: str) -> gr.HTML:
-    """Where errors about the fields above are said."""
+    """Create the place for errors about the fields above."""
     return gr.HTML("", elem_id=f"error-{name}", elem_classes="field-error", container=False)
 
 
-def say_error(sentence: str | None) -> str:
-    """An error for its place; None empties it."""
-    return f'<p role="alert">{escape(sentence)}</p>' if sentence else ""
+def show_error(message: str | None) -> str:
+    """Return the content of an error place; None clears it."""
+    return f'<p role="alert">{escape(message)}</p>' if message else ""

@@ -1,4 +1,4 @@
-"""What is shown of a picture: itself, or an editor of the two people's boxes in it."""
+"""Updates of the image field and of the editor of two people's boxes, of which one is visible."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from .examples import small_picture
 from .faces import find_people
 
 EDITOR_SIDE = 960
-RESTORED_NOTE = "These are the boxes of the video whose settings came back."
+RESTORED_NOTE = "Boxes restored from the video."
 
 
 def without_picture() -> list[dict[str, Any]]:
-    """The updates of picture and editor where there is none, or none that can be used."""
-    return [gr.update(visible=True), gr.update(visible="hidden", found={}, picture="")]
+    """Return the updates for a missing or invalid image."""
+    return [gr.update(visible=True), gr.update(visible="hidden", proposal={}, picture="")]
 
 
 def picture_parts(
     path: str, picture: Image.Image, mode: str, restored: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """The updates of picture and editor.
+    """Return the updates for an image.
 
     Args:
-        path: The picture's file.
-        picture: The same, decoded.
-        mode: Who speaks.
-        restored: A restored video's boxes (:func:`multitalk.ui.restore.restored_values`): they are
-            proposed in a picture of the size that they were in.
+        path: The image's file.
+        picture: The decoded image.
+        mode: The form's mode.
+        restored: Boxes restored from a video (:func:`multitalk.ui.restore.restored_values`); used if the
+            image has the size of that video's image.
     """
-    fitting = restored is not None and tuple(restored["size"]) == picture.size
-    key = f"{path} {restored['id']}" if restored is not None and fitting else path
+    if restored is not None and tuple(restored["size"]) != picture.size:
+        restored = None
+    key = path if restored is None else f"{path} {restored['id']}"
     if mode == options.ONE:
-        return [gr.update(visible=True), gr.update(visible="hidden", found={"key": key})]
-    if restored is not None and fitting:
+        return [gr.update(visible=True), gr.update(visible="hidden", proposal={"key": key})]
+    if restored is not None:
         boxes, note = restored["boxes"], RESTORED_NOTE
     else:
         people = find_people(picture)
         boxes, note = {person: list(box) for person, box in people.boxes.items()}, people.note
     editor = gr.update(
-        found={"key": key, "boxes": boxes},
+        proposal={"key": key, "boxes": boxes},
         visible=True,
         picture=small_picture(picture, EDITOR_SIDE),
         picture_size=list(picture.size),

@@ -1,4 +1,4 @@
-"""What the page's own scripts ask for: a job's state and clips, results, whether the models are there."""
+"""HTTP routes for the page's scripts: state of the models, jobs and their clips, results."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from starlette.routing import Route
 from ..pipeline.progress import Progress
 from .access import browser_of
 from .estimates import describe_seconds
+from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
 from .jobs import Job, JobQueue
 from .worker import ModelWorker
 
 STAGES = {
-    "speech": "Speaking your words",
-    "text": "Reading the prompt",
-    "audio": "Listening to the voices",
-    "image": "Looking at the picture",
-    "encode": "Getting a clip ready",
-    "denoise": "Drawing the movement",
-    "decode": "Turning it into frames",
-    "video": "Writing the video",
+    "speech": "Generating speech",
+    "text": "Encoding the prompt",
+    "audio": "Encoding the audio",
+    "image": "Encoding the image",
+    "encode": "Preparing the clip",
+    "denoise": "Denoising",
+    "decode": "Decoding frames",
+    "video": "Writing the video file",
     "done": "Finishing",
 }
 MAX_FACT = 40  # letters
-NOT_HERE = "There is nothing here."
 
 
 class PageRoutes:
-    """Answers under ``/multitalk/``.
+    """The routes under ``/multitalk/``.
 
     Args:
         queue: The jobs.
-        worker: Knows whether the models are there.
+        worker: The models.
         gallery: The results.
     """
 
@@ -44,7 +44,7 @@ class PageRoutes:
         self._queue, self._worker, self._gallery = queue, worker, gallery
 
     def routes(self) -> list[Route]:
-        """For the server's routing table."""
+        """Return the routes."""
         return [
             Route("/multitalk/status", self.status),
             Route("/multitalk/jobs/{job}", self.job),
@@ -55,33 +55,33 @@ class PageRoutes:
         ]
 
     async def status(self, request: Request) -> Response:
-        """Whether the models are there."""
+        """Return the state of the models."""
         state, text = self._worker.status
         return JSONResponse({"state": state, "text": text})
 
     def job(self, request: Request) -> Response:
-        """Where a job stands."""
-        job = self._own_job(request)
+        """Return the state of a job."""
+        job = self._job_of_browser(request)
         return _missing() if job is None else JSONResponse(self.describe(job))
 
     def cancel(self, request: Request) -> Response:
-        """Stop a job."""
-        job = self._own_job(request)
+        """Cancel a job."""
+        job = self._job_of_browser(request)
         if job is None:
             return _missing()
         self._queue.cancel(job)
         return JSONResponse({"status": job.status})
 
     def clip(self, request: Request) -> Response:
-        """A finished clip of a job that still runs."""
-        job = self._own_job(request)
+        """Send a finished clip of a running job."""
+        job = self._job_of_browser(request)
         number = request.path_params["number"]
         if job is None or not 0 <= number < len(job.clips):
             return _missing()
         return FileResponse(job.clips[number], media_type="video/mp4", headers={"Cache-Control": "private"})
 
     def result(self, request: Request) -> Response:
-        """A result's file."""
+        """Send a result."""
         path = self._gallery.path(request.path_params["name"])
         if path is None:
             return _missing()
@@ -89,48 +89,45 @@ class PageRoutes:
         return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type=kind)
 
     def poster(self, request: Request) -> Response:
-        """A result's picture."""
+        """Send a result's thumbnail."""
         path = self._gallery.poster(request.path_params["name"])
         return _missing() if path is None else FileResponse(path, media_type="image/jpeg")
 
     def describe(self, job: Job) -> dict[str, Any]:
-        """A job for the page's script."""
-        told: dict[str, Any] = {
+        """Return the state of a job for the page's script."""
+        state: dict[str, Any] = {
             "id": job.id,
             "status": job.status,
             "ready": len(job.clips),
-            "error": job.error,
+            "error": with_labels(job.error) if job.error else None,
         }
-        told |= _where(job.progress)
+        state |= _describe_progress(job.progress)
         if job.status == "waiting":
-            before = self._queue.place(job)
-            told["place"] = before
-            told["stage"] = "Waiting" if before else "Next"
-            told["detail"] = _before(before)
+            state |= {"stage": "Waiting", "detail": _describe_place(self._queue.place(job))}
         if not self._worker.loaded.is_set():
-            told["stage"] = "The models are still loading"
+            state["stage"] = "Loading models"
         elif job.cancel.is_set() and not job.is_over:
-            told["stage"] = "Stopping"
-        if (other := self._queue.next_own(job)) is not None:
-            told["other"] = {"id": other.id, "status": other.status}
+            state["stage"] = "Canceling"
+        if (other := self._queue.next_of_owner(job)) is not None:
+            state["other"] = {"id": other.id, "status": other.status}
         if job.result and (result := self._gallery.result(job.result)) is not None:
-            told["result"] = describe_result(result, job.seconds_taken)
-        return told
+            state["result"] = describe_result(result, job.seconds_taken)
+        return state
 
-    def _own_job(self, request: Request) -> Job | None:
+    def _job_of_browser(self, request: Request) -> Job | None:
         job = self._queue.job(request.path_params["job"])
         return job if job is not None and job.owner == browser_of(request) else None
 
 
 def describe_result(result: Result, seconds_taken: float | None = None) -> dict[str, Any]:
-    """A result for the page's scripts."""
-    made = result.settings
+    """Return a result for the page's scripts."""
+    settings = result.settings
     facts = [("Length", f"{result.seconds:.1f} s"), ("Size", f"{result.width} × {result.height}")]
     for name, label in (("seed", "Seed"), ("preset", "Preset"), ("steps", "Steps")):
-        if isinstance(made.get(name), (int, float, str)):
-            facts.append((label, plain_text(made[name], MAX_FACT)))
+        if isinstance(settings.get(name), (int, float, str)):
+            facts.append((label, plain_text(settings[name], MAX_FACT)))
     if seconds_taken is not None:
-        facts.append(("Made in", f"{seconds_taken:.0f} s"))
+        facts.append(("Run time", f"{seconds_taken:.0f} s"))
     return {
         "name": result.name,
         "title": result.title,
@@ -142,7 +139,7 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     }
 
 
-def _where(progress: Progress | None) -> dict[str, Any]:
+def _describe_progress(progress: Progress | None) -> dict[str, Any]:
     if progress is None:
         return {"fraction": 0.0, "stage": "Starting", "detail": "", "left": "", "clips": 0}
     parts = []
@@ -160,11 +157,11 @@ def _where(progress: Progress | None) -> dict[str, Any]:
     }
 
 
-def _before(place: int) -> str:
+def _describe_place(place: int) -> str:
     if place == 0:
         return "your video is next"
-    return "one video is before yours" if place == 1 else f"{place} videos are before yours"
+    return "1 video is ahead of yours" if place == 1 else f"{place} videos are ahead of yours"
 
 
 def _missing() -> Response:
-    return JSONResponse({"detail": NOT_HERE}, status_code=404)
+    return JSONResponse({"detail": "Not found."}, status_code=404)

@@ -1,9 +1,8 @@
-"""Serves the page: address, login, root path, where results lie."""
+"""Start the page: environment variables, login, and the web server."""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
+from ..runtime.environment import parse_value, read_number, read_text, set_variables
 from ..start.cold_start import ColdStart
 from .stopping import interrupt_on_signals, leave
 
@@ -22,54 +22,34 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
 MAX_UPLOAD = "500mb"
-STOP_SECONDS = 3.0  # containers are killed ten seconds after they are asked to end
-LOGIN_MESSAGE = "This MultiTalk server asks for a name and a password."
+STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
+LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
 
 
 def login() -> tuple[str, str] | None:
-    """Name and password from ``UI_USERNAME`` and ``UI_PASSWORD``; None where neither is set.
+    """Read the user name and password from ``UI_USERNAME`` and ``UI_PASSWORD``; None if both are unset.
 
     Raises:
-        InvalidInput: One of them is missing: a page that was meant to be closed isn't opened.
+        InvalidInput: Only one of them is set: a page that should be protected is not opened.
     """
-    names = ("UI_USERNAME", "UI_PASSWORD")
-    username, password = (os.environ.get(name, "") for name in names)
+    username, password = read_text("UI_USERNAME", ""), read_text("UI_PASSWORD", "")
     if bool(username) != bool(password):
-        given, missing = names if username else names[::-1]
-        raise InvalidInput(f"{given} is set without {missing}: set both to ask for a login, or neither.")
+        present, missing = ("UI_USERNAME", "UI_PASSWORD") if username else ("UI_PASSWORD", "UI_USERNAME")
+        raise InvalidInput(f"{present} is set without {missing}. Set both to require a login, or neither.")
     return (username, password) if username else None
 
 
-def gallery_limit() -> int:
-    """Bytes of results that are kept, from ``OUTPUT_LIMIT_GB``.
+def listening_address() -> tuple[str, int]:
+    """Read address and port from ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT``.
 
     Raises:
-        InvalidInput: It is no number above 0.
+        InvalidInput: The port is invalid, or a server cannot listen there.
     """
-    text = os.environ.get("OUTPUT_LIMIT_GB", "").strip()
+    address = read_text("GRADIO_SERVER_NAME", LOCAL_NAMES[0])
+    port = parse_value("GRADIO_SERVER_PORT", read_text("GRADIO_SERVER_PORT", str(DEFAULT_PORT)), _parse_port)
     try:
-        limit = float(text) if text else DEFAULT_LIMIT_GB
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < float("inf"):
-        raise InvalidInput("OUTPUT_LIMIT_GB must be a number of gigabytes above 0.")
-    return int(limit * 1e9)
-
-
-def listening_place() -> tuple[str, int]:
-    """Address and port from ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT``.
-
-    Raises:
-        InvalidInput: The port is none, or nothing can listen there.
-    """
-    address = os.environ.get("GRADIO_SERVER_NAME") or LOCAL_NAMES[0]
-    text = os.environ.get("GRADIO_SERVER_PORT", str(DEFAULT_PORT))
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 2**16):
-        raise InvalidInput(f"GRADIO_SERVER_PORT is {text[:40]!r}, but must be a port from 1 to 65535.")
-    port = int(text)
-    try:
-        host = address.removeprefix("[").removesuffix("]")  # as Gradio takes an IPv6 address
+        host = address.removeprefix("[").removesuffix("]")  # Gradio's form of an IPv6 address
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
@@ -79,39 +59,44 @@ def listening_place() -> tuple[str, int]:
     return address, port
 
 
+def _parse_port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 2**16):
+        raise ValueError("a port from 1 to 65535")
+    return int(text)
+
+
 def _cannot_listen(address: str, port: int, reason: str) -> InvalidInput:
     return InvalidInput(
-        f"The page can't listen on {address}, port {port}: {reason}. Let GRADIO_SERVER_NAME be an address of "
-        "this computer, and GRADIO_SERVER_PORT a port that nothing else uses."
+        f"Cannot listen on {address}, port {port}: {reason}. Set GRADIO_SERVER_NAME to an address of this "
+        "machine, and GRADIO_SERVER_PORT to a free port."
     )
 
 
 def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
-    """What is behind the page.
+    """Create the queue, the model worker and the gallery.
 
     Args:
-        folder: For files that go when the server stops.
-        start: What keeps the start's time and already reads the weights.
+        folder: Folder of temporary files, deleted when the server stops.
+        start: Startup record that already reads the weights.
 
     Raises:
-        InvalidInput: A variable can't be used.
+        InvalidInput: An environment variable is invalid.
     """
     from .access import FileOwners
     from .backend import Backend
     from .estimates import Estimator
     from .gallery import Gallery
     from .jobs import JobQueue
-    from .worker import ModelWorker, results_folder
+    from .worker import ModelWorker
 
-    limit = gallery_limit()
+    limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
+    results = read_text("OUTPUT_DIR", "outputs")
     try:
-        gallery = Gallery(results_folder(os.environ.get("OUTPUT_DIR")), limit)
+        gallery = Gallery(Path(results).resolve(), limit)
     except OSError as error:
-        raise InvalidInput(f"OUTPUT_DIR can't be used: {error.strerror}.") from None
-    worker = ModelWorker(
-        os.environ.get("MULTITALK_WEIGHTS"), gallery, Estimator(gallery.folder / ".runs.json"), start
-    )
-    queue = JobQueue(folder / "jobs", worker.load, worker.make)
+        raise InvalidInput(f"OUTPUT_DIR cannot be used ({results}): {error.strerror}.") from None
+    worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
+    queue = JobQueue(folder / "jobs", worker.load, worker.generate)
     return Backend(queue, worker, gallery, FileOwners(), folder)
 
 
@@ -119,10 +104,10 @@ def serve(start: ColdStart | None = None) -> int:
     """Open the page and serve it until Ctrl-C or SIGTERM, which end the process with status 0.
 
     Args:
-        start: What keeps the start's time and already reads the weights.
+        start: Startup record that already reads the weights.
 
     Returns:
-        The exit status where the page can't be opened.
+        The exit status if the page cannot be opened.
     """
     interrupt_on_signals()
     start = start or ColdStart()
@@ -130,29 +115,33 @@ def serve(start: ColdStart | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         credentials = login()
-        address, port = listening_place()
+        address, port = listening_address()
         if credentials is None and address not in LOCAL_NAMES:
             logger.warning(
-                "the page listens on %s without a login: set UI_USERNAME and UI_PASSWORD to ask for one",
-                address,
+                "listening on %s without a login; set UI_USERNAME and UI_PASSWORD to require one", address
             )
         with tempfile.TemporaryDirectory(prefix="multitalk-", ignore_cleanup_errors=True) as name:
-            # read when gradio is imported: uploads go with the server, and nothing is sent to anybody
-            os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "uploads")
-            os.environ["GRADIO_EXAMPLES_CACHE"] = str(Path(name) / "examples")
-            os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+            # Gradio reads these when it is imported: uploads are deleted with the folder, no telemetry is
+            # sent, and a blank port would be an error
+            set_variables(
+                GRADIO_TEMP_DIR=str(Path(name) / "uploads"),
+                GRADIO_EXAMPLES_CACHE=str(Path(name) / "examples"),
+                GRADIO_ANALYTICS_ENABLED="False",
+                GRADIO_SERVER_PORT=str(port),
+            )
             _serve(make_backend(Path(name), start), address, port, credentials)
     except InvalidInput as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        logger.info("the page is closed")
+        logger.info("page closed")
     leave()
 
 
 def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, str] | None) -> None:
     from starlette.middleware import Middleware
 
+    from ..patches.gradio import set_shutdown_timeout
     from .access import AccessControl
     from .page import build_page, launch_options
     from .routes import PageRoutes
@@ -174,14 +163,14 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
             **launch_options(),
         )
     except OSError as error:
-        # somebody took the port meanwhile, or it is an address that Gradio doesn't take
-        raise _cannot_listen(address, port, "the server doesn't start there") from error
-    logger.info("the page is open on http://%s:%d", address, port)
-    # only now: importing the models' libraries would hold up the first visitor's page
+        # another process has taken the port, or Gradio does not support the address
+        raise _cannot_listen(address, port, "the server does not start") from error
+    logger.info("page open at http://%s:%d", address, port)
+    # only now: importing the models' libraries delays the first page load
     backend.queue.start()
     try:
-        threading.Event().wait()  # for a signal
+        threading.Event().wait()  # until a signal raises KeyboardInterrupt
     finally:
         backend.queue.close(STOP_SECONDS)
-        page.server.config.timeout_graceful_shutdown = 1  # seconds for what is being answered
+        set_shutdown_timeout(page, 1)
         page.close(verbose=False)

@@ -1,4 +1,4 @@
-"""The page's end: a service manager's SIGTERM ends it as Ctrl-C does, and nothing of it stays behind."""
+"""Stopping the page: SIGTERM and Ctrl-C end the process cleanly, with status 0."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def interrupt_on_signals() -> None:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt in the main thread, once; for the whole process."""
+    """Raise KeyboardInterrupt in the main thread on the first Ctrl-C or SIGTERM; for the whole process."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a process in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored in background processes
             signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in SIGNALS:  # another one would end the cleaning up
+    for each in SIGNALS:  # a second signal would interrupt the cleanup
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def leave() -> NoReturn:
-    """End the process as one that was asked to end, with status 0.
+    """End the process with status 0 without joining its threads.
 
-    Python itself would wait for threads first: minutes for a visitor's request that waits for the models. And
-    one that comes back from a model call while Python takes itself apart makes the process crash.
+    A thread may wait for minutes for the models, and one that returns from a model call during Python's
+    shutdown crashes the process.
     """
-    atexit._run_exitfuncs()  # files that libraries and espeak-ng's voice keep
+    atexit._run_exitfuncs()  # deletes temporary files of libraries and of espeak-ng
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

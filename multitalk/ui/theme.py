@@ -1,4 +1,4 @@
-"""How the page looks: a warm accent on quiet paper, light and dark, the system's fonts."""
+"""The page's theme: colors for light and dark mode, and the system's fonts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 def make_theme() -> Base:
-    """The page's theme."""
+    """Create the theme."""
     theme = Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,

@@ -1,4 +1,4 @@
-"""What of the voices' section is shown, and what each person speaks with."""
+"""Visibility of the fields for voices, and the name of each person's voice."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ VOICE_PARTS += tuple(f"person{n}_{part}" for n in (1, 2) for part in ("sound_gro
 
 
 def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, Any]]:
-    """Which parts of the voices' section are shown, in the order of ``VOICE_PARTS``."""
+    """Return the visibility of each part, in the order of ``VOICE_PARTS``."""
     script = mode == options.SCRIPT
-    words = {1: source1 == options.TEXT, 2: source2 == options.TEXT and mode != options.ONE}
-    any_words = script or any(words.values())
-    shown = {
+    text = {1: source1 == options.TEXT, 2: source2 == options.TEXT and mode != options.ONE}
+    any_text = script or any(text.values())
+    visible = {
         "script_group": script,
         "person2_tab": mode != options.ONE,
         "person2_error": mode != options.ONE,
-        "speech_row": any_words,
-        "hear": any_words,
+        "speech_row": any_text,
+        "hear": any_text,
     }
     for n in (1, 2):
-        shown[f"person{n}_sound_group"] = not script and not words[n]
-        shown[f"person{n}_words"] = not script and words[n]
-        shown[f"person{n}_voice_row"] = script or words[n]
+        visible[f"person{n}_sound_group"] = not script and not text[n]
+        visible[f"person{n}_words"] = not script and text[n]
+        visible[f"person{n}_voice_row"] = script or text[n]
     return {
-        name: {"visible": shown[name] or ("hidden" if name != "person2_tab" else False)}
+        name: {"visible": visible[name] or ("hidden" if name != "person2_tab" else False)}
         for name in VOICE_PARTS
     }
 
 
 def voice_names(form: dict[str, Any]) -> dict[str, str]:
-    """What each person speaks with, for the boxes."""
-    who = fields.speakers(form)
+    """Return each person's voice or audio file, for the labels of the boxes."""
     names = {}
     for person in fields.PEOPLE:
-        if person in who:
-            names[person] = form[f"{person}_voice"] or "spoken words"
+        if person in fields.text_speakers(form):
+            names[person] = form[f"{person}_voice"] or "text to speech"
         elif form[f"{person}_sound"]:
             names[person] = Path(form[f"{person}_sound"]).name
     return names

@@ -1,11 +1,10 @@
-"""The one model thread: loads the pipeline, makes each job's video, and tells what is ready."""
+"""The model thread: loads the pipeline, generates each job's video, and reports what is ready."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ..media.fragments import write_clip
 from ..request.checks import check_choice
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from .estimates import Estimator, Work, count_work
+from .estimates import Estimate, Estimator, Work, count_work
 from .gallery import Gallery
 from .jobs import Job
 
@@ -28,27 +27,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """How a video would be made.
-
-    Attributes:
-        seconds: Of making it, or None before that can be told.
-        runs: How many past runs that is told from.
-    """
-
-    seconds: float | None
-    runs: int
-
-
 class ModelWorker:
-    """What runs on the model thread, and what the page may ask about it meanwhile.
+    """The work of the model thread, and the state that the page may read meanwhile.
 
     Args:
-        weights: A weights folder; None searches.
-        gallery: Where finished videos go.
-        estimator: Learns how long they take.
-        start: What keeps the start's time and already reads the weights; None begins it when they are loaded.
+        weights: A weights folder; None searches for one.
+        gallery: Folder of finished videos.
+        estimator: Learns their run times.
+        start: Startup record that already reads the weights; None starts reading in `load`.
     """
 
     def __init__(
@@ -61,11 +47,11 @@ class ModelWorker:
         self.loaded = threading.Event()
 
     def load(self) -> None:
-        """Load the models; what is wrong with them is told to whoever asks for a video."""
+        """Load the models; a failure is reported with the first video that is requested."""
         started = time.monotonic()
         start = self._start or ColdStart(self.weights)
         try:
-            # not lean: the page is open, and what a visitor does may need any package at any time
+            # not lean: the page is open, and its users may need any package at any time
             pipeline = start.load_pipeline(self.weights, lean=False)
             self.estimator.measure(pipeline)
             self.pipeline = pipeline
@@ -75,82 +61,79 @@ class ModelWorker:
             self.failure = str(error)
             logger.error("%s", error)
         except Exception:
-            self.failure = "The models could not be loaded; the server's log says why."
-            logger.exception("loading failed")
+            self.failure = "Loading the models failed. See the server log."
+            logger.exception("loading the models failed")
         finally:
             self.loaded.set()
 
     @property
     def status(self) -> tuple[str, str]:
-        """ "loading", "ready" or "failed", and a line about it for people."""
+        """The state "loading", "ready" or "failed", and a line about it for the page."""
         if self.failure is not None:
-            return "failed", f"No video can be made: {self.failure}"
+            return "failed", f"Videos cannot be generated: {self.failure}"
         if self.pipeline is None:
-            return "loading", "The models are still loading. Fill in everything meanwhile."
+            return "loading", "Loading models. You can fill in the form meanwhile."
         device = self.pipeline.plan.device
-        name = "this computer's processor" if device.type == "cpu" else _gpu_name(device)
-        return "ready", f"Ready, on {name}"
+        return "ready", f"Ready ({'CPU' if device.type == 'cpu' else _gpu_name(device)})"
 
     def presets(self) -> list[Preset]:
-        """The presets that these weights can run, what they are best at first; empty while they load."""
+        """Return the presets that the weights support, their default first; empty while they load."""
         if self.pipeline is None:
             return []
         from ..pipeline.planning import job_loras
 
         folder = self.pipeline.folder
-        best = folder.manifest.default_preset
+        default = folder.manifest.default_preset
         usable = []
         for preset in PRESETS.values():
-            # the demo's settings are for its weights alone, and its weights for those alone
-            if (preset.name == "demo") != (best == "demo"):
+            # the demo preset and the demo weights only work together
+            if (preset.name == "demo") != (default == "demo"):
                 continue
             try:
                 job_loras(folder, preset)
             except MultiTalkError:
                 continue
             usable.append(preset)
-        return sorted(usable, key=lambda preset: preset.name != best)
+        return sorted(usable, key=lambda preset: preset.name != default)
 
     def speech_engine(self) -> SpeechEngine:
-        """Who speaks; waits for the models, which bring the better voices.
+        """Return the speech engine; waits for the models, which include the better voices.
 
         Raises:
-            MultiTalkError: The models can't be loaded.
+            MultiTalkError: The models cannot be loaded.
         """
         return self._await_pipeline().speech_engine
 
     def lora_file(self, name: Any) -> Path:
-        """A LoRA that lies in the weights' ``loras/``, by its file's name; waits for the models.
+        """Return a LoRA in the weights' ``loras/`` by its file name; waits for the models.
 
         Raises:
-            MultiTalkError: The models can't be loaded.
-            InvalidInput: There is no such file, with the list of those that are there.
+            MultiTalkError: The models cannot be loaded.
+            InvalidInput: There is no such file; the message lists the existing ones.
         """
         folder = self._await_pipeline().folder
         names = folder.lora_names()
         if not names:
-            raise InvalidInput(
-                "lora can't be given here: these weights have no loras/ to choose from.", "lora"
-            )
-        # looked for in the list, so that no name leads out of the folder
+            raise InvalidInput("lora is not supported: these weights have no LoRAs to choose from.", "lora")
+        # looked up in the list, so that no name leads outside the folder
         return folder.lora_file(check_choice(name, "lora", names))
 
     def _await_pipeline(self) -> MultiTalkPipeline:
-        """The pipeline, once it is loaded.
+        """Wait for the pipeline.
 
         Raises:
-            MultiTalkError: It can't be.
+            MultiTalkError: The models cannot be loaded.
         """
         self.loaded.wait()
         if self.pipeline is None:
             raise MultiTalkError(str(self.failure))
         return self.pipeline
 
-    def make(self, job: Job) -> bool:
-        """Make a job's video; returns whether it is whole, or what was done when it was stopped.
+    def generate(self, job: Job) -> bool:
+        """Generate a job's video; return whether it is complete, not stopped early.
 
         Raises:
-            MultiTalkError: It can't be made, or was cancelled before anything was done.
+            MultiTalkError: The job failed, or was canceled before its first clip.
         """
         if self.pipeline is None:
             raise MultiTalkError(str(self.failure))
@@ -173,18 +156,17 @@ class ModelWorker:
             on_clip,
             keep_partial=True,
             include_text=True,
-            scripts=job.said,
+            scripts=job.scripts,
         )
-        job.result = self.gallery.adopt(result.path, job.title, result.seed)
+        job.result = self.gallery.add(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:
             self.estimator.learn(work, result.timings)
         return result.complete
 
-    def plan(self, request: GenerationRequest, seconds: float) -> Planned:
-        """How long a request would take, whose sound has so many seconds."""
+    def estimate(self, request: GenerationRequest, seconds: float) -> Estimate | None:
+        """Estimate the run time of a request with this many seconds of audio; None while models load."""
         work = self._work(request, seconds)
-        told = None if work is None else self.estimator.seconds(work)
-        return Planned(*told) if told else Planned(None, 0)
+        return None if work is None else self.estimator.estimate(work)
 
     def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
         if self.pipeline is None or self.estimator.sizes is None:
@@ -192,19 +174,14 @@ class ModelWorker:
         from ..conditioning.timeline import clip_spans, count_frames
         from ..pipeline.planning import workload_of
 
-        job = workload_of(request, self.pipeline.preset_of(request), seconds)
+        workload = workload_of(request, self.pipeline.preset_of(request), seconds)
         features = max(1, int(seconds * self.pipeline.fps))
         frames = count_frames(seconds, features, request.max_seconds)
-        clips = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
-        return count_work(self.estimator.sizes, job, len(clips))
+        spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
+        return count_work(self.estimator.sizes, workload, len(spans))
 
 
 def _gpu_name(device: object) -> str:
     import torch
 
     return torch.cuda.get_device_name(device)  # type: ignore[arg-type]
-
-
-def results_folder(configured: str | None) -> Path:
-    """Where results go: as configured, else ``outputs`` in the working directory."""
-    return Path(configured or "outputs").resolve()

@@ -10,7 +10,7 @@ from multitalk.cli.main import _unexpected
 from multitalk.parallel.failures import sentence_of
 from multitalk.runtime.process_memory import SMALLER, is_out_of_memory, peak_memory, trim
 from multitalk.serverless.answers import failure
-from multitalk.ui.jobs import _sentence
+from multitalk.ui.jobs import describe_failure
 from multitalk.weights import host_memory
 from multitalk.weights.host_memory import container_limit, free_memory, usable_memory
 
@@ -31,7 +31,7 @@ def test_every_front_end_says_what_to_change(error: Exception):
     assert SMALLER in _unexpected(error)
     assert SMALLER in sentence_of(error)
     assert SMALLER in failure(error, "job")["error"]
-    assert "choose a smaller size" in _sentence(error)
+    assert "choose a smaller size" in describe_failure(error)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("")])

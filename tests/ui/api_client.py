@@ -1,4 +1,4 @@
-"""Gradio's client, as programs use it."""
+"""Gradio's client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ui.app import ANSWER_SECONDS, App
 
 @contextlib.contextmanager
 def connected(app: App) -> Iterator[Client]:
-    """A client whose heartbeat ends with it."""
+    """Connect a client, and close it at the end."""
     client = Client(app.url, verbose=False, httpx_kwargs={"timeout": ANSWER_SECONDS})
     try:
         yield client

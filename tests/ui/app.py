@@ -1,4 +1,4 @@
-"""The real app as a process, and what a test does with its page."""
+"""The real app as a process."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ CHROMIUM_ARGS = [
 
 
 START_SECONDS = 240  # imports and weights, on a busy machine
-ANSWER_SECONDS = 60  # on a busy machine; httpx's own are 5
+ANSWER_SECONDS = 60  # on a busy machine; httpx's default is 5
+
+
+def page_variables(folder: Path, **environment: str) -> dict[str, str]:
+    """Return this process's variables without those of the page, with results in `folder`."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
+    return variables | {"MODE": "ui", "OUTPUT_DIR": str(folder / "outputs")} | environment
 
 
 class App:
-    """``python app.py`` on a port of its own."""
+    """``python app.py`` on a free port."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._held = HeldPort()
@@ -38,27 +44,26 @@ class App:
         self.url = f"http://127.0.0.1:{self.port}"
         self.outputs = folder / "outputs"
         self.log = folder / "log.txt"
-        given = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
-        given |= {"GRADIO_SERVER_PORT": str(self.port), "OUTPUT_DIR": str(self.outputs), "MODE": "ui"}
+        variables = page_variables(folder, **({"GRADIO_SERVER_PORT": str(self.port)} | environment))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "app.py")],
                 cwd=ROOT,
-                env=given | environment,
+                env=variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
     def client(self) -> httpx.Client:
-        """A browser, as it were: it keeps its cookies."""
+        """Return a client that keeps its cookies, like a browser."""
         return httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Ask without a cookie."""
+        """Send a GET request without a cookie."""
         return httpx.get(self.url + path, timeout=ANSWER_SECONDS, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        """Post without a cookie."""
+        """Send a POST request without a cookie."""
         return httpx.post(self.url + path, timeout=ANSWER_SECONDS, **options)
 
     def wait_open(self, path: str = "/robots.txt") -> App:
@@ -71,12 +76,12 @@ class App:
         return self
 
     def wait_listening(self, address: str) -> App:
-        """Wait for an app that listens on another address than this host's first."""
+        """Wait for an app that listens on another address."""
         self.url = f"http://{address}:{self.port}"
         return self.wait_open()
 
     def wait_loaded(self, **login: str) -> App:
-        """Wait until the models are loaded, or can't be; a page with a login wants username and password."""
+        """Wait until the models are loaded or have failed; `login`: username and password, if required."""
         with self.client() as client:
             if login:
                 client.post("/login", data=login).raise_for_status()
@@ -90,7 +95,7 @@ class App:
     def _wait(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):  # not there yet, or too busy to answer in time
+            with contextlib.suppress(httpx.TransportError):  # not started, or too busy to answer in time
                 if condition():
                     return
             time.sleep(0.1)
@@ -107,7 +112,7 @@ class App:
 
 
 class HeldApp(App):
-    """An app whose models begin to load, and don't get on with it until a test lets them."""
+    """An app whose models do not finish loading until the test calls `go_on`."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._sign = folder / "go on"

@@ -1,4 +1,4 @@
-"""One app for all tests of the page, a browser for each file; every test has browser contexts of its own."""
+"""One app for all tests of the page, one browser per file, and new browser contexts for each test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOB = re.compile(r"http.*/multitalk/jobs/[^/?]+")
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded weights; a checkout without them has random ones."""
+    """The embedded weights, or random ones in a checkout without them."""
     if (EMBEDDED_FOLDER / MANIFEST).is_file():
         return EMBEDDED_FOLDER
     from multitalk.bake.bake import bake
@@ -41,7 +41,7 @@ def app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
         app.stop()
 
 
-# playwright's event loop would be in the way of tests that run one of their own after these
+# playwright's event loop would conflict with later tests that run their own
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -52,9 +52,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, app: App) -> Iterator[Open]:
-    """Opens the page in a browser of its own; at the end, nothing may stand in any console."""
+    """Open the page in a new browser context; at the end, no console may contain errors."""
     contexts: list[BrowserContext] = []
-    jobs: dict[str, BrowserContext] = {}  # by their addresses
+    jobs: dict[str, BrowserContext] = {}  # by URL
     problems: list[str] = []
 
     def open_one(url: str | None = None, **options: object) -> Page:
@@ -74,7 +74,7 @@ def open_page(browser: Browser, app: App) -> Iterator[Open]:
         return page
 
     yield open_one
-    # what a test leaves running, as one that fails does, would keep the next ones waiting
+    # jobs of a failed test would delay the next ones
     for job, context in jobs.items():
         context.request.post(f"{job}/cancel")
     for context in contexts:

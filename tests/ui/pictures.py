@@ -1,6 +1,6 @@
-"""Makes the README's pictures with the real page: ``python -m tests.ui.pictures``.
+"""Create the README's images with the real page: ``python -m tests.ui.pictures``.
 
-``docs/images/page.png`` is the page with a finished video, ``docs/images/talking.webp`` a few seconds of it.
+``docs/images/page.png`` shows the page with a finished video, ``docs/images/talking.webp`` its start.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, ROOT, App
-from tests.ui.steps import example, wait_phase, wait_ready
+from tests.ui.steps import example, fill, wait_phase, wait_ready
 
 SECONDS = 3.0
 ANIMATION_SIDE = 320
-EVERY = 2  # 12.5 pictures a second
+EVERY = 2  # 12.5 frames per second
 
 
 def main() -> None:
-    """Run the example of two people, or the one that is named, and keep what is seen."""
+    """Run an example and save the images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--example", default="Two in turns")
-    parser.add_argument("--seconds", type=float, default=0.0, help="of the video; 0: the whole sound")
+    parser.add_argument("--seconds", type=float, default=0.0, help="length of the video; 0: of the audio")
     parser.add_argument("--weights", help="a baked weights folder")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     options = parser.parse_args()
@@ -41,8 +41,7 @@ def main() -> None:
             example(page, options.example)
             if options.seconds:
                 page.locator("#more > button").click()
-                page.locator("input[aria-label='Longest video in seconds']").fill(str(options.seconds))
-                page.locator("input[aria-label='Longest video in seconds']").blur()
+                fill(page, **{"Maximum length (seconds)": str(options.seconds)})
                 page.locator("#more > button").click()
             page.locator("#make").click()
             page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")
@@ -55,7 +54,7 @@ def main() -> None:
               player.currentTime = 0.6;
               await new Promise((resolve) => { player.onseeked = resolve; });
             }""")
-            page.wait_for_timeout(3000)  # the player shows that it loads for a while
+            page.wait_for_timeout(3000)  # the player shows its loading animation first
             page.screenshot(path=options.images / "page.png")
             animate(
                 app.outputs / str(page.get_attribute(".job", "data-result")), options.images / "talking.webp"
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def animate(video: Path, target: Path) -> None:
-    """A few seconds of a video as a picture that moves."""
+    """Convert the first seconds of a video to an animated image."""
     pictures = []
     with av.open(str(video)) as file:
         for number, frame in enumerate(file.decode(video=0)):
@@ -83,7 +82,7 @@ def animate(video: Path, target: Path) -> None:
 
 
 def shrink(path: Path) -> None:
-    """A screenshot with a palette: a third of the bytes."""
+    """Convert a screenshot to a palette, which is a third of the size."""
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 

@@ -1,4 +1,4 @@
-"""A proxy that puts the app under a path, as hosters do."""
+"""A proxy that serves the app under a path, as hosting services do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 
 from aiohttp import ClientSession, web
 
-KEPT_BACK = {"transfer-encoding", "content-encoding", "content-length", "connection"}
+DROPPED = {"transfer-encoding", "content-encoding", "content-length", "connection"}
 
 
 class Proxy:
-    """Passes ``PREFIX/...`` on to an app's port without the prefix."""
+    """Forwards ``PREFIX/...`` to an app's port without the prefix."""
 
     def __init__(self, port: int, prefix: str) -> None:
         self._target, self._prefix = f"http://127.0.0.1:{port}", prefix
@@ -27,8 +27,8 @@ class Proxy:
 
     async def _serve(self) -> None:
         app = web.Application(client_max_size=10**8)
-        app.router.add_route("*", "/{path:.*}", self._pass_on)
-        # pages hold connections open for as long as they like: they are given a second at the end
+        app.router.add_route("*", "/{path:.*}", self._forward)
+        # pages keep connections open: they have a second to close at the end
         runner = web.AppRunner(app, shutdown_timeout=1)
         async with ClientSession(auto_decompress=True) as self._session:
             await runner.setup()
@@ -41,7 +41,7 @@ class Proxy:
             finally:
                 await runner.cleanup()
 
-    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
         if not request.raw_path.startswith(self._prefix + "/"):
             return web.Response(status=418)
         url = self._target + request.raw_path.removeprefix(self._prefix)
@@ -50,10 +50,10 @@ class Proxy:
         async with self._session.request(
             request.method, url, data=body, headers=headers, allow_redirects=False
         ) as answer:
-            kept = [(n, v) for n, v in answer.headers.items() if n.lower() not in KEPT_BACK]
             response = web.StreamResponse(status=answer.status)
-            for name, value in kept:
-                response.headers.add(name, value)
+            for name, value in answer.headers.items():
+                if name.lower() not in DROPPED:
+                    response.headers.add(name, value)
             await response.prepare(request)
             async for part in answer.content.iter_any():
                 await response.write(part)

@@ -1,4 +1,4 @@
-"""Requests that are quick to make."""
+"""Requests for tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from multitalk.request.generation_request import GenerationRequest
 
 
 def small_request(seconds: float = 0.5, rate: int = 16_000) -> GenerationRequest:
-    """A grey picture and a tone."""
+    """Return a request with a gray image and a tone."""
     tone = 0.3 * np.sin(np.arange(round(seconds * rate)) / 20).astype(np.float32)
     return GenerationRequest(image=Image.new("RGB", (64, 64), "gray"), audio=(tone, rate))

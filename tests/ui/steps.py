@@ -1,4 +1,4 @@
-"""What people do on the page, as functions."""
+"""Actions of a user on the page."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from playwright.sync_api import Page
 
 from tests.ui.app import EXAMPLES, START_SECONDS
 
-# seconds for each clip, so that a page that looks once in a while sees them come
+# a clip takes seconds, so that the page, which polls, shows each of them
 SLOW = {"Steps": "200"}
-FAST = {"Steps": "2", "Frames per clip": "21", "Frames that clips share": "5"}
+FAST = {"Steps": "2", "Frames per clip": "21", "Motion frames": "5"}
 
 
 def be_quick(page: Page, **more: str) -> None:
-    """Settings that make a video in seconds: 64x64 pixels, two steps, clips of 21 frames."""
+    """Set the fastest settings: 64x64 pixels, two steps, clips of 21 frames."""
     page.locator("#size input").click()
-    page.get_by_role("option", name="My own height and width").click()
-    page.locator("#own-height input").fill("64")
-    page.locator("#own-width input").fill("64")
+    page.get_by_role("option", name="Custom height and width").click()
+    page.locator("#custom-height input").fill("64")
+    page.locator("#custom-width input").fill("64")
     page.locator("#more > button").click()
     fill(page, **(FAST | more))
 
 
 def fill(page: Page, **values: str) -> None:
-    """Fill in numbers, by their labels."""
+    """Fill in number fields by their labels."""
     for label, value in values.items():
         field = page.locator(f"input[aria-label='{label}']")
         field.fill(value)
@@ -35,24 +35,24 @@ def fill(page: Page, **values: str) -> None:
 
 
 def cancel(page: Page) -> None:
-    """Stop the video that is shown."""
+    """Cancel the job that is shown."""
     page.locator(".job-cancel").click()
 
 
 def see_a_clip(page: Page) -> None:
-    """Wait until the first clips of a video play, while the next are made."""
+    """Wait until the first clips play while the next ones are generated."""
     page.wait_for_selector(".job.playing[data-phase=running]", timeout=120_000)
 
 
 def bring(page: Page, picture: str, *sounds: str) -> None:
-    """Upload a picture, and a sound for each person."""
+    """Upload an image, and an audio file for each person."""
     page.locator("#picture input[type=file]").set_input_files(EXAMPLES / picture)
     for number, sound in enumerate(sounds, 1):
         bring_sound(page, number, sound)
 
 
 def bring_sound(page: Page, number: int, sound: str) -> None:
-    """Upload a person's sound as people do: by a click on the field."""
+    """Upload a person's audio by clicking the field."""
     if number == 2:
         page.get_by_role("tab", name="Person 2").click()
     with page.expect_file_chooser() as chooser:
@@ -62,24 +62,24 @@ def bring_sound(page: Page, number: int, sound: str) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    """Choose in a segmented control."""
+    """Select in a segmented control."""
     page.locator(".segments label:visible", has_text=name).click()
 
 
 def example(page: Page, name: str) -> None:
     page.locator(f".example[data-name='{name}']").click()
-    # of two people, the boxes' picture soon takes the place of the other
+    # for two people, the editor of the boxes replaces the image
     page.locator("#picture img[src*='file=']:visible, .people-picture[src]:visible").first.wait_for()
 
 
 def wait_state(page: Page, *states: str) -> None:
-    """Wait for the models: "ready" or "failed"; loading them may take long on a busy machine."""
-    wanted = ",".join(f".status[data-state={state}]" for state in states)
-    page.wait_for_selector(wanted, timeout=START_SECONDS * 1000)
+    """Wait for a state of the models, such as "ready" or "failed"."""
+    selector = ",".join(f".status[data-state={state}]" for state in states)
+    page.wait_for_selector(selector, timeout=START_SECONDS * 1000)
 
 
 def wait_ready(page: Page) -> None:
-    """The page is there, and offers what the loaded models have."""
+    """Wait until the page shows the presets of the loaded models."""
     page.wait_for_selector("#make")
     wait_state(page, "ready", "failed")
     assert page.get_attribute(".status", "data-state") == "ready", page.inner_text(".status")
@@ -87,14 +87,14 @@ def wait_ready(page: Page) -> None:
 
 
 def wait_phase(page: Page, *phases: str, seconds: float = 120) -> str:
-    wanted = ",".join(f".job[data-phase={phase}]" for phase in phases)
-    page.wait_for_selector(wanted, timeout=seconds * 1000)
+    selector = ",".join(f".job[data-phase={phase}]" for phase in phases)
+    page.wait_for_selector(selector, timeout=seconds * 1000)
     return str(page.get_attribute(".job", "data-phase"))
 
 
 def make(page: Page) -> str:
-    """Press the button and wait for the video; returns its file's name."""
-    # an earlier video's end isn't taken for this one's, which may come between two looks
+    """Generate a video; return its file name."""
+    # distinguishes this job's end from an earlier one's
     page.evaluate("document.querySelector('.job').dataset.phase = 'asked'")
     page.locator("#make").click()
     assert wait_phase(page, "done", "failed") == "done", page.inner_text(".job")
@@ -102,7 +102,7 @@ def make(page: Page) -> str:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a video's file tells: frames, whether it sounds, its settings."""
+    """Return a file's number of frames, whether it has audio, and its settings."""
     with av.open(str(path)) as file:
         settings = json.loads(file.metadata["comment"])
         sounds = bool(file.streams.audio)

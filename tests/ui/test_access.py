@@ -1,4 +1,4 @@
-"""Whose files are whose, what the server gives away, and the login."""
+"""Access to files, closed routes, downloads of URLs, and the login."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from gradio import processing_utils
 
-from multitalk.ui.access import close_fetching
+from multitalk.patches.gradio import disable_downloads
 from tests.ui.app import EXAMPLES, App
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """An app with a login, without models."""
+    """An app with a login and without models."""
     folder = tmp_path_factory.mktemp("guarded")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret")
     try:
@@ -35,7 +35,7 @@ def upload(client: httpx.Client) -> str:
 
 
 def get_as_written(client: httpx.Client, target: str) -> httpx.Response:
-    """Ask for a path as it stands: the client would take its `..` apart before it sends it."""
+    """Request a path as written: the client would normalize its `..`."""
     return client.get("/", extensions={"target": target.encode()})
 
 
@@ -57,14 +57,14 @@ def get_as_written(client: httpx.Client, target: str) -> httpx.Response:
     ],
 )
 @pytest.mark.parametrize("door", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
-def test_the_servers_files_are_refused(app, door, path):
+def test_files_of_the_server_are_refused(app, door, path):
     with app.client() as client:
         answer = get_as_written(client, f"{door}{path}")
     assert answer.status_code in (403, 404)
     assert "root:" not in answer.text
 
 
-def test_only_the_browser_that_brought_a_file_gets_it(app):
+def test_only_the_uploading_browser_can_download_a_file(app):
     with app.client() as first, app.client() as second:
         first.get("/")
         second.get("/")
@@ -74,12 +74,14 @@ def test_only_the_browser_that_brought_a_file_gets_it(app):
         folder, name = path.rsplit("/", 1)
         refused.append(f"/gradio_api/file={folder}/x/../{name}")
         assert [get_as_written(second, url).status_code for url in refused] == [403] * 4
-        assert app.get(f"/gradio_api/file={path}").status_code == 403, "nor one without a cookie"
-        upload(second)  # the same content of one's own is one's own
+        assert app.get(f"/gradio_api/file={path}").status_code == 403, (
+            "a client without a cookie has no access"
+        )
+        upload(second)  # the same content, uploaded by this browser
         assert second.get(f"/gradio_api/file={path}").status_code == 200
 
 
-def test_another_browsers_upload_cannot_be_used_either(app):
+def test_only_the_uploading_browser_can_use_a_file(app):
     with app.client() as first, app.client() as second:
         path = upload(first)
         assert second.get("/config").status_code == 200
@@ -96,7 +98,7 @@ def test_another_browsers_upload_cannot_be_used_either(app):
 @pytest.mark.parametrize(
     "name", ["..%2Flog.txt", "../log.txt", ".runs.json", ".posters", "x.mp4", "%00.mp4", "a/b.mp4"]
 )
-def test_results_are_served_by_name_alone(app, name):
+def test_results_are_served_only_by_name(app, name):
     with app.client() as client:
         for folder in ("results", "posters"):
             assert get_as_written(client, f"/multitalk/{folder}/{name}").status_code == 404
@@ -106,13 +108,13 @@ CLOSED = ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "
 
 
 @pytest.mark.parametrize("path", CLOSED)
-def test_doors_that_the_page_does_not_need_are_closed(app, path):
+def test_unused_routes_are_closed(app, path):
     assert app.get(f"/gradio_api/{path}").status_code == 404
 
 
 @pytest.fixture(scope="module")
 def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """An app with a path in front, which it takes off itself where a proxy hasn't; without models."""
+    """An app with a root path, which it removes if a proxy has not; without models."""
     folder = tmp_path_factory.mktemp("rooted")
     app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk")
     try:
@@ -122,7 +124,7 @@ def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.mark.parametrize("prefix", ["", "/talk", "/talk/talk"])
-def test_a_path_in_front_opens_no_door(rooted, prefix):
+def test_routes_are_also_closed_under_a_root_path(rooted, prefix):
     with rooted.client() as first, rooted.client() as second:
         path = upload(first)
         for door in ("file=", "file/"):
@@ -131,23 +133,25 @@ def test_a_path_in_front_opens_no_door(rooted, prefix):
             CLOSED
         )
         if prefix != "/talk/talk":
-            assert first.get(f"{prefix}/gradio_api/file={path}").status_code == 200, "one's own is there"
+            assert first.get(f"{prefix}/gradio_api/file={path}").status_code == 200, (
+                "the browser's file is available"
+            )
 
 
 @pytest.mark.parametrize("foreign", ['prefs={"a":1}', "x=a b", "f[1]=2", "bad", "=", "a=1;;b=é"])
-def test_cookies_of_other_programs_on_this_host_are_no_hindrance(app, foreign):
+def test_cookies_of_other_programs_are_ignored(app, foreign):
     with app.client() as client:
         client.get("/")
-        own = f"multitalk_browser={client.cookies['multitalk_browser']}"
+        cookie = f"multitalk_browser={client.cookies['multitalk_browser']}"
         client.cookies.clear()
-        client.headers = httpx.Headers({b"Cookie": f"{foreign}; {own}".encode("latin-1")})
+        client.headers = httpx.Headers({b"Cookie": f"{foreign}; {cookie}".encode("latin-1")})
         path = upload(client)
         answer = client.get(f"/gradio_api/file={path}")
     assert answer.status_code == 200
-    assert "set-cookie" not in answer.headers, "the browser is known"
+    assert "set-cookie" not in answer.headers, "the browser already has its cookie"
 
 
-def test_with_a_login_everything_without_it_is_refused(guarded):
+def test_requests_without_a_login_are_refused(guarded):
     paths = [
         *("/config", "/multitalk/status", "/multitalk/jobs/x", "/multitalk/results/x.mp4"),
         *(f"/gradio_api/{name}" for name in ("info", "file=/etc/passwd", "queue/status", "app_id")),
@@ -164,7 +168,7 @@ def test_with_a_login_everything_without_it_is_refused(guarded):
     assert guarded.get("/multitalk/status", headers=forged).status_code == 401
 
 
-def test_the_login_lets_people_in(guarded):
+def test_login(guarded):
     with guarded.client() as client:
         wrong = client.post("/login", data={"username": "anna", "password": "guess"})
         assert wrong.status_code == 400
@@ -174,7 +178,7 @@ def test_the_login_lets_people_in(guarded):
         assert client.get("/config").status_code == 200
 
 
-def test_the_login_page_shows(guarded, browser):
+def test_the_login_page_opens_the_page(guarded, browser):
     page = browser.new_page()
     page.goto(guarded.url)
     page.get_by_label("username").fill("anna")
@@ -184,7 +188,7 @@ def test_the_login_page_shows(guarded, browser):
     page.close()
 
 
-def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
+def test_listening_without_a_login_logs_a_warning(tmp_path: Path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path), GRADIO_SERVER_NAME="127.0.0.2").wait_listening(
         "127.0.0.2"
     )
@@ -192,13 +196,13 @@ def test_an_open_address_without_a_login_is_warned_about(tmp_path: Path):
     assert "without a login" in app.log.read_text()
 
 
-class Counting(http.server.BaseHTTPRequestHandler):
-    """Counts who asks, and gives everybody a picture."""
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """Records requests and answers each with an image."""
 
-    asked: list[str] = []
+    paths: list[str] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.paths.append(self.path)
         self.send_response(200)
         self.end_headers()
         self.wfile.write((EXAMPLES / "one_person.png").read_bytes())
@@ -206,45 +210,45 @@ class Counting(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def host() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    Counting.asked.clear()
+    Recorder.paths.clear()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
 def call(client: httpx.Client, name: str, *data: object) -> str:
-    """What a function of the API answers."""
+    """Call a function of the API; return the answer."""
     event = client.post(f"/gradio_api/call/{name}", json={"data": data}).json()["event_id"]
     return client.get(f"/gradio_api/call/{name}/{event}").text
 
 
-# the last two would be fetched by Gradio, which refuses only private addresses
+# Gradio would download the last two: it refuses only private addresses
 @pytest.mark.parametrize(
     "address", ["{host}/face.png", "https://example.com/big.gz", "https://huggingface.co/face.png"]
 )
-def test_no_address_is_fetched(app, host, address):
+def test_urls_are_not_downloaded(app, host, address):
     file = {"path": address.format(host=host), "meta": {"_type": "gradio.FileData"}}
     with app.client() as client:
         client.get("/")
         answers = [call(client, "detect_people", file), call(client, "generate", file, *[None] * 11)]
     for answer in answers:
         assert "event: error" in answer
-        assert "upload the file" in answer
-    assert Counting.asked == []
+        assert "Upload the file" in answer
+    assert Recorder.paths == []
 
 
-def test_gradios_other_function_fetches_nothing_either(host):
-    close_fetching()
+def test_gradios_download_functions_are_disabled(host):
+    disable_downloads("Upload the file.")
     for fetch in (processing_utils.save_url_to_cache, processing_utils.ssrf_protected_download):
-        with pytest.raises(gradio.Error, match="upload the file"):
+        with pytest.raises(gradio.Error, match="Upload the file"):
             fetch(f"{host}/face.png", "/nowhere")
-    assert Counting.asked == []
+    assert Recorder.paths == []
 
 
-def test_a_client_that_keeps_no_cookie_cannot_use_what_it_brought(app):
-    """So every job has an owner, and the limit for each owner counts."""
+def test_a_client_without_cookies_cannot_use_its_uploads(app):
+    """Every job has an owner, so that the limit per owner applies."""
     with (EXAMPLES / "one_person.png").open("rb") as picture:
         path = app.post("/gradio_api/upload", files={"files": ("me.png", picture)}).json()[0]
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}

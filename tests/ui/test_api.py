@@ -1,4 +1,4 @@
-"""The page's functions as Gradio's client calls them."""
+"""The API, called with Gradio's client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import pytest
@@ -14,8 +15,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from multitalk.errors import InvalidInput
+from multitalk.request.aliases import COMMON_NAMES, SIDES
 from multitalk.request.parts import LoraSpec
-from multitalk.ui.api_request import build_request
+from multitalk.ui.api_request import request_from_call
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.worker import ModelWorker
@@ -54,16 +56,16 @@ def test_generate(client):
         settings=FAST,
         api_name="/generate",
     )
-    video, told = job.result(timeout=120)
+    video, result = job.result(timeout=120)
     assert facts(video)["frames"] == 30
-    assert told["status"] == "done"
-    assert told["settings"]["seed"] == 7
+    assert result["status"] == "done"
+    assert result["settings"]["seed"] == 7
     clips = [(file, update["clips_done"]) for file, update in job.outputs()[:-1] if file]
-    assert [done for _, done in clips] == [1, 2], "each clip is given, however fast they come"
+    assert [done for _, done in clips] == [1, 2], "each clip is sent, however fast they finish"
     assert sum(frame_count(file) for file, _ in clips) == 30
 
 
-def test_generate_says_what_is_wrong(client):
+def test_generate_reports_invalid_settings(client):
     with pytest.raises(Exception, match="size"):
         client.predict(
             image=handle_file(str(EXAMPLES / "one_person.png")),
@@ -74,9 +76,9 @@ def test_generate_says_what_is_wrong(client):
 
 
 def test_speak(client):
-    sound, told = client.predict(text="(s1) Hello. (s2) Hi!", api_name="/speak")
-    assert [turn["person"] for turn in told["turns"]] == ["person1", "person2"]
-    assert soundfile.info(sound).duration == pytest.approx(told["turns"][-1]["end"], abs=0.1)
+    sound, report = client.predict(text="(s1) Hello. (s2) Hi!", api_name="/speak")
+    assert [turn["person"] for turn in report["turns"]] == ["person1", "person2"]
+    assert soundfile.info(sound).duration == pytest.approx(report["turns"][-1]["end"], abs=0.1)
 
 
 def test_detect_people(client):
@@ -90,32 +92,76 @@ FACE = handle_file(str(EXAMPLES / "one_person.png"))
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "words"),
     [
-        ({"settings": {"audio": str(EXAMPLES / "one_person.wav")}}, "settings has audio"),
-        ({"settings": {"audio": {"person1": "/etc/passwd"}}}, "settings has audio"),
-        ({"settings": {"image": str(EXAMPLES / "two_people.png")}}, "settings has image"),
-        ({"settings": {"lora": [{"path": "/etc/passwd"}]}}, "lora can't be given here"),
-        ({"settings": {"lora": "../vae/config.json"}}, "lora can't be given here"),
-        ({"settings": [["steps", 3]]}, "settings is"),
-        ({"settings": "fast"}, "settings is"),
+        ({"settings": {"audio": str(EXAMPLES / "one_person.wav")}}, "settings cannot contain audio"),
+        ({"settings": {"audio": {"person1": "/etc/passwd"}}}, "settings cannot contain audio"),
+        ({"settings": {"image": str(EXAMPLES / "two_people.png")}}, "settings cannot contain image"),
+        ({"settings": {"lora": [{"path": "/etc/passwd"}]}}, "lora is not supported"),
+        ({"settings": {"lora": "../vae/config.json"}}, "lora is not supported"),
+        ({"settings": [["steps", 3]]}, "settings must be fields"),
+        ({"settings": "fast"}, "settings must be fields"),
         ({"seed": None}, "seed must be a whole number"),
         ({"settings": {"seed": None}}, "seed must be a whole number"),
         ({"settings": {"seed": [1]}}, "seed must be"),
         ({"settings": {"nonsense": 1}}, "'nonsense' is not a field"),
     ],
 )
-def test_settings_name_no_files_and_are_settings(client, given, words):
+def test_invalid_settings_and_paths_are_refused(client, arguments, words):
     with pytest.raises(AppError) as error:
-        client.predict(image=FACE, speech="Hello", **given, api_name="/generate")
+        client.predict(image=FACE, speech="Hello", **arguments, api_name="/generate")
     assert words in str(error.value)
     assert "Error" not in str(error.value)
 
 
-def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
+ALIASES = [
+    ({"num_inference_steps": 2}, {"steps": 2}),
+    ({"guidance_scale": 2.5}, {"text_guidance": 2.5}),
+    ({"audio_guidance_scale": 3}, {"audio_guidance": 3.0}),
+    ({"num_frames": 25}, {"frames_per_clip": 25}),
+    ({"generator_seed": 7}, {"seed": 7}),
+    ({"height": 64, "width": 112}, {"size": [64, 112]}),
+]
+
+
+def test_settings_accept_the_common_names(client):
+    assert {name for settings, _ in ALIASES for name in settings} == {*COMMON_NAMES, *SIDES}
+    settings, expected = (
+        {name: value for fields in column for name, value in fields.items()}
+        for column in zip(*ALIASES, strict=True)
+    )
+    settings |= {"motion_frames": 5, "max_seconds": 0.4}
+    _, result = client.predict(image=FACE, speech="Hello", settings=settings, api_name="/generate")
+    assert expected.items() <= result["settings"].items()
+
+
+@pytest.mark.parametrize(("settings", "expected"), ALIASES)
+def test_a_setting_overrides_an_argument_under_any_name(settings, expected):
+    arguments = {"seed": 42, "size": "720p", "speech": "Hello"}
+    request = request_from_call(str(EXAMPLES / "one_person.png"), {}, arguments, settings, Path)
+    ((field, value),) = expected.items()
+    assert getattr(request, field) == (tuple(value) if field == "size" else value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps must be"),
+        ({"steps": 2, "num_inference_steps": 2}, "steps and num_inference_steps"),
+        ({"height": 64}, "width is missing"),
+        ({"generator_seed": None}, "generator_seed must be"),
+    ],
+)
+def test_errors_have_the_name_in_use(client, settings, words):
+    with pytest.raises(AppError) as error:
+        client.predict(image=FACE, speech="Hello", settings=settings, api_name="/generate")
+    assert words in str(error.value)
+
+
+def test_loras_are_limited_to_those_of_the_weights(weights, tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder, copy_function=os.link)
-    (folder / "loras").mkdir(exist_ok=True)  # an export leaves an empty one
+    (folder / "loras").mkdir(exist_ok=True)  # an export creates an empty one
     (folder / "loras" / "smile.safetensors").write_bytes(b"")
     (tmp_path / "secret.safetensors").write_bytes(b"")
     worker = ModelWorker(str(folder), Gallery(tmp_path / "out", 10**9), Estimator(tmp_path / "runs.json"))
@@ -124,7 +170,7 @@ def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
     def lora(value: object) -> tuple[LoraSpec, ...]:
         settings = {"lora": value, "speech": "Hello"}
         picture = str(EXAMPLES / "one_person.png")
-        return build_request(picture, {}, {"seed": 42}, settings, worker.lora_file).lora
+        return request_from_call(picture, {}, {"seed": 42}, settings, worker.lora_file).lora
 
     smile = folder / "loras" / "smile.safetensors"
     assert lora("smile.safetensors") == (LoraSpec(path=smile),)
@@ -135,14 +181,14 @@ def test_a_lora_is_one_that_lies_beside_the_weights(weights, tmp_path):
             lora([{"path": name}])
 
 
-def test_a_video_that_cannot_be_put_away_can_be_found(weights, tmp_path):
+def test_the_error_names_the_file_of_an_unsaved_video(weights, tmp_path):
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights)).wait_open().wait_loaded()
     try:
         shutil.rmtree(app.outputs)  # a volume that is gone
         with connected(app) as client, pytest.raises(AppError) as error:
             client.predict(image=FACE, speech="Hello", settings=FAST, api_name="/generate")
         assert "The video is finished" in str(error.value)
-        video = re.search(r"lies on the server as (\S+\.mp4):", str(error.value))[1]
+        video = re.search(r"Copy (\S+\.mp4) on the server", str(error.value))[1]
         assert facts(video)["frames"] > 5
     finally:
         app.stop()

@@ -1,4 +1,4 @@
-"""What is behind the page, without a browser: estimates, faces, fields, sounds."""
+"""The page's backend, without a browser: estimates, faces, fields, audio."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from starlette.requests import Request
 
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
-from multitalk.runtime.memory import Job as HardwareJob
+from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields
-from multitalk.ui.estimates import Estimator, count_work, describe_seconds
+from multitalk.ui.estimates import Estimate, Estimator, count_work, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery
+from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
 from multitalk.ui.server import make_backend
-from multitalk.ui.settings import PRESET_FIELDS, changed_shift, completed, preset_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 
@@ -34,34 +34,34 @@ FORM: dict[str, Any] = {
 
 
 def no_voice(speech: object) -> Any:
-    raise AssertionError("nothing is spoken")
+    raise AssertionError("no speech is synthesized")
 
 
 def test_an_estimate_learns_from_runs(tmp_path):
     estimator = Estimator(tmp_path / "runs.json")
-    job = HardwareJob(height=160, width=160, frames=81, calls=12)
-    work = count_work(ModelSizes(), job, clips=2)
-    assert estimator.seconds(work) is None, "nothing is known of the machine"
+    workload = Workload(height=160, width=160, frames=81, calls=12)
+    work = count_work(ModelSizes(), workload, clips=2)
+    assert estimator.estimate(work) is None, "the machine was not measured"
     estimator._machine, estimator._speed = "here", 1e9
-    guess, runs = estimator.seconds(work)
-    assert (guess > 0, runs) == (True, 0)
+    guess = estimator.estimate(work)
+    assert (guess.seconds > 0, guess.runs) == (True, 0)
     taken = {"denoise": 40.0, "encode": 4.0, "decode": 6.0, "total": 53.0}
     estimator.learn(work, taken)
     again = Estimator(tmp_path / "runs.json")
     again._machine, again._speed = "here", 1e9
-    assert again.seconds(work) == (pytest.approx(53.0), 1)
-    twice = count_work(ModelSizes(), job, clips=4)
-    assert again.seconds(twice)[0] == pytest.approx(103.0)
+    assert again.estimate(work) == Estimate(pytest.approx(53.0), 1)
+    twice = count_work(ModelSizes(), workload, clips=4)
+    assert again.estimate(twice).seconds == pytest.approx(103.0)
     again._machine = "elsewhere"
-    assert again.seconds(work)[1] == 0
+    assert again.estimate(work).runs == 0
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "5 s"), (41, "45 s"), (100, "2 min"), (7300, "2.0 h")])
-def test_times_in_words(seconds, words):
+def test_durations_are_rounded(seconds, words):
     assert describe_seconds(seconds) == words
 
 
-def test_people_are_found_left_and_right():
+def test_people_are_detected_from_left_to_right():
     found = find_people(Image.open(EXAMPLES / "two_people.png"))
     assert found.faces == 2
     left, right = found.boxes["person1"], found.boxes["person2"]
@@ -74,7 +74,7 @@ def test_people_are_found_left_and_right():
 
 def test_two_texts_in_turns_become_a_script():
     form = FORM | {"mode": "in_order", "person2_text": "Hi", "person2_voice": "m1"}
-    request = fields.build_request(form, no_voice)
+    request = fields.request_from_form(form, no_voice)
     assert request.speech.text == "(s1) Hello\n(s2) Hi"
     assert request.speech.voices == {"person2": "m1"}
     assert request.people == 2
@@ -83,14 +83,14 @@ def test_two_texts_in_turns_become_a_script():
 @pytest.mark.parametrize(
     ("change", "place", "words"),
     [
-        ({"picture": None}, "picture", "Add a picture"),
-        ({"person1_text": " "}, "person1", "Type what person 1 says"),
-        ({"mode": "in_order"}, "person2", "Type what person 2 says"),
-        ({"mode": "together", "person2_source": "sound"}, "person2", "Add a sound for person 2"),
-        ({"mode": "script"}, "script", "Write what the two say"),
+        ({"picture": None}, "picture", "image is missing. Add an image"),
+        ({"person1_text": " "}, "person1", "Text of person 1 is missing"),
+        ({"mode": "in_order"}, "person2", "Text of person 2 is missing"),
+        ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
+        ({"mode": "script"}, "script", "Dialogue is missing"),
         ({"mode": "script", "script": "(s3) Hi"}, "script", "only"),
-        ({"steps": 999}, "settings", "steps must be"),
-        ({"size": "own", "height": 63, "width": 64}, "settings", "multiples of 16"),
+        ({"steps": 999}, "settings", "steps must be .* not 999"),
+        ({"size": "custom", "height": 63, "width": 64}, "settings", "multiples of 16"),
         (
             {"boxes": {"person1": [0, 0, 9999, 9]}, "mode": "in_order", "person2_text": "x"},
             "picture",
@@ -98,23 +98,49 @@ def test_two_texts_in_turns_become_a_script():
         ),
     ],
 )
-def test_an_error_belongs_to_a_place(change, place, words):
+def test_every_error_has_its_place(change, place, words):
     form = FORM | change
     with pytest.raises(InvalidInput, match=words) as error:
-        fields.build_request(form, no_voice)
+        fields.request_from_form(form, no_voice)
     assert fields.place_of(error.value, form) == place
 
 
-def test_errors_do_not_tell_the_servers_folders(tmp_path):
+def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     broken = tmp_path / "voice.wav"
     broken.write_bytes(b"no sound" * 30)
-    with pytest.raises(InvalidInput, match=r"voice\.wav") as error:
-        fields.build_request(FORM | {"person1_source": "sound", "person1_sound": str(broken)}, no_voice)
-    assert str(tmp_path) not in str(error.value)
+    form = FORM | {"person1_source": "sound", "person1_sound": str(broken)}
+    with pytest.raises(InvalidInput) as error:
+        fields.request_from_form(form, no_voice)
+    for message in (
+        fields.page_message(error.value, form),
+        fields.hide_folders(str(error.value), [str(broken)]),
+    ):
+        assert "voice.wav" in message
+        assert "/" not in message
     assert fields.place_of(error.value, FORM) == "person1"
 
 
-def test_sounds_asked_for_at_once_do_not_get_into_each_others_way(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("image (face.png) cannot be read.", "Image (face.png) cannot be read."),
+        ("audio.person2: file is empty.", "Audio of person 2: file is empty."),
+        ("boxes.person1 is empty.", "Box of person 1 is empty."),
+        ("person1 is outside the image.", "Person 1 is outside the image."),
+        ("size must be [64, 64].", "Resolution must be [64, 64]."),
+        ("steps must be 1 or null, not 0.", "Steps must be 1 or empty, not 0."),
+        (
+            "motion_frames must be less than frames_per_clip (5).",
+            "Motion frames must be less than frames per clip (5).",
+        ),
+        ("Text of person 1 is missing.", "Text of person 1 is missing."),
+    ],
+)
+def test_errors_on_the_page_have_its_labels(message, shown):
+    assert fields.page_message(InvalidInput(message), FORM) == shown
+
+
+def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT_DIR", str(tmp_path / "outputs"))
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     folder = tmp_path / "server"
@@ -131,13 +157,13 @@ def test_sounds_asked_for_at_once_do_not_get_into_each_others_way(tmp_path, monk
         return soundfile.info(path).duration - 20
 
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(save, range(8))) == list(range(8)), "each gets its own"
-    assert list(folder.iterdir()) == [], "nothing is left but what the browser may fetch"
+        assert list(threads.map(save, range(8))) == list(range(8)), "each call gets its file"
+    assert list(folder.iterdir()) == [], "only the shared copies are left"
 
 
 @pytest.fixture
 def ready(tmp_path) -> ModelWorker:
-    """A worker that says what its weights are, without more of them."""
+    """A worker that only has the manifest of its weights."""
     worker = ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
     folder = SimpleNamespace(manifest=SimpleNamespace(default_preset="quality"))
     worker.pipeline = SimpleNamespace(folder=folder)  # type: ignore[assignment]
@@ -151,21 +177,21 @@ SETTINGS = {"preset": "", "size": "", "height": 480, "width": 480, **dict.fromke
     ("size", "height", "width", "shift"),
     [
         *(("", 0, 0, 7.0), ("480p", 0, 0, 7.0), ("720p", 0, 0, 11.0), ("720p-bucket", 0, 0, 11.0)),
-        *(("own", 720, 1280, 11.0), ("own", 480.0, 832.0, 7.0), ("own", 721, None, 7.0)),
+        *(("custom", 720, 1280, 11.0), ("custom", 480.0, 832.0, 7.0), ("custom", 721, None, 7.0)),
     ],
 )
-def test_a_shift_is_that_of_the_videos_size(ready, size, height, width, shift):
+def test_the_shift_depends_on_the_size(ready, size, height, width, shift):
     form = SETTINGS | {"size": size, "height": height, "width": width}
     assert preset_values(ready, form, (1000, 800))["shift"] == shift
     assert changed_shift(ready, form | {"shift": 7.0}, (1000, 800)) == shift
-    assert changed_shift(ready, form | {"shift": 5.5}, (1000, 800)) is None, "a person's own stays"
+    assert changed_shift(ready, form | {"shift": 5.5}, (1000, 800)) is None, "a shift set by the user is kept"
 
 
-def test_what_was_filled_in_while_the_models_loaded_stays(ready):
-    assert completed(ready, SETTINGS, None) == preset_values(ready, SETTINGS, None)
-    assert completed(ready, SETTINGS | {"steps": 17, "shift": 0}, None).keys() == {
+def test_values_set_while_models_load_are_kept(ready):
+    assert missing_values(ready, SETTINGS, None) == preset_values(ready, SETTINGS, None)
+    assert missing_values(ready, SETTINGS | {"steps": 17, "shift": 0}, None).keys() == {
         "shift",
         "text_guidance",
         "audio_guidance",
     }
-    assert completed(ready, SETTINGS | {"preset": "lightx2v"}, None)["steps"] == 4
+    assert missing_values(ready, SETTINGS | {"preset": "lightx2v"}, None)["steps"] == 4

@@ -1,4 +1,4 @@
-"""The folder of results: what is taken in, shown, kept and removed, and what files may say."""
+"""The folder of results: which files are added, shown and deleted, and what files may contain."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse
 from multitalk.conditioning.metadata import TITLE
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from multitalk.ui.gallery import Gallery, NotKept, read_result, slug
-from multitalk.ui.jobs import KEPT, Job, JobQueue
+from multitalk.ui.gallery import Gallery, SaveFailed, read_result, slug
+from multitalk.ui.jobs import MAX_FINISHED, Job, JobQueue
 from multitalk.ui.routes import describe_result
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
@@ -34,18 +34,18 @@ def write_video(path: Path, frames: int = 5, title: str = TITLE, **settings: Any
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system than the temporary one."""
+    """A folder on another file system than the temporary folder."""
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("/dev/shm isn't another file system here")
+        pytest.skip("/dev/shm is not another file system here")
     folder = Path(tempfile.mkdtemp(dir=shared))
     yield folder
     shutil.rmtree(folder)
 
 
-def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp_path):
+def test_results_survive_a_restart_and_the_oldest_are_deleted(tmp_path):
     first = Gallery(tmp_path / "results", limit=10**9)
-    names = [first.adopt(write_video(tmp_path / "v.mp4", seed=n), "Hello you!", n) for n in (1, 2, 2)]
+    names = [first.add(write_video(tmp_path / "v.mp4", seed=n), "Hello you!", n) for n in (1, 2, 2)]
     assert names == ["hello-you-seed1.mp4", "hello-you-seed2.mp4", "hello-you-seed2-2.mp4"]
     again = Gallery(tmp_path / "results", limit=10**9)
     assert [result.name for result in again.results()] == names[::-1]
@@ -53,7 +53,7 @@ def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp
     assert again.poster(names[0]).read_bytes()[:2] == b"\xff\xd8"
     size = (tmp_path / "results" / names[0]).stat().st_size
     small = Gallery(tmp_path / "results", limit=int(2.5 * size))
-    newest = small.adopt(write_video(tmp_path / "v.mp4"), "Four", 4)
+    newest = small.add(write_video(tmp_path / "v.mp4"), "Four", 4)
     assert [result.name for result in small.results()] == [newest, names[2]]
     assert sorted(path.name for path in (tmp_path / "results" / ".posters").iterdir()) == [
         f"{newest}.jpg",
@@ -61,7 +61,7 @@ def test_results_survive_a_restart_and_the_oldest_go_when_there_are_too_many(tmp
     ]
 
 
-def test_two_who_ask_for_a_picture_at_once_write_no_file_together(tmp_path, monkeypatch):
+def test_simultaneous_requests_for_a_thumbnail_write_separate_files(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4")
     gallery, save, written = Gallery(tmp_path, 10**9), Image.Image.save, []
 
@@ -77,7 +77,7 @@ def test_two_who_ask_for_a_picture_at_once_write_no_file_together(tmp_path, monk
     assert [path.name for path in (tmp_path / ".posters").iterdir()] == [poster.name]
 
 
-def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
+def test_a_thumbnail_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
     def fail(picture, path, *arguments, **options):
         path.write_bytes(b"half")
         raise OSError("no space is left")
@@ -88,13 +88,13 @@ def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
     assert list((tmp_path / ".posters").iterdir()) == []
 
 
-def test_a_file_is_called_by_its_words():
+def test_a_file_name_is_made_from_the_title():
     assert slug("(s1) Ça va? (S2) Très bien!") == "ca-va-tres-bien"
     assert slug("../../etc/passwd") == "etc-passwd"
     assert slug("你好") == "video"
 
 
-def test_a_stopped_video_ends_its_sound_with_its_frames(tmp_path):
+def test_the_audio_of_a_stopped_video_ends_with_its_frames(tmp_path):
     sound = Sound(np.full((80_000, 1), 0.1, np.float32), 16_000)
     with VideoWriter(tmp_path / "v.mp4", 64, 64, sound=sound) as writer:
         writer.write(np.zeros((25, 64, 64, 3), np.uint8))
@@ -105,44 +105,44 @@ def test_a_stopped_video_ends_its_sound_with_its_frames(tmp_path):
 def test_a_video_moves_to_another_file_system(tmp_path, elsewhere):
     made = write_video(tmp_path / "v.mp4", seed=3)
     content = made.read_bytes()
-    name = Gallery(elsewhere, 10**9).adopt(made, "Far away", 3)
+    name = Gallery(elsewhere, 10**9).add(made, "Far away", 3)
     assert (elsewhere / name).read_bytes() == content
     assert not made.exists()
     assert sorted(path.name for path in elsewhere.iterdir()) == [".posters", name]
 
 
-def test_a_copy_that_fails_leaves_the_video_where_it_was(tmp_path, elsewhere):
+def test_a_failed_copy_keeps_the_source(tmp_path, elsewhere):
     made = write_video(tmp_path / "v.mp4")
     content = made.read_bytes()
     gallery = Gallery(elsewhere, 10**9)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))  # as a disk that gets full
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))  # like a full disk
     try:
-        with pytest.raises(NotKept, match="File too large") as error:
-            gallery.adopt(made, "Too much", 1)
+        with pytest.raises(SaveFailed, match="File too large") as error:
+            gallery.add(made, "Too much", 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert made.read_bytes() == content
     assert str(made) in str(error.value)
     assert str(elsewhere) in str(error.value)
-    assert [path.name for path in elsewhere.iterdir()] == [".posters"], "no half of a file is left"
-    assert gallery.adopt(made, "Too much", 1) == "too-much-seed1.mp4"
+    assert [path.name for path in elsewhere.iterdir()] == [".posters"], "no incomplete file is left"
+    assert gallery.add(made, "Too much", 1) == "too-much-seed1.mp4"
 
 
-def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
+def test_a_video_that_cannot_be_saved_is_kept(tmp_path):
     gallery = Gallery(tmp_path / "results", 10**9)
 
     def run(job: Job) -> bool:
         if job.title == "lost":
             video = write_video(job.folder / "video.mp4")
-            shutil.rmtree(tmp_path / "results")  # a volume that is gone
-            gallery.adopt(video, job.title, 1)
+            shutil.rmtree(tmp_path / "results")  # like a volume that was removed
+            gallery.add(video, job.title, 1)
         return True
 
     queue = JobQueue(tmp_path / "jobs", lambda: None, run)
     queue.start()
     jobs = []
-    for number in range(KEPT + 3):  # enough for the first to be forgotten
+    for number in range(MAX_FINISHED + 3):  # enough to forget the first
         jobs.append(queue.submit(small_request(), "lost" if number == 0 else "later", "anna"))
         wait_until(lambda job=jobs[-1]: job.is_over, what="the job's end")
     assert (jobs[0].status, jobs[-1].status) == ("failed", "done")
@@ -150,11 +150,11 @@ def test_a_video_that_cannot_be_put_away_is_not_lost(tmp_path):
     video = jobs[0].folder / "video.mp4"
     assert str(video) in jobs[0].error
     assert "No such file" in jobs[0].error
-    assert read_result(video).made_here
-    assert not jobs[1].folder.exists(), "the others' folders go"
+    assert read_result(video).by_multitalk
+    assert not jobs[1].folder.exists(), "the other jobs' folders are deleted"
 
 
-def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
+def test_other_videos_are_neither_shown_nor_deleted(tmp_path):
     holiday = write_video(tmp_path / "holiday.mp4", frames=50, title="Our holiday")
     untitled = shutil.copy(holiday, tmp_path / "untitled.mp4")
     with VideoWriter(untitled, 64, 64) as writer:
@@ -163,7 +163,7 @@ def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
     gallery = Gallery(tmp_path, limit=1)
     work = tmp_path / ".work"
     work.mkdir()
-    names = [gallery.adopt(write_video(work / "v.mp4"), title, 1) for title in ("One", "Two")]
+    names = [gallery.add(write_video(work / "v.mp4"), title, 1) for title in ("One", "Two")]
     assert [result.name for result in gallery.results()] == names[1:], "only the newest fits"
     there = {path.name for path in tmp_path.glob("*.mp4")}
     assert there == {"holiday.mp4", "untitled.mp4", "broken.mp4", names[1]}
@@ -185,14 +185,14 @@ def test_other_peoples_videos_are_neither_shown_nor_removed(tmp_path):
         {"speech": {"text": "word " * 100_000}},
     ],
 )
-def test_a_file_may_say_anything(tmp_path, settings):
+def test_any_settings_in_a_file_can_be_shown(tmp_path, settings):
     write_video(tmp_path / "v.mp4", **settings)
     (result,) = Gallery(tmp_path, 10**9).results()
-    told = json.loads(JSONResponse(describe_result(result)).body)
-    assert 0 < len(told["title"]) <= 80
-    assert max(len(value) for _, value in told["facts"]) <= 40
+    described = json.loads(JSONResponse(describe_result(result)).body)
+    assert 0 < len(described["title"]) <= 80
+    assert max(len(value) for _, value in described["facts"]) <= 40
 
 
-def test_a_title_has_the_words_of_two_who_speak_at_once(tmp_path):
+def test_a_title_contains_the_text_of_both_people(tmp_path):
     write_video(tmp_path / "v.mp4", said={"person1": {"text": "Hello"}, "person2": {"text": "Hi there"}})
     assert Gallery(tmp_path, 10**9).result("v.mp4").title == "Hello Hi there"

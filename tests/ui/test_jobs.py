@@ -1,4 +1,4 @@
-"""The queue: jobs in order, and how many there may be."""
+"""The queue: order and limits of jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from starlette.requests import Request
 
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.ui.access import browser_of
-from multitalk.ui.jobs import MAX_OWN, MAX_WAITING, Job, JobQueue
+from multitalk.ui.jobs import MAX_PER_BROWSER, MAX_WAITING, Job, JobQueue
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
 
-def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
+def test_jobs_run_in_order_and_waiting_ones_can_be_canceled(tmp_path):
     began, gate, made = threading.Event(), threading.Event(), []
 
     def run(job: Job) -> bool:
@@ -29,8 +29,8 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
         return True
 
     queue = JobQueue(tmp_path, lambda: None, run)
-    wanted = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
-    jobs = [queue.submit(small_request(), title, owner) for title, owner in wanted.items()]
+    owners = {"a": "anna", "bad": "bert", "worse": "bert", "out": "bert", "b": "anna"}
+    jobs = [queue.submit(small_request(), title, owner) for title, owner in owners.items()]
     queue.start()
     assert began.wait(60)
     assert [queue.place(job) for job in jobs] == [0, 1, 2, 3, 4]
@@ -47,7 +47,7 @@ def test_jobs_run_in_order_and_one_that_waits_can_be_cancelled(tmp_path):
     assert queue.latest("anna") is jobs[-1]
 
 
-def test_a_closed_queue_stops_what_runs_and_begins_nothing(tmp_path):
+def test_closing_the_queue_cancels_all_jobs(tmp_path):
     began, made = threading.Event(), []
 
     def run(job: Job) -> bool:
@@ -65,7 +65,7 @@ def test_a_closed_queue_stops_what_runs_and_begins_nothing(tmp_path):
     assert made == ["a"]
 
 
-def test_a_queue_is_closed_while_its_models_load(tmp_path):
+def test_closing_the_queue_while_models_load(tmp_path):
     gate = threading.Event()
     queue = JobQueue(tmp_path, lambda: gate.wait(60) and None, lambda job: True)
     job = queue.submit(small_request(), "a", "anna")
@@ -75,19 +75,19 @@ def test_a_queue_is_closed_while_its_models_load(tmp_path):
     gate.set()
 
 
-def test_the_next_of_a_browsers_jobs_goes_round(tmp_path):
+def test_the_next_jobs_of_a_browser_form_a_cycle(tmp_path):
     queue = waiting_queue(tmp_path)
     first, _, second, third = (
         queue.submit(small_request(), "one", who) for who in ("anna", "bert", *2 * ["anna"])
     )
-    assert [queue.next_own(job) for job in (first, second, third)] == [second, third, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [second, third, first]
     queue.cancel(second)
-    assert [queue.next_own(job) for job in (first, second, third)] == [third, third, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [third, third, first]
     queue.cancel(third)
-    assert [queue.next_own(job) for job in (first, second, third)] == [None, first, first]
+    assert [queue.next_of_owner(job) for job in (first, second, third)] == [None, first, first]
 
 
-def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypatch):
+def test_comparing_jobs_does_not_compare_images(tmp_path, monkeypatch):
     queue = waiting_queue(tmp_path)
     jobs = [queue.submit(small_request(), "one", "anna") for _ in range(3)]
 
@@ -101,14 +101,14 @@ def test_jobs_are_told_apart_without_a_look_at_their_pictures(tmp_path, monkeypa
 
 
 def waiting_queue(tmp_path, **options) -> JobQueue:
-    """A queue that hasn't begun to work."""
+    """Return a queue that was not started."""
     return JobQueue(tmp_path, lambda: None, lambda job: True, **options)
 
 
-def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
+def test_limit_of_waiting_jobs_per_browser(tmp_path):
     queue = waiting_queue(tmp_path)
-    jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_OWN)]
-    with pytest.raises(MultiTalkError, match=f"{MAX_OWN} of your videos are waiting"):
+    jobs = [queue.submit(small_request(), "mine", "anna") for _ in range(MAX_PER_BROWSER)]
+    with pytest.raises(MultiTalkError, match=f"{MAX_PER_BROWSER} of your videos are already waiting"):
         queue.submit(small_request(), "one more", "anna")
     queue.submit(small_request(), "another's", "bert")
     queue.cancel(jobs[0])
@@ -117,15 +117,15 @@ def test_a_browser_has_so_many_places_and_others_have_theirs(tmp_path):
         queue.submit(small_request(), "one more", "anna")
 
 
-def test_all_browsers_together_have_so_many_places(tmp_path):
+def test_limit_of_waiting_jobs(tmp_path):
     queue = waiting_queue(tmp_path)
     for number in range(MAX_WAITING):
         queue.submit(small_request(), "one", f"browser {number}")
-    with pytest.raises(MultiTalkError, match=f"{MAX_WAITING} videos are waiting"):
+    with pytest.raises(MultiTalkError, match=rf"queue is full \({MAX_WAITING} videos\)"):
         queue.submit(small_request(), "one", "anna")
 
 
-def test_what_waits_holds_so_much_memory_at_most(tmp_path):
+def test_limit_of_memory_for_jobs(tmp_path):
     request = small_request()
     size = request.audio["person1"].samples.nbytes + 64 * 64 * 3
     queue = waiting_queue(tmp_path, max_bytes=2 * size)
@@ -136,9 +136,9 @@ def test_what_waits_holds_so_much_memory_at_most(tmp_path):
     queue.submit(request, "one", "carl")
 
 
-def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
+def test_a_job_can_end_while_memory_is_counted(tmp_path, monkeypatch):
     class Ending(Job):
-        """Over as soon as somebody has looked at its request: the model thread takes no lock for that."""
+        """A job that ends once its request was read: the model thread takes no lock for that."""
 
         def __getattribute__(self, name):
             value = super().__getattribute__(name)
@@ -152,10 +152,10 @@ def test_a_job_may_end_while_memory_is_counted(tmp_path, monkeypatch):
         queue.submit(small_request(), "one", owner)
 
 
-def test_a_request_without_a_cookie_is_known_by_its_address():
+def test_a_request_without_a_cookie_is_identified_by_its_address():
     def owner(headers=(), client=("10.0.0.7", 1234)):
         return browser_of(Request({"type": "http", "headers": list(headers), "client": client}))
 
     assert owner([(b"cookie", b"multitalk_browser=abc")]) == "abc"
     assert owner() == owner(client=("10.0.0.7", 99)) != owner(client=("10.0.0.8", 1234))
-    assert owner(client=None) == "", "those without either share one place"
+    assert owner(client=None) == "", "requests without both share one owner"

@@ -1,4 +1,4 @@
-"""The page before anything is made: what it shows, refuses and says."""
+"""The page before a video is generated: fields, errors, presets and boxes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def held_app(weights: Path, tmp_path: Path) -> Iterator[HeldApp]:
         app.stop()
 
 
-def test_what_is_set_while_models_load_stays(browser, held_app):
+def test_fields_set_while_models_load_are_kept(browser, held_app):
     page = browser.new_page()
     page.goto(held_app.url)
     wait_state(page, "loading")
@@ -52,17 +52,17 @@ def test_the_page_works_while_models_load(browser, held_app):
     page = browser.new_page()
     page.goto(held_app.url)
     page.wait_for_selector("#make")
-    assert "still loading" in page.inner_text(".status")
-    example(page, "Words to say")
+    assert "Loading models" in page.inner_text(".status")
+    example(page, "Text to speech")
     page.locator("#make").click()
     page.wait_for_selector(".job[data-phase=waiting]")
     page.locator(".job-cancel").click()
-    page.get_by_text("Nothing was finished yet").wait_for()
-    assert "still loading" in page.inner_text(".status")
+    page.get_by_text("No clip was finished").wait_for()
+    assert "Loading models" in page.inner_text(".status")
     page.close()
 
 
-def test_importing_the_page_brings_no_models_libraries():
+def test_importing_the_page_imports_no_model_libraries():
     code = (
         "import sys, multitalk.ui.page, multitalk.ui.routes; "
         "print([m for m in ('torch', 'diffusers', 'transformers', 'cv2') if m in sys.modules])"
@@ -71,25 +71,25 @@ def test_importing_the_page_brings_no_models_libraries():
     assert run.stdout.strip() == "[]"
 
 
-def test_errors_are_said_beside_their_field(browser, app, tmp_path):
+def test_errors_appear_beside_their_field(browser, app, tmp_path):
     page = browser.new_page()
     page.goto(app.url)
     wait_state(page, "ready")
     page.locator("#make").click()
-    assert "Add a picture first" in error_at(page, "picture")
+    assert "Image is missing" in error_at(page, "picture")
     page.locator("#picture input[type=file]").set_input_files(_broken(tmp_path, "face.png"))
     page.get_by_text("cannot be read as an image").wait_for()
     assert "face.png" in error_at(page, "picture")
-    assert "/" not in error_at(page, "picture"), "nothing of the server's folders"
+    assert "/" not in error_at(page, "picture"), "no folder of the server is shown"
     page.locator("#person1-sound input[type=file]").set_input_files(_broken(tmp_path, "voice.wav"))
     page.get_by_text("cannot be read as audio").wait_for()
     assert "voice.wav" in error_at(page, "person1")
     page.close()
 
 
-def test_an_error_of_a_setting_or_of_words(open_page):
+def test_errors_of_settings_and_text(open_page):
     page = open_page()
-    example(page, "Words to say")
+    example(page, "Text to speech")
     page.locator("#person1-text textarea").fill("...")
     page.locator("#make").click()
     assert "words" in error_at(page, "person1")
@@ -97,45 +97,45 @@ def test_an_error_of_a_setting_or_of_words(open_page):
     page.locator("#more > button").click()
     page.locator("input[aria-label='Frames per clip']").fill("80")
     page.locator("#make").click()
-    page.get_by_text("frames_per_clip must be").wait_for()
-    assert page.locator("#error-person1 [role=alert]").count() == 0, "what was put right is no longer said"
+    page.get_by_text("Frames per clip must be").wait_for()
+    assert page.locator("#error-person1 [role=alert]").count() == 0, "the corrected error is cleared"
 
 
-def test_what_does_not_apply_is_not_shown(open_page):
+def test_fields_that_do_not_apply_are_hidden(open_page):
     page = open_page()
-    hidden = ["#person1-text", "#script", "#hear", "#boxes", "#own-height", "#person1-voice"]
+    hidden = ["#person1-text", "#script", "#hear", "#boxes", "#custom-height", "#person1-voice"]
     assert [name for name in hidden if page.locator(name).is_visible()] == []
-    choose(page, "Words to say")
+    choose(page, "Text to speech")
     page.locator("#person1-text").wait_for()
     page.locator("#person1-sound").wait_for(state="hidden")
-    choose(page, "A dialogue")
+    choose(page, "Dialogue script")
     page.locator("#script").wait_for()
     page.locator("#person1-text").wait_for(state="hidden")
     page.locator("#person1-voice").wait_for()
 
 
-def test_presets_say_how_long_they_take_and_fill_their_values_in(open_page):
+def test_presets_show_times_and_fill_in_their_values(open_page):
     page = open_page()
-    example(page, "Words to say")
+    example(page, "Text to speech")
     steps = page.locator("input[aria-label='Steps']")
-    time = re.compile(r"Demo · (about|perhaps) \d+ (s|min)")
+    time = re.compile(r"Demo · (about|estimated) \d+ (s|min)")
     page.locator("#preset").get_by_text(time).wait_for()
     page.locator("#more > button").click()
     assert steps.input_value() == "6"
     fill(page, Steps="17")
     with page.expect_response(lambda response: "/run/" in response.url):  # the shift's
         page.locator("#size input").click()
-        page.get_by_role("option", name="480p, the picture's shape").click()
+        page.get_by_role("option", name="480p, aspect ratio of the image").click()
     before = page.locator("#seed input").input_value()
     page.locator("#dice").click()
     page.wait_for_function(f"document.querySelector('#seed input').value !== '{before}'")
-    assert steps.input_value() == "17", "another size leaves it as it was set"
+    assert steps.input_value() == "17", "another size does not change it"
 
 
-def test_what_is_typed_while_the_server_answers_stays(open_page):
+def test_values_typed_during_a_request_are_kept(open_page):
     page = open_page()
     be_quick(page)
-    shift, height = "input[aria-label='Shift']", "Height, a multiple of 16"
+    shift, height = "input[aria-label='Shift']", "Height (multiple of 16)"
     assert page.locator(shift).input_value() == "3"
     held: list[Route] = []
     page.route("**/run/**", lambda route: held.append(route))
@@ -147,7 +147,7 @@ def test_what_is_typed_while_the_server_answers_stays(open_page):
     page.unroute("**/run/**")
     for route in held:
         route.request.response()
-    page.wait_for_timeout(500)  # what isn't to happen would have
+    page.wait_for_timeout(500)  # long enough for an unwanted change
     assert page.locator(shift).input_value() == "4.5"
     fill(page, Shift="")
     fill(page, **{height: "96"})
@@ -155,7 +155,7 @@ def test_what_is_typed_while_the_server_answers_stays(open_page):
     assert page.locator("input[aria-label='Steps']").input_value() == "11"
 
 
-def test_nothing_on_the_page_sends_files_elsewhere(open_page):
+def test_no_button_uploads_files_to_other_hosts(open_page):
     """Gradio's button "share" uploads a picture or a voice to a public host."""
     page = open_page()
     example(page, "One person")
@@ -167,9 +167,9 @@ def test_nothing_on_the_page_sends_files_elsewhere(open_page):
     assert "share" not in asked
 
 
-def test_boxes_by_keyboard_and_drawn_anew(open_page):
+def test_boxes_by_keyboard_and_swapped(open_page):
     page = open_page()
-    example(page, "A dialogue")
+    example(page, "Dialogue script")
     box = page.locator(".person-box[data-person=person1]")
     box.wait_for()
     page.locator(".people-picture").wait_for()
@@ -177,12 +177,12 @@ def test_boxes_by_keyboard_and_drawn_anew(open_page):
     box.press("Shift+ArrowLeft")
     smaller = box.bounding_box()
     assert smaller["width"] < before["width"]
-    page.get_by_role("button", name="Swap the two").click()
+    page.get_by_role("button", name="Swap people").click()
     assert box.bounding_box()["x"] > before["x"] + 50
-    assert page.get_by_text("Person 1 · right").count() == 1, "the names tell who is where"
+    assert page.get_by_text("Person 1 · right").count() == 1, "the labels show the sides"
 
 
-def test_what_is_wrong_with_one_person_is_seen_from_the_other(open_page):
+def test_errors_of_one_person_are_visible_in_both_tabs(open_page):
     page = open_page()
     example(page, "Two in turns")
     page.get_by_role("tab", name="Person 2").click()
@@ -190,12 +190,12 @@ def test_what_is_wrong_with_one_person_is_seen_from_the_other(open_page):
     page.get_by_role("tab", name="Person 1").click()
     page.locator("#make").click()
     page.locator("#error-person2 [role=alert]").wait_for()
-    assert "Add a sound for person 2" in error_at(page, "person2")
+    assert "Audio of person 2 is missing" in error_at(page, "person2")
     choose(page, "One person")
     page.locator("#error-person2").wait_for(state="hidden")
 
 
-def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
+def test_the_last_selected_mode_applies(open_page, tmp_path):
     large = tmp_path / "large.jpg"
     with Image.open(EXAMPLES / "two_people.png") as picture:
         picture.convert("RGB").resize((6000, 4000)).save(large)
@@ -204,7 +204,7 @@ def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
     def of_the_picture(people: int):
         def is_it(response) -> bool:
             answer = response.text()
-            return '"found":{"key"' in answer and ('"boxes":{"person1"' in answer) == (people == 2)
+            return '"proposal":{"key"' in answer and ('"boxes":{"person1"' in answer) == (people == 2)
 
         return page.expect_response(is_it)
 
@@ -212,28 +212,28 @@ def test_the_last_choice_of_who_speaks_counts(open_page, tmp_path):
         page.locator("#picture input[type=file]").set_input_files(str(large))
     with of_the_picture(2), of_the_picture(1):
         with page.expect_request(lambda request: '"in_order",null]' in (request.post_data or "")):
-            choose(page, "Two, in turns")
-        choose(page, "One person")  # while faces are looked for in the large picture
+            choose(page, "Two in turns")
+        choose(page, "One person")  # while faces are detected in the large image
     page.locator("#boxes").wait_for(state="hidden")
     assert page.locator("#picture img").first.is_visible()
 
 
-def test_boxes_of_a_persons_own_stay_until_there_is_another_picture(open_page, tmp_path):
+def test_edited_boxes_are_kept_until_the_image_changes(open_page, tmp_path):
     page = open_page()
-    example(page, "A dialogue")
+    example(page, "Dialogue script")
     box = page.locator(".person-box[data-person=person1]")
     box.wait_for()
     found = box.bounding_box()
-    page.get_by_role("button", name="Swap the two").click()
+    page.get_by_role("button", name="Swap people").click()
     swapped = box.bounding_box()
     assert swapped["x"] > found["x"] + 50
-    for mode in ("Two, in turns", "One person", "A dialogue"):
-        # the picture is looked at again for each of them
-        with page.expect_response(lambda response: '"found"' in response.text()):
+    for mode in ("Two in turns", "One person", "Dialogue script"):
+        # the server proposes boxes again for each mode
+        with page.expect_response(lambda response: '"proposal"' in response.text()):
             choose(page, mode)
     box.get_by_text("Person 1 · right").wait_for()
     assert box.bounding_box() == swapped
-    page.get_by_role("button", name="Another picture").click()
+    page.get_by_role("button", name="Change image").click()
     box.wait_for(state="hidden")
     mirrored = tmp_path / "mirrored.png"
     with Image.open(EXAMPLES / "two_people.png") as picture:
@@ -244,7 +244,7 @@ def test_boxes_of_a_persons_own_stay_until_there_is_another_picture(open_page, t
 
 def test_every_field_has_a_name(open_page):
     page = open_page()
-    choose(page, "Words to say")
+    choose(page, "Text to speech")
     page.locator("#more > button").click()
     nameless = page.evaluate(
         """() => {
@@ -259,7 +259,7 @@ def test_every_field_has_a_name(open_page):
 
 
 def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
-    """As hosters do: the address is another one, https ends before the app, a path is in front."""
+    """Like a hosting service: another address, TLS termination, and a root path."""
     app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path / "none"), GRADIO_ROOT_PATH="/talk").wait_open()
     proxy = Proxy(app.port, "/talk")
     try:
@@ -268,7 +268,7 @@ def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
         page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         page.goto(f"{proxy.url}/talk/")
         wait_state(page, "failed")
-        assert "No video can be made" in page.inner_text(".status")
+        assert "Videos cannot be generated" in page.inner_text(".status")
         page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
         page.locator("#picture img").first.wait_for()
         assert page.evaluate("document.querySelector('#picture img').naturalWidth") > 0
@@ -288,7 +288,7 @@ def _broken(folder, name):
     return path
 
 
-def test_the_sound_track_of_a_video_is_a_voice(open_page, tmp_path):
+def test_the_audio_of_a_video_file_is_used(open_page, tmp_path):
     tone = Sound(0.3 * np.sin(np.arange(32_000)[:, None] / 20).astype(np.float32), 16_000)
     with VideoWriter(tmp_path / "clip.mp4", 64, 64, sound=tone) as writer:
         writer.write(np.zeros((50, 64, 64, 3), np.uint8))

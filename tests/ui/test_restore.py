@@ -1,4 +1,4 @@
-"""From a finished video back to the page's fields: the same job is made again."""
+"""Restoring the form from a finished video gives the same job."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ HI = {"person2_source": "text", "person2_text": "Hi", "person2_language": "de"}
 
 @pytest.fixture
 def worker(tmp_path) -> ModelWorker:
-    """Without models."""
+    """A worker without models."""
     return ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
 
 
-def told(request: GenerationRequest, words: bool = True, said: Any = None) -> dict[str, Any]:
-    """What a video's file says."""
+def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any = None) -> dict[str, Any]:
+    """Return the settings in a video's file."""
     settings = settings_for(PRESETS["demo"], "480p")
-    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, words, said)["comment"])
+    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, text, scripts)["comment"])
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def told(request: GenerationRequest, words: bool = True, said: Any = None) -> di
         {"mode": "script", "script": "(s2) Hi! (s1) Hello."},
     ],
 )
-def test_the_fields_make_the_same_job_again(worker, form):
+def test_restored_fields_give_the_same_job(worker, form):
     form = EMPTY | form
-    first = fields.build_request(form, speak)
-    values = restored_values(told(first, said=fields.said_apart(form)), worker)
+    first = fields.request_from_form(form, speak)
+    values = restored_values(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
     skipped = {
         name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
     }
@@ -73,7 +73,7 @@ def test_the_fields_make_the_same_job_again(worker, form):
         speaks = form["mode"] != "script" and (form["mode"] != "one" or "person1" in name)
         if speaks and (form[f"{name[:7]}_source"] == "text" or "source" in name):
             assert again[name] == form[name]
-    second = fields.build_request(again, speak)
+    second = fields.request_from_form(again, speak)
     assert (second.spoken, second.people, second.turns) == (first.spoken, first.people, first.turns)
     assert (second.speech is None) == (first.speech is None)
     if first.speech is not None:
@@ -82,25 +82,25 @@ def test_the_fields_make_the_same_job_again(worker, form):
             assert second.speech.language_of(person) == first.speech.language_of(person)
     assert (second.audio or {}).keys() == (first.audio or {}).keys()
     for person, sound in (first.audio or {}).items():
-        assert np.array_equal(second.audio[person].samples, sound.samples), "heard as it was"
+        assert np.array_equal(second.audio[person].samples, sound.samples), "the audio is the same"
 
 
-def test_a_file_without_words_tells_who_had_them(worker):
-    request = fields.build_request(EMPTY | {"mode": "in_order"} | HI, speak)
-    values = dict(zip(RESTORED, restored_values(told(request, words=False), worker), strict=False))
+def test_a_file_without_text_names_the_people_with_text(worker):
+    request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak)
+    values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
 
 
-def test_words_are_in_the_file_only_where_they_are_asked_for():
+def test_text_is_saved_only_if_enabled():
     request = GenerationRequest(
         image=Image.new("RGB", (64, 64)), speech=Speech(text="A secret"), prompt="A spy"
     )
-    said = {"person1": Speech(text="A whisper")}
-    for words in (False, True):
-        comment = told(request, words, said=said)
+    scripts = {"person1": Speech(text="A whisper")}
+    for text in (False, True):
+        comment = saved_settings(request, text, scripts=scripts)
         texts = [part in json.dumps(comment) for part in ("secret", "spy", "whisper")]
-        assert texts == [words] * 3
+        assert texts == [text] * 3
         assert {
             "seed": 42,
             "steps": 6,
@@ -110,7 +110,7 @@ def test_words_are_in_the_file_only_where_they_are_asked_for():
         }.items() <= comment.items()
 
 
-def test_settings_of_a_file_from_anywhere_are_checked():
+def test_invalid_settings_in_a_file_are_dropped():
     settings = {"seed": 5, "steps": "many", "shift": 1e9, "preset": "evil", "size": [64, 96], "people": 2}
     settings |= {
         "speech": {"text": "", "voices": 3},
@@ -142,46 +142,46 @@ def test_settings_of_a_file_from_anywhere_are_checked():
         ["person2"],
     ],
 )
-def test_any_field_of_a_file_may_be_anything(worker, value):
+def test_any_value_in_a_file_is_handled(worker, value):
     names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
-    for given in (dict.fromkeys(names, value), *({name: value} for name in names)):
-        parse_settings(given)
-        *_, sentence, _ = restored_values(given | {"seed": 3}, worker)
-        assert "back in their fields" in sentence
+    for settings in (dict.fromkeys(names, value), *({name: value} for name in names)):
+        parse_settings(settings)
+        *_, sentence, _ = restored_values(settings | {"seed": 3}, worker)
+        assert "Settings restored" in sentence
     for person in ("person1", "person2", "person3"):
         parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
 
 
-def test_boxes_come_back_with_a_picture_of_their_size(worker):
+def test_boxes_are_restored_with_the_size_of_their_image(worker):
     boxes = {"person1": [10, 20, 60, 90], "person2": [100, 20, 160, 90]}
     with Image.open(EXAMPLES / "two_people.png") as picture:
         size = picture.size
     *_, sentence, kept = restored_values(
-        told(fields.build_request(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
+        saved_settings(fields.request_from_form(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
     )
-    assert "boxes come back" in sentence
+    assert "boxes are restored" in sentence
     assert (kept["boxes"], kept["size"]) == (boxes, size)
 
 
 @pytest.mark.parametrize("size", [None, [], [64], [64, "64"], [64.0, 64], [16, 16]])
-def test_boxes_that_fit_no_picture_are_left_out(size):
+def test_boxes_without_a_valid_image_size_are_dropped(size):
     boxes = {"person1": [10, 20, 60, 60], "person2": [1, 2, 3, 4]}
     assert "boxes" not in parse_settings({"boxes": boxes, "image_size": size})
 
 
-def test_what_has_no_field_is_named(worker):
+def test_settings_without_a_field_are_named(worker):
     used = {"seed": 3, "lora": [{"path": "a.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
     *_, sentence, _ = restored_values(used, worker)
-    assert "LoRAs and its cache's own settings" in sentence
+    assert "LoRAs, options of the cache" in sentence
     *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache"}}, worker)
     assert "no field" not in sentence
 
 
-def test_a_preset_comes_back_while_the_models_load(worker):
+def test_a_preset_is_restored_while_models_load(worker):
     values = dict(zip(RESTORED, restored_values({"preset": "lightx2v", "steps": 4}, worker), strict=False))
     assert values["preset"] == "lightx2v"
 
 
-def test_a_file_without_settings_says_so(worker):
+def test_a_file_without_settings_gives_an_error(worker):
     assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-2]
     assert NOT_FOUND in restored_values(None, worker)[-2]

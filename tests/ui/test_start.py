@@ -1,40 +1,36 @@
-"""Variables that can't be used, about which one sentence says why; and how the page ends."""
+"""Invalid variables give a one-line error; signals stop the page cleanly."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import handle_file
 from gradio_client.utils import Status
 
 from tests.ports import HeldPort
 from tests.ui.api_client import connected
-from tests.ui.app import EXAMPLES, ROOT, App, HeldApp
+from tests.ui.app import EXAMPLES, ROOT, App, HeldApp, page_variables
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 
 def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
-    """Exit status of the app, and the lines of its standard error."""
-    given = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "UI_"))}
-    given |= {
-        "OUTPUT_DIR": str(tmp_path / "outputs"),
-        "MODE": "ui",
-        "MULTITALK_WEIGHTS": str(tmp_path / "none"),
-    }
+    """Run the app; return its exit status and the lines of standard error."""
     command = [sys.executable, str(ROOT / "app.py")]
     with HeldPort() as port:
-        given["GRADIO_SERVER_PORT"] = str(port.number)
+        variables = {"GRADIO_SERVER_PORT": str(port.number), "MULTITALK_WEIGHTS": str(tmp_path / "none")}
+        variables = page_variables(tmp_path, **(variables | environment))
         run = subprocess.run(
-            command, env=given | environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+            command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=240
         )
     return run.returncode, run.stderr.splitlines()
 
@@ -44,15 +40,17 @@ def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
     [
         ({"UI_USERNAME": "anna"}, "UI_USERNAME is set without UI_PASSWORD"),
         ({"UI_PASSWORD": "s3cret", "UI_USERNAME": ""}, "UI_PASSWORD is set without UI_USERNAME"),
-        ({"GRADIO_SERVER_PORT": ""}, "GRADIO_SERVER_PORT is ''"),
-        ({"GRADIO_SERVER_PORT": "web"}, "GRADIO_SERVER_PORT is 'web'"),
-        ({"GRADIO_SERVER_PORT": "70000"}, "from 1 to 65535"),
-        ({"GRADIO_SERVER_NAME": "192.0.2.1"}, "can't listen on 192.0.2.1"),
+        ({"GRADIO_SERVER_PORT": "web"}, "GRADIO_SERVER_PORT must be a port from 1 to 65535, not 'web'"),
+        ({"GRADIO_SERVER_PORT": "70000"}, "not '70000'"),
+        ({"GRADIO_SERVER_NAME": "192.0.2.1"}, "Cannot listen on 192.0.2.1"),
         ({"OUTPUT_LIMIT_GB": "much"}, "OUTPUT_LIMIT_GB must be a number"),
-        ({"OUTPUT_DIR": "/dev/null/outputs"}, "OUTPUT_DIR can't be used: Not a directory"),
+        (
+            {"OUTPUT_DIR": "/dev/null/outputs"},
+            "OUTPUT_DIR cannot be used (/dev/null/outputs): Not a directory",
+        ),
     ],
 )
-def test_a_variable_that_cannot_be_used(tmp_path, environment, words):
+def test_invalid_variables(tmp_path, environment, words):
     status, lines = start(tmp_path, **environment)
     assert status == 2, lines
     assert len(lines) == 1
@@ -60,7 +58,28 @@ def test_a_variable_that_cannot_be_used(tmp_path, environment, words):
     assert "s3cret" not in lines[0]
 
 
-def test_a_port_that_is_in_use(tmp_path):
+def test_a_blank_port_is_the_default(tmp_path):
+    """Also for Gradio, which reads the variable when it is imported."""
+    with HeldPort() as port:
+        code = f"from multitalk.ui import server; server.DEFAULT_PORT = {port.number}; server.serve()"
+        variables = page_variables(tmp_path, GRADIO_SERVER_PORT=" ", MULTITALK_WEIGHTS=str(tmp_path / "none"))
+        process = subprocess.Popen([sys.executable, "-c", code], env=variables, cwd=ROOT)
+
+        def is_open() -> bool:
+            assert process.poll() is None
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"http://127.0.0.1:{port.number}/robots.txt").status_code < 500
+            return False
+
+        try:
+            wait_until(is_open, what="the page on the default port")
+        finally:
+            process.terminate()
+            status = process.wait(60)
+    assert status == 0
+
+
+def test_a_port_in_use(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -68,11 +87,11 @@ def test_a_port_that_is_in_use(tmp_path):
         status, lines = start(tmp_path, GRADIO_SERVER_PORT=port)
     assert status == 2, lines
     assert len(lines) == 1
-    assert f"can't listen on 127.0.0.1, port {port}: Address already in use" in lines[0]
+    assert f"Cannot listen on 127.0.0.1, port {port}: Address already in use" in lines[0]
 
 
 def end(app: App) -> int:
-    """Ask an app to end, as a container's stop does; returns its exit status."""
+    """Send SIGTERM, as `docker stop` does; return the exit status."""
     app.process.send_signal(signal.SIGTERM)
     try:
         return app.process.wait(60)
@@ -80,12 +99,12 @@ def end(app: App) -> int:
         app.stop()
 
 
-def kept(folder: Path) -> set[str]:
-    """Which of the page's own files are there; torch keeps a cache beside them."""
+def temporary_files(folder: Path) -> set[str]:
+    """Return the names of the page's temporary files; torch has its cache in the same folder."""
     return {path.name.rsplit("-", 1)[0] for path in folder.glob("multitalk*")}
 
 
-def test_a_stop_ends_the_job_and_leaves_nothing_behind(weights, tmp_path):
+def test_a_stop_ends_the_job_and_deletes_temporary_files(weights, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     app = App(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))
@@ -100,15 +119,15 @@ def test_a_stop_ends_the_job_and_leaves_nothing_behind(weights, tmp_path):
             )
             running = '"status": "running"'
             wait_until(lambda: running in json.dumps(job.outputs()), what=running)
-            assert {"multitalk", "multitalk-espeak"} <= kept(temporary)
+            assert {"multitalk", "multitalk-espeak"} <= temporary_files(temporary)
             assert not job.done()
             assert end(app) == 0, app.log.read_text()
     finally:
         app.stop()
-    assert kept(temporary) == set()
+    assert temporary_files(temporary) == set()
 
 
-def test_a_stop_does_not_wait_for_models_that_load(weights, tmp_path):
+def test_a_stop_does_not_wait_for_the_models(weights, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     app = HeldApp(tmp_path, MULTITALK_WEIGHTS=str(weights), TMPDIR=str(temporary))
@@ -117,8 +136,8 @@ def test_a_stop_does_not_wait_for_models_that_load(weights, tmp_path):
         with connected(app) as client:
             job = client.submit(text="Hello", api_name="/speak")
             wait_until(lambda: job.status().code == Status.PROCESSING, what="a request that waits for models")
-            assert kept(temporary) == {"multitalk"}
+            assert temporary_files(temporary) == {"multitalk"}
             assert end(app) == 0, app.log.read_text()
     finally:
         app.stop()
-    assert kept(temporary) == set()
+    assert temporary_files(temporary) == set()

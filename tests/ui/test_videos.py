@@ -1,4 +1,4 @@
-"""The whole way from a picture and a voice to a video, as people go it in a browser."""
+"""From an image and a voice to a video, in a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.ui.steps import (
 )
 
 pytestmark = pytest.mark.slow
-SHORT = {"Longest video in seconds": "1.5"}
+SHORT = {"Maximum length (seconds)": "1.5"}
 
 
 def test_one_person(open_page, app):
@@ -40,14 +40,16 @@ def test_one_person(open_page, app):
     )
     assert partial["seconds"] == pytest.approx(21 / 25, abs=0.1), "the first clip plays on its own"
     assert partial["height"] == 64
-    assert (partial["phase"], "/clips/" in partial["source"]) == ("running", True), "before the video is done"
+    assert (partial["phase"], "/clips/" in partial["source"]) == ("running", True), (
+        "before the video is complete"
+    )
     assert wait_phase(page, "done", "failed") == "done"
     name = page.get_attribute(".job", "data-result")
-    told = facts(app.outputs / name)
-    assert told["frames"] == 38
-    assert told["sounds"]
-    assert {"seed": 42, "steps": 200, "people": 1, "size": [64, 64]}.items() <= told["settings"].items()
-    assert name.startswith("one-person-seed42"), "the file is called after what it was made of"
+    saved = facts(app.outputs / name)
+    assert saved["frames"] == 38
+    assert saved["sounds"]
+    assert {"seed": 42, "steps": 200, "people": 1, "size": [64, 64]}.items() <= saved["settings"].items()
+    assert name.startswith("one-person-seed42"), "the file is named after its audio"
     with page.expect_download() as download:
         page.locator(".job-download").click()
     assert download.value.suggested_filename == name
@@ -57,8 +59,8 @@ def test_one_person(open_page, app):
     page.wait_for_function("document.querySelector('.job-player').duration > 1.4")
 
 
-def test_progress_is_seen_and_moves(open_page):
-    """Of a long video, which is stopped when enough was seen: the page looks once in a while."""
+def test_progress_is_shown_and_increases(open_page):
+    """A long video, canceled after a few updates."""
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
@@ -72,7 +74,7 @@ def test_progress_is_seen_and_moves(open_page):
     page.wait_for_function(
         """new Set(window.seen.map(([percent]) => percent)).size > 4
         && window.seen.some(([, stage, detail, left]) =>
-          stage === 'Drawing the movement' && /^clip \\d of 9, step \\d+ of 200$/.test(detail) &&
+          stage === 'Denoising' && /^clip \\d of 9, step \\d+ of 200$/.test(detail) &&
           left.includes('left'))""",
         timeout=120_000,
     )
@@ -85,7 +87,7 @@ def test_progress_is_seen_and_moves(open_page):
 def test_two_people_with_a_dragged_box(open_page, app):
     page = open_page()
     bring(page, "two_people.png", "left.wav")
-    choose(page, "Two, together")
+    choose(page, "Two at once")
     page.wait_for_selector(".person-box[data-person=person1]")
     bring_sound(page, 2, "right.wav")
     page.get_by_text("Person 2 · right · right.wav").wait_for()
@@ -109,14 +111,14 @@ def test_two_people_with_a_dragged_box(open_page, app):
     scale = 576 / stage["width"]
     shown = [after["x"] - stage["x"], after["x"] - stage["x"] + after["width"]]
     x0, _, x1, _ = settings["boxes"]["person2"]
-    assert [x0, x1] == pytest.approx([side * scale for side in shown], abs=3), "the request has that box"
+    assert [x0, x1] == pytest.approx([side * scale for side in shown], abs=3), "the request contains the box"
     assert x0 >= settings["boxes"]["person1"][2] - 1
 
 
-def test_text_is_heard_before_and_in_the_video(open_page, app):
+def test_speech_preview_and_video_from_text(open_page, app):
     page = open_page()
     page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
-    choose(page, "Words to say")
+    choose(page, "Text to speech")
     page.locator("#person1-text textarea").fill("Good morning, everybody.")
     page.locator("#hear").click()
     page.locator("#heard").get_by_label("Play").first.wait_for()
@@ -128,12 +130,12 @@ def test_text_is_heard_before_and_in_the_video(open_page, app):
     assert "Good morning, everybody." in page.inner_text(".job-title")
 
 
-def test_a_dialogue_is_a_script(open_page, app):
+def test_dialogue_script(open_page, app):
     page = open_page()
-    example(page, "A dialogue")
+    example(page, "Dialogue script")
     page.wait_for_selector(".person-box[data-person=person2]")
     page.locator("#script").wait_for()
-    page.locator("#person1-sound").wait_for(state="hidden")  # a dialogue has words only
+    page.locator("#person1-sound").wait_for(state="hidden")  # a dialogue has text only
     assert page.locator("#script textarea").input_value().startswith("(s1)")
     be_quick(page, **SHORT)
     settings = facts(app.outputs / make(page))["settings"]
@@ -141,7 +143,7 @@ def test_a_dialogue_is_a_script(open_page, app):
     assert "(s2)" in settings["speech"]["text"]
 
 
-def test_the_example_of_two_in_turns_runs(open_page, app):
+def test_example_of_two_in_turns(open_page, app):
     page = open_page()
     example(page, "Two in turns")
     page.get_by_text("Person 2 · right · right.wav").wait_for()
@@ -149,7 +151,7 @@ def test_the_example_of_two_in_turns_runs(open_page, app):
     assert facts(app.outputs / make(page))["settings"]["turns"] == "in_order"
 
 
-def test_cancel_keeps_what_is_done(open_page, app):
+def test_cancel_saves_the_finished_part(open_page, app):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
@@ -160,8 +162,8 @@ def test_cancel_keeps_what_is_done(open_page, app):
     assert "Stopped early" in page.inner_text(".job-note")
     frames = facts(app.outputs / page.get_attribute(".job", "data-result"))["frames"]
     assert frames < 5 * 25
-    assert frames >= 21, "the first clip was done"
-    assert frames % 4 == 1, "what the decoder gave since"
+    assert frames >= 21, "the first clip is complete"
+    assert frames % 4 == 1, "and whole groups of frames of the next one"
 
 
 def test_reload_during_a_run(open_page):
@@ -176,10 +178,10 @@ def test_reload_during_a_run(open_page):
     assert wait_phase(page, "done", "failed") == "done"
     page.reload()
     page.wait_for_selector(".job[data-phase=done]")
-    assert page.locator(".job-download").is_visible(), "the result waits for who comes back"
+    assert page.locator(".job-download").is_visible(), "the result is shown again"
 
 
-def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
+def test_two_browsers_get_separate_videos(open_page, app):
     first, second = open_page(), open_page()
     for page, name in ((first, "one_person"), (second, "two_people")):
         bring(page, f"{name}.png", "one_person.wav")
@@ -187,7 +189,7 @@ def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
     first.locator("#make").click()
     first.wait_for_selector(".job[data-phase=running]")
     second.locator("#make").click()
-    second.get_by_text("one video is before yours").wait_for()
+    second.get_by_text("1 video is ahead of yours").wait_for()
     urls: list[str] = []
     first.on("request", lambda request: urls.append(request.url))
     names = set()
@@ -198,13 +200,13 @@ def test_two_browsers_queue_up_and_get_their_own_videos(open_page, app):
         names.add(page.get_attribute(".job", "data-result"))
     assert len(names) == 2
     job = next(url for url in urls if "/multitalk/jobs/" in url).split("/clips")[0]
-    assert second.context.request.get(job).status == 404, "another browser's job is not there for this one"
+    assert second.context.request.get(job).status == 404, "another browser's job is not accessible"
     assert first.context.request.get(job).status == 200
 
 
-def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
+def test_a_video_dropped_on_the_page_restores_its_settings(open_page, app):
     page = open_page()
-    example(page, "Words to say")
+    example(page, "Text to speech")
     be_quick(page, **{"Shift": "4.5"})
     name = make(page)
     page.reload()
@@ -220,31 +222,31 @@ def test_settings_come_back_from_a_video_dropped_on_the_page(open_page, app):
         }""",
         name,
     )
-    page.get_by_text("The settings are back").wait_for()
+    page.get_by_text("Settings restored").wait_for()
     assert page.locator("input[aria-label='Shift']").input_value() == "4.5"
     assert page.locator("input[aria-label='Steps']").input_value() == "2"
-    assert page.locator("#own-height input").input_value() == "64"
+    assert page.locator("#custom-height input").input_value() == "64"
     assert page.locator("#person1-text textarea").input_value() == "Hello! I was only a drawing."
 
 
-def test_words_of_two_who_speak_at_once_come_back(open_page, app):
+def test_text_of_two_at_once_is_restored(open_page, app):
     page = open_page()
     page.locator("#picture input[type=file]").set_input_files("examples/two_people.png")
-    choose(page, "Two, together")
-    choose(page, "Words to say")
+    choose(page, "Two at once")
+    choose(page, "Text to speech")
     page.locator("#person1-text textarea").fill("Hello there.")
     page.get_by_role("tab", name="Person 2").click()
-    choose(page, "Words to say")
+    choose(page, "Text to speech")
     page.locator("#person2-text textarea").fill("Good morning.")
     be_quick(page)
     name = make(page)
-    said = facts(app.outputs / name)["settings"]["said"]
-    assert [said[person]["text"] for person in ("person1", "person2")] == ["Hello there.", "Good morning."]
+    scripts = facts(app.outputs / name)["settings"]["said"]
+    assert [scripts[person]["text"] for person in ("person1", "person2")] == ["Hello there.", "Good morning."]
     assert "Hello there. Good morning." in page.inner_text(".job-title")
-    choose(page, "A dialogue")
+    choose(page, "Dialogue script")
     page.locator("#script").wait_for()
     page.locator(".job-again").click()
-    page.get_by_text("The settings are back").wait_for()
+    page.get_by_text("Settings restored").wait_for()
     page.locator("#script").wait_for(state="hidden")
     assert page.locator("#mode input:checked").get_attribute("value") == "together"
     assert page.locator("#person2-text textarea").input_value() == "Good morning."
@@ -253,7 +255,7 @@ def test_words_of_two_who_speak_at_once_come_back(open_page, app):
     page.screenshot(path=ARTIFACTS / "page-restored.png", full_page=True)
 
 
-def test_pictures_of_the_page_in_dark_and_on_a_phone(open_page):
+def test_screenshots_in_light_and_dark_mode_and_on_a_phone(open_page):
     ARTIFACTS.mkdir(exist_ok=True)
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
     for name, options in {"light": {}, "dark": {"color_scheme": "dark"}, "phone": phone}.items():
@@ -263,7 +265,7 @@ def test_pictures_of_the_page_in_dark_and_on_a_phone(open_page):
         page.wait_for_function("document.querySelector('.people-picture').complete")
         page.screenshot(path=ARTIFACTS / f"page-{name}.png", full_page=True)
         width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] <= width[1], f"{name}: nothing sticks out to the side"
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")
-        background = [int(value) for value in colour]
+        assert width[0] <= width[1], f"{name}: the page is not wider than the window"
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")
+        background = [int(value) for value in color]
         assert (sum(background[:3]) < 200) == (name == "dark")

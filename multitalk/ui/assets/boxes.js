@@ -1,10 +1,10 @@
-// The picture with a box for each of two people: drag a box or a corner, draw one anew, or use the arrow keys.
-// value: {person1: [x0, y0, x1, y1], person2: [...]} in pixels of the picture.
+// Editor of a box for each of two people: drag a box or a corner, draw a new box, or use the arrow keys.
+// value: {person1: [x0, y0, x1, y1], person2: [...]} in pixels of the image.
 const PEOPLE = ['person1', 'person2'];
 const CORNERS = ['nw', 'ne', 'sw', 'se'];
 let active = 'person1';
 let drag = null;
-let taken; // the key of what was proposed last
+let lastKey; // of the last proposal
 
 const root = () => element.querySelector('.people');
 const stage = () => element.querySelector('.people-stage');
@@ -40,12 +40,12 @@ function moved(box, dx, dy) {
   return [x, y, x + box[2] - box[0], y + box[3] - box[1]];
 }
 
-// What was found in a picture comes again with every change of who speaks: a person's own boxes stay.
+// The server proposes the same boxes again when the mode changes: boxes that the user has moved are kept.
 function propose() {
-  const { key, boxes: found } = props.found || {};
-  if (key !== taken) props.value = {};
-  taken = key;
-  if (found && !Object.keys(boxes()).length) props.value = found;
+  const { key, boxes: proposed } = props.proposal || {};
+  if (key !== lastKey) props.value = {};
+  lastKey = key;
+  if (proposed && !Object.keys(boxes()).length) props.value = proposed;
 }
 
 function side(person) {
@@ -76,7 +76,7 @@ function draw() {
     const name = `Person ${person.slice(-1)} · ${side(person)}`;
     node.querySelector('.person-name').textContent = voice ? `${name} · ${voice}` : name;
     node.setAttribute('aria-label',
-      `${name}, ${voice || 'no voice yet'}. Arrow keys move the box, with shift they change its size.`);
+      `${name}, ${voice || 'no voice'}. Arrow keys move the box; with Shift, they resize it.`);
     const button = element.querySelector(`.person-pick[data-person="${person}"]`);
     button.setAttribute('aria-pressed', String(person === active));
   }
@@ -93,18 +93,18 @@ function begin(event) {
     drag = { start, box: boxes()[active], corner: handle && handle.dataset.corner };
     node.focus({ preventScroll: true });
   } else {
-    drag = { start, box: [...start, ...start], corner: 'se', fresh: true };
+    drag = { start, box: [...start, ...start], corner: 'se', isNew: true };
   }
   stage().setPointerCapture(event.pointerId);
   event.preventDefault();
   draw();
 }
 
-function go(event) {
+function move(event) {
   if (!drag) return;
   const [x, y] = point(event);
   const [dx, dy] = [x - drag.start[0], y - drag.start[1]];
-  if (drag.fresh) {
+  if (drag.isNew) {
     if (Math.abs(dx) + Math.abs(dy) < 8) return;
     change(active, [Math.min(x, drag.start[0]), Math.min(y, drag.start[1]),
       Math.max(x, drag.start[0]), Math.max(y, drag.start[1])]);
@@ -139,14 +139,14 @@ function build() {
     <span class="person-name"></span>${CORNERS.map((c) => `<i class="corner ${c}" data-corner="${c}"></i>`).join('')}</div>`;
   const pick = (person) => `<button type="button" class="person-pick" data-person="${person}" aria-pressed="false">
     Draw person ${person.slice(-1)}</button>`;
-  root().innerHTML = `<div class="people-stage"><img class="people-picture" alt="Your picture, with a box for each person">
+  root().innerHTML = `<div class="people-stage"><img class="people-picture" alt="Your image, with a box for each person">
     ${PEOPLE.map(box).join('')}</div><p class="people-note" role="status"></p>
     <div class="people-tools">${PEOPLE.map(pick).join('')}
-    <button type="button" class="people-swap">Swap the two</button>
-    <button type="button" class="people-other">Another picture</button></div>`;
+    <button type="button" class="people-swap">Swap people</button>
+    <button type="button" class="people-other">Change image</button></div>`;
   const area = stage();
   area.addEventListener('pointerdown', begin);
-  area.addEventListener('pointermove', go);
+  area.addEventListener('pointermove', move);
   area.addEventListener('pointerup', finish);
   area.addEventListener('pointercancel', finish);
   area.addEventListener('keydown', key);
@@ -163,7 +163,7 @@ function build() {
 build();
 propose();
 draw();
-watch(['found'], () => {
+watch(['proposal'], () => {
   propose();
   draw();
 });

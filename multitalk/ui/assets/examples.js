@@ -1,4 +1,4 @@
-// Example inputs: a card each, which fills the form.
+// One card per example, which fills in the form.
 function update() {
   element.querySelector('.examples').replaceChildren(...(props.value || []).map((example) => {
     const item = document.createElement('button');

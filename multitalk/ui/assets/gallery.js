@@ -1,4 +1,4 @@
-// The results of this server: a card each.
+// One card per result of this server.
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
 
 function card(result) {
@@ -6,7 +6,7 @@ function card(result) {
   item.type = 'button';
   item.className = 'card';
   item.dataset.name = result.name;
-  item.setAttribute('aria-label', `${result.title}, ${result.length}. Show it`);
+  item.setAttribute('aria-label', `Show ${result.title}, ${result.length}`);
   const picture = document.createElement('img');
   picture.src = base + result.poster;
   picture.alt = '';

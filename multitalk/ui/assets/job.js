@@ -1,18 +1,18 @@
-// The video of this browser's job: where it stands, the clips so far, and the finished result.
+// This browser's job: its progress, its finished clips, and the result.
 // value: {job: id} or {result: {...}} or {}
-// While a result is looked at, the job is followed behind it, and a line leads back.
+// While a result of the gallery is shown, the job is polled in the background, and a line links to it.
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
 const $ = (selector) => element.querySelector(selector);
-let following = null; // the id of the job that is asked about
-let last = null; // what the server said of it
-let looking = false; // whether something else is shown
-let seen = null; // the job whose end was shown
-let onScreen = null; // the job that is shown, which Cancel is for
-let shown = null; // what the player plays: a job's id, for its clips, or a result's name
+let following = null; // id of the job that is polled
+let last = null; // its last state
+let background = false; // whether another result or job is shown
+let seen = null; // id of the job whose end was shown
+let onScreen = null; // id of the job that is shown, which Cancel cancels
+let playing = null; // what the player plays: the id of a job, or the name of a result
 let clip = 0;
 let ready = 0;
 
-const beginning = [$('.job-empty-title').textContent, $('.job-empty-text').textContent];
+const initial = [$('.job-empty-title').textContent, $('.job-empty-text').textContent];
 
 const text = (selector, words) => {
   const node = $(selector);
@@ -34,9 +34,9 @@ function showProgress(job) {
   text('.job-left', job.left);
 }
 
-function quiet() {
-  if (shown === null) return;
-  shown = null;
+function stopPlayer() {
+  if (playing === null) return;
+  playing = null;
   const player = $('.job-player');
   player.pause();
   player.onended = null;
@@ -47,8 +47,8 @@ function quiet() {
 
 function playClip(job) {
   const player = $('.job-player');
-  if (shown !== job.id) {
-    shown = job.id;
+  if (playing !== job.id) {
+    playing = job.id;
     clip = 0;
     player.loop = false;
     player.onended = () => { clip = clip + 1 < ready ? clip + 1 : 0; loadClip(job); };
@@ -59,15 +59,15 @@ function playClip(job) {
 function loadClip(job) {
   const player = $('.job-player');
   player.src = `${base}jobs/${job.id}/clips/${clip}.mp4`;
-  text('.job-note', `Part ${clip + 1} of ${job.clips}. The rest is being made.`);
-  player.play().catch(() => {}); // browsers may want a click first
+  text('.job-note', `Clip ${clip + 1} of ${job.clips}. The rest is being generated.`);
+  player.play().catch(() => {}); // browsers may require a click first
 }
 
-function showResult(result, over) {
+function showResult(result, note) {
   const player = $('.job-player');
   player.onended = null;
-  if (shown !== result.name) {
-    shown = result.name;
+  if (playing !== result.name) {
+    playing = result.name;
     player.src = base + result.url;
     player.poster = base + result.poster;
   }
@@ -75,7 +75,7 @@ function showResult(result, over) {
   link.href = `${base}${result.url}?download=1`;
   link.download = result.name;
   text('.job-title', result.title);
-  text('.job-note', over || '');
+  text('.job-note', note || '');
   $('.job-facts').replaceChildren(...result.facts.flatMap(([name, value]) => {
     const [term, detail] = [document.createElement('dt'), document.createElement('dd')];
     term.textContent = name;
@@ -85,89 +85,89 @@ function showResult(result, over) {
   $('.job').dataset.result = result.name;
 }
 
-const underWay = (job) => job.status === 'waiting' || job.status === 'running';
+const isUnfinished = (job) => job.status === 'waiting' || job.status === 'running';
 
 function show(job) {
   ready = job.ready;
   onScreen = job.id;
-  if (!underWay(job)) seen = job.id;
-  $('.job').classList.toggle('playing', underWay(job) && job.ready > 0);
-  if (underWay(job)) {
+  if (!isUnfinished(job)) seen = job.id;
+  $('.job').classList.toggle('playing', isUnfinished(job) && job.ready > 0);
+  if (isUnfinished(job)) {
     phase(job.status);
     delete $('.job').dataset.result;
     showProgress(job);
     if (job.ready) playClip(job);
-    else quiet();
+    else stopPlayer();
   } else if (job.result) {
     phase('done');
-    showResult(job.result, job.status === 'stopped' ? 'Stopped early: this is what was done.' : '');
+    showResult(job.result, job.status === 'stopped' ? 'Stopped early: this is the finished part.' : '');
   } else if (job.status === 'cancelled') {
-    empty('Cancelled', 'Nothing was finished yet. Press the button to start again.');
+    empty('Canceled', 'No clip was finished. Select Generate video to start again.');
   } else {
-    empty('It was not made', '');
+    empty('Generation failed', '');
     phase('failed');
-    text('.job-error', job.error || 'The video could not be made.');
+    text('.job-error', job.error || 'The video could not be generated.');
   }
 }
 
 function empty(title, words) {
-  quiet();
+  stopPlayer();
   phase('empty');
   text('.job-empty-title', title);
   text('.job-empty-text', words);
 }
 
-// The way to a job that isn't shown: the one behind what is looked at, or another of this browser's.
+// Link to a job that is not shown: the one in the background, or this browser's next one.
 function offer() {
   const words = {
-    waiting: 'video of yours is waiting', running: 'video of yours is being made', done: 'video of yours is ready',
-    stopped: 'video of yours is ready', cancelled: 'video of yours was cancelled', failed: 'video of yours was not made',
+    waiting: 'is waiting', running: 'is being generated', done: 'is ready',
+    stopped: 'is ready', cancelled: 'was canceled', failed: 'failed',
   };
-  const behind = last && last.id !== seen && last;
-  const offered = looking ? behind : last && underWay(last) && last.other;
+  const hidden = last && last.id !== seen && last;
+  const offered = background ? hidden : last && isUnfinished(last) && last.other;
   $('.job-other').hidden = !offered;
-  if (offered) text('.job-other > span', `${looking ? 'A' : 'Another'} ${words[offered.status]}.`);
+  if (offered) text('.job-other > span', `${background ? 'Your' : 'Your other'} video ${words[offered.status]}.`);
 }
 
 function showOffered() {
-  const other = looking ? null : last.other;
-  looking = false;
+  const other = background ? null : last.other;
+  background = false;
   if (other) follow(other.id);
   else {
     show(last);
     offer();
-    if (!underWay(last)) followNext(last);
+    if (!isUnfinished(last)) followNext(last);
   }
 }
 
-// Once a job's end was seen, the next one of this browser is followed behind it.
+// Poll this browser's next job in the background once the end of a job was shown.
 function followNext(job) {
   if (!job.other) return;
-  looking = true;
+  background = true;
   follow(job.other.id);
 }
 
-async function ask(id) {
+async function fetchState(id) {
   try {
     const answer = await fetch(`${base}jobs/${id}`, { cache: 'no-store' });
     if (answer.status === 404) return { status: 'gone' };
     if (answer.ok) return await answer.json();
-  } catch (error) { /* the connection comes back, and the job goes on meanwhile */ }
+  } catch (error) { /* try again: the job continues meanwhile */ }
   return null;
 }
 
 async function follow(id) {
   following = id;
   while (following === id && element.isConnected) {
-    const job = await ask(id);
+    const job = await fetchState(id);
     if (following !== id) return;
     if (job) {
       last = job.status === 'gone' ? null : job;
-      if (!looking && last) show(last);
-      else if (!looking) empty(...beginning);
+      if (!background && last) show(last);
+      else if (!background) empty(...initial);
       offer();
     }
-    if (job && !underWay(job)) {
+    if (job && !isUnfinished(job)) {
       following = null;
       trigger('change', { job: id });
       if (seen === id) followNext(job);
@@ -181,12 +181,12 @@ function update() {
   const value = props.value || {};
   if (value.job) {
     if (following === value.job) return;
-    looking = false;
-    quiet();
+    background = false;
+    stopPlayer();
     $('.job').classList.remove('playing');
     follow(value.job);
   } else if (value.result) {
-    looking = true;
+    background = true;
     if (last && last.result && last.result.name === value.result.name) seen = last.id;
     $('.job').classList.remove('playing');
     phase('done');
@@ -197,7 +197,7 @@ function update() {
 }
 
 $('.job-cancel').addEventListener('click', async () => {
-  text('.job-stage', 'Stopping');
+  text('.job-stage', 'Canceling');
   if (onScreen) await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
 });
 $('.job-other > button').addEventListener('click', showOffered);

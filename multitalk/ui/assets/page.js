@@ -1,10 +1,10 @@
 () => {
-  // A video that was made here, dropped anywhere but on a field, brings its settings back.
+  // Restore the settings of a generated video that is dropped anywhere outside a file field.
   const field = () => document.querySelector('#restore input[type=file]');
   const onField = (event) => event.target.closest && event.target.closest('.block input, .takes-files, #restore');
-  const brings = (event) => event.dataTransfer && [...event.dataTransfer.types].includes('Files');
+  const hasFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes('Files');
   document.addEventListener('dragover', (event) => {
-    if (brings(event) && !onField(event)) {
+    if (hasFiles(event) && !onField(event)) {
       event.preventDefault();
       document.body.classList.add('dropping');
     }
@@ -14,7 +14,7 @@
   });
   document.addEventListener('drop', (event) => {
     document.body.classList.remove('dropping');
-    if (!brings(event) || onField(event)) return;
+    if (!hasFiles(event) || onField(event)) return;
     event.preventDefault();
     const videos = [...event.dataTransfer.files].filter((file) => file.name.toLowerCase().endsWith('.mp4'));
     if (!videos.length || !field()) return;

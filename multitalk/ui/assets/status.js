@@ -1,13 +1,13 @@
-// Whether the models are there; the page itself works meanwhile.
+// Poll the state of the models until they are loaded.
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
 
-async function ask() {
+async function poll() {
   while (element.isConnected) {
     let status = null;
     try {
       const answer = await fetch(`${base}status`, { cache: 'no-store' });
       if (answer.ok) status = await answer.json();
-    } catch (error) { /* asked again */ }
+    } catch (error) { /* try again */ }
     if (status) {
       element.querySelector('.status').dataset.state = status.state;
       const line = element.querySelector('.status-text');
@@ -21,4 +21,4 @@ async function ask() {
   }
 }
 
-ask();
+poll();

@@ -1,4 +1,4 @@
-"""In an app that starts with this folder on PYTHONPATH, loading the models lasts until a file is there."""
+"""With this folder on PYTHONPATH, loading the models waits until a file exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 real_import = builtins.__import__
 
 
-# not a finder of sys.meta_path: while one is asked, no other thread can import anything
+# not a finder in sys.meta_path, which would block imports in all threads
 def held_import(name: str, *more: Any, **options: Any) -> Any:
     while name.partition(".")[0] == "torch" and not os.path.exists(os.environ["MODELS_MAY_LOAD"]):
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The settings' fields: what a preset makes of them."""
+"""The form's sampling settings that a preset fills in."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PRESET_FIELDS = ("steps", "shift", "text_guidance", "audio_guidance")
 
 
 def preset_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> dict[str, Any]:
-    """A form's preset's steps, shift and guidances for its size; empty before the models are there.
+    """Return the preset's steps, shift and guidance scales for a form's size; empty while models load.
 
     Args:
-        worker: Knows what the weights are best at.
-        form: The fields' values: the preset (empty: what the weights are best at), and the size.
-        picture_size: (width, height) of the picture, or None.
+        worker: Provides the default preset of the weights.
+        form: Values by field name; only the preset and the size are used.
+        picture_size: (width, height) of the image, or None.
     """
     if worker.pipeline is None:
         return {}
@@ -30,32 +30,32 @@ def preset_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) 
     width, height = picture_size or (832, 480)
     try:
         size = check_size(size_of(form) or preset.size)
-    except InvalidInput:  # said when the video is asked for
+    except InvalidInput:  # shown when the video is requested
         size = preset.size
     return asdict(settings_for(preset, resolution_of(*choose_size(size, height, width))))
 
 
 def changed_shift(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> float | None:
-    """The preset's shift for another size; None where the form has a person's own, which stays."""
+    """Return the preset's shift for another size; None to keep a shift that the user has set."""
     values = preset_values(worker, form, picture_size)
     if not values or (form["shift"] and form["shift"] not in _preset_of(worker, form).shift.values()):
         return None
     return float(values["shift"])
 
 
-def completed(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> dict[str, Any]:
-    """The preset's values for those fields that are still empty."""
+def missing_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> dict[str, Any]:
+    """Return the preset's values for the fields that are empty."""
     values = preset_values(worker, form, picture_size)
     return {name: value for name, value in values.items() if not form[name]}
 
 
 def proposals(form: dict[str, Any], values: dict[str, Any]) -> list[dict[str, Any] | None]:
-    """New values for the preset's fields, each with what the field had when it was asked for.
+    """Return new values for the preset's fields, each with the field's value at the time of the request.
 
-    The page takes one where the field has that still: a person may have typed something meanwhile.
+    The page drops a proposal if the user has changed the field meanwhile.
     """
     return [
-        {"asked": form[name], "value": values[name]} if name in values else None for name in PRESET_FIELDS
+        {"previous": form[name], "value": values[name]} if name in values else None for name in PRESET_FIELDS
     ]
 
 

@@ -1,0 +1,85 @@
+"""Gradio: closed routes, downloads of URLs, login state, cached files and the server's shutdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+PINNED = {"gradio": ("6.31.0",), "uvicorn": ("0.54.0",)}
+
+# Routes that the login form needs; every other route is behind the login.
+LOGIN_PATHS = frozenset(
+    (
+        *("/", "/login", "/login/", "/logout", "/theme.css", "/gradio_api/theme.css", "/manifest.json"),
+        *("/favicon.ico", "/robots.txt", "/gradio_api/startup-events"),
+    )
+)
+LOGIN_FOLDERS = ("/assets/", "/static/", "/svelte/")
+# Routes that the page does not use: fetching URLs, editing code, statistics.
+UNUSED_ROUTES = re.compile(
+    r"/(gradio_api/)?(proxy=|vibe|undo-vibe|deep_link|process_recording|monitoring|dev/|runs)"
+)
+FILE_ROUTE = re.compile(r"/(?:gradio_api/)?file(?:=|/)(.*)", re.DOTALL)
+
+
+def disable_downloads(message: str) -> None:
+    """Make Gradio refuse URLs in place of files, in the whole process.
+
+    Every file input accepts {"path": "https://..."}. Gradio then downloads and decompresses the response
+    without a limit, which can fill the server's memory and disk, and has no setting against it.
+
+    Args:
+        message: The error for the client.
+    """
+    import gradio as gr
+    from gradio import processing_utils
+
+    async def refuse_async(url: str, cache_dir: str) -> NoReturn:
+        raise gr.Error(message, print_exception=False)
+
+    def refuse(url: str, cache_dir: str) -> NoReturn:
+        raise gr.Error(message, print_exception=False)
+
+    # Gradio looks these up by name at every call
+    processing_utils.async_ssrf_protected_download = refuse_async
+    processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = refuse
+
+
+@contextmanager
+def no_stub_files() -> Iterator[None]:
+    """Define component classes inside without Gradio writing a .pyi file beside their module."""
+    from gradio import component_meta
+
+    write_stub = component_meta.create_or_modify_pyi
+    component_meta.create_or_modify_pyi = lambda *_: None
+    try:
+        yield
+    finally:
+        component_meta.create_or_modify_pyi = write_stub
+
+
+def cache_file(path: str | Path) -> str:
+    """Copy a file to the folder that Gradio serves; return the copy's path."""
+    from gradio.processing_utils import save_file_to_cache
+    from gradio.utils import get_upload_folder
+
+    return str(save_file_to_cache(path, get_upload_folder()))
+
+
+def is_logged_in(app: Any, cookies: Mapping[str, str]) -> bool:
+    """Return whether a browser is logged in, or the page has no login.
+
+    Args:
+        app: Gradio's ASGI app.
+        cookies: The browser's cookies.
+    """
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return app.auth is None or any(cookies.get(name) in app.tokens for name in names)
+
+
+def set_shutdown_timeout(page: Any, seconds: int) -> None:
+    """Limit how long the server of a launched page waits for open connections when it stops."""
+    page.server.config.timeout_graceful_shutdown = seconds
