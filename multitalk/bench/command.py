@@ -58,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("FIRST.json", "SECOND.json"),
         help="compare two results, without measuring",
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,19 +11,21 @@ import traceback
 from pathlib import Path
 
 from .. import __version__
+from ..bake.commands import add_fetch, add_verify, fetch_command, verify_command
 from ..bench import command as bench
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import launched_rank
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from . import bake, doctor, fetch, generate, verify
+from . import bake, doctor, generate
 
+# By name: what adds the options, what runs the command, help text.
 COMMANDS = {
-    "generate": (generate, "generate a video"),
-    "fetch": (fetch, "download the published weights"),
-    "bake": (bake, "convert the published weights to a baked weights folder"),
-    "verify": (verify, "check the files of a baked weights folder"),
-    "doctor": (doctor, "check this machine: GPU, hardware plan, weights, packages"),
-    "bench": (bench, "measure speed and memory"),
+    "generate": (generate.add_arguments, generate.run, "generate a video"),
+    "fetch": (add_fetch, fetch_command, "download the published weights"),
+    "bake": (bake.add_arguments, bake.run, "convert the published weights to a baked weights folder"),
+    "verify": (add_verify, verify_command, "check the files of a baked weights folder"),
+    "doctor": (doctor.add_arguments, doctor.run, "check this machine: GPU, hardware plan, weights, packages"),
+    "bench": (bench.add_arguments, bench.run, "measure speed and memory"),
 }
 
 
@@ -66,10 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    for name, (module, help_text) in COMMANDS.items():
+    for name, (add_arguments, run, help_text) in COMMANDS.items():
         command = commands.add_parser(name, parents=[common], help=help_text, allow_abbrev=name != "generate")
-        module.add_arguments(command)
-        command.set_defaults(command=module.run)
+        add_arguments(command)
+        command.set_defaults(command=run)
     return parser
 
 

@@ -27,7 +27,7 @@ from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
     from ..speech.engine import SpeechEngine
-    from ..speech.report import SpeechReport
+    from ..speech.tracks import SpeechReport
     from .protocols import Encoders, Monitor
 
 RANDOM_SEEDS = 2**32  # a random seed is below this

@@ -11,9 +11,9 @@ from ..pipeline.executor import JobOutcome
 from .failures import attempt
 from .layout import ParallelSettings, choose_layout
 from .messages import ClipStart, Goodbye, PrepareJob
-from .share import TransformerShare
 from .shared_model import leading_clip
 from .team import Team
+from .weights import TransformerShare
 
 if TYPE_CHECKING:
     import torch

@@ -6,19 +6,21 @@ import atexit
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
+import psutil
 import torch
 import torch.distributed as dist
 
 from ..errors import ProcessFailed
 from ..patches.torch import abort_calls
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from .neighbors import Neighbors
 
 Result = TypeVar("Result")
 
@@ -198,3 +200,62 @@ def _is_connection_error(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("gloo" in text or "NCCL" in text or "process group" in text)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Identifies a process among all others.
+
+    Attributes:
+        rank: Rank in the team.
+        host: Name of its machine.
+        number: Process id.
+        created: Start time in seconds; it tells a reused process id apart.
+    """
+
+    rank: int
+    host: str
+    number: int
+    created: float
+
+
+def this_process(rank: int) -> Identity:
+    """Return the identity of this process."""
+    return Identity(rank, socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+
+class Neighbors:
+    """The processes of a team on this machine, as far as they are visible to this process.
+
+    Args:
+        team: Identities of all processes.
+        rank: Rank of this process.
+    """
+
+    def __init__(self, team: Sequence[Identity], rank: int) -> None:
+        self._processes: dict[int, psutil.Process] = {}
+        for identity in team:
+            if identity.rank != rank and identity.host == socket.gethostname():
+                process = _process(identity)
+                # another container with the same host name has its own process ids
+                if process is not None and process.create_time() == identity.created:
+                    self._processes[identity.rank] = process
+
+    def ended(self) -> int | None:
+        """Return the rank of the first process that has ended, or None."""
+        return next((rank for rank, process in self._processes.items() if not _runs(process)), None)
+
+
+def _process(identity: Identity) -> psutil.Process | None:
+    try:
+        return psutil.Process(identity.number)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # a zombie has ended, but its parent has not collected its exit status yet
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

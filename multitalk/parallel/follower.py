@@ -12,9 +12,9 @@ from ..pipeline.executor import JobOutcome
 from ..pipeline.results import Clip, GenerationResult
 from .failures import attempt, sentence_of
 from .messages import ClipStart, PrepareJob
-from .share import TransformerShare
 from .shared_model import follow_clip
 from .team import Team
+from .weights import TransformerShare
 
 
 class Follower:

@@ -25,9 +25,8 @@ from .failures import attempt
 from .follower import Follower
 from .launch import process_device, processes_here
 from .layout import ParallelSettings
-from .share import TransformerShare
 from .team import Team
-from .weights import SharedBlocks
+from .weights import SharedBlocks, TransformerShare
 
 if TYPE_CHECKING:
     from ..weights.read_ahead import ReadAhead

@@ -13,10 +13,9 @@ from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..patches.torch import default_store
 from ..pipeline.executor import JobOutcome
 from .channel import Channel
-from .failures import FailureWatch, first_error, sentence_of
+from .failures import FailureWatch, Neighbors, first_error, sentence_of, this_process
 from .launch import CALL_TIMEOUT
 from .layout import RankLayout
-from .neighbors import Neighbors, this_process
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..media.sound import Sound
-from ..speech.report import SpeechReport
+from ..speech.tracks import SpeechReport
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ import numpy as np
 from ..media.sound import Sound
 from ..request.voices import choose_voice, parse_mix
 from ..weights.folders import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
-from .cut import ends_sentence
-from .engine import Utterance, Word, check_available, unpronounceable
+from .engine import Utterance, Word, check_available, ends_sentence, unpronounceable
 
 if TYPE_CHECKING:
     from .kokoro_pipeline import LocalPipeline, Piece

@@ -16,8 +16,7 @@ from kokoro import KModel
 
 from ..errors import WeightsError
 from ..patches.kokoro import REPOSITORY, OfflinePipeline
-from .cut import cut_text
-from .engine import Word
+from .engine import Word, cut_text
 from .phonemes import G2P, Phonemes
 
 MAX_PHONEMES = 510  # positions of the text encoder; a voice has one style vector for each length up to it

@@ -18,8 +18,7 @@ from ..runtime.environment import max_audio_seconds
 from .engine import SpeechEngine, Utterance, check_available
 from .espeak import EspeakEngine
 from .kokoro import KokoroEngine
-from .report import SpeechReport
-from .tracks import arrange_turns, join_lines
+from .tracks import SpeechReport, arrange_turns, join_lines
 
 if TYPE_CHECKING:
     from ..request.generation_request import Speech

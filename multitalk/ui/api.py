@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,10 +13,12 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..request.generation_request import Speech
+from ..request.aliases import ALIASES, override
+from ..request.build import build_request
+from ..request.generation_request import GenerationRequest, Speech
+from ..request.numbers import shown
 from ..request.script import PEOPLE
 from .access import browser_of
-from .api_request import request_from_call
 from .backend import Backend
 from .faces import find_people
 from .fields import hide_folders
@@ -206,3 +209,61 @@ class Api:
 
 def _client_error(error: MultiTalkError, paths: list[str | None]) -> gr.Error:
     return gr.Error(hide_folders(str(error), paths), print_exception=False)
+
+
+# A path in the settings would be read with the server's rights, whoever owns the file.
+UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
+EMPTY: tuple[Any, ...] = (None, "", {}, [])
+
+FindLora = Callable[[Any], Path]
+
+
+def request_from_call(
+    image: str | None, sounds: dict[str, str], arguments: dict[str, Any], settings: Any, find_lora: FindLora
+) -> GenerationRequest:
+    """Build a request from the arguments of a call; empty arguments have their defaults.
+
+    Args:
+        image: The uploaded image.
+        sounds: Uploaded audio files by person.
+        arguments: The call's other arguments.
+        settings: Other fields of a request, also by common name; they override `arguments`.
+        find_lora: Returns the file of a LoRA by its name.
+
+    Raises:
+        MultiTalkError: A field is missing or invalid.
+    """
+    if image is None:
+        raise InvalidInput("image is missing.", "image")
+    fields = {
+        name: value
+        for name, value in override(arguments, _checked(settings)).items()
+        if value not in EMPTY or ALIASES.get(name, name) == "seed"  # null: random, or the default?
+    }
+    if "lora" in fields:
+        fields["lora"] = _lora_files(fields["lora"], find_lora)
+    if sounds:
+        fields["audio"] = sounds
+    return build_request({**fields, "image": image})
+
+
+def _checked(settings: Any) -> dict[str, Any]:
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        example = '{"steps": 8}'
+        raise InvalidInput(f"settings must be fields such as {example}, not {shown(settings)}.", "settings")
+    for name, argument in UPLOADED.items():
+        if name in settings:
+            raise InvalidInput(f"settings cannot contain {name}. Upload files as {argument}.", name)
+    return settings
+
+
+def _lora_files(value: Any, find_lora: FindLora) -> list[Any]:
+    entries = value if isinstance(value, list) else [value]
+    return [
+        {**entry, "path": str(find_lora(entry.get("path")))}
+        if isinstance(entry, dict)
+        else str(find_lora(entry))
+        for entry in entries
+    ]

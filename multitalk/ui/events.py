@@ -18,9 +18,9 @@ from .access import browser_of
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
+from .faces import picture_parts, without_picture
 from .gallery import read_result
 from .layout import ERRORS, Layout
-from .people_editor import picture_parts, without_picture
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result

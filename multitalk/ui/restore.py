@@ -29,7 +29,7 @@ def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> lis
     """Return the fields' new values in the order of ``RESTORED``, a message, and the boxes.
 
     The boxes are ``{"boxes": ..., "size": (width, height) of their image, "id": ...}``, or None: see
-    :mod:`multitalk.ui.people_editor`.
+    :mod:`multitalk.ui.faces`.
     """
     parsed = parse_settings(settings) if settings else {}
     if not parsed:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import signal
 import socket
 import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
 from ..runtime.environment import parse_value, read_number, read_text, set_variables
 from ..start.cold_start import ColdStart
-from .stopping import interrupt_on_signals, leave
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -174,3 +177,33 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
         backend.queue.close(STOP_SECONDS)
         set_shutdown_timeout(page, 1)
         page.close(verbose=False)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def interrupt_on_signals() -> None:
+    """Raise KeyboardInterrupt in the main thread on the first Ctrl-C or SIGTERM; for the whole process."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored in background processes
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in SIGNALS:  # a second signal would interrupt the cleanup
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def leave() -> NoReturn:
+    """End the process with status 0 without joining its threads.
+
+    A thread may wait for minutes for the models, and one that returns from a model call during Python's
+    shutdown crashes the process.
+    """
+    atexit._run_exitfuncs()  # deletes temporary files of libraries and of espeak-ng
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

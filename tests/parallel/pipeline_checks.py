@@ -16,8 +16,8 @@ from multitalk.bake.bake import bake
 from multitalk.errors import MultiTalkError, ProcessFailed
 from multitalk.parallel import Follower, ParallelSettings, load_pipeline
 from multitalk.parallel.executor import TeamExecutor
-from multitalk.parallel.share import TransformerShare
 from multitalk.parallel.team import Team
+from multitalk.parallel.weights import TransformerShare
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import Check, main

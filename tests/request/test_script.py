@@ -10,7 +10,7 @@ from multitalk.errors import InvalidInput
 from multitalk.request.generation_request import Speech
 from multitalk.request.script import read_script
 from multitalk.request.voices import KOKORO_VOICES, choose_voice, parse_mix
-from multitalk.speech.cut import cut_text, ends_sentence
+from multitalk.speech.engine import cut_text, ends_sentence
 
 
 def test_turns() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.request.generation_request import Speech
-from multitalk.speech.cut import ends_sentence
+from multitalk.speech.engine import ends_sentence
 from multitalk.speech.kokoro import LANGUAGES, KokoroEngine
 from multitalk.speech.speak import choose_engine, speak
 from tests.runtime.small_device import DEVICE, SmallDevice
