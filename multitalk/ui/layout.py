@@ -190,7 +190,7 @@ def _build_more(layout: Layout) -> None:
     form = layout.form
 
     def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
-        form[name] = gr.Number(value, label=LABELS[name], info=info or None, **options)
+        form[name] = gr.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
 
     form["prompt"] = gr.Textbox(DEFAULT_PROMPT, label=LABELS["prompt"], lines=2, elem_id="prompt")
     with gr.Row(equal_height=True):
@@ -205,19 +205,19 @@ def _build_more(layout: Layout) -> None:
     with gr.Row():
         number("max_seconds", 0, "0: length of the audio.")
         number("frames_per_clip", 81, "4n + 1, such as 81.", precision=0)
-        number("motion_frames", 25, "Shared by two clips.", precision=0)
+        number("motion_frames", 25, "Shared by clips.", precision=0)
     with gr.Row():
-        number("teacache", 0, "Skips steps: 0 is off, 0.2 is mild.")
+        number("teacache", 0, "0 is off, 0.2 is mild.")
         form["cache"] = gr.Dropdown(
             CACHES, value=NO_CACHE, label=LABELS["cache"], info="Instead of TeaCache.", elem_id="cache"
         )
         form["color_correction"] = gr.Slider(
-            0, 1, 0, step=0.05, label=LABELS["color_correction"], info="Towards the image's colors."
+            0, 1, 0, step=0.05, label=LABELS["color_correction"], info="0 is off."
         )
         form["apg"] = gr.Checkbox(False, label=LABELS["apg"], info="Adaptive projected guidance.")
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = gr.Slider(0.5, 2, 1, step=0.05, label="Speech speed")
-        form["pause"] = gr.Slider(0, 3, 0.3, step=0.1, label="Pause between turns (seconds)")
+        form["pause"] = gr.Slider(0, 3, 0.3, step=0.1, label="Pause (seconds)")
     layout.more["speech_row"] = speech
     form["negative_prompt"] = gr.Textbox(
         DEFAULT_NEGATIVE_PROMPT, label=LABELS["negative_prompt"], lines=2, elem_id="negative-prompt"

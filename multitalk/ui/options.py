@@ -18,7 +18,7 @@ LABELS = {
     "shift": "Shift",
     "text_guidance": "Text guidance",
     "audio_guidance": "Audio guidance",
-    "max_seconds": "Maximum length (seconds)",
+    "max_seconds": "Maximum seconds",
     "frames_per_clip": "Frames per clip",
     "motion_frames": "Motion frames",
     "teacache": "TeaCache",

@@ -41,7 +41,7 @@ def main() -> None:
             example(page, options.example)
             if options.seconds:
                 page.locator("#more > button").click()
-                fill(page, **{"Maximum length (seconds)": str(options.seconds)})
+                fill(page, **{"Maximum seconds": str(options.seconds)})
                 page.locator("#more > button").click()
             page.locator("#make").click()
             page.wait_for_selector(".job:is([data-phase=waiting], [data-phase=running])")

@@ -7,7 +7,7 @@ import pytest
 from tests.ui.steps import SLOW, be_quick, bring, cancel, choose, example, fill, make, see_a_clip, wait_phase
 
 pytestmark = pytest.mark.slow
-SHORT = {"Maximum length (seconds)": "1.5"}
+SHORT = {"Maximum seconds": "1.5"}
 LONG = {"Steps": "200", "Frames per clip": "81", "Motion frames": "25"}
 
 
@@ -42,7 +42,7 @@ def test_a_result_is_shown_while_a_video_is_generated(open_page):
     line = page.locator(".job-other")
     assert not line.is_visible()
     urls = record_urls(page)
-    begin(page, **SLOW, **{"Maximum length (seconds)": "5"})
+    begin(page, **SLOW, **{"Maximum seconds": "5"})
     see_a_clip(page)
     page.locator(f".card[data-name='{first}']").first.click()
     page.wait_for_selector(f".job[data-phase=done][data-result='{first}']")

@@ -21,7 +21,7 @@ from tests.ui.steps import (
 )
 
 pytestmark = pytest.mark.slow
-SHORT = {"Maximum length (seconds)": "1.5"}
+SHORT = {"Maximum seconds": "1.5"}
 
 
 def test_one_person(open_page, app):
