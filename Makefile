@@ -80,7 +80,7 @@ format: $(DEV_READY)
 	$(BIN)/ruff format .
 
 bench: $(DEV_READY)
-	$(BIN)/python -m benchmarks.stages
+	$(BIN)/multitalk bench
 
 demo-weights: $(DEV_READY)
 	$(BIN)/python -m demo_training

@@ -1,9 +1,8 @@
-"""Everything worth knowing of a GPU, measured in one go: ``python -m benchmarks.gpu --output gpu.json``.
+"""Run all GPU benchmarks: ``python -m benchmarks.gpu --output gpu.json``.
 
-It needs a GPU and no weights: 18.9 B random parameters are made on it. Three parts, each run alone with
-``--only``: single model calls in every precision with every attention backend beside their floor, whole
-clips, and the plans' claims under caps of memory. ``--tiny`` runs all of it on a CPU with small networks, as
-a test.
+Needs a GPU but no weights: 18.9 B random parameters are created on it. Three parts, selected with ``--only``:
+single model calls in every precision with every attention backend, whole clips, and the planned memory under
+memory limits. ``--tiny`` runs everything on a CPU with small networks, as a test.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ CAPS = (16, 24, 32, 48, 80)  # GB
 
 
 def run_bench(options: list[str], in_process: bool) -> Row:
-    """One run of the bench; in a process of its own the device's memory is empty before and after."""
+    """Run ``multitalk bench``, normally in a separate process, so that device memory is empty before it."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "result.json"
         arguments = ["bench", *options, "--output", str(output)]
@@ -45,30 +44,30 @@ def run_bench(options: list[str], in_process: bool) -> Row:
 
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
                 status = command(arguments)
-            said = errors.getvalue()
+            log = errors.getvalue()
         else:
             run = subprocess.run(
                 [sys.executable, "-m", "multitalk", *arguments], capture_output=True, text=True, check=False
             )
-            status, said = run.returncode, run.stderr
+            status, log = run.returncode, run.stderr
         if status or not output.exists():
-            return {"error": (said.strip().splitlines() or ["no result"])[-1][:400]}
+            return {"error": (log.strip().splitlines() or ["no result"])[-1][:400]}
         return json.loads(output.read_text(encoding="utf-8"))
 
 
 def measure_clips(shapes: Shapes) -> Iterator[Row]:
-    """Whole clips, from text to the encoded file."""
+    """Measure whole clips, from text to the encoded file."""
     tiny = shapes is TINY
     for name, options in CLIPS:
-        wanted = [option for option in options.split() if not (tiny and option == "--compile")]
-        if tiny:  # every preset, in few steps
-            wanted += ["--steps", "6" if "--teacache" in wanted else "1"]
-        result = run_bench([*shapes.options, *wanted], in_process=tiny)
+        arguments = [option for option in options.split() if not (tiny and option == "--compile")]
+        if tiny:  # every preset, with few steps
+            arguments += ["--steps", "6" if "--teacache" in arguments else "1"]
+        result = run_bench([*shapes.options, *arguments], in_process=tiny)
         yield {"part": "clip", "name": name, "seconds": result.get("seconds"), "result": result}
 
 
 def measure_caps(shapes: Shapes) -> Iterator[Row]:
-    """What each plan claims it needs, and what it took, with no more memory than the cap."""
+    """Compare each plan's expected peak memory with the measured one, under a memory limit."""
     for cap in CAPS[:1] if shapes is TINY else CAPS:
         for precision in ("int8", "bf16"):
             options = ["--memory-gb", str(cap), "--precision", precision, "--steps", "1", "--people", "2"]
@@ -95,7 +94,7 @@ PARTS: dict[str, Callable[[Shapes], Iterator[Row]]] = {
 
 
 def line(row: Row) -> str:
-    """A measurement as a line of the table."""
+    """Format a measurement as a line of the table."""
     if row["part"] == "backends":
         return f"attention backends that work: {', '.join(row['work'])}; that fail: {row['fail'] or 'none'}"
     if row["part"] == "call":
@@ -115,14 +114,14 @@ def line(row: Row) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a line for each measurement, write them all; returns the exit status."""
+    """Measure, print and write all measurements; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     parser.add_argument("--output", type=Path, default=Path("gpu.json"))
     parser.add_argument("--tiny", action="store_true", help="small networks on the CPU")
     options = parser.parse_args(arguments)
     if not options.tiny and not torch.cuda.is_available():
-        print("error: there is no GPU here (--tiny runs small networks on the CPU).", file=sys.stderr)
+        print("error: no GPU found. Use --tiny to run small networks on the CPU.", file=sys.stderr)
         return 1
     shapes = TINY if options.tiny else REAL
     name = torch.cuda.get_device_name() if shapes.device.type == "cuda" else "CPU"
@@ -139,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in PARTS[part](shapes):
             result["rows"].append(row)
             print(line(row), flush=True)
-            # after every row: minutes on a GPU are dear
+            # after every row, so that an interrupted run keeps its results
             options.output.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
     return 0
 

@@ -1,7 +1,7 @@
-"""Seconds to switch a LoRA in a transformer of full size: ``python -m benchmarks.lora_switch``.
+"""Measure switching a LoRA in a full-size transformer: ``python -m benchmarks.lora_switch``.
 
-The LoRA has rank 32 for every layer of Wan's blocks, in float16, and differences of norms and biases. On a
-CPU the transformer's matrices are not there (18.9 B parameters on the meta device): a switch needs none.
+The LoRA has rank 32 for every layer of Wan's blocks, in float16, with differences of norms and biases. On a
+CPU the transformer's matrices stay on the meta device: switching does not read them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RANK = 32
 
 
 def make_lora(transformer: MultiTalkTransformer, path: Path) -> None:
-    """Write a LoRA for all of Wan's layers in the blocks, by their published names."""
+    """Write a LoRA for all of Wan's layers in the blocks, with published names."""
     published = {new: old for old, new in TRANSFORMER.block_names.items() if isinstance(new, str)}
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in transformer.blocks.named_parameters():
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         transformer = MultiTalkTransformer(quantization=quantization).to(torch.bfloat16)
     if device.type != "cpu":
         transformer = transformer.to_empty(device=device)
-    for module in transformer.modules():  # what a switch writes has to be there
+    for module in transformer.modules():  # switching writes to these
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta and parameter.ndim == 1:
                 setattr(module, name, torch.nn.Parameter(torch.zeros_like(parameter, device=device), False))

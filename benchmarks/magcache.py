@@ -1,7 +1,7 @@
-"""MagCache's ratios of a folder of weights: ``python -m benchmarks.magcache [--weights DIR]``.
+"""Measure MagCache's ratios of a weights folder: ``python -m benchmarks.magcache [--weights DIR]``.
 
-One clip is sampled with every block run. How much the blocks' residual of the prediction with prompt and
-voice grows from each step to the next is printed as the request's field: ``cache.ratios``.
+Samples one clip with all blocks and prints how much the residual of the prediction with prompt and voice
+changes from step to step, as the value of the request's field ``cache``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def record_ratios(transformer: MultiTalkTransformer, calls_per_step: int) -> list[float]:
-    """Let the transformer note its ratios from here on; the list grows by one a step."""
+    """Record the transformer's ratios from now on; the returned list grows by one per step."""
     forward: Callable[..., Any] = transformer.forward
     ratios: list[float] = []
     calls = 0

@@ -1,4 +1,4 @@
-"""Single model calls in every precision, with every attention backend, beside their floor."""
+"""Single model calls in every precision with every attention backend, compared with their lower bound."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from multitalk.bench.ceilings import fastest, measure_ceilings
-from multitalk.bench.counting import Counter
+from multitalk.bench.floor import Counter, fastest, measure_peaks
 from multitalk.bench.networks import SCALES, Scale, make_transformer
 from multitalk.models.attention_backends import probe, set_attention_backends
 from multitalk.models.quantized import set_matmuls
@@ -25,7 +24,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is measured: the published model at 480p, or a small one."""
+    """Shapes of the calls: the published model at 480p, or a small one."""
 
     scale: Scale
     name: str
@@ -37,7 +36,7 @@ class Shapes:
 
     @property
     def options(self) -> list[str]:
-        """The same for the bench."""
+        """The same shapes as options of ``multitalk bench``."""
         size = ["--size", str(self.height), str(self.width), "--frames", str(self.frames)]
         return ["--scale", self.name, *size, "--device", self.device.type]
 
@@ -47,7 +46,7 @@ TINY = Shapes(SCALES["tiny"], "tiny", 64, 64, 9, torch.device("cpu"), torch.floa
 
 
 def measure_calls(shapes: Shapes) -> Iterator[Row]:
-    """Every precision with every backend; then, with the fastest, two people, and compiled."""
+    """Measure every precision with every backend, and two people and compiled blocks with the fastest."""
     machine = detect_machine(shapes.device)
     names = [name for name in BACKENDS if refusal(name, machine) is None]
     problems = {name: probe(name, shapes.device, shapes.dtype) for name in names}
@@ -82,7 +81,7 @@ def measure_calls(shapes: Shapes) -> Iterator[Row]:
 
 
 def make_call(transformer: MultiTalkTransformer, shapes: Shapes, people: int) -> Callable[[], torch.Tensor]:
-    """One prediction of one guidance branch, on conditions projected before."""
+    """Return one prediction of one guidance branch, with projected conditions."""
     config, device = transformer.config, shapes.device
     latent_frames, height, width = 1 + (shapes.frames - 1) // 4, shapes.height // 8, shapes.width // 8
 
@@ -110,26 +109,26 @@ def make_call(transformer: MultiTalkTransformer, shapes: Shapes, people: int) ->
 
 
 def _floor(transformer: MultiTalkTransformer, call: Callable[[], Any], precision: str, shapes: Shapes) -> Row:
-    """Seconds that a call's products would take at the speed of the fastest matrix product."""
-    ceilings = measure_ceilings(shapes.device, shapes.dtype, precision)
+    """Compute the seconds that a call's matrix products take at the measured peak."""
+    peaks = measure_peaks(shapes.device, shapes.dtype, precision)
     set_attention_backends(transformer, "native", "native")
     with torch.inference_mode(), Counter() as counter:
         call()
     tokens = (1 + (shapes.frames - 1) // 4) * (shapes.height // 16) * (shapes.width // 16)
     attention = 4 * tokens**2 * shapes.scale.heads * shapes.scale.head_dim * shapes.scale.layers
-    plain = next(iter(ceilings.matmul.values()))
-    # attention keeps 16 bits whatever the weights have
-    linear = (counter.work.operations - attention) / ceilings.matmul.get(precision, plain)
+    plain = next(iter(peaks.matmul.values()))
+    # attention is computed in 16 bits with all weights
+    linear = (counter.work.operations - attention) / peaks.matmul.get(precision, plain)
     return {
         "operations": counter.work.operations,
-        "matmul": ceilings.matmul,
+        "matmul": peaks.matmul,
         "floor": linear + attention / plain,
     }
 
 
 def _accelerated(transformer: MultiTalkTransformer, call: Callable[[], Any], shapes: Shapes) -> Iterator[Row]:
-    """The call with compiled blocks."""
-    tiny = shapes.device.type == "cpu"  # there it is the way that is tried, not the compiler's kernels
+    """Measure the call with compiled blocks."""
+    tiny = shapes.device.type == "cpu"  # on a CPU the path is tested, not the kernels
     if not tiny and (reason := why_not_compiled(shapes.device)) is not None:
         yield {"how": "compiled", "error": reason}
         return
@@ -137,9 +136,7 @@ def _accelerated(transformer: MultiTalkTransformer, call: Callable[[], Any], sha
     compile_blocks(transformer, backend="eager" if tiny else "inductor")
     try:
         yield {"how": "compiled", **_timed(call, shapes)}
-    except (
-        Exception
-    ) as error:  # a compiler fails in many ways, and what comes after it is still worth knowing
+    except Exception as error:  # report it and go on with the other measurements
         yield {"how": "compiled", "error": str(error).splitlines()[0][:200]}
 
 

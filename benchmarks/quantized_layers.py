@@ -1,37 +1,20 @@
-"""Seconds of one layer, plain, dequantized and in 8 bits: ``python -m benchmarks.quantized_layers``.
+"""Measure one layer: plain, dequantized and with 8-bit products (``python -m benchmarks.quantized_layers``).
 
-``--device cuda --rows 32760`` measures what a GPU does with a 480p clip's tokens, each kernel it has beside
-the plain layer in the same dtype.
+``--device cuda --rows 32760`` measures the tokens of a 480p clip on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from multitalk.bench.floor import fastest
 from multitalk.models.quantized import QUANTIZED_LINEARS
 from multitalk.models.quantized_matmul import choose_matmul
 
 SHAPES = ((5120, 5120), (5120, 13824), (13824, 5120))  # in and out: attention, and the feed-forward's two
-
-
-def seconds(run: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """The fastest of some runs, after one that isn't counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 @torch.inference_mode()
@@ -51,11 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
             for precision, kind in QUANTIZED_LINEARS.items():
                 layer = kind.from_linear(plain).to(dtype)
                 layer.minimal_rows = 0
-                times = [seconds(lambda: layer(tokens), device)]  # noqa: B023  (run at once)
+                times = [fastest(lambda: layer(tokens), device, 3)]  # noqa: B023  (run at once)
                 layer.matmul = choose_matmul(precision, device, shape)
-                times += [seconds(lambda: layer(tokens), device)] if layer.matmul else []  # noqa: B023
+                times += [fastest(lambda: layer(tokens), device, 3)] if layer.matmul else []  # noqa: B023
                 reference = nn.Linear(*shape, device=device, dtype=dtype)
-                times.insert(0, seconds(lambda: reference(tokens), device))  # noqa: B023
+                times.insert(0, fastest(lambda: reference(tokens), device, 3))  # noqa: B023
                 texts = [f"{value:.4f} s" for value in times] + ["-"] * (3 - len(times))
                 size = f"{shape[0]} to {shape[1]}"
                 print(f"| {rows} | {size} | {precision} | {' | '.join(texts)} |", flush=True)

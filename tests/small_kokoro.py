@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from multitalk.bake.catalogue import KOKORO
-from multitalk.weights.kokoro_files import SPACY_MODEL
+from multitalk.weights.folders import SPACY_MODEL
 
 VOCABULARY = (
     ';:,.!?—…"()“” \u0303ʣʥʦʨᵝꭧAIOQSTWYᵊabcdefhijklmnopqrstuvwxyz'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..weights import kokoro_files
+from ..weights import folders as kokoro_files
 from ..weights.folders import PUBLISHED_MULTITALK, PUBLISHED_WAN
 
 

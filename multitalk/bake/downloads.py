@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..errors import WeightsError
 from ..patches import huggingface_hub as hub_client
-from ..weights.files import hash_file
+from ..weights.folders import hash_file
 from .catalogue import FileSet, Repository
 from .lock import Lock
 

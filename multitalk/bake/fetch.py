@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..weights.files import FileRecord
+from ..weights.folders import FileRecord
 from .catalogue import SPACY_MODEL, SPACY_MODEL_URL, FileSet, all_file_sets
 from .downloads import (
     STAGING,

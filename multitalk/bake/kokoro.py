@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..weights import kokoro_files as names
+from ..weights import folders as names
 from .catalogue import KOKORO, KOKORO_CONFIG, KOKORO_VOICES, KOKORO_WEIGHTS
 from .published import PublishedWeights, load_pickle
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
-from ..weights.files import FileRecord
+from ..weights.folders import FileRecord
 
 LOCK_FILE = Path(__file__).with_name("lock.json")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear
+from ..weights.libraries import scale_name
 from ..weights.lora import merge
-from ..weights.quantization import scale_name
 from ..weights.tensor_files import DTYPE_NAMES, TensorInfo
 from .published import QuantizedSource
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..weights.libraries import empty_model, kept_in_float32, tied_names
+from ..weights.libraries import empty_model, kept_in_float32, quantized_weights, scale_name, tied_names
 from ..weights.lora import LoraFile, check_loras
-from ..weights.quantization import quantized_weights, scale_name
 from ..weights.renames import Convert, convert_transformer_tensor
 from ..weights.tensor_files import TensorInfo, TensorSource
 from . import catalogue, configs, convert

@@ -1,4 +1,4 @@
-"""Networks with random weights, made on their device: what is measured needs no checkpoint."""
+"""Networks with random weights, created on their device, so that benchmarks need no checkpoint."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ class Scale:
     """Widths and depths of the networks.
 
     Attributes:
-        heads: Of the transformer, head_dim wide each.
-        head_dim: Width of a head.
-        ffn_dim: Of the transformer.
-        layers: Of the transformer.
+        heads, head_dim, ffn_dim, layers: Of the transformer.
         text_dim: Width of the text encoder.
         image_dim: Width of the image encoder.
         vae_dim: Base width of the VAE.
@@ -62,7 +59,7 @@ class Scale:
     audio_dim: int = 768
 
     def cut(self, layers: int | None) -> Scale:
-        """With at most so many layers in every network."""
+        """Limit the depth of every network."""
         if layers is None:
             return self
         values = {**self.__dict__, "layers": layers}
@@ -85,12 +82,12 @@ SCALES = {
 
 
 def make_on(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
-    """Give a module from the meta device memory on another, filled with random numbers of a usual size.
+    """Move a module from the meta device to another one and fill it with random numbers of a typical size.
 
     Args:
-        module: All its parameters are on the meta device.
-        device: Where they are made.
-        dtype: Theirs, but for those that the module's class keeps in float32, and 8-bit ones.
+        module: A module on the meta device.
+        device: The target device.
+        dtype: Dtype of its parameters, except 8-bit ones and those that its class keeps in float32.
     """
     for name, parameter in module.named_parameters():
         if parameter.dtype in (torch.float32, torch.float16, torch.bfloat16):
@@ -120,7 +117,7 @@ def _fill(
     elif parameter.dtype.itemsize == 1:
         _repeat_random(parameter, 60.0, generator)
     elif name.endswith("time_proj.bias"):
-        parameter.fill_(1.0)  # as of trained weights, the modulation is mostly the same at all times
+        parameter.fill_(1.0)  # as in trained weights, the modulation depends little on the timestep
     elif parameter.dim() < 2 or "norm" in name:
         parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     else:
@@ -130,9 +127,9 @@ def _fill(
 
 
 def _repeat_random(parameter: torch.Tensor, size: float, generator: torch.Generator) -> None:
-    """Random numbers of a size, repeated after a million: 18.9 B new ones take minutes on a host."""
+    """Fill a parameter with a million random numbers, repeated: drawing 18.9 B takes minutes on a CPU."""
     flat = parameter.view(-1)
-    # of an odd length, so that no two rows of a matrix are alike
+    # an odd length, so that the rows of a matrix differ
     pattern = torch.empty(min(flat.numel(), RANDOM_NUMBERS), device=parameter.device)
     pattern = pattern.normal_(0, size, generator=generator)
     if parameter.dtype == torch.int8:
@@ -153,7 +150,7 @@ def make_transformer(
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
 ) -> MultiTalkTransformer:
-    """MultiTalk's transformer; `precision` "int8" or "fp8" quantizes its blocks."""
+    """Create MultiTalk's transformer; `precision` "int8" or "fp8" quantizes its blocks."""
     with torch.device("meta"):
         transformer = MultiTalkTransformer(
             num_attention_heads=scale.heads,
@@ -175,7 +172,7 @@ def make_text_encoder(
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
 ) -> UMT5EncoderModel:
-    """UMT5's encoder, with a vocabulary of letters; in 8 bits it has int8 alone."""
+    """Create UMT5's encoder with a small vocabulary; "int8" and "fp8" both quantize it to int8."""
     config = UMT5Config(
         vocab_size=1000,
         d_model=scale.text_dim,
@@ -195,7 +192,7 @@ def make_text_encoder(
 def make_image_encoder(
     scale: Scale, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> CLIPVisionModel:
-    """CLIP's visual half."""
+    """Create CLIP's vision encoder."""
     config = CLIPVisionConfig(
         hidden_size=scale.image_dim,
         intermediate_size=scale.image_dim * 4,
@@ -210,7 +207,7 @@ def make_image_encoder(
 
 
 def make_audio_encoder(scale: Scale, device: torch.device | str = "cpu") -> Wav2Vec2Model:
-    """wav2vec2; on the CPU first, since its convolutions' weight norm can't be made on the meta device."""
+    """Create wav2vec2, on the CPU first: its weight norm cannot be created on the meta device."""
     config = Wav2Vec2Config(
         hidden_size=scale.audio_dim,
         intermediate_size=scale.audio_dim * 4,
@@ -221,7 +218,7 @@ def make_audio_encoder(scale: Scale, device: torch.device | str = "cpu") -> Wav2
 
 
 def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLWan:
-    """Wan's autoencoder in float32."""
+    """Create Wan's VAE in float32."""
     with torch.device("meta"):
         vae = AutoencoderKLWan(base_dim=scale.vae_dim)
     vae = make_on(vae, torch.device(device), torch.float32)
@@ -230,7 +227,7 @@ def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLW
 
 
 def make_tokenizer() -> PreTrainedTokenizerBase:
-    """One token per character."""
+    """Create a tokenizer with one token per character."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -246,7 +243,7 @@ def make_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def make_components(scale: Scale, plan: HardwarePlan) -> Components:
-    """Every part of the model as a plan wants it, with random weights."""
+    """Create every part of the model with random weights, placed as planned."""
     from ..pipeline.components import Components, fit_to_plan
 
     device, dtype = plan.device, plan.dtype
@@ -254,7 +251,7 @@ def make_components(scale: Scale, plan: HardwarePlan) -> Components:
     def home(part: str) -> torch.device:
         return device if part in plan.resident else torch.device("cpu")
 
-    # as the real ones: what is streamed is made on the host
+    # streamed blocks are created on the host, as in a real pipeline
     place = torch.device("cpu") if plan.streamed_blocks else device
     return fit_to_plan(
         Components(

@@ -159,8 +159,8 @@ def _check_gpus() -> list[Finding]:
 
 def _check_plan(weights: str | Path | None) -> list[Finding]:
     from ..pipeline.planning import loading_workload
+    from ..runtime.environment import find_weights
     from ..runtime.planner import Planner, weights_of
-    from ..runtime.weights_folder import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -195,7 +195,7 @@ def _check_ffmpeg() -> list[Finding]:
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
-    from ..runtime.weights_folder import find_weights
+    from ..runtime.environment import find_weights
     from ..weights.store import WeightsFolder
 
     try:
@@ -217,9 +217,9 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:
-    from ..runtime.weights_folder import find_weights
+    from ..runtime.environment import find_weights
     from ..speech.speak import choose_engine
-    from ..weights.kokoro_files import FOLDER, SPACY_MODEL
+    from ..weights.folders import FOLDER, SPACY_MODEL
 
     try:
         path = find_weights(weights)

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     # imported here: torch and the models' libraries take seconds, which an invalid request must not wait for
     set_defaults(DIFFUSERS_VERBOSITY="error")  # its messages are for developers
-    from ..runtime.weights_folder import find_weights
+    from ..runtime.environment import find_weights
     from ..start.cold_start import ColdStart
 
     weights = find_weights(args.weights)

@@ -11,10 +11,11 @@ import traceback
 from pathlib import Path
 
 from .. import __version__
+from ..bench import command as bench
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import launched_rank
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from . import bake, bench, doctor, fetch, generate, verify
+from . import bake, doctor, fetch, generate, verify
 
 COMMANDS = {
     "generate": (generate, "generate a video"),

@@ -1,8 +1,9 @@
-"""Image: cropping to the size of the video, and CLIP features."""
+"""Image: cropping to the size of the video, CLIP features, and the VAE condition of a clip."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..models.video_vae import TEMPORAL_STRIDE, encode_condition, latent_frames
+
 if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
     from transformers import CLIPVisionModel
 
 # Maximum pixels of the resized image; beyond, only the visible part is resized. 4 times the largest video, 64
@@ -102,3 +106,27 @@ def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.T
     pixels = ((resized * 0.5 + 0.5) - mean) / std
     pixels = pixels.to(device=image_encoder.device, dtype=image_encoder.dtype)
     return image_encoder(pixel_values=pixels).last_hidden_state
+
+
+def make_condition(
+    vae: AutoencoderKLWan,
+    frames: torch.Tensor,
+    length: int,
+    check_cancelled: Callable[[], None] | None = None,
+) -> torch.Tensor:
+    """Create the condition y of a clip (docs/MODEL.md, section 4).
+
+    Args:
+        vae: The VAE.
+        frames: Condition frames ``3 n H W`` in [-1, 1], n = 4m+1: the image, or the motion frames.
+        length: Frames of the clip, 4k+1.
+        check_cancelled: Called between chunks; may raise.
+
+    Returns:
+        ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first latent
+        frame repeats its only one), then the latents of the frames and zeros.
+    """
+    latents = encode_condition(vae, frames, length, check_cancelled)
+    mask = latents.new_zeros(TEMPORAL_STRIDE, *latents.shape[1:])
+    mask[:, : latent_frames(frames.shape[1])] = 1.0  # 4n+1 frames fill whole latent frames
+    return torch.cat((mask, latents))

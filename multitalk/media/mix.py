@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InvalidInput
-from .aac import aac_channels, aac_rate, fit_for_aac
-from .sound import MAX_VALUES, Sound, resample, silence
+from .sound import MAX_VALUES, Sound, aac_channels, aac_rate, fit_for_aac, resample, silence
 
 
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:

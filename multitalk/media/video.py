@@ -20,8 +20,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from ..errors import InvalidInput, MultiTalkError
-from .aac import AAC_LAYOUTS, fit_for_aac
-from .sound import Sound
+from .sound import AAC_LAYOUTS, Sound, fit_for_aac
 
 # Tags of mp4 files that players and PyAV's ``container.metadata`` show.
 TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from ..pipeline.components import Components
     from ..runtime.plan import HardwarePlan
-    from ..sampling.branches import BranchConditions
-    from ..sampling.clip_sampling import ClipSampling
-    from ..sampling.denoise import Predictor
-    from ..sampling.guidance import Branch
+    from ..sampling.denoise import ClipSampling, Predictor
+    from ..sampling.guidance import Branch, BranchConditions
 
 
 class TeamExecutor:

@@ -13,11 +13,11 @@ from ..errors import WeightsError
 from ..pipeline.components import fit_transformer, load_components, load_transformer_to_run
 from ..pipeline.pipeline import MultiTalkPipeline, connected_processes
 from ..pipeline.planning import loading_workload
+from ..runtime.environment import find_weights
 from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
-from ..runtime.weights_folder import find_weights
 from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import WeightsFolder
 from .executor import TeamExecutor

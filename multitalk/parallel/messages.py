@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..sampling.branches import BranchConditions
-from ..sampling.guidance import Branch
+from ..sampling.guidance import Branch, BranchConditions
 from .layout import RankLayout
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.sequence import all_gather, empty_to_receive
-from ..sampling.branches import make_calls
 from ..sampling.cache import use_cache
 from ..sampling.denoise import VelocityModel
-from ..sampling.guidance import Branch
+from ..sampling.guidance import Branch, make_calls
 from .messages import ClipEnd, ClipStart, Predict
 from .team import Place, Team
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..conditioning.condition import make_condition
-from ..conditioning.image import encode_image
+from ..conditioning.image import encode_image, make_condition
 from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
@@ -17,14 +16,11 @@ from ..models.constants import FPS
 from ..models.video_vae import latent_frames
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
-from ..sampling.branches import BranchConditions
-from ..sampling.clip_sampling import ClipSampling
+from ..sampling.cache import computed_steps
 from ..sampling.color import ColorCorrection
-from ..sampling.denoise import denoise
-from ..sampling.guidance import Branch, make_guidance
-from ..sampling.motion import MotionFrames
-from ..sampling.schedule import make_timesteps
-from ..sampling.teacache import computed_steps
+from ..sampling.denoise import ClipSampling, denoise
+from ..sampling.guidance import Branch, BranchConditions, make_guidance
+from ..sampling.schedule import MotionFrames, make_timesteps
 from .components import Components
 from .decode import OnFrames, decode_clip
 from .executor import TransformerExecutor

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import MultiTalkError
-from ..sampling.branches import BranchConditions, make_calls
 from ..sampling.cache import use_cache
-from ..sampling.clip_sampling import ClipSampling
-from ..sampling.denoise import Predictor, VelocityModel
-from ..sampling.guidance import Branch
+from ..sampling.denoise import ClipSampling, Predictor, VelocityModel
+from ..sampling.guidance import Branch, BranchConditions, make_calls
 from ..weights.lora_switch import LoraSwitcher, activate_for_job
 from .results import GenerationResult
 

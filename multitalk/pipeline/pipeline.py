@@ -18,10 +18,10 @@ from ..media.video import VideoWriter
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.presets import PRESETS, Preset
+from ..runtime.environment import find_weights
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
-from ..runtime.weights_folder import find_weights
 from ..speech.kokoro import KokoroEngine
 from ..speech.speak import choose_engine
 from ..weights.folders import all_part_files
@@ -31,8 +31,7 @@ from .clips import ClipGenerator
 from .components import Components, load_components
 from .decode import OnFrames
 from .executor import LocalExecutor, TransformerExecutor
-from .loras import job_loras
-from .planning import JobPlanner, loading_workload
+from .planning import JobPlanner, job_loras, loading_workload
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .results import Clip, GenerationResult
 
@@ -86,7 +85,7 @@ class MultiTalkPipeline:
         In several processes (torchrun), use :func:`multitalk.parallel.load_pipeline` instead.
 
         Args:
-            weights_dir: The folder; None searches (:func:`multitalk.runtime.weights_folder.find_weights`).
+            weights_dir: The folder; None searches (:func:`multitalk.runtime.environment.find_weights`).
             device: None lets the hardware plan decide.
             dtype: None lets the hardware plan decide.
             plan: A fixed plan for every job, or settings that override single choices of the planner instead

@@ -16,7 +16,7 @@ from ..errors import InvalidInput
 from ..media.mix import check_mix
 from ..media.picture import read_picture
 from ..media.sound import Sound, read_sound
-from ..runtime.limits import max_audio_seconds
+from ..runtime.environment import max_audio_seconds
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar, overload
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, WeightsError
+from ..weights.folders import EMBEDDED_FOLDER, ENVIRONMENT_VARIABLE, IMAGE_FOLDER, LOCAL_FOLDER, MANIFEST
 
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 Value = TypeVar("Value")
@@ -128,3 +130,41 @@ def set_defaults(**variables: str) -> None:
 def set_variables(**variables: str) -> None:
     """Set variables that are read by other libraries."""
     os.environ.update(variables)
+
+
+DEFAULT_MAX_AUDIO_SECONDS = 600.0
+
+
+def max_audio_seconds(environment: Mapping[str, str] | None = None) -> float:
+    """Return the maximum length of an audio input in seconds: ``MAX_AUDIO_SECONDS``, default 600.
+
+    Args:
+        environment: Variables by name; None reads this process's.
+
+    Raises:
+        InvalidInput: The variable is not a number above 0.
+    """
+    return read_number("MAX_AUDIO_SECONDS", DEFAULT_MAX_AUDIO_SECONDS, "seconds", environment=environment)
+
+
+def find_weights(explicit: str | Path | None = None) -> Path:
+    """Find the weights folder.
+
+    The order is: `explicit`, ``MULTITALK_WEIGHTS``, the image's folder, ``./weights``, the embedded weights.
+    A folder set by `explicit` or the variable is returned without a check; opening it validates it.
+
+    Args:
+        explicit: A folder set by the caller, such as ``--weights``.
+
+    Raises:
+        WeightsError: No folder was found.
+    """
+    if folder := explicit or read_text(ENVIRONMENT_VARIABLE):
+        return Path(folder)
+    for path in (IMAGE_FOLDER, LOCAL_FOLDER, EMBEDDED_FOLDER):
+        if (path / MANIFEST).is_file():
+            return path
+    raise WeightsError(
+        f"No weights were found in {IMAGE_FOLDER} or ./{LOCAL_FOLDER}: set --weights or "
+        f"{ENVIRONMENT_VARIABLE}, or create a weights folder with python -m multitalk bake."
+    )

@@ -1,20 +1,22 @@
-"""The sampling loop of a clip."""
+"""The sampling loop of a clip, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 
 from ..models.transformer import MultiTalkTransformer
-from .branches import ModelCall
+from ..request.parts import CacheSpec
+from ..request.presets import SamplingSettings
 from .cache import cache_context
-from .guidance import Branch, Guidance
-from .motion import MotionFrames
+from .color import ColorCorrection
+from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
-from .schedule import euler_step
+from .schedule import MotionFrames, euler_step
 
 
 class Predictor(Protocol):
@@ -122,3 +124,28 @@ def denoise(
             latents = motion.apply(latents, next_timestep)
     pace.finish()
     return latents
+
+
+@dataclass(frozen=True)
+class ClipSampling:
+    """Sampling parameters of all clips of a job.
+
+    Attributes:
+        settings: Steps, shift and guidance scales.
+        timesteps: ``steps+1`` float32, the last 0, on the device.
+        computed: For each step, whether the blocks run (TeaCache); None runs all steps.
+        generator: Random numbers of the job. Its device type is part of what a seed reproduces.
+        color: Color correction towards the image.
+        apg: Whether to use adaptive projected guidance.
+        cache: One of diffusers' caches; None for none.
+        resolution: "480p" or "720p": selects constants of the caches.
+    """
+
+    settings: SamplingSettings
+    timesteps: torch.Tensor
+    computed: list[bool] | None
+    generator: torch.Generator
+    color: ColorCorrection
+    apg: bool
+    cache: CacheSpec | None
+    resolution: str

@@ -19,9 +19,9 @@ from ..runtime.process_memory import is_out_of_memory
 from .answers import encoded_size, failure
 from .bucket import Bucket
 from .delivery import Emit, JobDelivery, safe_name
+from .fitness import check_device, peaks, release, reset_peaks
 from .inputs import input_urls, read_request
 from .log import log_event
-from .memory import check_device, peaks, release, reset_peaks
 from .progress import ProgressReporter
 from .worker_settings import WorkerSettings
 

@@ -14,8 +14,7 @@ from ..request.aliases import translate
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
-from .paths import read_path, resolve_path
-from .sources import Source, classify_source, decode
+from .sources import Source, classify_source, decode, read_path, resolve_path
 from .urls import fetch
 from .worker_settings import WorkerSettings
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
-from ..runtime.environment import read_flag, read_number, read_text
-from ..runtime.limits import max_audio_seconds
+from ..runtime.environment import max_audio_seconds, read_flag, read_number, read_text
 from .log import log_event
 
 VOLUME = "/runpod-volume"

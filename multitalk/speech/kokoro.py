@@ -13,7 +13,7 @@ import numpy as np
 
 from ..media.sound import Sound
 from ..request.voices import choose_voice, parse_mix
-from ..weights.kokoro_files import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
+from ..weights.folders import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
 from .cut import ends_sentence
 from .engine import Utterance, Word, check_available, unpronounceable
 

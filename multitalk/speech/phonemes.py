@@ -12,7 +12,7 @@ from pathlib import Path
 
 from misaki import en, espeak
 
-from ..patches.misaki import Converter, EnglishG2P, english_by_espeak, japanese
+from ..patches.kokoro import Converter, EnglishG2P, english_by_espeak, japanese
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.script import PEOPLE, Turn, read_script
-from ..runtime.limits import max_audio_seconds
+from ..runtime.environment import max_audio_seconds
 from .engine import SpeechEngine, Utterance, check_available
 from .espeak import EspeakEngine
 from .kokoro import KokoroEngine

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
-from ..runtime.process_memory import peak_memory
-from ..runtime.weights_folder import find_weights
+from ..runtime.environment import find_weights
+from ..runtime.process_memory import peak_memory, trim
 from ..weights.folders import all_part_files
 from ..weights.read_ahead import ReadAhead
-from .imports import OPTIONAL_PACKAGES, quick_imports, release_memory
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
@@ -103,8 +103,8 @@ class ColdStart:
 
         Args:
             weights: A baked weights folder; None searches.
-            lean: Skip the imports of :data:`multitalk.start.imports.OPTIONAL_PACKAGES`. Other threads cannot
-                import them meanwhile, so the web page, which is already open, sets it to False.
+            lean: Skip the imports of :data:`OPTIONAL_PACKAGES`. Other threads cannot import them meanwhile,
+                so the web page, which is already open, sets it to False.
             options: More arguments of :func:`multitalk.parallel.load_pipeline`.
 
         Raises:
@@ -211,3 +211,41 @@ def bytes_from_disk() -> int | None:
         return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
     except (OSError, StopIteration, ValueError):
         return None
+
+
+# Packages that other libraries import if they are installed, although no video needs them. librosa and
+# scikit-image import the first three again at their first use; diffusers' from_pretrained uses accelerate,
+# and httpx's command line uses rich.
+OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
+
+
+@contextmanager
+def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
+    """Import within the context without garbage collections, and as if some packages were not installed.
+
+    ``None`` in ``sys.modules`` is Python's documented way to make an import fail; other libraries then take
+    the branch for a missing optional package, and keep to it. The entries are removed afterwards, so later
+    imports work.
+
+    Args:
+        without: Names of packages; those that are already imported stay.
+    """
+    hidden = [name for name in without if name not in sys.modules]
+    collecting = gc.isenabled()
+    gc.disable()
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+        if collecting:
+            gc.enable()
+
+
+def release_memory() -> None:
+    """Collect the garbage of the imports, exclude the rest from later collections, and return free memory."""
+    gc.collect()
+    gc.freeze()
+    trim()

@@ -24,7 +24,7 @@ def preset_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) 
     """
     if worker.pipeline is None:
         return {}
-    from ..conditioning.size import choose_size, resolution_of
+    from ..conditioning.resolve import choose_size, resolution_of
 
     preset = _preset_of(worker, form)
     width, height = picture_size or (832, 480)

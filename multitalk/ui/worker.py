@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
-from ..pipeline.loras import job_loras
 from ..request.checks import check_choice
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
@@ -96,6 +95,8 @@ class ModelWorker:
         """The presets that these weights can run, what they are best at first; empty while they load."""
         if self.pipeline is None:
             return []
+        from ..pipeline.planning import job_loras
+
         folder = self.pipeline.folder
         best = folder.manifest.default_preset
         usable = []

@@ -1,7 +1,10 @@
-"""Names of folders and files of the weights. Importing this module does not import torch."""
+"""Folders and files of the weights: names, sizes and hashes. Importing this module does not import torch."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -27,3 +30,48 @@ def part_files(folder: Path, part: str) -> list[Path]:
 def all_part_files(folder: Path) -> list[Path]:
     """List the weights files of all parts, in loading order."""
     return [path for part in PARTS for path in part_files(folder, part)]
+
+
+_CHUNK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file's size in bytes and its sha256."""
+
+    size: int
+    sha256: str
+
+
+def hash_file(path: Path) -> str:
+    """Compute the sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11; --lock works with 3.10
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+FOLDER = "kokoro"
+CONFIG = "config.json"
+WEIGHTS = "kokoro-v1_0.pth"
+VOICES = "voices"
+SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which misaki needs for English
+
+
+def missing_files(names: Iterable[str]) -> list[str]:
+    """List the files of Kokoro that a baked folder lacks.
+
+    Args:
+        names: The folder's files, with forward slashes.
+
+    Returns:
+        Empty if Kokoro is complete or left out.
+    """
+    present = [name for name in names if name.startswith(f"{FOLDER}/")]
+    if not present:
+        return []
+    missing = [f"{FOLDER}/{name}" for name in (CONFIG, WEIGHTS) if f"{FOLDER}/{name}" not in present]
+    if not any(name.startswith(f"{FOLDER}/{VOICES}/") and name.endswith(".pt") for name in present):
+        missing.append(f"{FOLDER}/{VOICES}/*.pt")
+    return missing

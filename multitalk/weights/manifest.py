@@ -10,8 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import WeightsError
-from .files import FileRecord, hash_file
-from .folders import MANIFEST, PARTS, PUBLISHED_MULTITALK, PUBLISHED_WAN
+from .folders import MANIFEST, PARTS, PUBLISHED_MULTITALK, PUBLISHED_WAN, FileRecord, hash_file
 from .tensor_files import TensorInfo, read_header
 
 FORMAT_VERSION = 1

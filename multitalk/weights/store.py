@@ -11,9 +11,16 @@ import torch
 
 from ..errors import WeightsError
 from ..patches.torch import use_onednn
-from .libraries import empty_model, kept_in_float32, read_config, tied_names
+from .libraries import (
+    empty_model,
+    kept_in_float32,
+    quantized_tensors,
+    quantized_weights,
+    read_config,
+    tied_names,
+    with_quantization,
+)
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
-from .quantization import quantized_tensors, quantized_weights, with_quantization
 from .read_ahead import ReadAhead
 from .stream import read_tensors
 from .tensor_files import SafetensorsSource

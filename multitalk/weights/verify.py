@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import WeightsError
-from .files import hash_file
-from .folders import COMPILED_FOLDER
-from .kokoro_files import missing_files
+from .folders import COMPILED_FOLDER, hash_file, missing_files
 from .manifest import LORA_FOLDER, PARTS, Manifest, folder_files
 from .tensor_files import TensorInfo, read_header
 

@@ -21,7 +21,7 @@ from multitalk.bake.lock import Lock
 from multitalk.bake.precision import PRECISIONS
 from multitalk.bake.selection import Selection, select
 from multitalk.errors import InvalidInput, WeightsError
-from multitalk.weights.files import hash_file
+from multitalk.weights.folders import hash_file
 from tests.hub import commit_of, downloads_under_way
 
 T5 = "models_t5_umt5-xxl-enc-bf16.pth"

@@ -17,8 +17,7 @@ from multitalk.bake.published import PublishedWeights
 from multitalk.cli import doctor
 from multitalk.errors import WeightsError
 from multitalk.speech.speak import choose_engine
-from multitalk.weights.files import FileRecord, hash_file
-from multitalk.weights.kokoro_files import SPACY_MODEL
+from multitalk.weights.folders import SPACY_MODEL, FileRecord, hash_file
 from multitalk.weights.manifest import Manifest
 from multitalk.weights.store import WeightsFolder
 from multitalk.weights.verify import verify

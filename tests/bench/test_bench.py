@@ -1,4 +1,4 @@
-"""The bench, whole, on small networks on a CPU; what it counts, by hand."""
+"""The benchmark on small networks on a CPU, and what it counts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from multitalk.bench.clip import (
+from multitalk.bench.floor import Counter
+from multitalk.bench.job import (
     BenchOptions,
-    describe_bench,
+    bench_plan,
+    bench_workload,
     make_pipeline,
     make_request,
-    plan_bench,
     sizes_of,
 )
-from multitalk.bench.counting import Counter
-from multitalk.bench.measure import _computed
+from multitalk.bench.measure import _count_computed
 from multitalk.bench.networks import SCALES, make_text_encoder, make_transformer, make_vae
 from multitalk.cli.main import main
 from multitalk.conditioning.resolve import resolve_settings
@@ -30,12 +30,12 @@ TINY = ("--scale", "tiny", "--size", "64", "64", "--frames", "9", "--device", "c
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_ceilings():
-    from multitalk.bench import ceilings
+def small_peaks():
+    from multitalk.bench import floor
 
     patch = pytest.MonkeyPatch()
     for name, value in (("SIDE", 64), ("COPY", 1 << 16), ("REPEATS", 1)):
-        patch.setitem(getattr(ceilings, name), "cpu", value)
+        patch.setitem(getattr(floor, name), "cpu", value)
     yield
     patch.undo()
 
@@ -63,18 +63,18 @@ def test_a_run_measures_every_stage_and_two_are_compared(tmp_path, capsys):
     later = json.loads(second.read_text())
     assert later["plan"]["transformer_precision"] == "int8"
     assert later["steps"]["computed"] < later["steps"]["all"] == 7, "TeaCache skips something"
-    assert "of them computed" in printed
+    assert " computed" in printed
 
     assert main(["bench", "--compare", str(first), str(second)]) == 0
     compared = capsys.readouterr().out
     assert "denoise" in compared
-    assert "people: 1 and 2" in compared
+    assert "different people: 1 and 2" in compared
 
 
 def test_what_is_no_result_is_refused(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{}")
     assert main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
-    assert "no result of the bench" in capsys.readouterr().err
+    assert "is not a result of multitalk bench" in capsys.readouterr().err
 
 
 def test_operations_are_counted():
@@ -136,7 +136,7 @@ def test_the_job_has_the_clips_that_were_asked_for():
 
 @pytest.mark.slow
 def test_the_gpu_script_runs_all_its_parts(tmp_path, capsys):
-    """On a CPU, with small networks: what is measured there means nothing, that it runs does."""
+    """On a CPU with small networks: only that it runs is checked."""
     from benchmarks.gpu import CLIPS
     from benchmarks.gpu import main as measure_gpu
     from benchmarks.model_calls import PRECISIONS
@@ -154,29 +154,29 @@ def test_the_gpu_script_runs_all_its_parts(tmp_path, capsys):
     assert "GB claimed" in capsys.readouterr().out
 
 
-def test_the_gpu_script_says_where_there_is_no_gpu(tmp_path, capsys):
+def test_the_gpu_script_needs_a_gpu(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     from benchmarks.gpu import main as measure_gpu
 
     assert measure_gpu(["--output", str(tmp_path / "gpu.json")]) == 1
-    assert "no GPU here" in capsys.readouterr().err
+    assert "no GPU found" in capsys.readouterr().err
 
 
-def test_the_plan_is_told_what_the_pipeline_would_tell_it():
-    job = describe_bench(BenchOptions(height=720, width=1280, frames=9, preset="quality", cache="magcache"))
+def test_the_planner_gets_the_workload_of_the_pipeline():
+    job = bench_workload(BenchOptions(height=720, width=1280, frames=9, preset="quality", cache="magcache"))
     assert (job.height, job.width, job.frames, job.branches, job.calls) == (720, 1280, 9, 3, 120)
     assert job.keeps_residuals
 
 
-def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
-    """By what the pipeline itself computes: shift and coefficients differ from 480p to 720p."""
+def test_steps_that_teacache_skips_are_counted_for_each_size(tmp_path):
+    """Shift and coefficients differ between 480p and 720p."""
     counts = {}
     for side in (64, 864):
         options = BenchOptions(
             scale="tiny", height=side, width=side, frames=5, preset="quality", teacache=0.3, device="cpu"
         )
-        pipeline = make_pipeline(options, plan_bench(options), tmp_path)
+        pipeline = make_pipeline(options, bench_plan(options), tmp_path)
         request = make_request(options)
         settings = resolve_settings(request, PRESETS["quality"])
         job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2))
@@ -184,6 +184,6 @@ def test_what_teacache_skips_is_counted_for_the_size_that_is_measured(tmp_path):
             expected = make_sampling(
                 request, job, pipeline.components.transformer, torch.device("cpu")
             ).computed
-        counts[settings.resolution] = _computed(pipeline, request, settings.sampling.steps)
+        counts[settings.resolution] = _count_computed(pipeline, request, settings.sampling.steps)
         assert counts[settings.resolution] == sum(expected)
     assert set(counts) == {"480p", "720p"}

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from multitalk import GenerationRequest
-from multitalk.conditioning.size import choose_size
+from multitalk.conditioning.resolve import choose_size
 from multitalk.request.presets import PRESETS
 
 VOICE = ([0.5, -0.5] * 4000, 16000)

@@ -9,7 +9,7 @@ from demo_training.fast_vae import FastVAE
 from demo_training.vae import held_out_psnr
 from multitalk.media.picture import read_picture
 from multitalk.models.video_vae import decode_latents, encode_condition
-from multitalk.runtime.weights_folder import find_weights
+from multitalk.runtime.environment import find_weights
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.verify import verify
 from tests.demo.paths import EXAMPLES

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from multitalk.bake import catalogue
-from multitalk.weights.kokoro_files import SPACY_MODEL
+from multitalk.weights.folders import SPACY_MODEL
 from tests.small_checkpoint import make_small_checkpoint
 from tests.small_kokoro import make_small_kokoro, make_small_spacy_model
 

@@ -10,7 +10,7 @@ from multitalk.conditioning.audio import encode_audio, normalize_loudness, to_mo
 from multitalk.conditioning.image import encode_image, prepare_image
 from multitalk.conditioning.job import arrange_model_tracks
 from multitalk.conditioning.people import person_masks
-from multitalk.conditioning.size import choose_size
+from multitalk.conditioning.resolve import choose_size
 from multitalk.conditioning.text import encode_prompt
 from multitalk.media.sound import read_sound
 from multitalk.models.video_vae import decode_latents, encode_condition

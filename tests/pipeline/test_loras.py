@@ -8,7 +8,7 @@ import pytest
 
 from multitalk.bake.bake import bake
 from multitalk.errors import InvalidInput, WeightsError
-from multitalk.pipeline.loras import job_loras
+from multitalk.pipeline.planning import job_loras
 from multitalk.request.presets import PRESETS
 from multitalk.weights.manifest import make_manifest
 from multitalk.weights.store import WeightsFolder

@@ -24,8 +24,8 @@ from multitalk.media.background import BackgroundWriter
 from multitalk.media.sound import read_sound
 from multitalk.media.video import VideoWriter
 from multitalk.pipeline.clips import make_sampling
-from multitalk.sampling.clip_sampling import ClipSampling
-from multitalk.sampling.teacache import computed_steps
+from multitalk.sampling.cache import computed_steps
+from multitalk.sampling.denoise import ClipSampling
 from tests.small_checkpoint import FUSIONX, make_small_checkpoint
 
 FAST = {"size": (64, 64), "steps": 2, "text_guidance": 1.0, "audio_guidance": 2.0}
@@ -351,7 +351,7 @@ def test_an_unusable_lora_of_the_request_is_an_invalid_input(baked, pipeline, pi
     request = {"image": picture, "audio": voice(0.4), **FAST}
     damaged = (baked / "loras" / FUSIONX).read_bytes()[:-1]
     other = save({"diffusion_model.blocks.99.norm3.diff_b": torch.ones(3)})
-    for content, words in ((b"no tensors", "can't be read"), (damaged, "bytes"), (other, "another model")):
+    for content, words in ((b"no tensors", "cannot be read"), (damaged, "bytes"), (other, "another model")):
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=words) as error:
             next(pipeline.stream(GenerationRequest(lora=path, preset="fusionx", **request)))
@@ -365,7 +365,7 @@ def test_a_damaged_lora_of_the_weights_is_a_weights_error(baked, pipeline, pictu
     request = GenerationRequest(image=picture, audio=voice(0.4), preset="fusionx", **FAST)
     path.write_bytes(content[:-1])
     try:
-        with pytest.raises(WeightsError, match="bytes and should have"):
+        with pytest.raises(WeightsError, match="bytes, but must have"):
             next(pipeline.stream(request))
     finally:
         path.write_bytes(content)

@@ -104,7 +104,7 @@ def test_a_pipeline_changes_between_jobs(resident: MultiTalkPipeline) -> None:
     expected = latents_of(resident, job)
     changing = streamed_pipeline(replace(resident.plan, streamed_blocks=5, resident=("transformer",)))
     for count, parts in ((5, ("transformer",)), (0, PARTS), (3, ("transformer", "vae")), (3, PARTS)):
-        changing._jobs._loaded = replace(resident.plan, streamed_blocks=count, resident=parts)
+        changing._planner._loaded = replace(resident.plan, streamed_blocks=count, resident=parts)
         assert torch.equal(latents_of(changing, job)[0], expected[0])
         streamer = changing.components.transformer.block_streamer
         assert (0 if streamer is None else len(streamer.streamed)) == count

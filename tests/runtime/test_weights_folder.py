@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from multitalk.errors import WeightsError
-from multitalk.runtime import weights_folder
-from multitalk.runtime.weights_folder import find_weights
+from multitalk.runtime import environment as weights_folder
+from multitalk.runtime.environment import find_weights
 from multitalk.weights.manifest import MANIFEST
 
 

@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from multitalk import GenerationRequest
 from multitalk.errors import InvalidInput
 from multitalk.request.parts import CacheSpec, describe_error
-from multitalk.sampling.branches import BranchConditions, make_calls
 from multitalk.sampling.cache import MAG_RATIOS, use_cache
 from multitalk.sampling.denoise import VelocityModel, denoise
-from multitalk.sampling.guidance import make_guidance, needed_branches
+from multitalk.sampling.guidance import BranchConditions, make_calls, make_guidance, needed_branches
 from multitalk.sampling.schedule import make_timesteps
 from tests.models.test_models import conditions, small_transformer
 from tests.numbers import assert_close

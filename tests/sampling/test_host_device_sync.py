@@ -13,10 +13,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from multitalk.sampling.branches import BranchConditions, make_calls
 from multitalk.sampling.denoise import VelocityModel, denoise
-from multitalk.sampling.guidance import make_guidance, needed_branches
-from multitalk.sampling.motion import MotionFrames
+from multitalk.sampling.guidance import BranchConditions, make_calls, make_guidance, needed_branches
+from multitalk.sampling.schedule import MotionFrames
 from tests.models.test_models import conditions, small_transformer
 
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from multitalk.request.presets import PRESETS
+from multitalk.sampling.cache import computed_steps
 from multitalk.sampling.guidance import COND, DROP_AUDIO, DROP_TEXT, UNCOND, make_guidance, needed_branches
-from multitalk.sampling.motion import MotionFrames
-from multitalk.sampling.schedule import make_timesteps
-from multitalk.sampling.teacache import computed_steps
+from multitalk.sampling.schedule import MotionFrames, make_timesteps
 
 
 @pytest.mark.parametrize(

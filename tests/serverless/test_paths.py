@@ -7,7 +7,7 @@ import os
 import pytest
 
 from multitalk.errors import InvalidInput
-from multitalk.serverless.paths import read_path
+from multitalk.serverless.sources import read_path
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from multitalk.errors import InvalidInput
-from multitalk.serverless.addresses import is_allowed
-from multitalk.serverless.urls import fetch
+from multitalk.serverless.urls import fetch, is_allowed
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
 ALLOWED = (ipaddress.ip_network(f"{PUBLIC}/32"),)

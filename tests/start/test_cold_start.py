@@ -81,7 +81,7 @@ def test_missing_weights_are_reported_when_they_are_loaded(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 2
-    assert "doesn't exist" in done.stderr
+    assert "does not exist" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

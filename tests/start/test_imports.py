@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from multitalk.start.imports import quick_imports
+from multitalk.start.cold_start import quick_imports
 from tests.fresh_process import run_script
 
 
 def test_a_hidden_package_can_be_imported_afterwards():
     script = """
 import importlib.util, sys
-from multitalk.start.imports import quick_imports
+from multitalk.start.cold_start import quick_imports
 import json as loaded
 with quick_imports(["scipy", "json"]):
     assert importlib.util.find_spec("scipy") is None
