@@ -1,6 +1,6 @@
-"""A small checkpoint with random weights in the published layout, for tests that need no other file.
+"""A small checkpoint with random weights in the published layout, so that tests need no other file.
 
-Its sizes are its own, so that a size taken for granted anywhere shows.
+Its sizes differ from the published ones, which detects sizes that code takes for granted.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def make_small_checkpoint(
         root: A new folder.
         sizes: Of the networks.
         seed: Of the values.
-        quantized: Write the int8 files, too.
-        shards: Files the transformer is cut into, beside that of the audio layers.
+        quantized: Also write the int8 files.
+        shards: Number of the transformer's files, besides that of the audio layers.
 
     Returns:
         The folder.
@@ -127,12 +127,12 @@ def transformer_shapes(s: Sizes) -> Shapes:
 
 
 def is_audio(key: str) -> bool:
-    """Whether a tensor belongs to the audio layers, which lie in a file of their own."""
+    """Whether a tensor belongs to the audio layers, which are in a separate file."""
     return key.startswith("audio_proj.") or ".audio_cross_attn." in key or ".norm_x." in key
 
 
 def text_encoder_shapes(s: Sizes) -> Shapes:
-    """UMT5's encoder; an attention's inner width differs from the model's, as its config allows."""
+    """UMT5's encoder. The inner width of its attention differs from its width, as the config allows."""
     inner = s.text_heads * 16
     shapes: Shapes = {"token_embedding.weight": (128, s.text_dim)}
     for block in (f"blocks.{index}" for index in range(s.text_layers)):
@@ -151,7 +151,7 @@ def text_encoder_shapes(s: Sizes) -> Shapes:
 
 
 def image_encoder_shapes(s: Sizes) -> Shapes:
-    """CLIP: the visual half, and a bit of the textual one, which nobody needs."""
+    """CLIP: the image encoder, and some tensors of the text encoder, which is not used."""
     width = s.image_dim
     shapes: Shapes = {
         "log_scale": (),
@@ -230,7 +230,7 @@ def head(name: str, width: int, out_channels: int) -> Shapes:
 
 
 def _fill(shapes: Shapes, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensors:
-    """Random values of a size that keeps activations near 1."""
+    """Random values, scaled to keep activations near 1."""
     tensors = {}
     for name, shape in shapes.items():
         values = torch.randn(shape, generator=generator)
@@ -246,7 +246,7 @@ def _fill(shapes: Shapes, generator: torch.Generator, dtype: torch.dtype = torch
 
 
 def make_lora(transformer: Tensors, generator: torch.Generator, rank: int, image_keys: bool) -> Tensors:
-    """A LoRA of Wan's layers: for image-to-video of the matrices alone, else of biases and norms, too."""
+    """A LoRA of Wan's layers: for image-to-video of matrices only, else also of biases and norms."""
     lora: Tensors = {}
     for key, tensor in transformer.items():
         if is_audio(key) or key.startswith(("img_emb.", "patch_embedding.")) or "modulation" in key:
@@ -267,7 +267,7 @@ def make_lora(transformer: Tensors, generator: torch.Generator, rank: int, image
 
 
 def quantize(tensors: Tensors) -> Tensors:
-    """The int8 form of the published files: one factor per output row of every matrix."""
+    """The published int8 form: one scale per output row of every matrix."""
     stored: Tensors = {}
     for key, tensor in tensors.items():
         if tensor.ndim != 2 or "embedding.weight" in key:
@@ -300,7 +300,7 @@ def _write_transformer(root: Path, sizes: Sizes, tensors: Tensors, shards: int) 
     video = [key for key in tensors if key not in audio]
     size = math.ceil(len(video) / shards)
     weight_map = dict.fromkeys(audio, "multitalk.safetensors")
-    save_file(audio, root / catalogue.MULTITALK.folder / "multitalk.safetensors")
+    save_file(audio, root / catalogue.AUDIO_LAYERS)
     for number in range(shards):
         name = f"diffusion_pytorch_model-{number + 1:05d}-of-{shards:05d}.safetensors"
         keys = video[number * size : (number + 1) * size]

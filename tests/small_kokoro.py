@@ -1,6 +1,6 @@
-"""A small Kokoro with random weights in the published layout, through the package's own classes.
+"""A small Kokoro with random weights in the published layout, made with the package's classes.
 
-Its decoder has some 50 million weights whatever the config says, so it is made anew and never kept.
+Its decoder has 50 million weights with any config, so it is created for each run and not stored.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CONFIG: dict[str, Any] = {
         "gen_istft_n_fft": 20,
         "resblock_dilation_sizes": [[1, 3, 5]],
         "resblock_kernel_sizes": [3],
-        "upsample_initial_channel": 512,  # the decoder gives no other
+        "upsample_initial_channel": 512,  # fixed by the decoder
     },
     "dim_in": 64,
     "dropout": 0.2,
-    "hidden_dim": 512,  # the decoder takes no other
+    "hidden_dim": 512,  # fixed by the decoder
     "max_conv_dim": 32,
-    "max_dur": 2,  # a phoneme takes about a fortieth of a second: little to compute
+    "max_dur": 2,  # frames per phoneme, of 25 ms each: little to compute
     "multispeaker": True,
     "n_layer": 1,
     "n_mels": 80,
@@ -59,7 +59,7 @@ def make_small_kokoro(root: Path, seed: int = 0, english: bool = True) -> Path:
     Args:
         root: The folder of published weights.
         seed: Of the values.
-        english: Write spaCy's model, too.
+        english: Also write spaCy's model.
 
     Returns:
         Kokoro's folder.
@@ -78,7 +78,7 @@ def make_small_kokoro(root: Path, seed: int = 0, english: bool = True) -> Path:
         parts = {}
         for name, module in model.named_children():
             norms = {f"{n}." for n, m in module.named_modules() if isinstance(m, torch.nn.InstanceNorm1d)}
-            # as published: every name begins with "module.", and these norms have no weights
+            # as published: names begin with "module.", and these norms have no weights
             parts[name] = {
                 f"module.{key}": tensor.clone()
                 for key, tensor in module.state_dict().items()
@@ -93,7 +93,7 @@ def make_small_kokoro(root: Path, seed: int = 0, english: bool = True) -> Path:
 
 
 def make_small_spacy_model(folder: Path) -> Path:
-    """A small English pipeline with a tagger that has seen two sentences, in a package's layout."""
+    """A small English pipeline in a package's layout, with a tagger trained on two sentences."""
     import spacy
     from spacy.training import Example
 
@@ -112,7 +112,7 @@ def make_small_spacy_model(folder: Path) -> Path:
     optimizer = pipeline.initialize(lambda: examples)
     for _ in range(30):
         pipeline.update(examples, sgd=optimizer)
-    # a package's folder has the model in a folder with the version in its name
+    # a package contains the model in a folder named after the version
     folder.mkdir(parents=True)
     pipeline.to_disk(folder / f"{folder.name}-3.8.0")
     return folder

@@ -1,4 +1,4 @@
-"""Baking: what is written, what is refused, and that an interrupted bake leaves nothing."""
+"""Baking: what is written, invalid input, and interruptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from multitalk.weights.verify import verify
 from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes, make_small_checkpoint
 
 
-def test_configurations_are_read_from_the_shapes(baked):
+def test_configurations_match_the_shapes(baked):
     sizes = Sizes()
     config = json.loads((baked / "transformer" / "config.json").read_text())
     assert config["_class_name"] == "MultiTalkTransformer"
@@ -56,7 +56,7 @@ def test_configurations_are_read_from_the_shapes(baked):
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("part", PARTS)
-def test_each_librarys_from_pretrained_loads_the_same(part, precision, baked, baked_bf16):
+def test_from_pretrained_loads_the_same_tensors(part, precision, baked, baked_bf16):
     from multitalk.weights.libraries import model_class
 
     folder = WeightsFolder(baked if precision == "float32" else baked_bf16)
@@ -94,8 +94,8 @@ def test_bf16_keeps_norms_vae_and_audio_encoder_in_float32(baked_bf16):
         assert {info.dtype for info in tensors[part].values()} == {"BF16"}
 
 
-def test_shards_are_no_larger_than_asked_and_hold_the_same(published, baked, tmp_path):
-    limit = 70_000  # the largest tensor takes 55 000
+def test_shards_keep_their_limit_and_hold_the_same_tensors(published, baked, tmp_path):
+    limit = 70_000  # the largest tensor has 55 000 bytes
     bake(published, tmp_path / "sharded", precision="float32", max_shard_bytes=limit)
     assert verify(tmp_path / "sharded") == []
     files = sorted((tmp_path / "sharded" / "transformer").glob("*.safetensors"))
@@ -111,15 +111,14 @@ def test_shards_are_no_larger_than_asked_and_hold_the_same(published, baked, tmp
     assert all(torch.equal(tensor, whole[name]) for name, tensor in theirs.items())
 
 
-def test_headers_have_room_in_a_shard():
-    """A registry counts a file, of which tensors are not all."""
+def test_shards_leave_room_for_headers():
     unit = SimpleNamespace(nbytes=10**6, itemsize=2)
     shards = _pack([unit] * 10_000, MAX_SHARD_BYTES)
     assert [len(shard) for shard in shards] == [4998, 4998, 4]
     assert len(_pack([SimpleNamespace(nbytes=6 * 10**9, itemsize=2)] * 2, MAX_SHARD_BYTES)) == 2
 
 
-def test_the_manifest_says_what_was_baked(published, baked, tmp_path):
+def test_the_manifest_describes_the_bake(published, baked, tmp_path):
     manifest = Manifest.read(baked)
     assert (manifest.default_preset, manifest.loras) == ("quality", ())
     assert {record["file"] for record in manifest.sources["vae"]} == {catalogue.VAE}
@@ -130,7 +129,7 @@ def test_the_manifest_says_what_was_baked(published, baked, tmp_path):
     assert Manifest.read(tmp_path / "merged") == merged
 
 
-def test_precisions_that_are_not_there(published, tmp_path):
+def test_an_unknown_precision_is_refused(published, tmp_path):
     with pytest.raises(InvalidInput, match="must be float32, bf16, int8 or fp8, not 'float17'") as error:
         bake(published, tmp_path / "target", precision="float17")
     assert error.value.field == "precision"
@@ -155,7 +154,7 @@ def test_an_interrupted_bake_leaves_nothing(published, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_kept_unless_it_may_be_overwritten(published, baked, copy_of, tmp_path):
+def test_only_a_baked_folder_is_overwritten_and_only_on_request(published, baked, copy_of, tmp_path):
     target = copy_of(baked)
     with pytest.raises(InvalidInput, match="is not empty"):
         bake(published, target, precision="bf16")
@@ -193,20 +192,20 @@ def test_a_missing_file_is_named(name, tmp_path):
     assert not (tmp_path / "target").exists()
 
 
-def test_a_full_disk_is_told_before_anything_is_written(published, tmp_path, monkeypatch):
+def test_free_disk_space_is_checked_before_writing(published, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(InvalidInput, match="GB of free disk space, but"):
         bake(published, tmp_path / "new" / "target", precision="float32")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mount_is_refused(published, tmp_path, monkeypatch):
+def test_a_mount_point_is_refused(published, tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
     with pytest.raises(InvalidInput, match=f"{tmp_path} is a mount point.*{tmp_path / 'weights'}"):
         bake(published, tmp_path, precision="float32", overwrite=True)
 
 
-def test_what_was_written_wrongly_never_gets_its_name(published, tmp_path, monkeypatch):
+def test_a_folder_that_fails_verification_is_deleted(published, tmp_path, monkeypatch):
     def write(path: Path, *arguments: Any) -> str:
         sha256 = write_safetensors(path, *arguments)
         data = bytearray(path.read_bytes())
@@ -220,7 +219,7 @@ def test_what_was_written_wrongly_never_gets_its_name(published, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_selection_is_read_whatever_else_is_there(published, tmp_path):
+def test_files_outside_the_selection_are_ignored(published, tmp_path):
     manifest = bake(
         published, tmp_path / "target", precision="int8", selection=select("int8", loras=["fusionx"])
     )
@@ -234,7 +233,7 @@ def test_every_precision_has_an_estimate_of_its_size():
         assert set(written) == set(PRECISIONS)
 
 
-def test_presets_and_their_loras_are_those_of_requests():
+def test_presets_and_loras_agree_with_the_request_package():
     assert set(catalogue.PRESETS) == set(presets.PRESETS)
     loras = {name: preset.lora for name, preset in presets.PRESETS.items() if preset.lora is not None}
     assert loras == catalogue.LORA_FILES
@@ -263,7 +262,7 @@ def test_damaged_files_are_named(published, copy_of, tmp_path):
         (lambda tensors: {k: v for k, v in tensors.items() if k != "blocks.1.norm_x.bias"}, "lacks a tensor"),
     ],
 )
-def test_tensors_that_do_not_fit_the_model_are_named(change, message, published, copy_of, tmp_path):
+def test_tensors_that_do_not_match_the_model_are_named(change, message, published, copy_of, tmp_path):
     root = copy_of(published)
     path = root / catalogue.MULTITALK.folder / "multitalk.safetensors"
     tensors = change(load_file(path))
@@ -276,7 +275,7 @@ def test_tensors_that_do_not_fit_the_model_are_named(change, message, published,
         bake(root, tmp_path / "target", precision="float32")
 
 
-def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of, tmp_path):
+def test_int8_files_are_used_if_the_others_are_missing(published, copy_of, tmp_path):
     root = copy_of(published)
     for path in (root / catalogue.WAN.folder).glob("*.safetensors"):
         path.unlink()
@@ -293,7 +292,7 @@ def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of
     model = load_part(WeightsFolder(tmp_path / "int8"), "transformer", "cpu", torch.float32)
     attention = model.blocks[1].audio_attn
     assert torch.equal(torch.cat((attention.to_k.weight, attention.to_v.weight)), expected)
-    # eight bits are near what they were made from
+    # int8 values are close to the original
     original = PublishedWeights(published).transformer("published").get(key)
     assert (expected - original).abs().max() <= original.abs().max() / 127
 
@@ -305,7 +304,7 @@ def test_the_int8_files_are_taken_where_the_others_are_absent(published, copy_of
         bake(root, tmp_path / "twice", precision="bf16", loras=[("fusionx", 1.0)])
 
 
-def test_int8_without_its_factors_is_refused(published, tmp_path):
+def test_int8_without_its_scales_is_refused(published, tmp_path):
     stored = load_file(published / catalogue.TEXT_ENCODER_INT8)
     del stored["blocks.0.attn.q.weight._scale"]
     save_file(stored, tmp_path / "t5.safetensors")
@@ -313,7 +312,7 @@ def test_int8_without_its_factors_is_refused(published, tmp_path):
         QuantizedSource(tmp_path / "t5.safetensors")
 
 
-def test_sources_are_checked(published, tmp_path):
+def test_unknown_forms_and_missing_folders_are_refused(published, tmp_path):
     for argument in ("transformer_source", "text_encoder_source"):
         with pytest.raises(InvalidInput, match=f"{argument} must be .*, not 'gguf'"):
             bake(published, tmp_path / "target", **{argument: "gguf"})

@@ -1,4 +1,4 @@
-"""Names and tensors, published and converted."""
+"""Conversion of published tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_wan_layers_get_the_names_of_diffusers_own_converter():
         assert [name for name, _ in convert_transformer_tensor(key, tensor)] == [new_key]
 
 
-def test_every_tensor_of_the_model_is_made():
+def test_the_tables_make_every_tensor_of_the_model():
     sizes = Sizes()
     model = MultiTalkTransformer(
         num_attention_heads=sizes.heads,
@@ -39,7 +39,7 @@ def test_every_tensor_of_the_model_is_made():
     assert sorted(made) == sorted(model.state_dict())
 
 
-def test_keys_come_before_values_in_the_audio_attention():
+def test_keys_precede_values_in_the_audio_attention():
     weight = torch.arange(12.0).reshape(6, 2)
     key, value = convert_transformer_tensor("blocks.7.audio_cross_attn.kv_linear.weight", weight)
     assert (key[0], value[0]) == ("blocks.7.audio_attn.to_k.weight", "blocks.7.audio_attn.to_v.weight")
@@ -53,7 +53,7 @@ def test_unknown_names_are_refused():
             convert_transformer_tensor(key, torch.empty(1))
 
 
-def test_clip_ends_before_its_last_layer_and_leaves_the_text_half():
+def test_clip_loses_its_last_layer_and_its_text_encoder():
     sizes = Sizes()
     table = image_encoder_table(sizes.image_layers, sizes.image_dim)
     made = {

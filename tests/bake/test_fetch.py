@@ -1,4 +1,4 @@
-"""Fetching from a hub that works, lies, lacks files or hangs up."""
+"""Fetching from a hub: working, with wrong or missing files, and with interruptions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ SMALL = Selection(loras=(), speech=False)
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch) -> None:
-    # the client keeps what arrived in whole pieces, of 10 MB: more than these files have
+    # the client writes whole pieces of 10 MB, larger than these files
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 4096)
-    # the hub of these tests has no storage of that kind, and what was fetched with it isn't continued
+    # the tests' hub has no Xet storage, and the plain client continues files
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
 
 
@@ -67,13 +67,13 @@ def files_below(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_exactly_what_is_used_is_fetched(hub, hub_files, empty_lock, tmp_path, precision):
+def test_only_files_that_are_used_are_fetched(hub, hub_files, empty_lock, tmp_path, precision):
     root = tmp_path / "raw"
     paths = fetch_into(root, empty_lock, select(precision))
-    assert files_below(root) == paths  # nothing is left of the download itself
+    assert files_below(root) == paths  # no temporary files are left
     assert all((root / path).read_bytes() == (hub_files / path).read_bytes() for path in paths)
-    asked = {path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path}
-    assert len(asked) == len(paths) - 1  # the wheel lies on no hub
+    requested = {path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path}
+    assert len(requested) == len(paths) - 1  # the wheel is in no repository
     unused = ("dit_model_map", "int8_FusionX", "pytorch_model.bin")
     assert not any(word in path for path in paths for word in unused)
     published_form = [path for path in paths if "diffusion_pytorch_model-" in path or path == T5_PATH]
@@ -85,13 +85,13 @@ def test_exactly_what_is_used_is_fetched(hub, hub_files, empty_lock, tmp_path, p
 LORAS = set(catalogue.LORA_FILES.values())
 
 
-def test_unlocked_files_are_named(hub, empty_lock, tmp_path, capsys):
+def test_unlocked_files_give_a_warning(hub, empty_lock, tmp_path, capsys):
     paths = fetch_into(tmp_path / "raw", empty_lock)
     warnings = capsys.readouterr().err
     assert all(f"warning: {path} is not locked" in warnings for path in paths)
 
 
-def test_lock_pins_everything_and_downloads_no_large_file(hub, hub_files, tmp_path, capsys):
+def test_update_lock_pins_everything_and_downloads_only_small_files(hub, hub_files, tmp_path, capsys):
     path = tmp_path / "lock.json"
     lock = update_lock(path)
     downloaded = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
@@ -105,21 +105,21 @@ def test_lock_pins_everything_and_downloads_no_large_file(hub, hub_files, tmp_pa
         assert not capsys.readouterr().err  # every file is locked
 
 
-def test_locked_revision_is_asked_for(hub, lock_file, tmp_path):
+def test_the_locked_revision_is_requested(hub, lock_file, tmp_path):
     fetch_into(tmp_path / "raw", lock_file)
     listed = [path for _, path, _ in hub.requests if path.startswith("/api/")]
     assert listed
     assert all(path.endswith(commit_of("/".join(path.split("/")[3:5]))) for path in listed)
 
 
-def test_pull_request_is_followed_until_it_is_locked(hub, empty_lock, tmp_path):
+def test_an_unlocked_repository_follows_its_reference(hub, empty_lock, tmp_path):
     fetch_into(tmp_path / "raw", empty_lock)
     assert f"/api/models/{catalogue.WAV2VEC2.name}/revision/refs/pr/1" in [
         path for _, path, _ in hub.requests
     ]
 
 
-def test_corrupted_file_is_refused_by_name(hub, lock_file, tmp_path):
+def test_a_corrupted_file_is_refused(hub, lock_file, tmp_path):
     hub.faults.corrupt.add(T5)
     with pytest.raises(WeightsError, match=f"{T5_PATH} is the wrong file.*the lock says"):
         fetch_into(tmp_path / "raw", lock_file)
@@ -128,13 +128,13 @@ def test_corrupted_file_is_refused_by_name(hub, lock_file, tmp_path):
     fetch_into(tmp_path / "raw", lock_file)
 
 
-def test_corrupted_file_is_refused_without_a_lock_too(hub, empty_lock, tmp_path):
+def test_a_corrupted_large_file_is_refused_without_a_lock(hub, empty_lock, tmp_path):
     hub.faults.corrupt.add(T5)
     with pytest.raises(WeightsError, match=f"{T5_PATH} is the wrong file.*the hub says"):
         fetch_into(tmp_path / "raw", empty_lock)
 
 
-def test_small_file_and_wheel_are_compared_with_the_lock(hub, lock_file, tmp_path):
+def test_small_files_and_the_wheel_are_compared_with_the_lock(hub, lock_file, tmp_path):
     for name in ("preprocessor_config.json", catalogue.SPACY_MODEL):
         hub.faults.corrupt = {name}
         with pytest.raises(WeightsError, match=f"{name} is the wrong file"):
@@ -142,13 +142,13 @@ def test_small_file_and_wheel_are_compared_with_the_lock(hub, lock_file, tmp_pat
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_missing_file_is_named(hub, lock_file, empty_lock, tmp_path, locked):
+def test_a_missing_file_is_named(hub, lock_file, empty_lock, tmp_path, locked):
     hub.faults.missing.add(T5)
     with pytest.raises(WeightsError, match=f"{catalogue.WAN.name} has no file {T5}"):
         fetch_into(tmp_path / "raw", lock_file if locked else empty_lock)
 
 
-def test_cut_download_goes_on_where_it_was(hub, hub_files, lock_file, tmp_path, capfd):
+def test_an_interrupted_download_is_continued(hub, hub_files, lock_file, tmp_path, capfd):
     hub.faults.cut = {T5: 2, catalogue.SPACY_MODEL: 2}
     fetch_into(tmp_path / "raw", lock_file, Selection(loras=()))
     for path in (T5_PATH, catalogue.SPACY_MODEL):
@@ -157,11 +157,11 @@ def test_cut_download_goes_on_where_it_was(hub, hub_files, lock_file, tmp_path, 
         assert ranges[0] == ""
         begins = [begin_of(ranged) for ranged in ranges[1:]]
         assert begins == sorted(set(begins))
-        assert begins[0] > 10_000  # each time from further on
+        assert begins[0] > 10_000  # later each time
 
 
-def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_path):
-    """As when another thread of the client has lost its connection and closes all of them."""
+def test_an_interrupted_listing_is_retried(hub, lock_file, tmp_path):
+    """huggingface_hub closes the connections of all threads when one of them fails."""
     done = threading.Event()
 
     def keep_closing() -> None:
@@ -179,7 +179,7 @@ def test_a_listing_that_is_interrupted_is_asked_for_again(hub, lock_file, tmp_pa
     assert all(listing.siblings for listing in listings)
 
 
-def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
+def test_a_download_fails_after_the_last_attempt_and_the_next_run_repeats_it(
     hub, lock_file, tmp_path, monkeypatch
 ):
     hub.faults.cut = {T5: 1000}
@@ -192,8 +192,7 @@ def test_download_that_stays_cut_is_refused_and_comes_with_the_next_run(
     assert (tmp_path / "raw" / T5_PATH).stat().st_size == 60_000
 
 
-def test_after_an_error_no_other_download_begins_again(hub, lock_file, tmp_path, monkeypatch):
-    """Its caller has an error to show, and may have left the hub or the folder behind."""
+def test_an_error_stops_the_retries_of_other_downloads(hub, lock_file, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     hub.faults.cut = {T5: 1_000_000}
     hub.faults.corrupt = {"preprocessor_config.json"}
@@ -205,14 +204,14 @@ def test_after_an_error_no_other_download_begins_again(hub, lock_file, tmp_path,
     assert not [thread for thread in left if thread.is_alive()]
 
 
-def test_a_cut_xet_download_begins_anew_with_the_plain_client(
+def test_an_interrupted_xet_download_restarts_with_the_plain_client(
     hub, hub_files, lock_file, tmp_path, monkeypatch
 ):
-    asked = []
+    calls = []
 
     def cut(incomplete_path: Path, **arguments: object) -> None:
-        asked.append(incomplete_path)
-        incomplete_path.write_bytes(bytes(50_000))  # its pieces come in any order: this is a hole
+        calls.append(incomplete_path)
+        incomplete_path.write_bytes(bytes(50_000))  # Xet writes pieces in any order: this is a hole
         raise OSError("the connection was cut")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
@@ -222,12 +221,12 @@ def test_a_cut_xet_download_begins_anew_with_the_plain_client(
     monkeypatch.setattr("huggingface_hub.file_download.xet_get", cut)
     hub.faults.xet.add(T5)
     fetch_into(tmp_path / "raw", lock_file)
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert hub.downloads(T5) == [""]
     assert (tmp_path / "raw" / T5_PATH).read_bytes() == (hub_files / T5_PATH).read_bytes()
 
 
-def test_what_is_there_stays_and_what_changed_comes_again(hub, lock_file, tmp_path):
+def test_stored_files_are_kept_and_changed_files_downloaded_again(hub, lock_file, tmp_path):
     root = tmp_path / "raw"
     fetch_into(root, lock_file)
     hub.requests.clear()
@@ -240,7 +239,7 @@ def test_what_is_there_stays_and_what_changed_comes_again(hub, lock_file, tmp_pa
     assert hub.downloads(T5) == [""]
 
 
-def test_model_cache_is_used(hub, hub_files, lock_file, tmp_path):
+def test_files_in_a_model_cache_are_linked(hub, hub_files, lock_file, tmp_path):
     snapshot = (
         tmp_path / "cache/models--Wan-AI--Wan2.1-I2V-14B-480P/snapshots" / commit_of(catalogue.WAN.name)
     )
@@ -252,7 +251,7 @@ def test_model_cache_is_used(hub, hub_files, lock_file, tmp_path):
     assert hash_file(tmp_path / "raw" / T5_PATH) == hash_file(hub_files / T5_PATH)
 
 
-def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):
+def test_the_token_is_sent(hub, lock_file, tmp_path, monkeypatch):
     hub.token = "hf_secret"
     with pytest.raises(WeightsError, match="cannot be listed"):
         fetch_into(tmp_path / "raw", lock_file)
@@ -260,7 +259,7 @@ def test_token_is_shown(hub, lock_file, tmp_path, monkeypatch):
     fetch_into(tmp_path / "raw", lock_file)
 
 
-def test_full_disk_is_said_before_anything_is_fetched(hub, lock_file, tmp_path, monkeypatch):
+def test_free_disk_space_is_checked_before_the_download(hub, lock_file, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(WeightsError, match="GB of free disk space, but the download needs"):
@@ -278,7 +277,7 @@ def test_an_incomplete_download_counts_unless_it_cannot_be_continued(
     largest = max(files, key=lambda file: file.size)
     staging = downloads._staging(largest, root, "fast" if fast else "plain")
     staging.mkdir(parents=True)
-    (staging / "half.incomplete").write_bytes(os.urandom(largest.size // 2))  # zeros may take no space
+    (staging / "half.incomplete").write_bytes(os.urandom(largest.size // 2))  # zeros may not be stored
     usage = type("Usage", (), {"free": total - largest.size // 4})
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)
     if fast:
@@ -290,8 +289,8 @@ def test_an_incomplete_download_counts_unless_it_cannot_be_continued(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, which only root may")
-def test_a_mounted_folder_may_be_the_same_disk(tmp_path):
-    """As a build's cache and the layer that it writes to: two devices, one disk."""
+def test_a_mounted_folder_may_be_on_the_same_disk(tmp_path):
+    """A build's cache and its layer are two devices on one disk."""
     script = """
         mount -t tmpfs -o size=64m tmpfs . && cd "$PWD" && mkdir lower upper work merged
         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
@@ -302,13 +301,13 @@ first, second = Path("merged"), Path("upper")
 print(first.stat().st_dev == second.stat().st_dev, on_one_disk(first, second), on_one_disk(first, Path("/")))'
     """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    told = subprocess.check_output(
+    output = subprocess.check_output(
         ["unshare", "--mount", "sh", "-ec", script, sys.executable], cwd=tmp_path, env=environment, text=True
     )
-    assert told.split() == ["False", "True", "False"]
+    assert output.split() == ["False", "True", "False"]
 
 
-def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
+def test_disk_space_for_the_bake_is_checked_before_the_download(
     hub, hub_files, lock_file, tmp_path, monkeypatch
 ):
     def fetch_with(free: int) -> None:
@@ -318,7 +317,7 @@ def test_room_for_the_baked_weights_is_said_before_anything_is_fetched(
         )
 
     with pytest.raises(WeightsError, match=r"the download needs .* GB, the baked weights need"):
-        fetch_with(800_000)  # 550 kB to be fetched, and 60 % of it
+        fetch_with(800_000)  # 550 kB to download, and 60 % of it to bake
     assert hub.downloads(T5) == []
     fetch_with(1_200_000)
     assert hub.downloads(T5) == [""]
@@ -340,18 +339,18 @@ def test_damaged_lock_is_refused(tmp_path, content):
         Lock.read(path)
 
 
-def test_shipped_lock_can_be_read():
+def test_the_lock_in_the_repository_is_valid():
     names = {file_set.repository.name for file_set in catalogue.all_file_sets()}
     assert set(Lock.read().repositories) <= names
 
 
-def test_unknown_choices_are_refused():
+def test_unknown_names_are_refused():
     for arguments in (("int4",), ("int8", "gguf"), ("int8", None, ("quality",))):
         with pytest.raises(InvalidInput, match="must be"):
             select(*arguments)
 
 
-def test_command_ends_with_a_sentence(hub, lock_file, tmp_path, capsys):
+def test_the_command_prints_errors_in_one_line(hub, lock_file, tmp_path, capsys):
     hub.faults.missing.add(T5)
     arguments = [
         "--to",

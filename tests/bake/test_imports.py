@@ -28,5 +28,13 @@ def test_the_package_alone():
     assert loaded_packages() == {"bake"}
 
 
+def test_fetch_needs_no_models_library():
+    """download_models.sh runs it in an environment that has only huggingface_hub."""
+    modules = ", ".join(f"multitalk.bake.{name}" for name in ("fetch", "commands", "layers"))
+    script = f"import sys, {modules}; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    assert not {"torch", "numpy", "pydantic", "transformers", "diffusers", "safetensors"} & set(loaded)
+
+
 def test_all_modules_and_the_models():
     assert loaded_packages("all") == ALLOWED

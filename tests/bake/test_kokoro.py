@@ -1,4 +1,4 @@
-"""Kokoro in a bake: copied with spaCy's model, checked before, and left out where there is none."""
+"""Kokoro in a bake: checked, copied with spaCy's model, or left out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged(speech: Path, tmp_path: Path) -> Path:
-    """A copy whose large file is the original's."""
+    """A copy made of symbolic links."""
     root = tmp_path / "damaged"
     shutil.copytree(speech, root, copy_function=lambda source, target: Path(target).symlink_to(source))
     return root
@@ -46,7 +46,7 @@ def put(path: Path, content: object) -> None:
     torch.save(content, path)
 
 
-def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, capsys):
+def test_a_bake_copies_all_files(published, speech, tmp_path, capsys):
     root = tmp_path / "all"
     root.mkdir()
     for path in (*published.iterdir(), *speech.iterdir()):
@@ -56,7 +56,7 @@ def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, caps
     files = {name for name in manifest.files if name.startswith("kokoro/")}
     assert {"kokoro/config.json", "kokoro/kokoro-v1_0.pth"} <= files
     assert {f"kokoro/voices/{voice}.pt" for voice in VOICES} <= files
-    assert "kokoro/en_core_web_sm/config.cfg" in files  # without the folder that has the version in its name
+    assert "kokoro/en_core_web_sm/config.cfg" in files  # without the folder named after the version
     assert manifest.sources["kokoro"][1]["file"] == f"{KOKORO.folder}/kokoro-v1_0.pth"
     assert Manifest.read(target) == manifest
     assert verify(target) == []
@@ -66,7 +66,7 @@ def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, caps
 
     shutil.rmtree(target / "kokoro" / "en_core_web_sm")
     found = {finding.name: finding for finding in doctor.examine(target)}
-    assert "en_core_web_sm isn't in the folder" in found["english"].text
+    assert "en_core_web_sm is missing" in found["english"].text
     voice = target / "kokoro" / "voices" / "af_heart.pt"
     content = bytearray(voice.read_bytes())
     content[-100] ^= 1
@@ -77,16 +77,16 @@ def test_a_bake_has_everything_and_tells_of_it(published, speech, tmp_path, caps
         WeightsFolder(target)
 
 
-def test_a_folder_without_kokoro_is_whole(baked):
+def test_a_folder_without_kokoro_is_complete(baked):
     assert not (baked / "kokoro").exists()
     assert verify(baked) == []
     assert choose_engine(baked).name == "espeak-ng"
     found = {finding.name: finding for finding in doctor.examine(baked)}
     assert "espeak-ng" in found["speech"].text
-    assert "Kokoro's weights aren't in the folder" in found["speech"].text
+    assert "the weights folder has no Kokoro" in found["speech"].text
 
 
-def test_half_a_kokoro_is_none(baked, copy_of):
+def test_an_incomplete_kokoro_is_reported(baked, copy_of):
     folder = copy_of(baked)
     (folder / "kokoro").mkdir()
     (folder / "kokoro" / "config.json").write_text("{}")
@@ -101,7 +101,7 @@ def test_half_a_kokoro_is_none(baked, copy_of):
         WeightsFolder(folder)
 
 
-def test_files_that_do_not_fit_are_named(damaged):
+def test_files_that_do_not_match_are_named(damaged):
     weights = PublishedWeights(damaged)
     checkpoint = damaged / KOKORO.folder / "kokoro-v1_0.pth"
     parts = torch.load(checkpoint, weights_only=True)
@@ -117,7 +117,7 @@ def test_files_that_do_not_fit_are_named(damaged):
     with pytest.raises(WeightsError, match=r"am_adam\.pt cannot be read"):
         find_kokoro(weights)
 
-    bert = parts["bert"]  # the first that is looked at, so the others, which are large, needn't be written
+    bert = parts["bert"]  # the first to be checked: the others, which are large, are left out
     key = next(iter(bert))
     put(checkpoint, {"bert": {name: value for name, value in bert.items() if name != key}})
     with pytest.raises(WeightsError, match=f"lacks a tensor of Kokoro's bert: {key.removeprefix('module.')}"):

@@ -1,4 +1,4 @@
-"""Cutting a baked folder into layers, and finding weights when a container starts."""
+"""Distributing a baked folder over layers, and finding weights when a container starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GB = 10**9
 
 
 def bf16_files() -> dict[str, int]:
-    """About what a bf16 bake writes."""
+    """Approximate files of a bf16 bake."""
     sizes = {
         f"transformer/diffusion_pytorch_model-{n:05d}-of-00008.safetensors": 4_900 * 10**6
         for n in range(1, 8)
@@ -36,14 +36,14 @@ def test_no_layer_is_larger_than_five_gigabytes():
     assert sum(bool(layer) for layer in layers) <= 13
 
 
-def test_what_doesn_t_fit_is_refused():
+def test_files_that_do_not_fit_are_refused():
     with pytest.raises(WeightsError, match="does not fit into 16 layers"):
         pack({"large": 6 * GB})
     with pytest.raises(WeightsError, match="does not fit into 2 layers"):
         pack(dict.fromkeys("abc", 4 * GB), count=2)
 
 
-def test_too_few_layers_are_told_of_by_the_size_they_would_need():
+def test_the_error_for_small_layers_names_the_size_needed():
     check_layers(28 * GB, LAYER_BYTES)
     with pytest.raises(
         WeightsError, match=r"--layer-gb must be at least 1\.8, not 1: 16 layers must hold about 28\.0 GB"
@@ -79,7 +79,7 @@ def make_weights(folder: Path) -> Path:
     return folder
 
 
-def test_folder_is_whole_when_every_file_has_its_size(tmp_path):
+def test_a_folder_is_complete_if_every_file_has_its_size(tmp_path):
     folder = make_weights(tmp_path / "weights")
     assert is_complete(folder)
     (folder / "a.safetensors").write_bytes(b"1234")
@@ -92,12 +92,12 @@ def test_folder_is_whole_when_every_file_has_its_size(tmp_path):
     assert not is_complete(tmp_path / "nowhere")
 
 
-def test_weights_are_looked_for_in_the_image_on_volumes_and_in_the_model_cache(tmp_path, monkeypatch):
+def test_weights_are_searched_in_the_image_on_volumes_and_in_the_model_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("MULTITALK_WEIGHTS", raising=False)
     image, volume = tmp_path / "image", tmp_path / "volume"
     assert locate([volume], image) is None
     (volume / "huggingface-cache/hub/models--Wan-AI--Wan2.1/snapshots/abc").mkdir(parents=True)
-    assert locate([volume], image) is None  # somebody else's model
+    assert locate([volume], image) is None  # another model
     cached = make_weights(volume / "huggingface-cache/hub/models--me--multitalk-int8/snapshots/abc")
     assert locate([volume], image) == cached
     kept = make_weights(volume / "multitalk/weights")
@@ -106,6 +106,6 @@ def test_weights_are_looked_for_in_the_image_on_volumes_and_in_the_model_cache(t
     assert locate([volume], image) == image
 
 
-def test_named_folder_is_the_only_candidate(tmp_path, monkeypatch):
+def test_multitalk_weights_is_the_only_candidate(tmp_path, monkeypatch):
     monkeypatch.setenv("MULTITALK_WEIGHTS", str(tmp_path / "named"))
     assert list(candidates([tmp_path], tmp_path)) == [Path(os.environ["MULTITALK_WEIGHTS"])]

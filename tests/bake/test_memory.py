@@ -1,4 +1,4 @@
-"""Memory: a bake takes a tensor or two, loading a quantized part nothing beside its files."""
+"""Memory: a bake needs one or two tensors, and loading needs nothing besides the mapped files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
-# Bakes twice in a fresh process, a small model first so that everything is imported, and measures the memory
-# that isn't a mapping of a file (those pages the system takes back when it needs them).
+# Bakes twice in a fresh process, first a small model to import everything, and measures anonymous memory.
+# Pages mapped from files are not counted, since the kernel can drop them.
 SCRIPT = '''
 import json, re, sys, threading
 from pathlib import Path
@@ -28,7 +28,7 @@ bake(small, target + "/small", precision=precision, loras=[("lightx2v", 1.0)])
 load_part(WeightsFolder(target + "/small"), "transformer", "cpu", torch.bfloat16)
 
 class Grown:
-    """What memory grows by at most inside it."""
+    """Measures by how much memory grows inside it."""
 
     def __enter__(self):
         self.before = self.peak = anonymous()
@@ -72,8 +72,8 @@ def test_peak_memory_of_a_bake_and_of_loading(precision, tmp_path):
     written = (tmp_path / "baked" / "large" / "transformer").glob("*.safetensors")
     part = sum(path.stat().st_size for path in written)
     largest_tensor = 6 * sizes.dim * sizes.dim * 4  # of the time projection, in float32
-    # a tensor in float32 and its cast, never the part, nor a shard
+    # a tensor in float32 and its cast, but not the part or a shard
     assert part > (6 if precision == "bf16" else 3) * largest_tensor
     assert grown["baked"] < 3 * largest_tensor, f"{grown} for a part of {part / 1e6:.0f} MB"
-    # tensors stay mapped from their files, as they are
+    # tensors stay mapped from their files
     assert grown["loaded"] < 0.1 * part, f"{grown} for a part of {part / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""Baking to int8 and fp8: what is stored, what is kept from the published int8 files, and what loads it."""
+"""Baking to int8 and fp8: stored tensors, published int8 values, and loading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folders(published, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("precision", LAYERS)
-def test_what_is_quantized_and_what_is_not(precision, folders):
+def test_only_the_layers_of_the_blocks_are_quantized(precision, folders):
     assert verify(folders[precision]) == []
     manifest = Manifest.read(folders[precision])
     assert manifest.precision == {
@@ -74,13 +74,13 @@ def test_weights_are_within_half_a_step(precision, folders, baked):
             error = (layer.dequantize() - weight).abs()
             if precision == "int8":
                 assert (error <= 0.501 * layer.scale).all()
-            else:  # half of the last of four significant bits; the smallest steps near zero
+            else:  # half of the last of four significant bits, or of the smallest step near zero
                 assert (error <= weight.abs() / 16 * 1.001 + layer.scale * 2**-10).all()
             count += 1
     assert count == 32
 
 
-def test_published_int8_values_and_factors_are_kept(published, folders):
+def test_published_int8_values_and_scales_are_kept(published, folders):
     for part, file, names in (
         (
             "transformer",
@@ -128,7 +128,7 @@ def test_a_lora_is_merged_before_quantizing(published, folders, tmp_path):
 
 @pytest.mark.parametrize("precision", LAYERS)
 @pytest.mark.parametrize("part", ["transformer", "text_encoder"])
-def test_the_librarys_from_pretrained_loads_the_same(part, precision, folders):
+def test_from_pretrained_loads_the_same_tensors(part, precision, folders):
     folder = WeightsFolder(folders[precision])
     theirs = model_class(part, quantized=True).from_pretrained(folder.part(part))
     ours = load_part(folder, part, "cpu", torch.float32).state_dict()
@@ -138,8 +138,8 @@ def test_the_librarys_from_pretrained_loads_the_same(part, precision, folders):
 
 
 @pytest.mark.parametrize("precision", LAYERS)
-def test_a_library_that_casts_8_bit_floats_gets_the_same_answers(precision, folders):
-    """diffusers casts them to the dtype it is asked for; int8 it leaves, and factors stay float32."""
+def test_fp8_cast_by_diffusers_gives_the_same_results(precision, folders):
+    """diffusers casts fp8 weights to the requested dtype, but not int8 weights and scales."""
     folder = WeightsFolder(folders[precision])
     theirs = model_class("transformer").from_pretrained(
         folder.part("transformer"), torch_dtype=torch.bfloat16
@@ -148,12 +148,12 @@ def test_a_library_that_casts_8_bit_floats_gets_the_same_answers(precision, fold
     ours = load_part(folder, "transformer", "cpu", torch.bfloat16).blocks[1].ffn.net[2]
     values = torch.randn(3, layer.in_features).bfloat16()
     assert layer.scale.dtype == torch.float32
-    for _ in range(2):  # weights aren't changed by the first
+    for _ in range(2):  # the first call does not change the weights
         assert torch.equal(layer(values), ours(values))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_dtype_of_the_rest_is_the_plans(dtype, folders):
+def test_the_dtype_of_unquantized_tensors_is_as_requested(dtype, folders):
     model = load_part(WeightsFolder(folders["fp8"]), "transformer", "cpu", dtype)
     layer = model.blocks[0].ffn.net[2]
     assert (layer.weight.dtype, layer.scale.dtype) == (torch.float8_e4m3fn, torch.float32)
@@ -167,14 +167,14 @@ def test_the_dtype_of_the_rest_is_the_plans(dtype, folders):
 @pytest.mark.parametrize(
     ("part", "precision"), [("transformer", "int8"), ("transformer", "fp8"), ("text_encoder", "int8")]
 )
-def test_an_unquantized_folder_is_quantized_as_it_is_loaded(part, precision, baked, folders):
+def test_an_unquantized_folder_is_quantized_during_loading(part, precision, baked, folders):
     loaded = load_part(WeightsFolder(baked), part, "cpu", torch.bfloat16, quantization=precision)
     layer = next(layer for layer in loaded.modules() if isinstance(layer, LAYERS[precision]))
     assert layer.weight.dtype == LAYERS[precision].weight_dtype
     expected = load_part(WeightsFolder(folders[precision]), part, "cpu", torch.bfloat16).state_dict()
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor.float(), expected[name].float()), name
-    # what a folder has quantized stays
+    # layers that are stored quantized stay as they are
     kept = load_part(WeightsFolder(folders["int8"]), part, "cpu", torch.bfloat16, quantization=precision)
     assert any(isinstance(layer, Int8Linear) for layer in kept.modules())
     assert not any(isinstance(layer, Fp8Linear) for layer in kept.modules())

@@ -1,6 +1,6 @@
-"""A base image for the tests: Debian with Python, and the installed packages that the lock names.
+"""A base image for the tests: Debian with Python and the installed packages of the lock.
 
-It stands in for base.Dockerfile's, which needs hosts and hours that a test doesn't have.
+It replaces base.Dockerfile, which needs network access and hours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SITE_PACKAGES = "opt/venv/lib/python3.11/site-packages"
 
 
 def distributions_of(lock: Path) -> list[metadata.Distribution]:
-    """The installed distributions that a lock names, torch, and what torch needs besides."""
+    """List the installed distributions of a lock, torch, and the requirements of torch."""
     lines = (line.strip(" \\") for line in lock.read_text().splitlines())
     pending = [Requirement("torch"), *(Requirement(line) for line in lines if line and line[0] not in "#-")]
     found: dict[str, metadata.Distribution] = {}
@@ -46,11 +46,11 @@ def copy_distributions(distributions: list[metadata.Distribution], target: Path)
             if copy.parent not in folders:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 folders.add(copy.parent)
-            shutil.copy2(path, copy)  # with its time, by which bytecode is recognised
+            shutil.copy2(path, copy)  # with its time, which validates bytecode
 
 
 def make_root(root: Path, repository: Path) -> Path:
-    """Debian with an environment at /opt/venv, as the Dockerfile wants it; what is there is kept."""
+    """Create Debian with an environment at /opt/venv, as the Dockerfile needs it; existing files are kept."""
     if not (root / "etc/debian_version").exists():
         packages = "ca-certificates,python3,python3-venv"
         command = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root)]

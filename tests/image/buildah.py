@@ -1,4 +1,4 @@
-"""Images and containers by buildah: built and run in a storage of the test's own, gone with it."""
+"""Build and run images with buildah, in a temporary storage."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PATH = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 
 class Buildah:
-    """buildah on its own storage.
+    """buildah with a temporary storage.
 
     Args:
         folder: For the storage.
-        network: What builds and runs may reach.
+        network: Network of builds and containers.
     """
 
     def __init__(self, folder: Path, network: LoopbackNetwork) -> None:
         self._options = ["--storage-driver", "overlay", "--root", str(folder / "storage")]
         self._options += ["--runroot", str(folder / "runroot")]
         self.network = network
-        # the builds' own cache goes there, too
+        # the cache of builds
         self._environment = os.environ | {"TMPDIR": str(folder)}
 
     def command(self, *arguments: str) -> list[str]:
@@ -40,7 +40,7 @@ class Buildah:
         return done.stdout.strip()
 
     def import_root(self, root: Path, name: str) -> None:
-        """An image of a folder."""
+        """Create an image from a folder."""
         container = self("from", "scratch")
         mounted = self("mount", container)
         subprocess.run(["cp", "-a", f"{root}/.", mounted], check=True)
@@ -49,21 +49,25 @@ class Buildah:
         self("commit", "--quiet", "--rm", container, name)
 
     def build(self, context: Path, name: str, arguments: dict[str, str], *options: str) -> str:
-        """Build the context's Dockerfile; returns what was printed."""
-        given = [option for key, value in arguments.items() for option in ("--build-arg", f"{key}={value}")]
+        """Build the context's Dockerfile; return the output."""
+        options_of = [
+            option for key, value in arguments.items() for option in ("--build-arg", f"{key}={value}")
+        ]
         fixed = ["--isolation", "chroot", "--layers", "--format", "docker", "--tag", name]
-        return self("build", *fixed, *given, *options, "--file", str(context / "Dockerfile"), str(context))
+        return self(
+            "build", *fixed, *options_of, *options, "--file", str(context / "Dockerfile"), str(context)
+        )
 
     def config(self, name: str) -> dict[str, Any]:
-        """An image's configuration, as Docker writes it."""
+        """Return an image's configuration in Docker's format."""
         return json.loads(self("inspect", "--type", "image", name))["Docker"]
 
     def layers(self, name: str) -> list[str]:
-        """Digests of an image's layers, the lowest first."""
+        """List the digests of an image's layers, the lowest first."""
         return self.config(name)["rootfs"]["diff_ids"]
 
     def clean_up(self) -> None:
-        """Remove every container and image."""
+        """Remove all containers and images."""
         self("rm", "--all")
         self("rmi", "--all", "--force")
 
@@ -72,11 +76,11 @@ class Container:
     """A running container of an image, as a context.
 
     Args:
-        buildah: Whose image.
+        buildah: Has the image.
         image: Its name.
         environment: Variables.
-        arguments: Behind the entry point.
-        log: Gets what it prints.
+        arguments: Of the entry point.
+        log: File for its output.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A network of one loopback device: what runs in it reaches nobody else."""
+"""A network with only a loopback device, isolated from all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _CLONE_NEWNET = 0x40000000
-# brings the loopback device up (SIOCSIFFLAGS: IFF_UP | IFF_RUNNING), says so, and keeps the namespace
+# brings the loopback device up (SIOCSIFFLAGS: IFF_UP | IFF_RUNNING), reports it, and keeps the namespace
 _HOLD = """
 import fcntl, socket, struct, sys
 with socket.socket() as s:
@@ -24,7 +24,7 @@ sys.stdin.read()
 
 
 class LoopbackNetwork:
-    """A network namespace of its own; use it as a context."""
+    """A new network namespace, as a context."""
 
     def __enter__(self) -> LoopbackNetwork:
         self._holder = subprocess.Popen(
@@ -34,7 +34,7 @@ class LoopbackNetwork:
             text=True,
         )
         assert self._holder.stdout is not None
-        assert self._holder.stdout.readline() == "up\n", "no network namespace can be made"
+        assert self._holder.stdout.readline() == "up\n", "cannot create a network namespace"
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -42,17 +42,17 @@ class LoopbackNetwork:
         self._holder.wait()
 
     def command(self, arguments: list[str]) -> list[str]:
-        """A command that runs in it."""
+        """Return a command that runs in the namespace."""
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", *arguments]
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Call a function in it, such as one that asks a server."""
+        """Call a function in the namespace, such as a request to a server."""
         results: list[Result] = []
         errors: list[BaseException] = []
 
         def call() -> None:
             try:
-                # the namespace is a thread's own
+                # only this thread enters the namespace
                 file = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
                 if ctypes.CDLL(None, use_errno=True).setns(file, _CLONE_NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), "setns")

@@ -1,6 +1,6 @@
-"""The real Dockerfile, built and run: weights from a hub on the loopback device, then no way out at all.
+"""Build and run the Dockerfile with weights from a hub on the loopback device, without any other network.
 
-Everything is made anew in a temporary folder; with MULTITALK_IMAGE_WORK it is kept there, for the next run.
+Everything is created in a temporary folder, or kept in MULTITALK_IMAGE_WORK for the next run.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ pytestmark = [
 
 @dataclass
 class Workshop:
-    """What the tests share.
+    """Objects that the tests share.
 
     Attributes:
-        buildah: With the built image.
-        network: Where builds and containers live.
-        context: The files the image is built from.
-        arguments: Of a build.
-        hub_log: A line for each request to the hub.
+        buildah: Has the built image.
+        network: Of builds and containers.
+        context: Build context.
+        arguments: Build arguments.
+        hub_log: Log with a line per request to the hub.
         folder: For logs.
     """
 
@@ -132,7 +132,7 @@ def copy_tracked_files(target: Path) -> None:
 
 
 def wait_for(workshop: Workshop, container: Container, address: str, seconds: float = 240) -> bytes:
-    """What a server says when it is up."""
+    """Wait for a server and return its answer."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert container.process.poll() is None, container.log()
@@ -142,7 +142,7 @@ def wait_for(workshop: Workshop, container: Container, address: str, seconds: fl
             return error.read()
         except OSError:
             time.sleep(0.5)
-    raise AssertionError(f"nothing answers at {address}:\n{container.log()}")
+    raise AssertionError(f"no answer from {address}:\n{container.log()}")
 
 
 def post(workshop: Workshop, address: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +170,8 @@ def test_weights_are_layers_below_the_code(workshop):
     assert len(weights) == 16
     assert max(weights) < code
     layers = workshop.buildah.layers(IMAGE)
-    assert len({layers[number] for number in weights}) == 3  # Kokoro, the rest, and fourteen that are empty
-    assert len(history) < 60  # of 125 that registries take
+    assert len({layers[number] for number in weights}) == 3  # Kokoro, the rest, and fourteen empty ones
+    assert len(history) < 60  # registries accept 125
 
 
 def test_image_is_configured(workshop):
@@ -186,7 +186,7 @@ def test_image_is_configured(workshop):
     assert "MODE=ui" in config["Env"]
 
 
-def test_image_holds_what_it_needs_and_no_more(workshop):
+def test_image_contains_only_what_it_needs(workshop):
     container = workshop.buildah("from", IMAGE)
     root = Path(workshop.buildah("mount", container))
     try:
@@ -194,42 +194,42 @@ def test_image_holds_what_it_needs_and_no_more(workshop):
         assert flag.read_text().strip() == "/opt/multitalk/weights"
         folders = {path.name for path in (root / "opt/multitalk/weights").iterdir()}
         assert {"transformer", "text_encoder", "vae", "kokoro", "loras", "manifest.json"} <= folders
-        assert not list((root / "var/cache").rglob("*.safetensors"))  # nothing of the published files
+        assert not list((root / "var/cache").rglob("*.safetensors"))  # no published files
         assert not (root / "opt/fetch").exists() or (root / "opt/fetch").stat().st_uid == 0
         top = {path.name for path in (root / "app").iterdir()}
         assert not top & {".git", ".venv", "tests", "benchmarks", "docs", "demo_training"}
         assert list((root / "app/multitalk/__pycache__").glob("pipeline.*.pyc"))
-        found = subprocess.run(
+        matches = subprocess.run(
             ["grep", "-rlF", TOKEN, "opt/multitalk", "app", "root", "run", "tmp", "var", "etc", "home"],
             cwd=root,
             capture_output=True,
             text=True,
         )
-        assert found.stdout == ""
+        assert matches.stdout == ""
     finally:
         workshop.buildah("umount", container)
         workshop.buildah("rm", container)
     assert TOKEN not in json.dumps(workshop.buildah.config(IMAGE))
 
 
-def test_only_the_files_that_are_used_were_asked_for(workshop):
-    asked = workshop.hub_log.read_text()
-    if "/resolve/" not in asked and os.environ.get("MULTITALK_IMAGE_WORK"):
-        pytest.skip("the kept folder has the weights' layers already")
+def test_only_files_that_are_used_were_requested(workshop):
+    requests = workshop.hub_log.read_text()
+    if "/resolve/" not in requests and os.environ.get("MULTITALK_IMAGE_WORK"):
+        pytest.skip("the kept folder already has the layers of the weights")
     for name in ("dit_model_int8.safetensors", "t5_int8.safetensors", "kokoro-v1_0.pth"):
-        assert name in asked
+        assert name in requests
     for name in ("diffusion_pytorch_model-", "models_t5", "multitalk.safetensors", "int8_FusionX"):
-        assert name not in asked
+        assert name not in requests
 
 
-def test_page_answers_without_a_way_out(workshop):
+def test_page_answers_without_network_access(workshop):
     with workshop.container(IMAGE, {"MODE": "ui"}) as container:
         page = wait_for(workshop, container, f"http://127.0.0.1:{PAGE_PORT}/")
         assert b"MultiTalk" in page
         assert container.log().startswith(COMPLETED)
 
 
-def test_worker_makes_a_video_and_ends_when_told(workshop):
+def test_worker_generates_a_video_and_stops_on_sigterm(workshop):
     options = ("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(API_PORT))
     environment = {"MODE": "serverless", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
     environment |= {"RUNPOD_SKIP_GPU_CHECK": "true"}
@@ -245,12 +245,12 @@ def test_worker_makes_a_video_and_ends_when_told(workshop):
         assert len(frames) == output["frames"] > 0
         assert frames[0].shape == (64, 64, 3)
         stop(container)
-        # what librosa compiles was there, and nothing was compiled again
+        # librosa's compiled functions were in the image, and nothing was compiled again
         assert numba_files(workshop, container.name) == numba_files(workshop, IMAGE) != []
 
 
 def numba_files(workshop: Workshop, source: str) -> list[str]:
-    """Compiled functions in an image or a container, the user's own cache included."""
+    """List compiled functions in an image or a container, including the user's cache."""
     container = source if source != IMAGE else workshop.buildah("from", IMAGE)
     root = Path(workshop.buildah("mount", container))
     files = [path for folder in ("opt", "home") for path in (root / folder).rglob("*.nb?")]
@@ -262,22 +262,22 @@ def numba_files(workshop: Workshop, source: str) -> list[str]:
 
 
 def stop(container: Container) -> None:
-    """Send SIGTERM to what the entry point became, which ends by itself and not by being killed."""
+    """Send SIGTERM to the app, which must end by itself."""
     os.kill(app_process(container.process.pid), signal.SIGTERM)
     container.process.wait(60)
 
 
 def app_process(ancestor: int) -> int:
-    """The process that the entry point became."""
+    """Find the process that the entry point became."""
     pending = [ancestor]
     while pending:
         process = pending.pop()
         command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         if command[:2] == [b"python", b"app.py"]:
             return process
-        for children in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+        for children in Path(f"/proc/{process}/task").glob("*/children"):  # per thread
             pending += map(int, children.read_text().split())
-    raise AssertionError("python app.py doesn't run")
+    raise AssertionError("python app.py is not running")
 
 
 def test_slim_image_downloads_once(workshop):
@@ -286,8 +286,8 @@ def test_slim_image_downloads_once(workshop):
     root = Path(workshop.buildah("mount", container))
     variables = {name: workshop.arguments[name] for name in ("HF_ENDPOINT", "SPACY_MODEL_URL")}
     variables |= {"HF_TOKEN": TOKEN, "MULTITALK_PRECISION": "int8", "MODE": "nothing"}
-    given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    start = ["run", "--isolation", "chroot", *given, container, "--", "/app/entrypoint.sh"]
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    start = ["run", "--isolation", "chroot", *options, container, "--", "/app/entrypoint.sh"]
     try:
         assert not (root / "opt/multitalk/weights").exists()
         first, again = (
@@ -304,7 +304,7 @@ def test_slim_image_downloads_once(workshop):
 
 
 def test_weights_of_other_requirements_are_refused(workshop):
-    """As `docker buildx bake int8` builds: on weights that were baked before."""
+    """As in `docker buildx bake int8`: code on weights that were baked before."""
     requirements = workshop.context / "requirements.txt"
     before = requirements.read_text()
     requirements.write_text(before + "# something new\n")
@@ -315,7 +315,7 @@ def test_weights_of_other_requirements_are_refused(workshop):
         requirements.write_text(before)
 
 
-def test_new_code_moves_no_weights(workshop):
+def test_new_code_changes_only_the_last_layer(workshop):
     page = workshop.context / "multitalk/ui/page.py"
     page.write_text(page.read_text() + "\n# changed\n")
     workshop.hub_log.write_text("")

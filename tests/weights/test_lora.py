@@ -1,4 +1,4 @@
-"""LoRAs: what a file adds, and what is refused."""
+"""LoRA files: merging, and files that are refused."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_whole_differences_of_weights_and_biases(write):
     assert torch.equal(lora.delta(BIAS, (DIM,)), torch.full((DIM,), 1.5))
 
 
-def test_a_convolutions_matrices(write):
+def test_matrices_of_a_convolution(write):
     down, up = torch.randn(4, 36, 1, 2, 2), torch.randn(DIM, 4, 1, 1, 1)
     module = "diffusion_model.patch_embedding"
     lora = LoraFile(write({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}))
@@ -97,7 +97,7 @@ def test_several_files_add_up(matrices, write):
         ({f"{MODULE}.alpha": torch.ones(())}, "alpha"),
     ],
 )
-def test_what_no_rule_covers_is_refused_when_read(tensors, named, write):
+def test_unknown_tensors_are_refused_when_read(tensors, named, write):
     with pytest.raises(WeightsError, match=named):
         LoraFile(write(tensors))
 
@@ -109,7 +109,7 @@ def test_what_no_rule_covers_is_refused_when_read(tensors, named, write):
         ({"lora_unet_norm.diff_b": torch.ones(DIM)}, r"lora_unet_norm\.bias"),
         ({"diffusion_model.blocks.0.norm3.diff": torch.ones(DIM + 1)}, r"blocks\.0\.norm3\.weight"),
         (
-            # as many values, but the wrong way round
+            # as many values, but transposed
             {
                 "diffusion_model.blocks.0.ffn.0.lora_down.weight": torch.ones(4, Sizes().ffn_dim),
                 "diffusion_model.blocks.0.ffn.0.lora_up.weight": torch.ones(DIM, 4),
@@ -126,7 +126,7 @@ def test_what_no_rule_covers_is_refused_when_read(tensors, named, write):
         ),
     ],
 )
-def test_what_the_model_has_no_place_for_is_reported(tensors, named, write, published, baked, tmp_path):
+def test_tensors_that_the_model_does_not_have_are_reported(tensors, named, write, published, baked, tmp_path):
     path = write(tensors)
     with pytest.raises(WeightsError, match=named) as at_bake:
         bake(published, tmp_path / "target", precision="float32", loras=[(path, 1.0)])
@@ -146,7 +146,7 @@ def test_a_missing_lora(published, tmp_path):
         bake(published, tmp_path / "target", loras=[("turbo", 1.0)])
 
 
-def test_a_text_to_video_lora_lacks_the_image_keys_and_that_is_fine(published):
+def test_a_text_to_video_lora_may_lack_the_image_keys(published):
     keys = load_file(published / LIGHTX2V)
     assert not any("_img" in key for key in keys)
     assert any("_img" in key for key in load_file(published / FUSIONX))

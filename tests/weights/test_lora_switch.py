@@ -1,4 +1,4 @@
-"""Switching LoRAs in a loaded transformer: what it does is what merging does, and nothing of it stays."""
+"""Switching LoRAs in a loaded transformer: equal to merging, and without a trace afterwards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def both(folders) -> tuple[Path, Path]:
 
 
 def effective_weights(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
-    """What the layers multiply with, in float32."""
+    """The weights that the layers effectively use, in float32."""
     weights = {name: tensor.float() for name, tensor in model.state_dict().items()}
     for name, layer in model.named_modules():
         if isinstance(layer, QuantizedLinear):
@@ -112,13 +112,13 @@ def test_switching_equals_merging(precision, folders, published, tmp_path):
         torch.testing.assert_close(weight, expected[name], rtol=relative, atol=absolute)
         changed += not torch.equal(weight, base[name])
     assert changed > 60
-    # the same answer as weights that were merged at bake in the same precision
+    # the same result as weights merged at bake in the same precision
     bake(published, tmp_path / "merged", precision=precision, loras=[("lightx2v", 1.2), (fusionx, 0.5)])
     merged = load_part(WeightsFolder(tmp_path / "merged"), "transformer", "cpu", model.compute_dtype)
     bound = {"float32": 3e-6, "bf16": 0.015, "int8": 0.03, "fp8": 0.12}[precision]
     answers = [predict(each) for each in (model, merged, exact)]
     assert relative_error(answers[0], answers[1]) < bound
-    # and as near to the exact answer as they are
+    # and as close to the exact result
     errors = [relative_error(answer, answers[2]) for answer in answers[:2]]
     assert errors[0] < 1.3 * errors[1] + 3e-6
 
@@ -128,7 +128,7 @@ def test_a_hundred_switches_leave_no_trace(precision, folders, tmp_path):
     model = load(folders, precision)
     fusionx, lightx2v = both(folders)
     generator = torch.Generator().manual_seed(4)
-    # differences of a matrix as a whole, which are written, in a layer that a product lies beside, too
+    # a whole matrix, which is written, in a layer that also has a product beside it
     save_file(
         {
             f"{MODULE}.diff": 0.1 * torch.randn(DIM, DIM, generator=generator),
@@ -153,7 +153,7 @@ def test_a_hundred_switches_leave_no_trace(precision, folders, tmp_path):
         if number < len(jobs):
             first[job] = predict(model)
             assert job == 1 or not same_bits(model, before) or not torch.equal(first[job], answer)
-        elif number >= 95:  # and no drift while a LoRA is active, either
+        elif number >= 95:  # no drift while a LoRA is active
             assert torch.equal(predict(model), first[job])
     switcher.activate([])
     assert same_bits(model, before)
@@ -186,7 +186,7 @@ def test_matrices_are_never_written(precision, folders):
         assert torch.equal(weight.view(torch.uint8), values.view(torch.uint8))
 
 
-def test_nothing_is_read_but_the_file(folders, tmp_path, monkeypatch):
+def test_only_the_lora_file_is_read(folders, tmp_path, monkeypatch):
     switcher = LoraSwitcher(load(folders, "int8"))
     read = []
     original = SafetensorsSource.get
@@ -199,14 +199,14 @@ def test_nothing_is_read_but_the_file(folders, tmp_path, monkeypatch):
     assert read == [f"{MODULE}.diff_b"]
 
 
-def test_a_file_that_is_replaced_under_its_name_is_read_again(folders, tmp_path):
+def test_a_replaced_file_is_read_again(folders, tmp_path):
     model = load(folders, "float32")
     before = effective_weights(model)["blocks.0.attn1.to_q.bias"].clone()
     switcher = LoraSwitcher(model)
     path = tmp_path / "lora.safetensors"
     for number in (1, 2):
         save_file({f"{MODULE}.diff_b": torch.full((DIM,), float(number))}, path)
-        os.utime(path, ns=(number, number))  # a file system's clock may be coarser than the test
+        os.utime(path, ns=(number, number))  # the file system's clock may be too coarse
         switcher.activate([(path, 1.0)])
         torch.testing.assert_close(effective_weights(model)["blocks.0.attn1.to_q.bias"], before + number)
     path.unlink()
@@ -215,7 +215,7 @@ def test_a_file_that_is_replaced_under_its_name_is_read_again(folders, tmp_path)
     assert switcher.active == ((path, 1.0),)
 
 
-def test_a_lora_of_a_tensor_that_is_cut_in_two(folders, tmp_path):
+def test_a_lora_of_a_tensor_that_is_divided(folders, tmp_path):
     model = load(folders, "float32")
     names = [f"blocks.0.audio_attn.{name}.weight" for name in ("to_k", "to_v")]
     before = torch.cat([effective_weights(model)[name] for name in names])
@@ -237,7 +237,7 @@ def test_a_job_in_inference_mode_leaves_usable_tensors(folders):
 
 
 def test_switches_alternate_in_any_order(folders):
-    """Each set gives one answer, whatever was active before it."""
+    """The result does not depend on what was active before."""
     model = load(folders, "fp8")
     fusionx, lightx2v = both(folders)
     switcher = LoraSwitcher(model)
@@ -251,7 +251,7 @@ def test_switches_alternate_in_any_order(folders):
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_switching_under_a_compiled_model(precision, folders):
-    """What was compiled without a LoRA notices one, and that it has gone."""
+    """Compiled blocks notice that a LoRA is added or removed."""
     model, plain = load(folders, precision), load(folders, precision)
     fusionx, lightx2v = both(folders)
     compile_blocks(model, backend="eager")

@@ -1,4 +1,4 @@
-"""Finding a weights folder and loading its parts."""
+"""Loading the parts of a weights folder."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def test_a_part_is_ready_for_inference(part, baked):
     assert not any(tensor.requires_grad for tensor in tensors)
 
 
-def test_dtype_is_what_is_asked_for_but_for_the_kept_norms(baked, baked_bf16):
+def test_dtype_is_as_requested_except_for_kept_modules(baked, baked_bf16):
     for folder in (WeightsFolder(baked), WeightsFolder(baked_bf16)):
         half = load_part(folder, "transformer", "cpu", torch.bfloat16)
         assert half.blocks[0].attn1.to_q.weight.dtype == torch.bfloat16
         assert half.blocks[0].norm_audio.weight.dtype == torch.float32
         full = load_part(folder, "transformer", "cpu", torch.float32)
         assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
-    # transformers keeps UMT5's last layers in float32 in float16 alone
+    # transformers keeps UMT5's last layers in float32 only in float16
     for dtype, kept in ((torch.float16, torch.float32), (torch.bfloat16, torch.bfloat16)):
         text_encoder = load_part(WeightsFolder(baked), "text_encoder", "cpu", dtype)
         assert text_encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == kept
 
 
-def test_loading_leaves_the_file_alone(baked):
+def test_loading_does_not_change_the_file(baked):
     model = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32)
     model.blocks[0].attn1.to_q.weight.zero_()
     again = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32)
     assert again.blocks[0].attn1.to_q.weight.abs().sum() > 0
 
 
-def test_text_and_sound_are_prepared_by_what_lies_beside(baked):
+def test_tokenizer_and_feature_extractor_are_loaded(baked):
     folder = WeightsFolder(baked)
     text_encoder, tokenizer = load_text_encoder(folder, "cpu", torch.float32)
     ids = tokenizer("a man speaks", return_tensors="pt").input_ids
@@ -55,7 +55,7 @@ def test_text_and_sound_are_prepared_by_what_lies_beside(baked):
     assert len(states) == Sizes().audio_layers + 1
 
 
-def test_a_config_of_another_model_is_an_error_not_a_crash(baked, copy_of):
+def test_a_config_of_another_model_is_refused(baked, copy_of):
     folder = copy_of(baked)
     config = folder / "transformer" / "config.json"
     config.write_text(config.read_text().replace('"ffn_dim": 80', '"ffn_dim": 96'))

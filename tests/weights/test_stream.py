@@ -1,4 +1,4 @@
-"""Reading tensors: as safetensors reads them, each byte once, and what is damaged is said."""
+"""Reading tensors: equal to safetensors, each byte once, with errors for damaged files."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def as_stored(name: str) -> None:
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    """Chunks so small that the test's tensors lie in several of them."""
+    """Chunks smaller than the test's tensors."""
     monkeypatch.setattr(read_ahead, "CHUNK_BYTES", 1 << 12)
 
 
 @pytest.fixture
 def files(tmp_path) -> list[Path]:
-    """Two files with every dtype, tensors of odd sizes, of one number and of none."""
+    """Two files with all dtypes, odd sizes, and tensors of one and of zero elements."""
     generator = torch.Generator().manual_seed(0)
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     for path in paths:
@@ -64,19 +64,19 @@ def assert_same(read: dict[str, torch.Tensor], files: list[Path]) -> None:
         assert torch.equal(bits(read[name]), bits(tensor)), name
 
 
-def test_tensors_are_what_safetensors_reads(files, small_pieces):
+def test_tensors_equal_those_of_safetensors(files, small_pieces):
     assert_same(dict(read_tensors(files, "cpu", as_stored)), files)
 
 
 @pytest.mark.parametrize("buffers", [1, 3])
 @pytest.mark.parametrize("size", [64, 4096, 1 << 20])
-def test_the_way_to_a_gpu_gives_the_same_tensors(files, small_pieces, buffers, size):
+def test_staged_reading_gives_the_same_tensors(files, small_pieces, buffers, size):
     layouts = {path: stream.read_layout(path) for path in files}
     reading = ReadAhead(files)
     assert_same(dict(stream._read_staged(layouts, CPU, as_stored, reading, buffers, size)), files)
 
 
-def test_a_cast_is_of_the_tensor_that_asks_for_it(files):
+def test_only_selected_tensors_are_cast(files):
     read = dict(read_tensors(files, "cpu", lambda name: torch.float64 if "matrix" in name else None))
     whole = load_file(files[0])
     assert read["a.matrix"].dtype == torch.float64
@@ -84,7 +84,7 @@ def test_a_cast_is_of_the_tensor_that_asks_for_it(files):
     assert read["a.half"].dtype == torch.bfloat16
 
 
-def test_a_change_of_a_tensor_is_not_one_of_the_file(files):
+def test_changing_a_tensor_does_not_change_the_file(files):
     before = files[0].read_bytes()
     for _, tensor in read_tensors(files, "cpu", as_stored):
         tensor.zero_()
@@ -92,7 +92,7 @@ def test_a_change_of_a_tensor_is_not_one_of_the_file(files):
 
 
 def test_every_byte_is_read_once(files, small_pieces, monkeypatch):
-    """By the threads and by the consumer, who overtakes them, together."""
+    """By the threads and the faster consumer together."""
     ranges: dict[Path, list[tuple[int, int]]] = {path: [] for path in files}
     lock = threading.Lock()
     fill = read_ahead._fill_cache
@@ -107,9 +107,9 @@ def test_every_byte_is_read_once(files, small_pieces, monkeypatch):
     list(read_tensors(reversed(files), "cpu", as_stored, reading))
     reading.stop()
     for path in files:
-        found = sorted(ranges[path])
-        assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
-        assert found[-1][1] == path.stat().st_size
+        read = sorted(ranges[path])
+        assert [start for start, _ in read] == [0, *(end for _, end in read[:-1])]
+        assert read[-1][1] == path.stat().st_size
     assert reading.bytes_read == reading.total == sum(path.stat().st_size for path in files)
 
 
@@ -132,21 +132,21 @@ print(read_by_this_process() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="bytes are counted by Linux's /proc")
-def test_the_system_counts_each_byte_once(tmp_path):
+def test_the_kernel_counts_each_byte_once(tmp_path):
     path = tmp_path / "large.safetensors"
     save_file({f"t{n}": torch.zeros(1 << 20) for n in range(12)}, path)
     done = subprocess.run(
         [sys.executable, "-c", IO_SCRIPT, str(path)], capture_output=True, text=True, check=True
     )
-    assert path.stat().st_size <= int(done.stdout) < path.stat().st_size + 100_000  # and the header again
+    assert path.stat().st_size <= int(done.stdout) < path.stat().st_size + 100_000  # the header is read twice
 
 
-def test_little_memory_holds_the_threads_back(tmp_path, small_pieces):
+def test_the_limit_holds_the_threads_back(tmp_path, small_pieces):
     path = tmp_path / "file"
     path.write_bytes(os.urandom(1 << 16))
     reading = ReadAhead([path], limit=1 << 13)
     reading.wait(path, 0, 1 << 12)
-    # ahead by the limit and by what four threads had begun, never by the rest of the file
+    # ahead by the limit and by what four threads had started
     assert reading.bytes_read <= (1 << 12) + (1 << 13) + (4 << 12)
     reading.wait(path, 0, 1 << 16)
     reading.stop()
@@ -159,7 +159,7 @@ def test_the_command_ends_when_the_memory_is_full(baked, small_pieces, monkeypat
     assert read_ahead.main([str(baked)]) == 0
 
 
-def test_where_nothing_can_be_sent_the_bytes_are_copied(files, monkeypatch):
+def test_bytes_are_copied_if_sendfile_fails(files, monkeypatch):
     def refuse(*arguments: int) -> int:
         raise OSError(22, "Invalid argument")
 
@@ -168,7 +168,7 @@ def test_where_nothing_can_be_sent_the_bytes_are_copied(files, monkeypatch):
 
 
 @pytest.mark.parametrize("staged", [False, True])
-def test_a_disk_that_fails_is_one_sentence(files, monkeypatch, staged):
+def test_a_disk_error_names_the_file(files, monkeypatch, staged):
     fill = read_ahead._fill_cache
 
     def fail(path: Path, start: int, length: int) -> None:
@@ -210,7 +210,7 @@ def test_short_and_damaged_files(files):
         list(read_tensors(files, "cpu", as_stored))
 
 
-def test_parts_come_from_what_is_already_being_read(baked):
+def test_parts_use_a_read_ahead_that_has_started(baked):
     reading = ReadAhead(all_part_files(baked))
     folder = WeightsFolder(baked, reading)
     transformer = load_part(folder, "transformer", CPU, torch.float32)
@@ -223,7 +223,7 @@ def test_parts_come_from_what_is_already_being_read(baked):
     reading.stop()
 
 
-# A model whose files have another dtype than it is wanted in: the process's memory never holds both.
+# Casts a file to another dtype: the process's memory never holds both.
 MEMORY_SCRIPT = """
 import re, sys, threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every kind of damage to a baked folder is found, by `verify` and, but for flipped bytes, before loading."""
+"""Damage to a baked folder is found by `verify` and, except for changed bytes, before loading."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ DAMAGES = [
 ]
 
 
-def test_a_whole_folder_has_no_problems(baked):
+def test_a_complete_folder_has_no_problems(baked):
     assert verify(baked) == []
     assert check_complete(baked).files
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_missing(tmp_path):
     assert "does not exist" in verify(tmp_path / "nowhere")[0]
 
 
-def test_published_weights_are_told_from_baked_ones(published):
+def test_published_weights_are_recognized(published):
     with pytest.raises(WeightsError, match="python -m multitalk bake --from"):
         WeightsFolder(published)
 
@@ -117,7 +117,7 @@ def test_loras_may_be_added(baked, copy_of):
     assert verify(folder) == []
 
 
-def test_compiled_kernels_may_lie_there(baked, copy_of):
+def test_compiled_kernels_may_be_added(baked, copy_of):
     folder = copy_of(baked)
     kernel = folder / COMPILED_FOLDER / "inductor" / "ab" / "kernel.py"
     kernel.parent.mkdir(parents=True)
