@@ -1,16 +1,16 @@
-# The app image: requirements, then baked weights, then code, so that new code moves no weights.
+# The app image: requirements, baked weights, code. New code does not change the layers of the weights.
 #   docker build -t multitalk:int8 .
 #   docker build -t multitalk:bf16 --build-arg PRECISION=bf16 --secret id=HF_TOKEN,env=HF_TOKEN .
 #   docker build -t multitalk:slim --target slim .
-# New code on weights that are in a registry, without baking them again:
+# To build new code on weights from a registry, without baking them again:
 #   docker build -t multitalk:int8 --build-arg BASE_IMAGE=REGISTRY/multitalk-base:cu124 \
 #     --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8-cu124 .
-# (docker-bake.hcl has them all; docs/IMAGE.md says more.)
+# docker-bake.hcl has all variants; see docs/IMAGE.md.
 
-# Any base: Linux with bash, and `python` 3.11 or 3.12 with pip and torch on its PATH.
+# Requirements of the base: Linux, bash, and `python` 3.11 or 3.12 with pip and torch on PATH.
 ARG BASE_IMAGE=multitalk-base:cu124
 
-# What the code needs, to be compared with what the weights image has.
+# Requirements of the code, compared below with those of the weights image.
 FROM scratch AS requirements
 COPY requirements.txt /
 
@@ -19,9 +19,9 @@ WORKDIR /app
 COPY requirements.txt ./
 # The lock has everything except torch and what only torch needs, which the base has.
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
-# Results have a place of the user's; /opt is written to by a slim container alone, which runs as root.
-# librosa compiles its functions when it is first used, for 12 s of processor time: here, once, for every processor.
-# numba reads no cache that it couldn't write to.
+# /outputs belongs to the user of the container. Only a slim container, which runs as root, writes to /opt.
+# librosa compiles its functions on first use, which takes 12 s of CPU time: do it here once, for every processor.
+# numba does not read a cache that it cannot write to.
 ENV NUMBA_CACHE_DIR=/opt/numba \
     NUMBA_CPU_NAME=generic
 RUN useradd --create-home --uid 1000 multitalk \
@@ -91,8 +91,8 @@ COPY --from=fetch /layers/14/ /opt/multitalk/weights/
 COPY --from=fetch /layers/15/ /opt/multitalk/weights/
 COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 
-# ---- code, with its bytecode: the user who runs it can't write any ------------------------------------------------
-# (on the base, since bytecode needs Python alone: new code is built on it and a weights image, and installs nothing)
+# ---- code and its bytecode, which the user of the container cannot write --------------------------------------------
+# (from the base image: bytecode needs only Python, so new code is built without installing anything)
 FROM ${BASE_IMAGE} AS code
 WORKDIR /app
 COPY LICENSE NOTICE README.md app.py requirements-fetch.txt ./
@@ -101,11 +101,11 @@ COPY examples/ examples/
 COPY multitalk/ multitalk/
 RUN python -m compileall -q --invalidation-mode unchecked-hash app.py multitalk
 
-# ---- no weights: found on a volume or in the model cache when a container starts, or downloaded then ---------------
+# ---- slim: no weights; the container searches a network volume and the model cache at startup, or downloads them -----
 FROM runtime AS slim
 COPY --from=fetch-environment /opt/fetch /opt/fetch
 COPY --from=code /app /app
-# a network volume, which the weights are written to, belongs to root
+# the weights are written to a network volume, which belongs to root
 # hadolint ignore=DL3002
 USER 0
 ARG VERSION=0.1.0
@@ -114,12 +114,12 @@ LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.rev
 
 # ---- the image ------------------------------------------------------------------------------------------------------
 FROM baked-weights AS app
-# The weights image has what its own requirements named when it was baked; new code may name others.
+# The weights image contains the requirements it was baked with; the code may have newer ones.
 RUN --mount=type=bind,from=requirements,target=/mnt \
     cmp /mnt/requirements.txt /app/requirements.txt \
     || { echo "error: requirements.txt has changed since the weights image was baked: bake weights-PRECISION-STACK first." >&2; exit 1; }
 COPY --from=code /app /app
-# multitalk; RUN_AS=0, root: to keep results on a network volume that only root may write to
+# 1000: multitalk; 0: root, to save results on a network volume that only root can write to
 ARG RUN_AS=1000
 USER ${RUN_AS}
 ARG VERSION=0.1.0

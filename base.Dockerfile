@@ -1,19 +1,19 @@
-# What the app image stands on: CUDA's driver interface, Python 3.11, torch, attention kernels. No weights, no code.
+# The base of the app image: CUDA's driver interface, Python 3.11, torch, attention kernels. No weights, no code.
 #   docker build -f base.Dockerfile -t multitalk-base:cu124 .
 #   docker build -f base.Dockerfile -t multitalk-base:cu128 \
 #     --build-arg CUDA=12.8.1 --build-arg TORCH=2.8.0 --build-arg FLASH_ATTN=2.8.3 --build-arg FLASH_ATTN_BUILD=cu12torch2.8cxx11abiTRUE \
 #     --build-arg CUDA_ARCHITECTURES="8.0;8.6;8.9;9.0;12.0" .
-# (docker-bake.hcl has both.) The cu124 stack has no code for the RTX 5090, and none that could be compiled for it.
+# docker-bake.hcl has both. The cu124 stack does not support the RTX 5090.
 ARG CUDA=12.4.1
 
 # ---- Python and torch -------------------------------------------------------------------------------------------
 FROM nvidia/cuda:${CUDA}-base-ubuntu22.04 AS python
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# Ubuntu 22.04's own python3.11 is a release candidate. python-build-standalone's builds are exact versions with their
-# headers, come from one archive that uv compares with the hash it carries, and don't depend on a PPA's upkeep.
+# Ubuntu 22.04's python3.11 is a release candidate. python-build-standalone provides exact versions with headers in one
+# archive, which uv compares with a hash, and does not depend on a PPA.
 ARG PYTHON=3.11.18
 ARG UV=0.13.9
-# Bytecode is made here: the user who runs the image can't write it, and would compile torch anew at every start.
+# Compile bytecode here: the user of the container cannot write it, and would compile torch at every start.
 ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -23,19 +23,18 @@ RUN apt-get update \
     && uv python install "${PYTHON}" \
     && uv venv --seed --python "${PYTHON}" /opt/venv \
     && /opt/venv/bin/python -m compileall -q -j 0 -x '/(tests?|lib2to3)/' /opt/python
-# The default build of torch 2.5.1 is the one for CUDA 12.4, that of 2.8.0 the one for 12.8; both bring CUDA's
-# libraries, so the image needs none of its own.
+# The default build of torch 2.5.1 is for CUDA 12.4, that of 2.8.0 for CUDA 12.8. Both contain CUDA's libraries.
 ARG TORCH=2.5.1
 RUN uv pip install --python /opt/venv/bin/python "torch==${TORCH}"
-# A wheel for exactly this torch, CUDA, Python and C++ ABI; building it takes hours.
+# A wheel for exactly this torch, CUDA, Python and C++ ABI, because building it takes hours.
 ARG FLASH_ATTN=2.7.4.post1
 ARG FLASH_ATTN_BUILD=cu12torch2.5cxx11abiFALSE
 ARG FLASH_ATTN_WHEEL=https://github.com/Dao-AILab/flash-attention/releases/download/v${FLASH_ATTN}/flash_attn-${FLASH_ATTN}+${FLASH_ATTN_BUILD}-cp311-cp311-linux_x86_64.whl
-# einops is all it needs besides torch. CUDA's libraries (2.7 GB) become a layer of their own: none is over 5 GB.
+# It needs only einops and torch. CUDA's libraries (2.7 GB) become a separate layer, so that no layer is over 5 GB.
 RUN uv pip install --python /opt/venv/bin/python --no-deps "${FLASH_ATTN_WHEEL}" einops==0.8.1 \
     && mv /opt/venv/lib/python3.11/site-packages/nvidia /opt/nvidia-libraries
 
-# ---- kernels to be compiled: the one stage with nvcc ------------------------------------------------------------
+# ---- kernels that must be compiled: the only stage with nvcc ------------------------------------------------------
 FROM nvidia/cuda:${CUDA}-cudnn-devel-ubuntu22.04 AS kernels
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
@@ -46,32 +45,30 @@ COPY --from=python /opt/python /opt/python
 COPY --from=python /opt/venv /opt/venv
 COPY --from=python /opt/nvidia-libraries /opt/venv/lib/python3.11/site-packages/nvidia
 ENV PATH=/opt/venv/bin:$PATH
-# 7.0 and 7.5 are in torch itself; SageAttention has no kernels for them and isn't asked for any
+# SageAttention has no kernels for 7.0 and 7.5, so they are removed below; torch has its own
 ARG CUDA_ARCHITECTURES="7.0;7.5;8.0;8.6;8.9;9.0"
-# v2.2.0: the package index stops at 1.0.6
+# a git tag: the newest version on the package index is 1.0.6
 ARG SAGE_ATTENTION=v2.2.0
-# EXT_PARALLEL extensions at a time, of each MAX_JOBS files, of each a compiler for every architecture: what is
-# multiplied here is memory.
+# Memory use is EXT_PARALLEL extensions times MAX_JOBS files times one compiler per architecture.
 ARG EXT_PARALLEL=1
 ARG MAX_JOBS=2
-# Its setup.py gives one list of architectures to every extension. The extension for 9.0 is made of instructions that no
-# other architecture has (issue 291 there), so it gets its own alone.
-# Its sm90_compile.py may give a stand-in for tracing the name of the kernel, which then never runs (pull request 307
-# there): the stand-in is called otherwise.
-COPY <<'EOF' /src/own_architecture.py
+# SageAttention's setup.py compiles every extension for all architectures. The extension for 9.0 uses instructions that
+# no other architecture has (its issue 291), so it is compiled for 9.0 only. Its sm90_compile.py may define a fake
+# implementation with the kernel's name, which hides the kernel (its pull request 307): the fake one is renamed.
+COPY <<'EOF' /src/sm90_architecture.py
 for extension in ext_modules:
     if extension.name.endswith("_sm90"):
         flags = extension.extra_compile_args["nvcc"]
         others = {i for i, flag in enumerate(flags) if flag == "-gencode" and "compute_90a" not in flags[i + 1]}
-        own = [flag for i, flag in enumerate(flags) if not {i, i - 1} & others]
-        assert "-gencode" in own, flags
-        extension.extra_compile_args = {**extension.extra_compile_args, "nvcc": own}
+        sm90 = [flag for i, flag in enumerate(flags) if not {i, i - 1} & others]
+        assert "-gencode" in sm90, flags
+        extension.extra_compile_args = {**extension.extra_compile_args, "nvcc": sm90}
 EOF
 
 RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 \
     && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
-    && sed -i 's|^setup(|exec(open("/src/own_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
-    && grep -q own_architecture /src/sageattention/setup.py \
+    && sed -i 's|^setup(|exec(open("/src/sm90_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
+    && grep -q sm90_architecture /src/sageattention/setup.py \
     && find /src/sageattention/sageattention -name 'sm*_compile.py' -exec \
     sed -i '/^@torch.library.register_fake/{n;/_fake_impl(/!s/^def \([a-z0-9_]*\)(/def \1_fake_impl(/}' {} + \
     && TORCH_CUDA_ARCH_LIST="$(echo "${CUDA_ARCHITECTURES}" | sed 's/7\.[05];*//g')" EXT_PARALLEL="${EXT_PARALLEL}" MAX_JOBS="${MAX_JOBS}" \
@@ -79,9 +76,9 @@ RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 
 
 # ---- the base -----------------------------------------------------------------------------------------------------
 FROM nvidia/cuda:${CUDA}-base-ubuntu22.04
-# gcc, libc's headers and Python's (in /opt/python): Triton compiles a launcher in C for each kernel at run time, for
-# SageAttention's quantization as for torch.compile. g++: what torch.compile leaves on the CPU is C++. Neither nvcc nor
-# CUDA's headers are needed: Triton has its own assembler, and int8 and fp8 products are in torch's libraries.
+# Triton (SageAttention, torch.compile) compiles a C launcher for each kernel at run time with gcc, libc's headers and
+# Python's headers (/opt/python). torch.compile compiles CPU code with g++. nvcc and CUDA's headers are not needed:
+# Triton has its own assembler, and torch contains the int8 and fp8 products.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates gcc g++ libc6-dev \

@@ -1,4 +1,4 @@
-# The images: stack (cu124, cu128) x precision (int8, bf16, fp8, slim). docs/IMAGE.md walks through it.
+# The images: stack (cu124, cu128) x precision (int8, bf16, fp8, slim). See docs/IMAGE.md.
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake base-cu124        once per stack
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake weights-int8      once per precision; after a change of requirements
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake int8              after every change of the code
@@ -15,29 +15,29 @@ variable "VERSION" {
 variable "REVISION" {
   default = ""
 }
-# more of download_models.sh's options, such as "--preset lightx2v --merge lightx2v"
+# more options of download_models.sh, such as "--preset lightx2v --merge lightx2v"
 variable "DOWNLOAD_OPTIONS" {
   default = ""
 }
-# who the container runs as: 0, root, to keep results on a RunPod volume
+# user of the container; 0: root, to save results on a RunPod network volume
 variable "RUN_AS" {
   default = "1000"
 }
-# another hub, and another place of spaCy's small model, than the published ones
+# another hub, and another URL of spaCy's small model
 variable "HF_ENDPOINT" {
   default = ""
 }
 variable "SPACY_MODEL_URL" {
   default = ""
 }
-# SageAttention's build: files that are compiled at a time, of one of its extensions after the other
+# SageAttention's build: files compiled in parallel, and extensions compiled in parallel
 variable "MAX_JOBS" {
   default = "2"
 }
 variable "EXT_PARALLEL" {
   default = "1"
 }
-# a secret of the build, and only where it is set; it gets into no layer
+# passed as a build secret if it is set; it is in no layer
 variable "HF_TOKEN" {
   default = ""
 }
@@ -105,7 +105,7 @@ target "base" {
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
 }
 
-# Baked weights, to build the code's image on. They don't compress, and an uncompressed layer is unpacked at the disk's speed.
+# Baked weights, the base of the app image. Uncompressed, because weights do not compress and unpacking would be slower.
 target "weights" {
   name = "weights-${precision}-${stack}"
   matrix = {
@@ -126,7 +126,7 @@ target "weights" {
   output = ["type=image,push=${PUSH},compression=uncompressed,oci-mediatypes=true"]
 }
 
-# The image that runs: code on published weights, whose layers stay as they are
+# The image that runs: code on the weights image, whose layers do not change
 target "app" {
   name = "${precision}-${stack}"
   matrix = {
@@ -148,7 +148,7 @@ target "app" {
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
 }
 
-# Without weights: a network volume or RunPod's model cache has them
+# Without weights: they are on a network volume or in RunPod's model cache
 target "slim" {
   name = "slim-${stack}"
   matrix = {

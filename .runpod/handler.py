@@ -1,4 +1,4 @@
-"""What the Hub looks for in a repository; the image starts the same worker by itself."""
+"""Entry point that the RunPod Hub looks for; the image starts the same worker itself."""
 
 import os
 import runpy

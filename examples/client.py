@@ -1,13 +1,12 @@
-"""Sends a job with local files to a MultiTalk endpoint, shows its progress, saves its clips and its video.
+"""Send a job with local files to a MultiTalk endpoint, show its progress, and save its clips and its video.
 
     python examples/client.py --endpoint ENDPOINT_ID --image face.png --audio voice.wav -o out.mp4
     python examples/client.py --url http://127.0.0.1:8000 --image face.png --audio voice.wav -o out.mp4
 
-The first form asks RunPod, with the key in RUNPOD_API_KEY; the second the local server of
-``MODE=serverless python app.py --rp_serve_api``. Needs nothing but ``requests``. Ctrl-C cancels the job.
+The first form uses RunPod, with the key in RUNPOD_API_KEY; the second form uses the local server of
+``MODE=serverless python app.py --rp_serve_api``. Requires only ``requests``. Ctrl-C cancels the job.
 
-A job costs money, so its result isn't given up lightly: what fails on the way is asked for again for minutes,
-and ``--job ID`` picks up a job that was sent before.
+A job costs money, so failed requests are retried for minutes, and ``--job ID`` resumes an earlier job.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ DONE = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
 
 class Failed(Exception):
-    """Something went wrong that trying again didn't help; the message is for the person who asked."""
+    """An error that retries did not resolve; the message is for the user."""
 
 
-def ask_again(send: Callable[[], requests.Response], what: str, patience: float) -> requests.Response:
-    """The answer to a request, which is sent again while it fails for a reason that passes.
+def retry(send: Callable[[], requests.Response], what: str, patience: float) -> requests.Response:
+    """Send a request, and retry on temporary errors.
 
     Args:
-        send: Sends it.
-        what: What messages call it.
-        patience: Seconds after which to give up; 0 asks once.
+        send: Sends the request.
+        what: Name of the request in messages.
+        patience: Seconds after which to give up; 0 does not retry.
 
     Raises:
-        Failed: It was refused, or it still failed in the end.
+        Failed: The request was rejected, or still failed after the retries.
     """
     give_up, wait = time.monotonic() + patience, 1.0
     while True:
@@ -53,12 +52,12 @@ def ask_again(send: Callable[[], requests.Response], what: str, patience: float)
             if response.ok:
                 return response
             problem = f"{what}: status {response.status_code}: {response.text[:300]}"
-            passes = response.status_code == 429 or response.status_code >= 500
+            temporary = response.status_code == 429 or response.status_code >= 500
         except requests.RequestException as error:
-            problem, passes = f"{what}: {error}", True
-        if not passes or time.monotonic() + wait > give_up:
+            problem, temporary = f"{what}: {error}", True
+        if not temporary or time.monotonic() + wait > give_up:
             raise Failed(problem)
-        print(f"\n{problem}; asking again in {wait:.0f} s", file=sys.stderr)
+        print(f"\n{problem}; retrying in {wait:.0f} s", file=sys.stderr)
         time.sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT)
 
@@ -67,33 +66,33 @@ class Endpoint:
     """RunPod's API for one endpoint, or the SDK's local server.
 
     Args:
-        url: Without a slash at the end.
+        url: Without a trailing slash.
         key: RunPod's API key; None for the local server.
-        patience: Seconds for which a job is asked after although no answer comes.
+        patience: Seconds for which failed requests are retried.
     """
 
     def __init__(self, url: str, key: str | None, patience: float) -> None:
         self.url, self.local, self.patience = url, key is None, patience
-        # the local server answers when the job is done
+        # the local server responds when the job is done
         self.timeout = 24 * 3600 if self.local else 120
         self.session = requests.Session()
         if key is not None:
             self.session.headers["Authorization"] = f"Bearer {key}"
 
     def run(self, fields: dict[str, Any]) -> str:
-        """Queue a job; returns its id. Sent once: twice would be two jobs."""
+        """Queue a job; returns its ID. Not retried, because that could create two jobs."""
         return self._ask("POST", "run", {"input": fields}, patience=0)["id"]
 
     def status(self, job_id: str) -> dict[str, Any]:
-        """How a job stands. The local server does the job now, and answers when it is done."""
+        """Get the status of a job. The local server runs the job now and responds when it is done."""
         return self._ask("POST" if self.local else "GET", f"status/{job_id}")
 
     def stream(self, job_id: str) -> dict[str, Any]:
-        """The messages that are new since the last call."""
+        """Get the messages since the last call."""
         return self._ask("POST" if self.local else "GET", f"stream/{job_id}")
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job; the local server has no way to."""
+        """Cancel a job; the local server does not support this."""
         if not self.local:
             self._ask("POST", f"cancel/{job_id}", patience=10)
 
@@ -102,14 +101,14 @@ class Endpoint:
             return self.session.request(method, f"{self.url}/{path}", json=body, timeout=self.timeout)
 
         what, _, _ = path.partition("/")
-        return ask_again(send, what, self.patience if patience is None else patience).json()
+        return retry(send, what, self.patience if patience is None else patience).json()
 
 
 def main() -> int:
     """Run from the command line; returns the exit status."""
     args = read_options()
     try:
-        check_output(Path(args.output))  # before a job is paid for
+        check_output(Path(args.output))  # before a job costs money
         endpoint = find_endpoint(args)
         job_id = args.job or endpoint.run(job_input(args))
     except (Failed, OSError) as error:
@@ -122,56 +121,60 @@ def main() -> int:
     except KeyboardInterrupt:
         cancel(endpoint, job_id)
         return 130
-    except (Failed, OSError) as error:  # also a disk that is full
-        print(f"\n{error}\nThe job isn't lost: --job {job_id} picks it up again.", file=sys.stderr)
+    except (Failed, OSError) as error:  # including a full disk
+        print(f"\n{error}\nThe job is not lost. Use --job {job_id} to resume it.", file=sys.stderr)
         return 1
 
 
 def find_endpoint(args: argparse.Namespace) -> Endpoint:
-    """The endpoint that the options name."""
+    """Return the endpoint that the options select."""
     if args.url:
         return Endpoint(args.url.rstrip("/"), None, args.patience)
     key = os.environ.get("RUNPOD_API_KEY")
     if not key:
-        raise Failed("Set RUNPOD_API_KEY, or name a local server with --url.")
+        raise Failed("Set RUNPOD_API_KEY, or use a local server with --url.")
     base = os.environ.get("RUNPOD_ENDPOINT_BASE_URL", RUNPOD)  # the name that RunPod's SDK uses
     return Endpoint(f"{base}/{args.endpoint}", key, args.patience)
 
 
 def check_output(path: Path) -> None:
-    """Look whether the video can be written where it is to go."""
+    """Check that the video can be written."""
     if not path.parent.is_dir():
-        raise Failed(f"The folder {str(path.parent)!r} doesn't exist: create it, or choose another.")
+        raise Failed(
+            f"--output: the folder {str(path.parent)!r} does not exist. Create it or choose another."
+        )
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise Failed(f"{str(path)!r} can't be written: choose another name for the video.")
+        raise Failed(f"--output: {str(path)!r} cannot be written. Choose another file name.")
 
 
 def cancel(endpoint: Endpoint, job_id: str) -> None:
-    """Stop the job, and say whether that worked."""
+    """Cancel the job and report whether that worked."""
     try:
         endpoint.cancel(job_id)
         print("\ncancelled", file=sys.stderr)
     except (Failed, OSError) as error:
-        print(f"\n{error}\nThe job {job_id} couldn't be cancelled and may go on.", file=sys.stderr)
+        print(
+            f"\n{error}\nThe job {job_id} could not be cancelled and may still be running.", file=sys.stderr
+        )
 
 
 def read_options() -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description="A picture and a voice become a video, on a MultiTalk endpoint."
+        description="Generate a video from an image and audio on a MultiTalk endpoint."
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--endpoint", metavar="ID", help="a RunPod endpoint; its key is in RUNPOD_API_KEY")
+    where.add_argument("--endpoint", metavar="ID", help="a RunPod endpoint (API key: RUNPOD_API_KEY)")
     where.add_argument("--url", metavar="URL", help="a local server, such as http://127.0.0.1:8000")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--image", metavar="FILE", help="the picture: a file or a URL")
-    what.add_argument("--job", metavar="ID", help="instead: pick up a job that was sent before")
-    parser.add_argument("--audio", metavar="FILE", help="person 1's sound: a file or a URL")
-    parser.add_argument("--audio2", metavar="FILE", help="person 2's sound")
-    parser.add_argument("--say", metavar="TEXT", help="words instead of a sound")
+    what.add_argument("--image", metavar="FILE", help="image: a file or a URL")
+    what.add_argument("--job", metavar="ID", help="resume an earlier job instead")
+    parser.add_argument("--audio", metavar="FILE", help="audio of person 1: a file or a URL")
+    parser.add_argument("--audio2", metavar="FILE", help="audio of person 2")
+    parser.add_argument("--say", metavar="TEXT", help="text to speak instead of audio")
     parser.add_argument("--prompt", metavar="TEXT", help="what the video shows")
     parser.add_argument(
-        "--set", metavar="FIELD=VALUE", action="append", default=[], help="any other field, the value as JSON"
+        "--set", metavar="FIELD=VALUE", action="append", default=[], help="any other field; the value is JSON"
     )
     parser.add_argument("--stream", action="store_true", help="the worker has STREAM_CLIPS=true")
     parser.add_argument(
@@ -179,19 +182,19 @@ def read_options() -> argparse.Namespace:
         metavar="SECONDS",
         type=float,
         default=PATIENCE_SECONDS,
-        help="how long to go on asking when no answer comes (%(default)g)",
+        help="how long to retry failed requests (default: %(default)g)",
     )
     parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the video to write")
     return parser.parse_args()
 
 
 def job_input(args: argparse.Namespace) -> dict[str, Any]:
-    """The input of the job, files as base64."""
+    """Build the job's input, with files as base64."""
     fields: dict[str, Any] = {"image": as_source(args.image)}
-    sounds = {"person1": args.audio, "person2": args.audio2}
-    if audio := {person: as_source(name) for person, name in sounds.items() if name}:
+    files = {"person1": args.audio, "person2": args.audio2}
+    if audio := {person: as_source(name) for person, name in files.items() if name}:
         fields["audio"] = audio
-    if args.say:  # said by who has no sound
+    if args.say:  # spoken by the person without audio
         fields["speech"] = {"text": args.say}
     if args.prompt:
         fields["prompt"] = args.prompt
@@ -205,17 +208,17 @@ def job_input(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def as_source(name: str) -> str:
-    """A URL as it is, a file's content as base64."""
+    """Return a URL unchanged, and a file's content as base64."""
     if name.startswith(("http://", "https://", "data:", "/runpod-volume/")):
         return name
     try:
         return base64.b64encode(Path(name).read_bytes()).decode()
     except OSError as error:
-        raise Failed(f"{name} can't be read: {error.strerror}.") from None
+        raise Failed(f"{name} cannot be read: {error.strerror}.") from None
 
 
 def follow(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, Any]:
-    """Ask for the status until the job is done; progress updates are its output until then."""
+    """Poll the status until the job is done; until then its output is the progress."""
     while True:
         answer = endpoint.status(job_id)
         if answer["status"] in DONE:
@@ -229,9 +232,9 @@ def follow(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, Any]:
 
 
 def follow_stream(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, Any]:
-    """Take messages as they come until the job is done; the last one is the result.
+    """Process messages until the job is done; the last one is the result.
 
-    Each message is given once. What got lost on the way is asked for in the end: the status has them all.
+    Each message is returned once. Lost messages are read from the status in the end, which contains all.
     """
     output: dict[str, Any] = {}
     while True:
@@ -251,11 +254,11 @@ def follow_stream(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, An
 
 
 class Saver:
-    """Writes clips beside the video, and the video from whatever form it comes in.
+    """Save the clips and the video.
 
     Args:
-        output: The video's file.
-        patience: Seconds for which the video is fetched from its URL although that fails.
+        output: File of the video; clips are saved next to it.
+        patience: Seconds for which failed downloads of the video are retried.
     """
 
     def __init__(self, output: Path, patience: float) -> None:
@@ -264,7 +267,7 @@ class Saver:
         self._parts: dict[int, bytes] = {}
 
     def take(self, message: dict[str, Any]) -> None:
-        """Save a clip, or keep a part of the video."""
+        """Save a clip, or collect a part of the video."""
         if message.get("type") == "video":
             self._parts[message["part"]] = base64.b64decode(message["video_base64"])
         elif message.get("type") == "clip" and (message["clip"], message["part"]) not in self._seen:
@@ -272,11 +275,11 @@ class Saver:
             self._save_clip(message)
 
     def has_video(self, result: dict[str, Any]) -> bool:
-        """Whether a result is one, with all of the video that belongs to it."""
+        """Return whether a result contains the whole video."""
         return "video_base64" in result or "video_url" in result or self._has_parts(result)
 
     def finish(self, result: dict[str, Any]) -> bool:
-        """Save the video; whether there was one."""
+        """Save the video; returns whether the result contains one."""
         if self._has_parts(result):
             content: bytes | None = b"".join(self._parts[number] for number in sorted(self._parts))
         else:
@@ -297,8 +300,8 @@ class Saver:
             if content is not None:
                 path.write_bytes(content)
                 print(f"\n{path}", file=sys.stderr)
-        except (Failed, OSError) as error:  # the whole video, which is still to come, has it too
-            print(f"\n{name} is left out: {error}", file=sys.stderr)
+        except (Failed, OSError) as error:  # the whole video follows and contains the clip
+            print(f"\n{name} is skipped: {error}", file=sys.stderr)
 
     @staticmethod
     def _content(message: dict[str, Any], patience: float) -> bytes | None:
@@ -306,12 +309,12 @@ class Saver:
             return base64.b64decode(message["video_base64"])
         if "video_url" in message:
             url = message["video_url"]
-            return ask_again(lambda: requests.get(url, timeout=600), "download", patience).content
+            return retry(lambda: requests.get(url, timeout=600), "download", patience).content
         return None
 
 
 def show(update: dict[str, Any]) -> None:
-    """One line of progress, written over the last."""
+    """Print the progress over the last line."""
     eta = update.get("eta")
     left = "" if eta is None else f", {eta:.0f} s left"
     clip = f"clip {update['clip'] + 1} of {update['clips']}, " if update.get("clips") else ""
@@ -320,9 +323,9 @@ def show(update: dict[str, Any]) -> None:
 
 
 def report(answer: dict[str, Any], saver: Saver) -> int:
-    """Save the result and say what came out; returns the exit status."""
+    """Save and report the result; returns the exit status."""
     output = answer.get("output")
-    if isinstance(output, list):  # a streaming worker that was asked for its status
+    if isinstance(output, list):  # the status of a streaming worker
         for message in output[:-1]:
             saver.take(message)
         output = output[-1] if output else {}
@@ -333,7 +336,7 @@ def report(answer: dict[str, Any], saver: Saver) -> int:
         print(f"\n{answer['status']}{kind}: {error}", file=sys.stderr)
         return 1
     if not saver.finish(output):
-        print(f"\nthe answer has no video in it: {json.dumps(output)[:300]}", file=sys.stderr)
+        print(f"\nthe output has no video: {json.dumps(output)[:300]}", file=sys.stderr)
         return 1
     print(
         f"\n{saver.output}: {output['frames']} frames, {output['seconds']:.2f} seconds, seed {output['seed']}"

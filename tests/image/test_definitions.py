@@ -393,13 +393,13 @@ def test_kernels_keep_their_names(tmp_path):
 
 def test_kernels_of_one_architecture_are_compiled_for_that_alone(tmp_path):
     """base.Dockerfile changes the flags in SageAttention's setup.py, here in one of the same structure."""
-    script = re.search(r"COPY <<'EOF' /src/own_architecture.py\n(.*?)\nEOF\n", BASE_DOCKERFILE, re.DOTALL)
+    script = re.search(r"COPY <<'EOF' /src/sm90_architecture.py\n(.*?)\nEOF\n", BASE_DOCKERFILE, re.DOTALL)
     insertion = re.search(r"sed -i ('s\|\^setup.*?\|') ", BASE_DOCKERFILE)
     filtering = re.search(r"\| sed ('.*?')\)", BASE_DOCKERFILE)
     assert script
     assert insertion
     assert filtering
-    (tmp_path / "own_architecture.py").write_text(script[1])
+    (tmp_path / "sm90_architecture.py").write_text(script[1])
     architectures = ("80", "86", "89", "90a", "120a")
     flags = ["-O3", *(f for a in architectures for f in ("-gencode", f"arch=compute_{a},code=sm_{a}")), "-v"]
     (tmp_path / "setup.py").write_text(

@@ -1,4 +1,4 @@
-"""The example's client against an endpoint that fails at times: a result that was paid for isn't lost."""
+"""The example's client against an endpoint that fails at times: a paid result is not lost."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_fails_on_the_way_is_asked_for_again_and_a_lost_clip_is_left_out(se
     assert run.returncode == 0, run.stderr
     assert (folder / "out.mp4").read_bytes() == VIDEO
     assert server.asked == {"run": 1, "status": 5, "clip": 1, "video": 3}
-    assert "out-clip000-00.mp4 is left out: download: status 404" in run.stderr
+    assert "out-clip000-00.mp4 is skipped: download: status 404" in run.stderr
     assert "status: status 429" in run.stderr
     assert "Traceback" not in run.stderr
 
