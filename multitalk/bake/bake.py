@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import InvalidInput, WeightsError
-from ..weights.folders import FOLDER as KOKORO_FOLDER
+from ..weights.folders import KOKORO_FOLDER
 from ..weights.libraries import save_config, weights_name
 from ..weights.lora import LoraFile
 from ..weights.manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..weights import folders as kokoro_files
-from ..weights.folders import PUBLISHED_MULTITALK, PUBLISHED_WAN
+from ..weights import folders
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class FileSet:
     optional: tuple[str, ...] = ()
 
 
-WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", PUBLISHED_WAN)
-MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", PUBLISHED_MULTITALK)
+WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", folders.PUBLISHED_WAN)
+MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", folders.PUBLISHED_MULTITALK)
 # the main branch has the pickled weights alone, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
@@ -76,11 +75,11 @@ VAE = f"{WAN.folder}/Wan2.1_VAE.pth"
 AUDIO_ENCODER = f"{WAV2VEC2.folder}/model.safetensors"
 AUDIO_ENCODER_CONFIG = f"{WAV2VEC2.folder}/config.json"
 FEATURE_EXTRACTOR_CONFIG = f"{WAV2VEC2.folder}/preprocessor_config.json"
-KOKORO_CONFIG = f"{KOKORO.folder}/{kokoro_files.CONFIG}"
-KOKORO_WEIGHTS = f"{KOKORO.folder}/{kokoro_files.WEIGHTS}"
-KOKORO_VOICES = f"{KOKORO.folder}/{kokoro_files.VOICES}/*.pt"
+KOKORO_CONFIG = f"{KOKORO.folder}/{folders.KOKORO_CONFIG}"
+KOKORO_WEIGHTS = f"{KOKORO.folder}/{folders.KOKORO_WEIGHTS}"
+KOKORO_VOICES = f"{KOKORO.folder}/{folders.KOKORO_VOICES}/*.pt"
 # spaCy's small English model, which Kokoro needs; the version fits the spaCy of requirements.txt
-SPACY_MODEL = f"{kokoro_files.SPACY_MODEL}-3.8.0-py3-none-any.whl"
+SPACY_MODEL = f"{folders.SPACY_MODEL}-3.8.0-py3-none-any.whl"
 SPACY_MODEL_URL = (
     f"https://github.com/explosion/spacy-models/releases/download/en_core_web_sm-3.8.0/{SPACY_MODEL}"
 )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..weights import folders as names
+from ..weights import folders
 from .catalogue import KOKORO, KOKORO_CONFIG, KOKORO_VOICES, KOKORO_WEIGHTS
 from .published import PublishedWeights, load_pickle
 
@@ -47,20 +47,21 @@ class KokoroFiles:
 
     def files(self) -> list[Path]:
         """List the published files."""
-        files = [self.folder / names.CONFIG, self.folder / names.WEIGHTS, *self.voices]
-        wheel = self.spacy_model is not None and self.spacy_model.is_file()
-        return [*files, self.spacy_model] if wheel else files  # type: ignore[list-item]
+        files = [self.folder / folders.KOKORO_CONFIG, self.folder / folders.KOKORO_WEIGHTS, *self.voices]
+        if self.spacy_model is not None and self.spacy_model.is_file():
+            files.append(self.spacy_model)
+        return files
 
     def copy(self, target: Path) -> None:
         """Write the files into the Kokoro folder of a baked folder."""
-        folder = target / names.FOLDER
-        (folder / names.VOICES).mkdir(parents=True)
-        for name in (names.CONFIG, names.WEIGHTS):
+        folder = target / folders.KOKORO_FOLDER
+        (folder / folders.KOKORO_VOICES).mkdir(parents=True)
+        for name in (folders.KOKORO_CONFIG, folders.KOKORO_WEIGHTS):
             shutil.copyfile(self.folder / name, folder / name)
         for path in self.voices:
-            shutil.copyfile(path, folder / names.VOICES / path.name)
+            shutil.copyfile(path, folder / folders.KOKORO_VOICES / path.name)
         if self.spacy_model is not None:
-            _copy_spacy_model(self.spacy_model, folder / names.SPACY_MODEL)
+            _copy_spacy_model(self.spacy_model, folder / folders.SPACY_MODEL)
 
 
 def find_kokoro(weights: PublishedWeights) -> KokoroFiles | None:
@@ -89,7 +90,9 @@ def _check_network(config: dict[str, Any], path: Path) -> None:
         network = _empty_network(config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path.with_name(names.CONFIG)} is not valid for Kokoro: {reason}.") from error
+        raise WeightsError(
+            f"{path.with_name(folders.KOKORO_CONFIG)} is not valid for Kokoro: {reason}."
+        ) from error
     for name in MODULES:
         if name not in parts:
             raise WeightsError(f"Weights file {path} lacks Kokoro's module {name}.")
@@ -137,7 +140,7 @@ def _check_voice(path: Path) -> None:
 
 def _find_spacy_model(root: Path) -> Path | None:
     """Find spaCy's model beside the published weights: a wheel or folder ``en_core_web_sm*``."""
-    for path in sorted(root.glob(f"{names.SPACY_MODEL}*"), reverse=True):  # the newest version first
+    for path in sorted(root.glob(f"{folders.SPACY_MODEL}*"), reverse=True):  # the newest version first
         if path.suffix == ".whl" and path.is_file():
             return path
         if path.is_dir() and next(path.rglob("config.cfg"), None) is not None:

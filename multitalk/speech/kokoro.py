@@ -13,7 +13,7 @@ import numpy as np
 
 from ..media.sound import Sound
 from ..request.voices import choose_voice, parse_mix
-from ..weights.folders import CONFIG, FOLDER, SPACY_MODEL, VOICES, WEIGHTS
+from ..weights.folders import KOKORO_CONFIG, KOKORO_FOLDER, KOKORO_VOICES, KOKORO_WEIGHTS, SPACY_MODEL
 from .engine import Utterance, Word, check_available, ends_sentence, unpronounceable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class KokoroEngine:
     @classmethod
     def from_folder(cls, folder: Path | None, device: Any) -> KokoroEngine | None:
         """Create the engine for a weights folder; None if the folder or the installation lacks Kokoro."""
-        if folder is None or not (folder / FOLDER / WEIGHTS).is_file():
+        if folder is None or not (folder / KOKORO_FOLDER / KOKORO_WEIGHTS).is_file():
             return None
         missing = [name for name in ("kokoro", "misaki", "spacy") if importlib.util.find_spec(name) is None]
         if missing:
@@ -64,7 +64,7 @@ class KokoroEngine:
                 missing[0],
             )
             return None
-        return cls(folder / FOLDER, device)
+        return cls(folder / KOKORO_FOLDER, device)
 
     @property
     def is_loaded(self) -> bool:
@@ -83,7 +83,7 @@ class KokoroEngine:
 
     def voices(self) -> tuple[str, ...]:
         """Return the names of the voices in the folder."""
-        return tuple(sorted(path.stem for path in (self._folder / VOICES).glob("*.pt")))
+        return tuple(sorted(path.stem for path in (self._folder / KOKORO_VOICES).glob("*.pt")))
 
     def languages(self) -> tuple[str, ...]:
         """Return the language codes, Kokoro's letters first."""
@@ -132,9 +132,13 @@ class KokoroEngine:
 
             if self._model is None:
                 logger.info("Loading Kokoro on %s.", self._device)
-                self._model = load_model(self._folder / CONFIG, self._folder / WEIGHTS, self._device)
+                self._model = load_model(
+                    self._folder / KOKORO_CONFIG, self._folder / KOKORO_WEIGHTS, self._device
+                )
             g2p = create_g2p(language, self._folder / SPACY_MODEL)
-            self._pipelines[language] = LocalPipeline(language, self._model, g2p, self._folder / VOICES)
+            self._pipelines[language] = LocalPipeline(
+                language, self._model, g2p, self._folder / KOKORO_VOICES
+            )
         return self._pipelines[language]
 
 

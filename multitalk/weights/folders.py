@@ -20,6 +20,14 @@ PUBLISHED_MULTITALK = "MeiGen-MultiTalk"
 # Kernels compiled for one GPU, stored in a weights folder after the bake and therefore not in its manifest.
 COMPILED_FOLDER = "compiled"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
+# Kokoro's files; its folder is optional.
+KOKORO_FOLDER = "kokoro"
+KOKORO_CONFIG = "config.json"
+KOKORO_WEIGHTS = "kokoro-v1_0.pth"
+KOKORO_VOICES = "voices"
+SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which Kokoro needs for English
+
+_CHUNK_BYTES = 1 << 24
 
 
 def part_files(folder: Path, part: str) -> list[Path]:
@@ -30,9 +38,6 @@ def part_files(folder: Path, part: str) -> list[Path]:
 def all_part_files(folder: Path) -> list[Path]:
     """List the weights files of all parts, in loading order."""
     return [path for part in PARTS for path in part_files(folder, part)]
-
-
-_CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,7 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-FOLDER = "kokoro"
-CONFIG = "config.json"
-WEIGHTS = "kokoro-v1_0.pth"
-VOICES = "voices"
-SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which misaki needs for English
-
-
-def missing_files(names: Iterable[str]) -> list[str]:
+def missing_kokoro_files(names: Iterable[str]) -> list[str]:
     """List the files of Kokoro that a baked folder lacks.
 
     Args:
@@ -68,10 +66,11 @@ def missing_files(names: Iterable[str]) -> list[str]:
     Returns:
         Empty if Kokoro is complete or left out.
     """
-    present = [name for name in names if name.startswith(f"{FOLDER}/")]
+    prefix, voices = f"{KOKORO_FOLDER}/", f"{KOKORO_VOICES}/"
+    present = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     if not present:
         return []
-    missing = [f"{FOLDER}/{name}" for name in (CONFIG, WEIGHTS) if f"{FOLDER}/{name}" not in present]
-    if not any(name.startswith(f"{FOLDER}/{VOICES}/") and name.endswith(".pt") for name in present):
-        missing.append(f"{FOLDER}/{VOICES}/*.pt")
-    return missing
+    missing = [name for name in (KOKORO_CONFIG, KOKORO_WEIGHTS) if name not in present]
+    if not any(name.startswith(voices) and name.endswith(".pt") for name in present):
+        missing.append(f"{voices}*.pt")
+    return [prefix + name for name in missing]

@@ -15,7 +15,7 @@ from .tensor_files import TensorInfo, read_header
 
 FORMAT_VERSION = 1
 
-# Folders beside the parts (see also kokoro_files.py).
+# Folders beside the parts.
 TOKENIZER_FOLDER = "tokenizer"
 LORA_FOLDER = "loras"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import WeightsError
-from .folders import COMPILED_FOLDER, hash_file, missing_files
+from .folders import COMPILED_FOLDER, hash_file, missing_kokoro_files
 from .manifest import LORA_FOLDER, PARTS, Manifest, folder_files
 from .tensor_files import TensorInfo, read_header
 
@@ -68,7 +68,7 @@ def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 def _speech_problems(manifest: Manifest) -> list[str]:
     """Kokoro may be left out, but must be complete otherwise."""
-    return [f"{name} is missing: Kokoro needs it." for name in missing_files(manifest.files)]
+    return [f"{name} is missing: Kokoro needs it." for name in missing_kokoro_files(manifest.files)]
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
