@@ -1,4 +1,4 @@
-"""Interface of the speech engines: text, voice, language and speed in; audio and word times out."""
+"""Interface of the speech engines, and splitting of text that is too long for one."""
 
 from __future__ import annotations
 
