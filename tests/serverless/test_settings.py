@@ -180,7 +180,7 @@ def test_a_mode_imports_only_what_it_needs(package, allowed):
         ({"MODE": "other"}, "must be ui or serverless"),
         ({"MODE": "serverless", "STREAM_CLIPS": "?"}, "STREAM_CLIPS"),
         ({"MODE": "serverless", "MAX_AUDIO_SECONDS": "abc"}, "MAX_AUDIO_SECONDS"),
-        ({"MODE": "serverless"}, "No jobs will come"),
+        ({"MODE": "serverless"}, "no source of jobs"),
     ],
 )
 def test_app_says_what_is_wrong_and_exits_with_2(environment, words):
