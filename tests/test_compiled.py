@@ -133,16 +133,22 @@ def test_streamed_blocks_share_what_is_compiled():
     assert graphs <= (2 if SHARED else 4), "resident blocks, and streamed ones at most"
 
 
+@pytest.fixture(scope="module")
+def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels that attention backends have in common are compiled once."""
+    return tmp_path_factory.mktemp("compile-cache")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
-def test_the_compilers_own_kernels_give_the_same(tmp_path, monkeypatch, backend):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+def test_the_compilers_own_kernels_give_the_same(compile_cache, monkeypatch, backend):
+    monkeypatch.setenv(CACHE_VARIABLE, str(compile_cache))
     transformer = small_transformer()
     set_attention_backends(transformer, backend, backend)
     plain = call(transformer, 1)
     compile_blocks(transformer)
     torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-4, atol=1e-5)
-    assert any(tmp_path.rglob("*")), "what was compiled is kept"
+    assert any(compile_cache.rglob("*")), "what was compiled is kept"
 
 
 def test_the_cache_folder_is_only_used_where_it_can_be_written(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from demo_training import audio_encoder, clips, decoder, progress, transformer, 
 from demo_training.export import export
 from demo_training.faces import HELD_OUT_SEED, make_scene, still
 from demo_training.speech import HELD_OUT_VOICES, TRAINING_VOICES, make_random_track
+from demo_training.vae import held_out_psnr
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.weights.verify import verify
 from tests.demo.paths import EXAMPLES
@@ -68,6 +69,9 @@ def test_from_nothing_to_a_video_and_a_stopped_run_goes_on(tmp_path, monkeypatch
     monkeypatch.setattr(progress, "BACKUP", None)
     monkeypatch.setattr(clips, "SHARD", 2)
     monkeypatch.setattr(transformer, "BATCH", dict.fromkeys(clips.KINDS, 1))
+    # whole held-out clips after every second step would take most of the time
+    for training in (vae, decoder):
+        monkeypatch.setattr(training, "held_out_psnr", lambda model, frames=5: held_out_psnr(model, 1, 5))
     steps = {
         "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
         "vae": lambda: vae.train(4, 0.5, 1e-3),

@@ -29,7 +29,7 @@ def test_they_are_whole_and_small():
 
 
 def test_held_out_clips_come_back_from_the_autoencoder(demo):
-    whole, last = held_out_psnr(FastVAE(demo.components.vae), clips=3, frames=81)
+    whole, last = held_out_psnr(FastVAE(demo.components.vae), clips=1, frames=81)
     assert whole >= 27
     assert last >= whole - 1
 
