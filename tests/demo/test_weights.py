@@ -30,7 +30,7 @@ def test_embedded_weights_are_complete_and_small():
 
 
 def test_the_vae_reconstructs_held_out_clips(demo):
-    whole, last = held_out_psnr(FastVAE(demo.components.vae), clips=3, frames=81)
+    whole, last = held_out_psnr(FastVAE(demo.components.vae), clips=1, frames=81)
     assert whole >= 27
     assert last >= whole - 1
 

@@ -130,16 +130,22 @@ def test_streamed_blocks_share_compiled_code():
     assert graphs <= (2 if SHARED else 4), "at most one graph each for resident and streamed blocks"
 
 
+@pytest.fixture(scope="module")
+def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels that attention backends have in common are compiled once."""
+    return tmp_path_factory.mktemp("compile-cache")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
-def test_inductor_kernels_give_the_same_result(tmp_path, monkeypatch, backend):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+def test_inductor_kernels_give_the_same_result(compile_cache, monkeypatch, backend):
+    monkeypatch.setenv(CACHE_VARIABLE, str(compile_cache))
     transformer = small_transformer()
     set_attention_backends(transformer, backend, backend)
     plain = call(transformer, 1)
     compile_blocks(transformer)
     torch.testing.assert_close(call(transformer, 1), plain, rtol=1e-4, atol=1e-5)
-    assert any(tmp_path.rglob("*")), "compiled kernels are stored"
+    assert any(compile_cache.rglob("*")), "compiled kernels are stored"
 
 
 def test_the_cache_folder_is_only_used_if_it_is_writable(tmp_path, monkeypatch):
