@@ -118,7 +118,7 @@ ALIASES = [
     ({"num_inference_steps": 2}, {"steps": 2}),
     ({"guidance_scale": 2.5}, {"text_guidance": 2.5}),
     ({"audio_guidance_scale": 3}, {"audio_guidance": 3.0}),
-    ({"num_frames": 25}, {"frames_per_clip": 25}),
+    ({"num_frames": 41}, {"frames_per_clip": 41}),
     ({"generator_seed": 7}, {"seed": 7}),
     ({"height": 64, "width": 112}, {"size": [64, 112]}),
 ]
