@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import nn
 from transformers import (
+    AutoTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     UMT5Config,
@@ -21,16 +22,15 @@ from transformers import (
 from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears
 from ..models.transformer import MultiTalkTransformer
 from ..patches.torch import use_onednn
+from ..weights.folders import EMBEDDED_FOLDER
 from ..weights.libraries import kept_in_float32
+from ..weights.manifest import TOKENIZER_FOLDER
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from ..pipeline.components import Components
     from ..runtime.plan import HardwarePlan
 
 RANDOM_NUMBERS = (1 << 20) + 7
-CHARACTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-0123456789"
 
 
 @dataclass(frozen=True)
@@ -226,22 +226,6 @@ def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLW
     return vae
 
 
-def make_tokenizer() -> PreTrainedTokenizerBase:
-    """Create a tokenizer with one token per character."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    vocabulary += [(character, -3.0) for character in CHARACTERS.strip()]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
-
-
 def make_components(scale: Scale, plan: HardwarePlan) -> Components:
     """Create every part of the model with random weights, placed as planned."""
     from ..pipeline.components import Components, fit_to_plan
@@ -258,7 +242,9 @@ def make_components(scale: Scale, plan: HardwarePlan) -> Components:
             transformer=make_transformer(scale, place, dtype, plan.transformer_precision),
             vae=make_vae(scale, home("vae")),
             text_encoder=make_text_encoder(scale, home("text_encoder"), dtype, plan.text_encoder_precision),
-            tokenizer=make_tokenizer(),
+            tokenizer=AutoTokenizer.from_pretrained(
+                EMBEDDED_FOLDER / TOKENIZER_FOLDER, local_files_only=True
+            ),
             image_encoder=make_image_encoder(scale, home("image_encoder"), dtype),
             audio_encoder=make_audio_encoder(scale, home("audio_encoder")),
             feature_extractor=Wav2Vec2FeatureExtractor(),
