@@ -53,7 +53,7 @@ def bake(
     selection: Selection | None = None,
     check: bool = False,
 ) -> Manifest:
-    """Convert published weights into a baked folder, with Kokoro and spaCy's model if they are there.
+    """Convert published weights into a baked folder, with Kokoro and spaCy's model if they exist.
 
     The folder gets its name when it is complete. A bake needs memory for about one tensor in float32.
 
@@ -63,14 +63,14 @@ def bake(
         precision: "bf16" (with the VAE, the audio encoder and the transformer's norms in float32), "int8" or
             "fp8" (like bf16, with 8 bits in the transformer's blocks and the text encoder), or "float32".
         loras: LoRAs to merge into the transformer, with their scales: the name of a preset, or a file.
-        transformer_source: "published", "int8" or "int8-fusionx"; None takes what is there.
-        text_encoder_source: "published" or "int8"; None takes what is there.
+        transformer_source: "published", "int8" or "int8-fusionx"; None: any that exists.
+        text_encoder_source: "published" or "int8"; None: any that exists.
         max_shard_bytes: Largest weights file, unless a single tensor is larger.
         progress: Called with a part's name and the fraction of all bytes that are written.
         overwrite: Replace an existing baked folder.
         default_preset: Preset of requests that set none; None: that of the merged LoRA, or quality.
         name: Name of the weights, for people.
-        selection: The published files to read; None takes what is there.
+        selection: The published files to read; None: any that exists.
         check: Verify the folder before it gets its name.
 
     Raises:
@@ -107,7 +107,7 @@ class _Steps:
         weights: The published files.
         parts: The model's parts.
         merged: LoRAs in the transformer.
-        kokoro: Speech, if it is there.
+        kokoro: Speech, or None.
     """
 
     weights: PublishedWeights

@@ -53,7 +53,7 @@ class FileSet:
 
 WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", folders.PUBLISHED_WAN)
 MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", folders.PUBLISHED_MULTITALK)
-# the main branch has the pickled weights alone, which torch 2.5 cannot open safely
+# the main branch has only pickled weights, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
 FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "", subfolder="FusionX_LoRa/")

@@ -34,7 +34,9 @@ def add_fetch(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     parser.add_argument(
-        "--lock", action="store_true", help="write what the hub has now to the lock file, and stop"
+        "--lock",
+        action="store_true",
+        help="write the hub's current revisions and hashes to the lock file, and stop",
     )
     parser.add_argument("--lock-file", metavar="FILE", type=Path, default=LOCK_FILE, help="another lock file")
     parser.add_argument("--workers", metavar="N", type=int, default=8, help="parallel downloads (8)")

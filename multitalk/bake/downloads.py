@@ -132,7 +132,7 @@ def match_files(file_set: FileSet, info: Any, lock: Lock) -> Iterator[RemoteFile
 
 
 def fetch_file(file: RemoteFile, root: Path, retries: Retries, caches: Iterable[Path] = ()) -> str:
-    """Store a file in the folder of published weights, unless it is there, and check its size and sha256.
+    """Store a file in the folder of published weights, unless it exists, and check its size and sha256.
 
     Args:
         file: The file.
@@ -212,5 +212,5 @@ def delete_unusable_downloads(root: Path) -> None:
 
 
 def bytes_on_disk(file: RemoteFile, root: Path) -> int:
-    """Measure what an earlier run downloaded of a file that it did not complete."""
+    """Return the disk space of a file that an earlier run downloaded in part."""
     return sum(path.stat().st_blocks * 512 for path in _staging(file, root, _PLAIN).rglob("*.incomplete"))

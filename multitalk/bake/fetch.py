@@ -47,7 +47,7 @@ def fetch(
     layer_bytes: int | None = None,
     spacy_model_url: str | None = None,
 ) -> list[RemoteFile]:
-    """Download the selected files into a folder of published weights; files that are there are kept.
+    """Download the selected files into a folder of published weights; existing files are kept.
 
     Args:
         selection: What to download.
@@ -120,7 +120,7 @@ def list_files(file_sets: Sequence[FileSet], lock: Lock, spacy_model_url: str | 
 
 
 def update_lock(lock_file: Path = LOCK_FILE, spacy_model_url: str | None = None) -> Lock:
-    """Pin every file that any bake reads to what the hub has now, and write the lock.
+    """Write a lock with the hub's current revision and hashes of every file that any bake reads.
 
     The hub has the sha256 of large files; only small files are downloaded.
 

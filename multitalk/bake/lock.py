@@ -1,6 +1,6 @@
 """The lock: the commit of each repository, and size and sha256 of each published file.
 
-huggingface_hub compares only sizes, so the lock is what detects a wrong file.
+huggingface_hub compares only sizes, so only the lock detects a wrong file.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ class PublishedWeights:
 
     Args:
         root: The folder.
-        selection: Files to read; None reads what is there. Other files are ignored, such as those that an
-            interrupted fetch for another precision has left.
+        selection: Files to read; None reads all that exist. Other files are ignored, such as those left by an
+            interrupted fetch for another precision.
 
     Raises:
         WeightsError: The folder is missing.
@@ -140,7 +140,7 @@ class PublishedWeights:
 
         Args:
             form: The form to read; None takes the selected one or, without a selection, the float32 shards
-                if they are there, else an int8 file.
+                if they exist, else an int8 file.
 
         Raises:
             InvalidInput: `form` is unknown.
@@ -209,7 +209,7 @@ class PublishedWeights:
 
     @property
     def has_speech(self) -> bool:
-        """Whether Kokoro is there and selected."""
+        """Whether Kokoro exists and is selected."""
         selected = self.selection is None or self.selection.speech
         return selected and (self.root / catalogue.KOKORO.folder).is_dir()
 

@@ -1,4 +1,4 @@
-"""Convert one published tensor into what a baked folder stores: add LoRAs, rename, cast or quantize."""
+"""Convert one published tensor into stored tensors: add LoRAs, rename, cast or quantize."""
 
 from __future__ import annotations
 
