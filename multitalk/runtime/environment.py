@@ -38,6 +38,11 @@ def read_text(
     return variables.get(name, "").strip() or default
 
 
+def read_secret(name: str) -> str:
+    """Read a variable exactly as it is set, for user names and passwords; empty if it is unset."""
+    return os.environ.get(name, "")
+
+
 def parse_flag(text: str) -> bool:
     """Parse ``on`` or ``off``, ``true`` or ``false``, ``yes`` or ``no``, ``1`` or ``0``.
 

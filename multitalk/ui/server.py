@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
-from ..runtime.environment import parse_value, read_number, read_text, set_variables
+from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
 from ..start.cold_start import ColdStart
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def login() -> tuple[str, str] | None:
     Raises:
         InvalidInput: Only one of them is set: a page that should be protected is not opened.
     """
-    username, password = read_text("UI_USERNAME", ""), read_text("UI_PASSWORD", "")
+    username, password = read_secret("UI_USERNAME"), read_secret("UI_PASSWORD")
     if bool(username) != bool(password):
         present, missing = ("UI_USERNAME", "UI_PASSWORD") if username else ("UI_PASSWORD", "UI_USERNAME")
         raise InvalidInput(f"{present} is set without {missing}. Set both to require a login, or neither.")

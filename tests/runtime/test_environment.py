@@ -9,7 +9,7 @@ import pytest
 
 import multitalk
 from multitalk.errors import InvalidInput
-from multitalk.runtime.environment import read_flag, read_number, read_text
+from multitalk.runtime.environment import read_flag, read_number, read_secret, read_text
 
 PACKAGE = Path(multitalk.__path__[0])
 
@@ -48,3 +48,10 @@ def test_an_invalid_value_names_the_variable(read, sentence: str):
 def test_number_out_of_range(text: str):
     with pytest.raises(InvalidInput, match="above 0 and at most 1000"):
         read_number("X", 1.0, "megabytes", maximum=1000, environment={"X": text})
+
+
+def test_a_secret_is_read_as_it_is(monkeypatch):
+    monkeypatch.setenv("UI_PASSWORD", " with spaces ")
+    assert read_secret("UI_PASSWORD") == " with spaces "
+    monkeypatch.delenv("UI_PASSWORD")
+    assert read_secret("UI_PASSWORD") == ""
