@@ -198,7 +198,7 @@ def test_image_contains_only_what_it_needs(workshop):
         assert not (root / "opt/fetch").exists() or (root / "opt/fetch").stat().st_uid == 0
         top = {path.name for path in (root / "app").iterdir()}
         assert not top & {".git", ".venv", "tests", "benchmarks", "docs", "demo_training"}
-        assert list((root / "app/multitalk/__pycache__").glob("pipeline.*.pyc"))
+        assert list((root / "app/multitalk/pipeline/__pycache__").glob("pipeline.*.pyc"))
         matches = subprocess.run(
             ["grep", "-rlF", TOKEN, "opt/multitalk", "app", "root", "run", "tmp", "var", "etc", "home"],
             cwd=root,
@@ -297,7 +297,7 @@ def test_slim_image_downloads_once(workshop):
         assert ", int8, verified" in first.stderr
         assert (root / "opt/all_installed.flag").read_text() == "/opt/multitalk/weights\n"
         assert again.stdout == f"{COMPLETED}\n"
-        assert "MODE is 'nothing'" in again.stderr
+        assert "MODE must be ui or serverless, not 'nothing'" in again.stderr
     finally:
         workshop.buildah("umount", container)
         workshop.buildah("rm", container)

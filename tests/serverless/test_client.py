@@ -120,7 +120,7 @@ def test_a_job_that_was_given_up_is_picked_up_again(server, folder):
     server.script["status"] = [503]
     given_up = run_client(folder, [*JOB, "--patience", "1.5"], server.environment)
     assert given_up.returncode == 1
-    assert "--job job-1 picks it up again" in given_up.stderr
+    assert "Use --job job-1 to resume it" in given_up.stderr
     assert "Traceback" not in given_up.stderr
 
     server.script["status"] = [completed(RESULT | {"video_base64": base64_of(VIDEO)})]
@@ -171,7 +171,7 @@ def test_what_no_patience_helps_ends_at_once(server, folder):
 def test_where_the_video_goes_is_looked_at_before_a_job_is_sent(output, server, folder):
     run = run_client(folder, [*JOB[:-1], output], server.environment)
     assert run.returncode == 1
-    assert "choose another" in run.stderr
+    assert "Choose another" in run.stderr
     assert "Traceback" not in run.stderr
     assert not server.asked
 
