@@ -46,7 +46,7 @@ $(RUN_READY): $(VENV)/.lock-ready $(VENV)/.torch-ready
 # PYTHONDONTWRITEBYTECODE is set each of them would do it anew. Some packages contain files that do not compile.
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
 	$(INSTALL) --require-hashes --requirements requirements-dev.txt
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@
 
 run: $(RUN_READY)
