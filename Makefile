@@ -42,9 +42,11 @@ $(VENV)/.torch-ready: | $(VENV)/.lock-ready
 $(RUN_READY): $(VENV)/.lock-ready $(VENV)/.torch-ready
 	touch $@
 
-# the bytecode of everything, which the processes of the tests would otherwise compile at the same time
+# then the bytecode of everything: the processes of the tests would compile it at the same time, and wherever
+# PYTHONDONTWRITEBYTECODE is set each of them would do it anew. Some packages contain files that do not compile.
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
-	$(INSTALL) --compile-bytecode --require-hashes --requirements requirements-dev.txt
+	$(INSTALL) --require-hashes --requirements requirements-dev.txt
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@
 
 run: $(RUN_READY)
