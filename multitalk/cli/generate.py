@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         # torchrun forwards a Ctrl-C that the terminal has already sent to this process
         with cancel_on_signal(patience=10.0 if launched_processes() > 1 else 0.0) as cancel:
             result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(_as_json(result, pipeline.fps) if args.json else _as_text(result))
     return 0
 
@@ -92,6 +94,7 @@ def _as_json(result: GenerationResult, fps: int) -> str:
         "seed": result.seed,
         "timings": result.timings,
         "speech": None if result.speech is None else asdict(result.speech),
+        "warnings": result.warnings,
     }
     return json.dumps(fields)
 

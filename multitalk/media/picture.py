@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import InvalidInput
 from .files import open_file
-
-MAX_PIXELS = 64_000_000
-MIN_SIDE = 16
-MAX_ASPECT_RATIO = 20  # longer side to shorter side; a video would show only a small part of a longer image
-# Raster formats only: PIL passes EPS, for example, to another program.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+from .picture_decoding import convert_picture, decode_picture
 
 
 def read_picture(source: Any, field: str = "image") -> Image.Image:
@@ -35,77 +28,14 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
             more than 20 times the other, or 32 bits per channel. Sizes are checked before decoding.
     """
     if isinstance(source, Image.Image):
-        return _decode(source, "PIL image", field)
+        return convert_picture(source, "PIL image", field)
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an image file.", field)
-        return _read(io.BytesIO(source), f"{len(source)} bytes", field)
+        return decode_picture(io.BytesIO(source), f"{len(source)} bytes", field)
     if isinstance(source, (str, Path)):
         with open_file(source, field, "image") as file:
-            return _read(file, repr(str(source)), field)
+            return decode_picture(file, repr(str(source)), field)
     raise InvalidInput(
         f"{field} must be a path, the bytes of a file, or a PIL image, not {type(source).__name__}.", field
     )
-
-
-def _read(file: Any, name: str, field: str) -> Image.Image:
-    with warnings.catch_warnings():
-        # PIL warns about large images, for which the limit here is stricter, and about invalid EXIF data.
-        warnings.simplefilter("ignore")
-        try:
-            Image.init()
-            formats = [kind for kind in FORMATS if kind in Image.OPEN]
-            with Image.open(file, formats=formats) as picture:
-                return _decode(picture, name, field)
-        except InvalidInput:
-            raise
-        except Image.DecompressionBombError:
-            raise InvalidInput(_too_large(name, field), field) from None
-        except Exception:  # decoders raise many types of errors on arbitrary bytes
-            raise InvalidInput(_unreadable(name, field), field) from None
-
-
-def _decode(picture: Image.Image, name: str, field: str) -> Image.Image:
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise InvalidInput(_too_large(f"{name}, {width}x{height}", field), field)
-    if min(width, height) < MIN_SIDE:
-        raise InvalidInput(
-            f"{field} ({name}) must be at least {MIN_SIDE} pixels on each side, not {width}x{height}.", field
-        )
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise InvalidInput(
-            f"{field} ({name}) is {width}x{height} pixels, but the longer side must be at most "
-            f"{MAX_ASPECT_RATIO} times the shorter side. Crop the image.",
-            field,
-        )
-    # PIL's mode for 16-bit gray is "I;16", or "I" for a PGM file, with 65535 for white. In other images of
-    # mode "I" or "F" the value of white is unknown.
-    sixteen_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
-    if picture.mode in ("I", "F") and not sixteen_bits:
-        raise InvalidInput(
-            f"{field} ({name}) has 32 bits per channel. Save it with 8 or 16 bits per channel.", field
-        )
-    try:
-        picture.load()
-        upright = _upright(picture)
-        if sixteen_bits:  # PIL would clip the values at 255 instead of scaling them
-            upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
-        return upright.convert("RGB")
-    except Exception:
-        raise InvalidInput(_unreadable(name, field), field) from None
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # the image is usable without its EXIF data
-        return picture
-
-
-def _too_large(name: str, field: str) -> str:
-    return f"{field} ({name}) has more than {MAX_PIXELS // 1_000_000} megapixels. Use a smaller image."
-
-
-def _unreadable(name: str, field: str) -> str:
-    return f"{field} ({name}) cannot be read as an image. Use an undamaged PNG, JPEG or WebP file."

@@ -1,31 +1,18 @@
-"""Reading audio (audio files, tracks of videos, bytes, arrays), and AAC's sample rates."""
+"""Audio in memory: samples with their rate, its limits, and what AAC supports."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InvalidInput
 from ..runtime.environment import max_audio_seconds
-from .files import open_file
 
 MIN_RATE, MAX_RATE = 4_000, 768_000
 MAX_CHANNELS = 32
 # Of 4 bytes each: at most 1 GiB, whatever sample rate and channel count a small compressed file has.
 MAX_VALUES = 2**28
-# Wider integers are refused, since their full scale is unknown.
-ARRAY_TYPES = ("uint8", "int16", "int32", "float16", "float32", "float64")
-# FFmpeg's names of formats that contain their audio. Playlists, for example, are excluded: they would make
-# the decoder open other files.
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mp3,mp2,aac,ac3,eac3,flac,ogg,wav,w64,aiff,"
-    "caf,amr,amrnb,amrwb,au,wv,ape,tta"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +22,12 @@ class Sound:
     Args:
         samples: float32 ``[n, channels]``, full scale at -1 and 1.
         rate: Samples per second.
+        warnings: What was lost when the audio was read, one sentence each.
     """
 
     samples: np.ndarray
     rate: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -71,77 +60,10 @@ def resample(sound: Sound, rate: int) -> Sound:
     import soxr
 
     samples = soxr.resample(sound.samples, sound.rate, rate, quality="HQ")
-    return Sound(np.ascontiguousarray(samples, np.float32), rate)
+    return replace(sound, samples=np.ascontiguousarray(samples, np.float32), rate=rate)
 
 
-def read_sound(source: Any, field: str = "audio") -> Sound:
-    """Read audio with its original sample rate and channels.
-
-    Args:
-        source: A path, the bytes of a file, ``(samples, rate)`` with samples ``[n]`` or ``[n, channels]``
-            (floating point, or uint8, int16 or int32 at full scale), or a ``Sound``. Of a video, the
-            first audio track is read.
-        field: The request's field, for errors.
-
-    Returns:
-        The sound; for a WAV file equal to ``librosa.load(path, sr=None, mono=False)``.
-
-    Raises:
-        InvalidInput: The audio cannot be read, is empty, is longer than ``MAX_AUDIO_SECONDS``, or contains
-            values that are not finite.
-    """
-    if isinstance(source, Sound):
-        sound = _from_array(source.samples, source.rate, field)
-    elif isinstance(source, (tuple, list)):
-        if len(source) != 2:
-            raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)
-        sound = _from_array(source[0], source[1], field)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        if not len(source):
-            raise InvalidInput(f"{field} is empty (0 bytes). Provide an audio file.", field)
-        sound = _from_file(io.BytesIO(source), f"{len(source)} bytes", field)
-    elif isinstance(source, (str, Path)):
-        with open_file(source, field, "audio") as file:
-            sound = _from_file(file, f"{str(source)!r}", field)
-    else:
-        raise InvalidInput(
-            f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
-            field,
-        )
-    if not np.isfinite(sound.samples).all():
-        raise InvalidInput(f"{field} contains samples that are not finite (NaN or infinity).", field)
-    return sound
-
-
-def _from_array(samples: Any, rate: Any, field: str) -> Sound:
-    """Convert an array ``[n]`` or ``[n, channels]`` to a Sound."""
-    try:
-        array = np.asarray(samples)
-        whole_rate = int(rate)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(f"{field} must be (samples, rate): an array and a rate in Hz.", field) from None
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.dtype.name not in ARRAY_TYPES or isinstance(rate, bool) or whole_rate != rate:
-        raise InvalidInput(
-            f"{field} must be (samples, rate) with samples [n] or [n, channels] in floating point, uint8, "
-            f"int16 or int32, not {array.dtype} {list(np.shape(samples))} at rate {str(rate)[:40]}.",
-            field,
-        )
-    _check_extent(len(array), whole_rate, array.shape[1], field)
-    return Sound(_as_float(array), whole_rate)
-
-
-def _as_float(array: np.ndarray) -> np.ndarray:
-    """Convert values of any type in ``ARRAY_TYPES`` to float32 with full scale at 1."""
-    if array.dtype == np.uint8:  # 8-bit audio is unsigned, with silence at 128
-        return (array.astype(np.float32) - 128.0) / 128.0
-    if array.dtype.kind in "iu":
-        return (array / float(2 ** (8 * array.dtype.itemsize - 1))).astype(np.float32)
-    return array.astype(np.float32)
-
-
-def _check_extent(samples: int, rate: int, channels: int, field: str) -> None:
+def check_extent(samples: int, rate: int, channels: int, field: str) -> None:
     """Check the size of audio, before or during decoding."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InvalidInput(
@@ -160,83 +82,6 @@ def _check_extent(samples: int, rate: int, channels: int, field: str) -> None:
             "Use fewer channels or a lower sample rate.",
             field,
         )
-
-
-def _from_file(file: BinaryIO, name: str, field: str) -> Sound:
-    """Decode an open file with libsndfile if it supports the format, else with FFmpeg."""
-    sound = _decode_with_soundfile(file, field)
-    if sound is None:
-        file.seek(0)
-        sound = _decode_with_ffmpeg(file, name, field)
-    if not len(sound.samples):
-        raise InvalidInput(f"{field} ({name}) contains no audio. Provide another file.", field)
-    return sound
-
-
-def _decode_with_soundfile(file: BinaryIO, field: str) -> Sound | None:
-    """Decode with libsndfile; None if it cannot read the file."""
-    import soundfile
-
-    try:
-        # Without the file's name, so that only its content determines the format.
-        with soundfile.SoundFile(_Nameless(file)) as reader:
-            if reader.frames >= 2**62:  # the header has no length; FFmpeg can read the file
-                return None
-            _check_extent(reader.frames, reader.samplerate, reader.channels, field)
-            samples = reader.read(dtype="float32", always_2d=True)
-            return Sound(samples, reader.samplerate)
-    except InvalidInput:
-        raise
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError, MemoryError):
-        return None
-
-
-class _Nameless:
-    """A binary file for libsndfile, without a name."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.readinto = getattr(file, "readinto", None)
-        self.tell = file.tell
-        self.write = file.write
-        self._seek = file.seek
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Seek; an invalid offset in a damaged file is ignored, which libsndfile detects."""
-        with contextlib.suppress(OSError, ValueError):
-            self._seek(offset, whence)
-        return self.tell()
-
-
-def _decode_with_ffmpeg(file: BinaryIO, name: str, field: str) -> Sound:
-    """Decode the first audio track with FFmpeg."""
-    import av
-
-    try:
-        # tags may be in another encoding than UTF-8
-        options = {"format_whitelist": CONTAINERS}
-        with av.open(file, "r", options=options, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise InvalidInput(f"{field} ({name}) has no audio track.", field)
-            parts: list[np.ndarray] = []
-            rate = count = 0
-            # Interleaved float for every codec, with the file's rate and channels.
-            to_float = av.AudioResampler(format="flt")
-            for decoded in container.decode(container.streams.audio[0]):
-                for frame in to_float.resample(decoded):
-                    channels, rate = frame.layout.nb_channels, frame.sample_rate
-                    count += frame.samples
-                    _check_extent(count, rate, channels, field)
-                    parts.append(frame.to_ndarray().reshape(-1, channels))
-    except InvalidInput:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError, RuntimeError, MemoryError):
-        raise InvalidInput(
-            f"{field} ({name}) cannot be read as audio. Use an undamaged WAV, FLAC, MP3, OGG or M4A file, or "
-            "a video with an audio track.",
-            field,
-        ) from None
-    return Sound(np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate or MIN_RATE)
 
 
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

@@ -166,6 +166,7 @@ class MultiTalkPipeline:
                 width=settings.width,
                 height=settings.height,
                 speech=None if job.speech is None else job.speech.until(seconds),
+                warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings])),
                 complete=complete,
             )
         return result

@@ -58,10 +58,12 @@ class JobMonitor:
 
     Attributes:
         timings: Seconds per stage.
+        warnings: What the user should know about the result, one sentence each.
     """
 
     def __init__(self, on_progress: OnProgress | None, cancel: CancelSignal | None) -> None:
         self.timings: dict[str, float] = {}
+        self.warnings: list[str] = []
         self._on_progress = on_progress
         self._cancel = cancel
         self._stage = "text"

@@ -46,6 +46,8 @@ class GenerationResult:
         timings: Seconds per stage.
         width, height: Size in pixels.
         speech: The speech engine and the timed words of each person; None without text to speech.
+        warnings: What the user should know about the result, such as a damaged part of the audio that was
+            skipped; one sentence each.
         complete: False if the job was cancelled and the clips so far were kept.
     """
 
@@ -57,4 +59,5 @@ class GenerationResult:
     width: int
     height: int
     speech: SpeechReport | None = None
+    warnings: tuple[str, ...] = ()
     complete: bool = True

@@ -15,7 +15,8 @@ from pydantic import InstanceOf, ValidationInfo, field_validator, model_validato
 from ..errors import InvalidInput
 from ..media.mix import check_mix
 from ..media.picture import read_picture
-from ..media.sound import Sound, read_sound
+from ..media.sound import Sound
+from ..media.sound_reading import read_sound
 from ..runtime.environment import max_audio_seconds
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
@@ -117,6 +118,11 @@ class GenerationRequest(Strict):
             return ()
         tagged = tagged_people(self.speech.text)
         return tagged or (PEOPLE[1] if PEOPLE[0] in (self.audio or {}) else PEOPLE[0],)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was lost when the files were read, one sentence each."""
+        return tuple(warning for sound in (self.audio or {}).values() for warning in sound.warnings)
 
     @classmethod
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ class Undelivered(MultiTalkError):
 
 def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]:
     """Describe a finished job, without ``video_base64`` or ``video_url``."""
-    return {
+    answer = {
         "status": "success",
         "filename": filename,
         "seed": result.seed,
@@ -43,6 +43,7 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "height": result.height,
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
     }
+    return answer | {"warnings": list(result.warnings)} if result.warnings else answer
 
 
 def failure(error: BaseException, job_id: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import gradio as gr
 from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
-from ..media.sound import Sound, read_sound
+from ..media.sound import Sound
+from ..media.sound_reading import read_sound
 from ..patches.gradio import cache_file
 from ..request.build import build_request
 from ..request.generation_request import Speech

@@ -12,7 +12,7 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..media.sound import read_sound
+from ..media.sound_reading import read_sound
 from . import fields, options, parts
 from .access import browser_of
 from .backend import Backend, length_of

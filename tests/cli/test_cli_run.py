@@ -16,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from multitalk.cli.main import main
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 from tests.small_checkpoint import LIGHTX2V, make_small_checkpoint
 
 SMALL = (

@@ -13,7 +13,8 @@ import soundfile
 
 from multitalk.errors import InvalidInput
 from multitalk.media.mix import file_sound, in_order, soundtrack, together, trim
-from multitalk.media.sound import Sound, read_sound, resample, silence
+from multitalk.media.sound import Sound, resample, silence
+from multitalk.media.sound_reading import read_sound
 
 
 def tone(seconds: float = 1.0, rate: int = 16000, channels: int = 1, peak: float = 0.5) -> np.ndarray:

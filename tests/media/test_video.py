@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from multitalk.errors import InvalidInput
-from multitalk.media.sound import Sound, read_sound
+from multitalk.media.sound import Sound
+from multitalk.media.sound_reading import read_sound
 from multitalk.media.video import VideoWriter, check_target
 
 WIDTH, HEIGHT = 112, 64

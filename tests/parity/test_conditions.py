@@ -12,7 +12,7 @@ from multitalk.conditioning.job import arrange_model_tracks
 from multitalk.conditioning.people import person_masks
 from multitalk.conditioning.resolve import choose_size
 from multitalk.conditioning.text import encode_prompt
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 from multitalk.models.video_vae import decode_latents, encode_condition
 from tests.numbers import assert_close
 

@@ -15,7 +15,7 @@ import soundfile
 from PIL import Image
 
 from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = REPOSITORY.parent / "shared" / "examples"

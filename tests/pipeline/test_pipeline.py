@@ -21,7 +21,7 @@ from multitalk import GenerationRequest, MultiTalkPipeline, Progress
 from multitalk.bake.bake import bake
 from multitalk.errors import Cancelled, InvalidInput, WeightsError
 from multitalk.media.background import BackgroundWriter
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 from multitalk.media.video import VideoWriter
 from multitalk.pipeline.clips import make_sampling
 from multitalk.sampling.cache import computed_steps

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 from tests.serverless.conftest import base64_of, client_settings, decoded, frame_count, job_fields, png, wav
 from tests.serverless.test_documented_example import documented_job
 from tests.serverless.worker_process import LocalServer, run_client

@@ -14,7 +14,7 @@ from PIL import Image
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.bake.bake import bake
 from multitalk.cli.main import main
-from multitalk.media.sound import read_sound
+from multitalk.media.sound_reading import read_sound
 from tests.small_checkpoint import make_small_checkpoint
 from tests.speech.measure import silences
 
