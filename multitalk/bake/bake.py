@@ -7,6 +7,7 @@ are then converted one at a time: read, add LoRAs, rename, cast or quantize, wri
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from .quantize import run_step
 from .selection import Selection, check_choice
 from .steps import PartSteps, TensorStep, prepare_parts
 from .target import check_space, check_target, new_folder
+
+logger = logging.getLogger(__name__)
 
 MAX_SHARD_BYTES = int(5e9)  # container registries accept this as one layer
 HEADER_BYTES = 2_000_000  # upper bound of a shard's header, which names some thousands of tensors
@@ -159,6 +162,8 @@ def _prepare(
             raise InvalidInput("loras: fusionx is already merged into the int8-fusionx file.", "loras")
         merged = (MergedLora(fusionx, 1.0), *merged)
     parts = prepare_parts(weights, PRECISIONS[precision], form, text_form, files)
+    for warning in (warning for file in files for warning in file.warnings):
+        logger.warning("%s", warning)
     return _Steps(weights, parts, merged, find_kokoro(weights))
 
 

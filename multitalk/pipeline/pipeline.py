@@ -206,6 +206,7 @@ class MultiTalkPipeline:
         if isinstance(self.speech_engine, KokoroEngine):  # the only engine with a network
             self.speech_engine.move(self.plan.speech_device)
         self.executor.prepare(self.plan, job_loras(self.folder, preset, request.lora))
+        monitor.warnings += self.executor.loras.warnings
         return prepare_job(request, self.components, preset, monitor, self.speech_engine)
 
     def _clips(

@@ -10,16 +10,11 @@ from pathlib import Path
 import torch
 
 from ..errors import WeightsError
+from .lora_names import parse_name, unsupported_kind
 from .tensor_files import SafetensorsSource
 
-# Prefixes of module names.
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-# Suffixes of the two matrices: from the input to the rank, and from the rank to the output.
-_DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight")
-_UP = (".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight")
-_ALPHA = ".alpha"
-# Suffixes of differences that are stored as whole tensors, and of the tensors they are added to.
-_WHOLE = {".diff": ".weight", ".diff_b": ".bias"}
+PATCH_EMBEDDING = "patch_embedding.weight"
+TEXT_TO_VIDEO_CHANNELS = 16  # of the patch embedding's input; image-to-video models have 36
 
 # Published name -> role ("down", "up", "alpha", "whole") -> name in the file.
 _Pieces = dict[str, dict[str, str]]
@@ -61,6 +56,9 @@ class LoraFile:
         path: The safetensors file.
         scale: Factor of all changes.
 
+    Attributes:
+        warnings: What was left out, one sentence each.
+
     Raises:
         WeightsError: The file is missing, damaged, incomplete, or has unknown tensors.
     """
@@ -68,15 +66,25 @@ class LoraFile:
     def __init__(self, path: str | Path, scale: float = 1.0) -> None:
         self.path = Path(path)
         self.scale = float(scale)
-        self._source = SafetensorsSource.of_file(self.path)
+        self.warnings: tuple[str, ...] = ()
+        try:
+            self._source = SafetensorsSource.of_file(self.path)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace("Weights file", "LoRA file", 1), self.path) from None
         self._pieces = self._sort(self._source.keys())
 
     def _sort(self, names: Iterable[str]) -> _Pieces:
         pieces: _Pieces = {}
         unknown = []
         for name in names:
-            parsed = _parse(name)
-            if parsed is None:
+            if (kind := unsupported_kind(name)) is not None:
+                raise WeightsError(
+                    f"LoRA file {self.path} is not supported: it is a {kind} ({name[:100]}). "
+                    "Use a LoRA of two matrices per layer.",
+                    self.path,
+                )
+            parsed = parse_name(name)
+            if parsed is None or parsed[1] in pieces.get(parsed[0], {}):  # unknown, or a second adapter's
                 unknown.append(name)
             else:
                 pieces.setdefault(parsed[0], {})[parsed[1]] = name
@@ -95,6 +103,24 @@ class LoraFile:
     def changed(self) -> tuple[str, ...]:
         """Published names of the tensors that it changes."""
         return tuple(self._pieces)
+
+    def omit_text_to_video_input(self, shape: Sequence[int]) -> None:
+        """Leave out a change of the patch embedding that is for a text-to-video model.
+
+        Args:
+            shape: Of the model's patch embedding.
+        """
+        roles = self._pieces.get(PATCH_EMBEDDING, {})
+        name = roles.get("whole", roles.get("down"))
+        if name is None or shape[1] == TEXT_TO_VIDEO_CHANNELS:
+            return
+        inputs = math.prod(self._source.info(name).shape[1:])  # of channels and kernel, maybe flattened
+        if inputs == TEXT_TO_VIDEO_CHANNELS * math.prod(shape[2:]):
+            del self._pieces[PATCH_EMBEDDING]
+            self.warnings += (
+                f"LoRA file {self.path.name} is for text to video: its change of the patch embedding "
+                f"({TEXT_TO_VIDEO_CHANNELS} input channels, the model has {shape[1]}) was left out.",
+            )
 
     def fits(self, key: str, shape: Sequence[int]) -> bool:
         """Whether the change of a tensor has the tensor's shape; does not read values."""
@@ -143,23 +169,6 @@ class LoraFile:
         return self.difference(key, device).dense(shape)
 
 
-def _parse(name: str) -> tuple[str, str] | None:
-    """Return the published tensor that a LoRA's tensor changes, and its role; None if the name is unknown."""
-    module = name
-    for prefix in _PREFIXES:
-        module = module.removeprefix(prefix)
-    rules = [
-        *((suffix, ".weight", "down") for suffix in _DOWN),
-        *((suffix, ".weight", "up") for suffix in _UP),
-        (_ALPHA, ".weight", "alpha"),
-        *((suffix, target, "whole") for suffix, target in _WHOLE.items()),
-    ]
-    for suffix, target, role in rules:
-        if module.endswith(suffix):
-            return module.removesuffix(suffix) + target, role
-    return None
-
-
 def _complete(roles: dict[str, str]) -> bool:
     if "down" in roles or "up" in roles:
         return "down" in roles and "up" in roles
@@ -168,6 +177,7 @@ def _complete(roles: dict[str, str]) -> bool:
 
 def _list(names: Sequence[str]) -> str:
     """Return "tensor x", or "tensors x, y and 3 more"."""
+    names = [name[:100] for name in names]
     if len(names) == 1:
         return f"tensor {names[0]}"
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
@@ -177,7 +187,8 @@ def _list(names: Sequence[str]) -> str:
 def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) -> None:
     """Check that the model has every tensor that LoRAs change, in the right shape.
 
-    A LoRA may leave tensors unchanged: text-to-video LoRAs lack the image keys.
+    A LoRA may leave tensors unchanged: text-to-video LoRAs lack the image keys. Their change of the patch
+    embedding, whose input has other channels, is left out, with a warning in the file's ``warnings``.
 
     Args:
         loras: The files.
@@ -187,6 +198,8 @@ def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) 
         WeightsError: A file changes a tensor that the model does not have, or has in another shape.
     """
     for lora in loras:
+        if PATCH_EMBEDDING in shapes:
+            lora.omit_text_to_video_input(shapes[PATCH_EMBEDDING])
         unknown = [key for key in lora.changed if key not in shapes or not lora.fits(key, shapes[key])]
         if unknown:
             raise WeightsError(

@@ -73,12 +73,16 @@ class LoraSwitcher:
     Args:
         transformer: The model.
         device: On which it computes; None: the device of its weights.
+
+    Attributes:
+        warnings: What was left out of the active LoRAs, one sentence each.
     """
 
     def __init__(self, transformer: MultiTalkTransformer, device: torch.device | str | None = None) -> None:
         self._transformer = transformer
         self._device = None if device is None else torch.device(device)
         self._active: tuple[_Active, ...] | None = ()
+        self.warnings: tuple[str, ...] = ()
         self._written: dict[str, Slot] = {}
         self._originals: dict[str, list[torch.Tensor]] = {}
 
@@ -119,6 +123,7 @@ class LoraSwitcher:
         self._write(changes)
         self._set_low_rank(changes)
         self._active = active
+        self.warnings = tuple(warning for file in files for warning in file.warnings)
 
     def _targets(self, files: Sequence[LoraFile]) -> dict[str, list[Slot]]:
         """Find the tensors that LoRAs change, by published name, and check their shapes."""

@@ -117,24 +117,53 @@ def read_layout(path: Path) -> list[StoredTensor]:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= _MAX_HEADER_BYTES:
                 raise ValueError(f"header length {length}")
-            header: dict[str, Any] = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
-        stored, end = [], 8 + length
-        for key, entry in entries:
-            tensor = StoredTensor(key, TensorInfo(entry["dtype"], tuple(entry["shape"])), end)
-            if [8 + length + offset for offset in entry["data_offsets"]] != [tensor.start, tensor.end]:
-                raise ValueError(f"the offsets of {key} do not match its shape or its neighbors")
-            stored.append(tensor)
-            end = tensor.end
+            stored = _parse_header(file.read(length), 8 + length)
     except FileNotFoundError:
         raise WeightsError(f"Weights file {path} is missing.", path) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"Weights file {path} cannot be read as safetensors: {error}.", path) from error
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: deeply nested JSON
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise WeightsError(f"Weights file {path} cannot be read as safetensors: {reason}.", path) from None
     size = path.stat().st_size
+    end = stored[-1].end if stored else 8 + length
     if size != end:
         raise WeightsError(f"Weights file {path} has {size} bytes, but must have {end}.", path)
     return stored
+
+
+def _parse_header(data: bytes, start: int) -> list[StoredTensor]:
+    """Parse a header; the values begin at byte `start`.
+
+    Raises:
+        ValueError, RecursionError: It is malformed.
+    """
+    header = json.loads(data)
+    if not isinstance(header, dict):
+        raise ValueError("the header is not a JSON object")
+    tensors = []
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        key.encode()  # a lone surrogate cannot be shown in an error
+        dtype, shape, offsets = (
+            entry.get(name) if isinstance(entry, dict) else None
+            for name in ("dtype", "shape", "data_offsets")
+        )
+        if not (_is_sizes(shape) and _is_sizes(offsets) and len(offsets) == 2):
+            raise ValueError(f"the entry of {key[:80]} is invalid")
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise ValueError(f"{key[:80]} has an unknown dtype ({str(dtype)[:20]})")
+        tensors.append((offsets, StoredTensor(key, TensorInfo(dtype, tuple(shape)), start + offsets[0])))
+    tensors.sort(key=lambda entry: entry[0])
+    end = start
+    for offsets, tensor in tensors:
+        if tensor.start != end or tensor.end != start + offsets[1]:
+            raise ValueError(f"the offsets of {tensor.name[:80]} do not match its shape or its neighbors")
+        end = tensor.end
+    return [tensor for _, tensor in tensors]
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**63 for size in value)
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
