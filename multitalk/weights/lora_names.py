@@ -15,8 +15,8 @@ _FLAT_PREFIX = re.compile(r"(?:lora_unet|lora_transformer|lycoris)_")
 _FLAT_BLOCK = re.compile(r"blocks_(\d+)_(.+)")
 _BLOCK = re.compile(r"(blocks\.\d+\.)(.+)")
 # Suffixes, each with the parameter that it changes and its role: the matrix from the input to the rank, the
-# one from the rank to the output, their scale, or a difference that is stored as a whole tensor. PEFT adds the
-# adapter's name; "diff_m" (lightx2v) changes a block's modulation.
+# one from the rank to the output, their scale, or a difference that is stored as a whole tensor. PEFT adds
+# the adapter's name; "diff_m" (lightx2v) changes a block's modulation.
 _SUFFIXES = tuple(
     (re.compile(rf"\.(?:{suffix})\Z"), parameter, role)
     for suffix, parameter, role in (

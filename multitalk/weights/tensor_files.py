@@ -139,19 +139,21 @@ def _parse_header(data: bytes, start: int) -> list[StoredTensor]:
     header = json.loads(data)
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
-    tensors = []
+    header.pop("__metadata__", None)
+    tensors: list[tuple[list[int], StoredTensor]] = []
     for key, entry in header.items():
-        if key == "__metadata__":
-            continue
         key.encode()  # a lone surrogate cannot be shown in an error
+        if not isinstance(entry, dict):
+            raise ValueError(f"the entry of {key[:80]} is not a JSON object")
         dtype, shape, offsets = (
-            entry.get(name) if isinstance(entry, dict) else None
-            for name in ("dtype", "shape", "data_offsets")
+            entry.get("dtype"),
+            _sizes(entry.get("shape")),
+            _sizes(entry.get("data_offsets")),
         )
-        if not (_is_sizes(shape) and _is_sizes(offsets) and len(offsets) == 2):
-            raise ValueError(f"the entry of {key[:80]} is invalid")
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise ValueError(f"{key[:80]} has an unknown dtype ({str(dtype)[:20]})")
+            raise ValueError(f"{key[:80]} has an unknown dtype")
+        if len(offsets) != 2:
+            raise ValueError(f"{key[:80]} has {len(offsets)} offsets instead of 2")
         tensors.append((offsets, StoredTensor(key, TensorInfo(dtype, tuple(shape)), start + offsets[0])))
     tensors.sort(key=lambda entry: entry[0])
     end = start
@@ -162,8 +164,10 @@ def _parse_header(data: bytes, start: int) -> list[StoredTensor]:
     return [tensor for _, tensor in tensors]
 
 
-def _is_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**63 for size in value)
+def _sizes(value: Any) -> list[int]:
+    if not isinstance(value, list) or not all(type(size) is int and 0 <= size < 2**63 for size in value):
+        raise ValueError("a shape or an offset is not a list of whole numbers")
+    return value
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
