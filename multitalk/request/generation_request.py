@@ -242,7 +242,9 @@ class GenerationRequest(Strict):
             raise InvalidInput(f"{field} has person2 without person1. A single speaker is person1.", field)
         for person in self.boxes or {}:
             if person not in present:
-                raise InvalidInput(f"boxes has {person}, who has neither audio nor speech.", "boxes")
+                tagged = self.speech is not None and tagged_people(self.speech.text)
+                reason = f" (no (s{person[-1]}) in the script)" if tagged else ""
+                raise InvalidInput(f"boxes has {person}, who has neither audio nor speech{reason}.", "boxes")
 
     def _check_sound(self) -> None:
         sounds = self.audio or {}

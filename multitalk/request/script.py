@@ -1,4 +1,7 @@
-"""Scripts: text with turns of two speakers, ``(s1) ... (s2) ...``."""
+"""Scripts: text with turns of two speakers, ``(s1) ... (s2) ...``.
+
+Tags may be full-width, ``（s1）``, or in brackets, ``[s1]``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,19 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InvalidInput
+from .plain_text import has_words, spoken_lines
 
 PEOPLE = ("person1", "person2")
-_TAG = re.compile(r"\(\s*s\s*(\d+)\s*\)", re.IGNORECASE)
+_TAG = re.compile(
+    r"[*_]{0,3}[(（\[［【]\s*[sｓ]\s*(\d+)\s*[)）\]］】][*_]{0,3}(?:\s*[:：][*_]{0,3})?", re.IGNORECASE
+)
+# The start of a line such as "Anna: Hello.", "**Speaker 2:** Hi" or "Dr. Brown (smiles): Hi"; not of a URL.
+_NAMED_LINE = re.compile(
+    r"""\s*[*_]{0,3}
+    (?P<name>(?:(?:Dr|Mr|Mrs|Ms|Prof)\.\s)?[^\W\d_][^:：()（）*.!?。！？,，;；]{0,39}?)
+    [*_]{0,3}\s*(?:[(（][^)）]{0,80}[)）])?\s*[*_]{0,3}[:：](?!//)[*_]{0,3}\s*""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +39,8 @@ class Turn:
     position: int
 
     def lines(self) -> list[str]:
-        """Split the turn at line breaks, which are pauses; lines without words are dropped."""
-        return [" ".join(line.split()) for line in self.text.splitlines() if _has_words(line)]
+        """Split the turn at line breaks, which are pauses, into lines without Markdown."""
+        return spoken_lines(self.text)
 
 
 def tagged_people(text: str) -> tuple[str, ...]:
@@ -38,6 +51,49 @@ def tagged_people(text: str) -> tuple[str, ...]:
 def without_tags(text: str) -> str:
     """Remove ``(s1)`` and other tags from a script."""
     return _TAG.sub(" ", text)
+
+
+def tag_names(text: str) -> str:
+    """Replace the names in a dialogue of lines such as ``Anna: Hello.`` by (s1) and (s2), in their order.
+
+    Lines without a name continue a turn. Text with tags, or whose first line has no name, is unchanged.
+
+    Raises:
+        InvalidInput: There are more than two names.
+    """
+    lines = text.splitlines()
+    first = next((line for line in lines if has_words(line)), "")
+    if _TAG.search(text) or not _NAMED_LINE.match(first):
+        return text
+    names: dict[str, str] = {}  # as written first, by name in lower case
+    for index, line in enumerate(lines):
+        if (found := _NAMED_LINE.match(line)) is not None:
+            name = found["name"].strip()
+            names.setdefault(name.casefold(), name)
+            speaker = [*names].index(name.casefold()) + 1
+            lines[index] = f"(s{speaker}) {line[found.end() :]}"
+    if len(names) > len(PEOPLE):
+        raise InvalidInput(
+            f"dialogue has more than two speakers ({', '.join([*names.values()][:4])}). "
+            "Use two names, or (s1) and (s2).",
+            "script",
+        )
+    return "\n".join(lines)
+
+
+def check_two_speakers(text: str) -> None:
+    """Check that a dialogue has turns of both speakers.
+
+    Raises:
+        InvalidInput: It has not.
+    """
+    missing = [f"(s{person[-1]})" for person in PEOPLE if person not in tagged_people(text)]
+    if missing:
+        raise InvalidInput(
+            f"dialogue: no {' and no '.join(missing)} in the script. Start each turn with (s1) or (s2), or "
+            "with the speaker's name and a colon.",
+            "script",
+        )
 
 
 def read_script(text: str, untagged: str = "person1") -> list[Turn]:
@@ -51,13 +107,13 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
         InvalidInput: A tag names a third speaker, a turn has no words, or words come before the first tag.
     """
     tags = list(_TAG.finditer(text))
-    if not _has_words(_TAG.sub(" ", text)):
+    if not spoken_lines(_TAG.sub(" ", text)):
         raise InvalidInput(f"speech must contain words to say, not {text[:40]!r}.", "speech")
     if not tags:
         return [_turn(untagged, text, 1)]
-    if _has_words(text[: tags[0].start()]):
+    if has_words(text[: tags[0].start()]):
         raise InvalidInput(
-            f"speech has words before {tags[0][0]} at character {tags[0].start() + 1}. "
+            f"speech has words before {tags[0][0][:20]} at character {tags[0].start() + 1}. "
             "Start the first turn with (s1) or (s2).",
             "speech",
         )
@@ -74,14 +130,11 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
 
 
 def _turn(person: str, text: str, position: int) -> Turn:
-    if not _has_words(text):
+    turn = Turn(person, text.strip(), position)
+    if not turn.lines():
         raise InvalidInput(f"speech has a turn without words to say at character {position}.", "speech")
-    return Turn(person, text.strip(), position)
+    return turn
 
 
 def _number(tag: re.Match[str]) -> int:
     return int(tag[1][:9])  # a prefix is enough to refuse a number of thousands of digits
-
-
-def _has_words(text: str) -> bool:
-    return any(character.isalnum() for character in text)

@@ -57,6 +57,10 @@ class SpeechEngine(Protocol):
         """Return the language codes, Kokoro's letters first."""
         ...
 
+    def writings(self, language: str) -> frozenset[str]:
+        """Return the writing systems whose words a language reads (``multitalk.speech.writing``)."""
+        ...
+
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
         """Choose a default voice for each person, different ones if possible.
 

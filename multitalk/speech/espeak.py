@@ -24,6 +24,35 @@ LANGUAGES = {
     "a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi",
     "i": "it", "j": "ja", "p": "pt-br", "z": "cmn",
 }  # fmt: skip
+# Languages that read another writing system than Latin letters. Others spell its letters by name.
+WRITINGS = {
+    "ARABIC": "ar fa fa-latn sd ur",
+    "ARMENIAN": "hy hyw",
+    "BENGALI": "as bn bpy",
+    "CHEROKEE": "chr-US-Qaaa-x-west",
+    "CJK": "cmn cmn-latn-pinyin yue",
+    "CYRILLIC": "ba be bg bs cv hr kk ky lfn ltg lv mk nog ru ru-cl ru-lv sr tt uk uz",
+    "DEVANAGARI": "hi kok mr ne",
+    "ETHIOPIC": "am ti",
+    "GEORGIAN": "ka",
+    "GREEK": "el grc",
+    "GUJARATI": "gu",
+    "GURMUKHI": "pa",
+    "HANGUL": "ko",
+    "HEBREW": "he",
+    "HIRAGANA": "ja",
+    "KANNADA": "kn",
+    "KATAKANA": "ja",
+    "MALAYALAM": "ml",
+    "MYANMAR": "my shn",
+    "ORIYA": "or",
+    "SINHALA": "si",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "THAI": "th",
+}
+# Languages that spell Latin words.
+SPELL_LATIN = ("ba", "cv", "hyw", "ja", "kok", "ky", "my", "nog", "shn", "ti")
 DEFAULT_VOICES = {"person1": "f2", "person2": "m3"}
 # Substitutes for Kokoro's voices, several of each sex, so that two speakers of one sex differ.
 WOMEN, MEN = ("f2", "f4", "f3", "f5"), ("m3", "m7", "m1", "m4")
@@ -52,6 +81,12 @@ class EspeakEngine:
     def languages(self) -> tuple[str, ...]:
         """Return the language codes: Kokoro's letters, then espeak-ng's codes."""
         return (*LANGUAGES, *language_names())
+
+    def writings(self, language: str) -> frozenset[str]:
+        """Return the writing systems whose words a language reads."""
+        code = LANGUAGES.get(language, language)
+        others = {writing for writing, codes in WRITINGS.items() if code in codes.split()}
+        return frozenset(others if code in SPELL_LATIN else {"LATIN"} | others)
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
         """Return a female and a male voice, for any language."""

@@ -27,6 +27,8 @@ LANGUAGE_ALIASES = {
     "en-us": "a", "en-gb": "b", "es": "e", "fr-fr": "f", "fr": "f", "hi": "h",
     "it": "i", "ja": "j", "pt-br": "p", "zh": "z", "cmn": "z",
 }  # fmt: skip
+# Writing systems that languages read besides Latin letters.
+_WRITINGS = {"h": {"DEVANAGARI"}, "j": {"HIRAGANA", "KATAKANA", "CJK"}, "z": {"CJK"}}
 _SILENCE = 5e-3  # level relative to a piece's peak, below which its ends are cut
 _MARGIN = 0.01  # seconds of silence that remain at either end
 _SENTENCE_PAUSE, _CLAUSE_PAUSE = 0.3, 0.08  # seconds between the pieces of a long text
@@ -88,6 +90,10 @@ class KokoroEngine:
     def languages(self) -> tuple[str, ...]:
         """Return the language codes, Kokoro's letters first."""
         return (*LANGUAGES, *LANGUAGE_ALIASES)
+
+    def writings(self, language: str) -> frozenset[str]:
+        """Return the writing systems whose words a language reads."""
+        return frozenset({"LATIN"} | _WRITINGS.get(self._letter(language), set()))
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
         """Choose a female voice for person 1 and a male one for person 2, of their languages if possible."""

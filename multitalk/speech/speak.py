@@ -19,6 +19,7 @@ from .engine import SpeechEngine, Utterance, check_available
 from .espeak import EspeakEngine
 from .kokoro import KokoroEngine
 from .tracks import SpeechReport, arrange_turns, join_lines
+from .writing import check_readable
 
 if TYPE_CHECKING:
     from ..request.generation_request import Speech
@@ -74,16 +75,15 @@ def speak(
         before_line: Called before every line; it may raise to cancel.
 
     Raises:
-        InvalidInput: The script, a voice, a language or the speed is invalid, or the speech is longer than
-            ``MAX_AUDIO_SECONDS``.
+        InvalidInput: The script, a voice, a language or the speed is invalid, a language does not read the
+            text's writing system, or the speech is longer than ``MAX_AUDIO_SECONDS``.
     """
     engine = engine or choose_engine()
-    turns = read_script(speech.text, untagged)
+    turns = check_speech(speech, untagged, engine)
     seconds = _pauses(turns, speech.pause)
-    check_length(seconds)  # before synthesis: the pauses alone may last hours
     languages = {person: speech.language_of(person) for person in PEOPLE}
     speakers = sorted({turn.person for turn in turns})
-    requested = {**engine.default_voices(_valid_languages(engine, languages, speakers)), **speech.voices}
+    requested = {**engine.default_voices(_valid_languages(engine, languages)), **speech.voices}
     voices = {person: engine.resolve_voice(requested[person]) for person in speakers}
     utterances: list[tuple[str, str, Utterance]] = []
     for turn in turns:
@@ -98,6 +98,23 @@ def speak(
     tracks, spoken = arrange_turns(utterances, speech.pause)
     logger.info("%s synthesized %.1f seconds with %s.", engine.name, seconds, ", ".join(voices.values()))
     return SpokenScript(tracks, SpeechReport(engine.name, voices, tuple(spoken)))
+
+
+def check_speech(speech: Speech, untagged: str, engine: SpeechEngine) -> list[Turn]:
+    """Check what can be checked of a script before it is synthesized; see :func:`speak`.
+
+    Returns:
+        Its turns.
+    """
+    turns = read_script(speech.text, untagged)
+    check_length(_pauses(turns, speech.pause))  # the pauses alone may last hours
+    several = len({turn.person for turn in turns}) > 1
+    for turn in turns:
+        language = speech.language_of(turn.person)
+        check_available("language", language, engine.languages(), engine.name)
+        for line in turn.lines():
+            check_readable(line, language, engine, turn.person if several else "")
+    return turns
 
 
 def check_length(seconds: float) -> None:
@@ -116,9 +133,7 @@ def _pauses(turns: list[Turn], pause: float) -> float:
     return pause * (len(turns) - 1) + LINE_PAUSE * (lines - len(turns))
 
 
-def _valid_languages(engine: SpeechEngine, languages: dict[str, str], speakers: list[str]) -> dict[str, str]:
-    """Check the languages of the speakers; languages of silent speakers are replaced if invalid."""
+def _valid_languages(engine: SpeechEngine, languages: dict[str, str]) -> dict[str, str]:
+    """Replace the languages of silent speakers if they are invalid."""
     available = engine.languages()
-    for person in speakers:
-        check_available("language", languages[person], available, engine.name)
     return {person: code if code in available else available[0] for person, code in languages.items()}

@@ -105,6 +105,7 @@ class Api:
             job_request = await asyncio.to_thread(
                 request_from_call, image, sounds, arguments, settings, find_lora
             )
+            await asyncio.to_thread(self.backend.check_speech, job_request)
             title = job_request.speech.text if job_request.speech is not None else "video"
             job = self.backend.queue.submit(job_request, title, browser_of(request))
         except MultiTalkError as error:

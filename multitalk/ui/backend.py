@@ -17,8 +17,8 @@ from ..media.sound import Sound
 from ..media.sound_reading import read_sound
 from ..patches.gradio import cache_file
 from ..request.build import build_request
-from ..request.generation_request import Speech
-from ..speech.speak import SpokenScript, speak
+from ..request.generation_request import GenerationRequest, Speech
+from ..speech.speak import SpokenScript, check_speech, speak
 from . import fields
 from .access import FileOwners, browser_of
 from .estimates import describe_seconds
@@ -59,6 +59,15 @@ class Backend:
         for path in paths:
             if path and not self.owners.has(path, browser):
                 raise InvalidInput("File belongs to another browser. Upload it in this browser.")
+
+    def check_speech(self, job_request: GenerationRequest) -> None:
+        """Check a job's text before it is queued, if the models are loaded; the job checks it again.
+
+        Raises:
+            InvalidInput: The text cannot be spoken.
+        """
+        if job_request.speech is not None and self.worker.pipeline is not None:
+            check_speech(job_request.speech, job_request.spoken[0], self.worker.speech_engine())
 
     def share(self, path: str | Path, request: gr.Request) -> str:
         """Give a file to the browser that sent a request; return the path that Gradio serves."""

@@ -157,6 +157,7 @@ class Events:
             if self.backend.worker.failure is not None:
                 raise MultiTalkError(self.backend.worker.status[1])
             job_request = fields.request_from_form(form, self.backend.synthesize)
+            self.backend.check_speech(job_request)
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, browser_of(request), scripts)
         except MultiTalkError as error:

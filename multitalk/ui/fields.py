@@ -11,7 +11,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
 from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
-from ..request.script import PEOPLE
+from ..request.script import PEOPLE, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .options import CUSTOM_SIZE, IN_TURNS, LABELS, ONE, SCRIPT, TEXT, TOGETHER
 
@@ -104,13 +104,15 @@ def script_of(form: Form) -> tuple[str, tuple[str, ...]]:
     """Return the form's text as one script, and its speakers.
 
     Raises:
-        InvalidInput: A person's text is missing.
+        InvalidInput: A person's text is missing, or a dialogue does not have two speakers.
     """
     people = text_speakers(form)
     if form["mode"] == SCRIPT:
         if not (form["script"] or "").strip():
             raise InvalidInput("Dialogue is missing. Enter text such as (s1) Hello. (s2) Hi!", "script")
-        return form["script"], people
+        script = tag_names(form["script"])
+        check_two_speakers(script)
+        return script, people
     texts = {person: (form[f"{person}_text"] or "").strip() for person in people}
     for person, text in texts.items():
         if not text:

@@ -99,7 +99,7 @@ def _build_voices(layout: Layout) -> None:
     )
     with gr.Group(visible="hidden", elem_classes="plain") as script:
         layout.form["script"] = gr.Textbox(
-            label="Dialogue: (s1) is person 1, (s2) is person 2",
+            label="Dialogue: (s1) is person 1, (s2) is person 2, or lines such as Anna: Hello.",
             placeholder=SCRIPT_SAMPLE,
             lines=5,
             elem_id="script",

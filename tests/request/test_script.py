@@ -8,7 +8,7 @@ import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.request.generation_request import Speech
-from multitalk.request.script import read_script
+from multitalk.request.script import check_two_speakers, read_script, tag_names, tagged_people, without_tags
 from multitalk.request.voices import KOKORO_VOICES, choose_voice, parse_mix
 from multitalk.speech.engine import cut_text, ends_sentence
 
@@ -22,6 +22,57 @@ def test_turns() -> None:
     ]
     assert [turn.person for turn in read_script("Hello there.", "person2")] == ["person2"]
     assert read_script(" One,  two\n\n...\nthree ")[0].lines() == ["One, two", "three"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "（s1）你好（s2）再见",
+        "[s1]你好[S2]再见",
+        "（ｓ１）你好【Ｓ２】再见",
+        "(s1): 你好\n**[s2]**：再见",
+        "（ s１ )你好\ufeff[s2）再见",
+    ],
+)
+def test_tags_in_other_forms(script: str) -> None:
+    assert [(turn.person, turn.lines()) for turn in read_script(script)] == [
+        ("person1", ["你好"]),
+        ("person2", ["再见"]),
+    ]
+    assert tagged_people(script) == ("person1", "person2")
+    assert "1" not in without_tags(script)
+
+
+@pytest.mark.parametrize(
+    ("script", "tagged"),
+    [
+        ("Anna: Hello!\nBen: Hi! It is 10:30.", "(s1) Hello!\n(s2) Hi! It is 10:30."),
+        ("\nBen: Hi!\nWell?\n\nAnna: Yes.\nBEN: Good.", "\n(s1) Hi!\nWell?\n\n(s2) Yes.\n(s1) Good."),
+        ("张三：你好\n李四：再见", "(s1) 你好\n(s2) 再见"),
+        ("**Speaker 1:** Hi\n__Speaker 2__: Bye", "(s1) Hi\n(s2) Bye"),
+        ("Dr. Brown (smiles): Hi\nMary-Jane O'Neil（笑）：Bye", "(s1) Hi\n(s2) Bye"),
+        ("(s1) Hi\nNote: b", "(s1) Hi\nNote: b"),
+        ("Hello there.\nAnna: Hi", "Hello there.\nAnna: Hi"),
+        ("https://example.com is a page", "https://example.com is a page"),
+        ("", ""),
+    ],
+)
+def test_names_become_tags(script: str, tagged: str) -> None:
+    assert tag_names(script) == tagged
+
+
+def test_errors_of_dialogues() -> None:
+    with pytest.raises(InvalidInput, match=r"more than two speakers \(Anna, Ben, Cleo\)") as caught:
+        tag_names("Anna: Hi\nBen: Hi\nCleo: Hi")
+    assert caught.value.field == "script"
+    for script, missing in [
+        ("(s1) Hi.", r"no \(s2\) in the script"),
+        ("(s2) Hi.", r"no \(s1\) in the script"),
+        ("Hi.", r"no \(s1\) and no \(s2\) in the script"),
+    ]:
+        with pytest.raises(InvalidInput, match=missing):
+            check_two_speakers(script)
+    check_two_speakers("[s2] Hi. （s1）Hi.")
 
 
 @pytest.mark.parametrize(
