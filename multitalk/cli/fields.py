@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import InvalidInput
 
+BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
+
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that :func:`request_fields` reads."""
@@ -55,7 +57,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         fields["speech"] = speech
     if args.boxes is not None:
         try:
-            fields["boxes"] = json.loads(args.boxes)
+            fields["boxes"] = json.loads(args.boxes.removeprefix(BYTE_ORDER_MARK))
         except ValueError:
             example = '{"person1": [x0, y0, x1, y1], ...}'
             raise InvalidInput(
@@ -96,7 +98,7 @@ def _first_audio(audio: Any) -> Any:
 def _setting_value(name: str, text: str) -> Any:
     """Parse a value as JSON, or return it as plain text if it is not JSON; a prompt is always a text."""
     try:
-        value = json.loads(text)
+        value = json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except ValueError:
         return text
     return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value

@@ -197,14 +197,16 @@ def check_target(path: str | Path) -> Path:
         The path.
 
     Raises:
-        InvalidInput: The folder does not exist or is not writable, the name is invalid, or the path is not a
-            regular file, but a folder, a pipe or a device.
+        InvalidInput: The folder does not exist or is not writable, the name is invalid or has another
+            extension than .mp4, or the path is not a regular file, but a folder, a pipe or a device.
     """
     target = Path(path)
     folder = target.parent
     shown = repr(str(target)[-200:])
     if not target.name:
         raise InvalidInput(f"output {str(path)!r} has no file name. Add one, such as out.mp4.", "path")
+    if target.suffix.lower() not in ("", ".mp4"):
+        raise InvalidInput(f"output must be an mp4 file, not {shown}. Use a name such as out.mp4.", "path")
     try:
         if not folder.is_dir():
             raise InvalidInput(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import MAX_SIDE, MIN_SIDE, check_choice, check_sides
+from .checks import MAX_SIDE, MIN_SIDE, PEOPLE, RowsFirst, check_choice, check_sides
 from .numbers import FRAMES_PER_CLIP, NUMBERS, Range, shown
 
 # As in diffusers, and as in the reference's command line (num_frames: the frames of a clip, 4n+1).
@@ -27,6 +27,7 @@ WORKER_NAMES = {
     "image_path": "image",
     "audio_paths": "audio",
     "audio_type": "turns",
+    "bbox": "boxes",
     "sample_steps": "steps",
     "sample_text_guide_scale": "text_guidance",
     "sample_audio_guide_scale": "audio_guidance",
@@ -35,7 +36,8 @@ WORKER_NAMES = {
 ALIASES = {**COMMON_NAMES, **dict.fromkeys(SIDES, "size"), **WORKER_NAMES}
 WORKER_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
 # The other worker passes these to a command line, where an empty value means the default.
-WORKER_OPTIONAL = ("audio_type", "mode", *WORKER_NUMBERS)
+WORKER_OPTIONAL = ("audio_type", "bbox", "mode", *WORKER_NUMBERS)
+EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MODES = ("clip", "streaming")
 
 
@@ -94,12 +96,25 @@ def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
     present = {
         name: _parse_number(value) if name in WORKER_NUMBERS else value
         for name, value in fields.items()
-        if not (name in WORKER_OPTIONAL and value in (None, ""))
+        if not (name in WORKER_OPTIONAL and value in EMPTY)
     }
+    if isinstance(present.get("audio_paths"), Mapping):
+        present["audio_paths"] = {
+            person: value for person, value in present["audio_paths"].items() if value not in EMPTY
+        }
+    if "bbox" in present:
+        present["bbox"] = RowsFirst(_of_speakers(present["bbox"], present.get("audio_paths")))
     renamed = rename_fields(present, {**COMMON_NAMES, **WORKER_NAMES})
     if "mode" in renamed:
         _apply_mode(renamed, check_choice(renamed.pop("mode"), "mode", MODES))
     return renamed
+
+
+def _of_speakers(boxes: Any, audio: Any) -> Any:
+    """Return the boxes of people with audio: clients send both boxes even if one person is silent."""
+    if not isinstance(boxes, Mapping) or not isinstance(audio, Mapping):
+        return boxes
+    return {person: box for person, box in boxes.items() if person in audio or person not in PEOPLE}
 
 
 def _apply_mode(fields: dict[str, Any], mode: str) -> None:

@@ -37,7 +37,7 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path)
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = json.loads(file.read_bytes())  # UTF-8 or UTF-16, with or without a byte order mark
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"request file {shown(str(path))} cannot be read: {reason}.") from None

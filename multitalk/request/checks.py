@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -97,42 +98,55 @@ def check_sides(height: int, width: int, prefix: str = "") -> tuple[int, int]:
     return height, width
 
 
+@dataclass(frozen=True)
+class RowsFirst:
+    """Boxes as in the field ``bbox`` of the other worker: (y0, x0, y1, x1) by person."""
+
+    boxes: Any
+
+
 def check_boxes(value: Any, image_size: tuple[int, int] | None) -> dict[str, tuple[float, ...]] | None:
     """Check the speakers' boxes, (x0, y0, x1, y1) in pixels of the source image.
 
     Args:
-        value: ``{"person1": [x0, y0, x1, y1], ...}`` or None.
+        value: ``{"person1": [x0, y0, x1, y1], ...}``, the same with rows first, or None.
         image_size: (width, height) of the image; None skips the check against it.
     """
+    name, order = "boxes", "[x0, y0, x1, y1]"
+    if rows_first := isinstance(value, RowsFirst):
+        value, name, order = value.boxes, "bbox", "[y0, x0, y1, x1]"
     if value is None or (isinstance(value, Mapping) and not value):
         return None
     if not isinstance(value, Mapping):
-        example = '{"person1": [x0, y0, x1, y1], ...}'
-        raise InvalidInput(f"boxes must be {example} in pixels of the image, not {shown(value)}.", "boxes")
-    check_names(value, PEOPLE, "person of boxes")
-    return {person: _check_box(box, f"boxes.{person}", image_size) for person, box in value.items()}
+        example = f'{{"person1": {order}, ...}}'
+        raise InvalidInput(f"{name} must be {example} in pixels of the image, not {shown(value)}.", "boxes")
+    check_names(value, PEOPLE, f"person of {name}")
+    boxes = {}
+    for person, box in value.items():
+        corners = tuple(box) if isinstance(box, (list, tuple)) else ()
+        numbers = [number for corner in corners if (number := finite_number(corner)) is not None]
+        if len(corners) != 4 or len(numbers) != 4:
+            raise InvalidInput(
+                f"{name}.{person} must be four numbers {order}, not {shown(box)}.", f"boxes.{person}"
+            )
+        if rows_first:
+            numbers = [numbers[index] for index in (1, 0, 3, 2)]
+        if problem := _box_problem(numbers, shown(box), image_size):
+            raise InvalidInput(f"{name}.{person} {problem}", f"boxes.{person}")
+        boxes[person] = tuple(numbers)
+    return boxes
 
 
-def _check_box(box: Any, field: str, image_size: tuple[int, int] | None) -> tuple[float, ...]:
-    corners = tuple(box) if isinstance(box, (list, tuple)) else ()
-    numbers = [number for corner in corners if (number := finite_number(corner)) is not None]
-    if len(corners) != 4 or len(numbers) != 4:
-        raise InvalidInput(f"{field} must be four numbers [x0, y0, x1, y1], not {shown(box)}.", field)
-    x0, y0, x1, y1 = numbers
+def _box_problem(box: Sequence[float], given: str, image_size: tuple[int, int] | None) -> str | None:
+    """Return what is wrong with a box (x0, y0, x1, y1)."""
+    x0, y0, x1, y1 = box
     if x1 - x0 < 1 or y1 - y0 < 1:
-        raise InvalidInput(
-            f"{field} is empty ({shown(box)}). x1 must be at least 1 pixel above x0, and y1 above y0.",
-            field,
-        )
+        return f"is empty ({given}). x1 must be at least 1 pixel above x0, and y1 above y0."
     if image_size is not None:
         width, height = image_size
         if min(x0, y0) < 0 or x1 > width or y1 > height:
-            raise InvalidInput(
-                f"{field} is outside the image ({shown(box)}). "
-                f"x must be from 0 to {width}, and y from 0 to {height}.",
-                field,
-            )
-    return x0, y0, x1, y1
+            return f"is outside the image ({given}). x must be from 0 to {width}, and y from 0 to {height}."
+    return None
 
 
 def check_lora_file(value: Any) -> Path:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from PIL import Image
-from pydantic import InstanceOf, ValidationInfo, field_validator, model_validator
+from pydantic import InstanceOf, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from ..errors import InvalidInput
 from ..media.mix import check_mix
@@ -101,6 +101,13 @@ class GenerationRequest(Strict):
     motion_frames: int = 25
     max_seconds: float | None = None
     lora: tuple[LoraSpec, ...] = ()
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    def with_warnings(self, *sentences: str) -> Self:
+        """Return a copy with further warnings."""
+        copy = self.model_copy()
+        copy._notes = (*self._notes, *sentences)
+        return copy
 
     def size_with(self, preset: Preset) -> str | tuple[int, int]:
         """Return the request's size if it is set, else the preset's."""
@@ -121,8 +128,9 @@ class GenerationRequest(Strict):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was lost when the files were read, one sentence each."""
-        return tuple(warning for sound in (self.audio or {}).values() for warning in sound.warnings)
+        """What was lost when the request was read, one sentence each."""
+        sounds = (self.audio or {}).values()
+        return (*self._notes, *(warning for sound in sounds for warning in sound.warnings))
 
     @classmethod
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:

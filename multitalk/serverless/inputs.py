@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..request.aliases import translate
+from ..request.aliases import translate, uses_worker_names
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
@@ -40,6 +40,7 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
             f"input must be an object with the fields of a request, not {shown(job_input)}.", "input"
         )
     fields = translate(job_input)
+    warnings = _drop_unknown(fields) if uses_worker_names(job_input) else []
     check_names(fields, GenerationRequest.model_fields, "field of the input")
     if fields.get("image") is None:
         raise InvalidInput("image is missing.", "image")
@@ -48,7 +49,8 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
     files = {}
     for field, source in sources.items():
         files[field] = await _read(source, field, settings)
-    return await asyncio.to_thread(_build, fields, files)
+    request = await asyncio.to_thread(_build, fields, files)
+    return request.with_warnings(*warnings)
 
 
 def input_urls(job_input: Any) -> list[str]:
@@ -60,6 +62,18 @@ def input_urls(job_input: Any) -> list[str]:
         value = job_input.get(name)
         values += value.values() if isinstance(value, Mapping) else [value]
     return [value for value in values if isinstance(value, str) and value.startswith(("http:", "https:"))]
+
+
+def _drop_unknown(fields: dict[str, Any]) -> list[str]:
+    """Remove unknown fields, which the other worker ignores; return a warning about them, if any."""
+    unknown = [name for name in fields if name not in GenerationRequest.model_fields]
+    for name in unknown:
+        del fields[name]
+    if not unknown:
+        return []
+    names = ", ".join(shown(name) for name in unknown[:5])
+    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    return [f"Fields that are not supported were ignored: {names}{more}."]
 
 
 def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:

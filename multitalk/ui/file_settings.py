@@ -13,8 +13,6 @@ from ..request.numbers import NUMBERS
 from ..request.parts import CACHES
 from ..request.presets import PRESETS
 
-READ_LETTERS = 5000  # of a prompt
-
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the valid settings of a file that the form can show.
@@ -63,7 +61,7 @@ def _prompts(settings: dict[str, Any]) -> dict[str, Any]:
     for name in ("prompt", "negative_prompt"):
         if isinstance(settings.get(name), str):
             with contextlib.suppress(InvalidInput):
-                parsed[name] = check_text(settings[name][:READ_LETTERS], name)
+                parsed[name] = check_text(settings[name], name)
     return parsed
 
 

@@ -24,7 +24,8 @@ from ..request.script import without_tags
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"[\w][\w.-]{0,150}\.mp4", re.ASCII)
+MAX_NAME = 240  # bytes of a file name; a thumbnail's is longer by ".jpg"
+MAX_SLUG = 120  # bytes
 POSTERS = ".posters"
 POSTER_SIDE = 360
 MAX_WORDS = 8
@@ -117,7 +118,7 @@ class Gallery:
         The folder may also contain other videos, which must not be shown or deleted.
         """
         path = self.folder / name
-        if not NAME.fullmatch(name) or not path.is_file() or path.is_symlink():
+        if not _is_name(name) or not path.is_file() or path.is_symlink():
             return None
         try:
             key = (name, path.stat().st_mtime_ns)
@@ -196,10 +197,26 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def slug(title: str) -> str:
-    """Return a file name for a title: its first words, in ASCII letters."""
-    plain = unicodedata.normalize("NFKD", without_tags(title))
-    words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode().lower())
-    return "-".join(words[:MAX_WORDS])[:60].strip("-") or "video"
+    """Return a file name for a title: its first words, in the letters of any language."""
+    plain = unicodedata.normalize("NFKC", without_tags(title)).lower()
+    words = "".join(letter if _is_letter(letter) else " " for letter in plain).split()
+    name = "-".join(words[:MAX_WORDS])[:60].encode()[:MAX_SLUG].decode(errors="ignore")
+    return name.strip("-") or "video"
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name can be that of a result: without folders, hidden files and control characters."""
+    return (
+        name.endswith(".mp4")
+        and (name[0].isalnum() or name[0] == "_")
+        and all(_is_letter(letter) or letter in "._-" for letter in name)
+        and len(name.encode()) <= MAX_NAME
+    )
+
+
+def _is_letter(letter: str) -> bool:
+    """Whether a character is a letter, a digit, or a mark that belongs to a letter."""
+    return letter.isalnum() or unicodedata.category(letter).startswith("M")
 
 
 def spoken_words(settings: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -131,8 +132,8 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     return {
         "name": result.name,
         "title": result.title,
-        "url": f"results/{result.name}",
-        "poster": f"posters/{result.name}",
+        "url": f"results/{quote(result.name)}",
+        "poster": f"posters/{quote(result.name)}",
         "facts": facts,
         "length": f"{result.seconds:.1f} s",
         "date": time.strftime("%d %b, %H:%M", time.localtime(result.created)),

@@ -15,12 +15,13 @@ from starlette.requests import Request
 
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
+from multitalk.request.script import read_script
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimate, Estimator, count_work, describe_seconds
 from multitalk.ui.faces import find_people
-from multitalk.ui.gallery import Gallery
+from multitalk.ui.gallery import Gallery, slug
 from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
 from multitalk.ui.server import make_backend
 from multitalk.ui.worker import ModelWorker
@@ -80,6 +81,15 @@ def test_two_texts_in_turns_become_a_script():
     assert request.people == 2
 
 
+@pytest.mark.parametrize("script", ["Anna: Hello\nBen: Hi", "（s1）Hello\n（s2）Hi", "[s1] Hello [s2] Hi"])
+def test_every_form_of_a_dialogue_gives_two_turns(script):
+    form = FORM | {"mode": "script", "script": script}
+    request = fields.request_from_form(form, no_voice)
+    turns = [(turn.person, turn.lines()) for turn in read_script(request.speech.text)]
+    assert turns == [("person1", ["Hello"]), ("person2", ["Hi"])]
+    assert slug(fields.title_of(form)) == "hello-hi"
+
+
 @pytest.mark.parametrize(
     ("change", "place", "words"),
     [
@@ -89,6 +99,9 @@ def test_two_texts_in_turns_become_a_script():
         ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
         ({"mode": "script"}, "script", "Dialogue is missing"),
         ({"mode": "script", "script": "(s3) Hi"}, "script", "only"),
+        ({"mode": "script", "script": "(s1) Hi"}, "script", r"no \(s2\) in the script"),
+        ({"mode": "script", "script": "Anna: Hi"}, "script", r"no \(s2\) in the script"),
+        ({"mode": "script", "script": "A: Hi\nB: Hi\nC: Hi"}, "script", "more than two speakers"),
         ({"steps": 999}, "settings", "steps must be .* not 999"),
         ({"size": "custom", "height": 63, "width": 64}, "settings", "multiples of 16"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -10,10 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 
 from multitalk.conditioning.metadata import TITLE
@@ -21,7 +25,7 @@ from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui.gallery import Gallery, SaveFailed, read_result, slug
 from multitalk.ui.jobs import MAX_FINISHED, Job, JobQueue
-from multitalk.ui.routes import describe_result
+from multitalk.ui.routes import PageRoutes, describe_result
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
@@ -89,9 +93,48 @@ def test_a_thumbnail_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch
 
 
 def test_a_file_name_is_made_from_the_title():
-    assert slug("(s1) Ça va? (S2) Très bien!") == "ca-va-tres-bien"
+    assert slug("(s1) Ça va? (S2) Très bien!") == "ça-va-très-bien"
     assert slug("../../etc/passwd") == "etc-passwd"
-    assert slug("你好") == "video"
+    assert slug("（s1）你好！（s2）再见 ２") == "你好-再见-2"
+    assert slug("हिन्दी में नमस्ते") == "हिन्दी-में-नमस्ते"
+    assert slug("e\u0301te\u0301 .. -- Ελλάδα_Привет") == "été-ελλάδα-привет"
+    assert slug("🎉 \ud800 \0 ...") == "video"
+    assert len(slug("好" * 500).encode()) <= 120
+
+
+@pytest.mark.parametrize(
+    "title", ["你好，世界！", "สวัสดีครับ", "नमस्ते " * 20, "好" * 300, "Ça va? 100%", "مرحبا"]
+)
+def test_results_with_any_title_are_served(tmp_path, title):
+    gallery = Gallery(tmp_path / "results", limit=10**9)
+    name = gallery.add(write_video(tmp_path / "v.mp4"), title, 2**63 - 1)
+    assert name == f"{slug(title)}-seed{2**63 - 1}.mp4"
+    (result,) = gallery.results()
+    assert result.name == name
+    app = Starlette(routes=PageRoutes(None, None, gallery).routes())
+    described = describe_result(result)
+    assert described["url"].isascii()
+
+    async def fetch() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/multitalk/") as client:
+            return await client.get(f"{described['url']}?download=1"), await client.get(described["poster"])
+
+    video, poster = asyncio.run(fetch())
+    assert video.content == (tmp_path / "results" / name).read_bytes()
+    assert quote(name) in video.headers["content-disposition"]
+    assert poster.content[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".mp4", ".a.mp4", "-a.mp4", "a/b.mp4", "..\\a.mp4", "a\n.mp4", "a b.mp4", "\ud800.mp4"),
+        "好" * 100 + ".mp4",
+    ],
+)
+def test_other_names_are_no_results(tmp_path, name):
+    assert Gallery(tmp_path, limit=10**9).result(name) is None
 
 
 def test_the_audio_of_a_stopped_video_ends_with_its_frames(tmp_path):

@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from multitalk.conditioning.metadata import make_metadata
+from multitalk.media.video import VideoWriter
 from multitalk.request.generation_request import GenerationRequest, Speech
 from multitalk.request.presets import PRESETS, settings_for
 from multitalk.speech.speak import speak
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_settings import parse_settings
-from multitalk.ui.gallery import Gallery
+from multitalk.ui.gallery import Gallery, read_result
 from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
@@ -90,6 +91,21 @@ def test_a_file_without_text_names_the_people_with_text(worker):
     values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
+
+
+@pytest.mark.parametrize("letter", ["x", "好", "é", '"'])
+def test_long_texts_are_restored_whole(tmp_path, worker, letter):
+    text = letter * 9_990 + " the end"
+    request = GenerationRequest(
+        image=Image.new("RGB", (64, 64)), speech=Speech(text=text), prompt=text, negative_prompt=text
+    )
+    settings = settings_for(PRESETS["demo"], "480p")
+    metadata = make_metadata(request, PRESETS["demo"], settings, 42, include_text=True)
+    with VideoWriter(tmp_path / "v.mp4", 64, 64, metadata=metadata) as writer:
+        writer.write(np.zeros((2, 64, 64, 3), np.uint8))
+    restored = restored_values(read_result(tmp_path / "v.mp4").settings, worker)
+    values = dict(zip(RESTORED, restored, strict=False))
+    assert values["prompt"] == values["negative_prompt"] == values["person1_text"] == text
 
 
 def test_text_is_saved_only_if_enabled():
