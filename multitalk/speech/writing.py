@@ -73,15 +73,19 @@ def check_readable(text: str, language: str, engine: SpeechEngine, person: str =
 def _advice(used: set[str], writing: str, language: str, engine: SpeechEngine, person: str) -> str:
     """Return what to do about a text with these writing systems, of which `writing` cannot be read."""
     japanese = [WRITINGS["HIRAGANA"]] if used & KANA else []
-    choose = f"Set the language of {person}" if person else "Set the language"
-    for _, code, name in (*japanese, WRITINGS[writing]):
-        if code in engine.languages() and used <= engine.writings(code):
-            return f"{choose}, for example to {code} ({name})."
-    if engine.writings(language) & KANA:
-        return "Write it in kana, or use an audio file."
-    for _, code, name in japanese:
-        if code in engine.languages():
-            return f"{choose} to {code} ({name}) and write it in kana, or use an audio file."
+    set_language = f"et the language of {person}" if person else "et the language"
+    readers = [
+        f"{code} ({name})"
+        for _, code, name in (*japanese, WRITINGS[writing])
+        if code in engine.languages() and used <= engine.writings(code)
+    ]
+    if engine.writings(language) & KANA:  # the text may be Japanese or Chinese
+        other = f", s{set_language} to {readers[0]}" if readers else ""
+        return f"Write it in kana{other}, or use an audio file."
+    if readers:
+        return f"S{set_language}, for example to {readers[0]}."
+    if japanese and japanese[0][1] in engine.languages():
+        return f"S{set_language} to j (Japanese) and write it in kana, or use an audio file."
     return "Use an audio file."
 
 

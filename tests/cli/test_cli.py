@@ -22,6 +22,8 @@ from multitalk.cli.progress_display import ProgressDisplay, format_seconds
 from multitalk.errors import InvalidInput
 from multitalk.pipeline.progress import Progress
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "script"
+
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, str]:
@@ -103,6 +105,24 @@ def test_malformed_options(argv: list[str]) -> None:
         fields(*argv)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_request_files_in_every_encoding_of_json(tmp_path: Path, encoding: str) -> None:
+    job = tmp_path / "job.json"
+    job.write_text('{"prompt": "Größe", "steps": 4}', encoding=encoding)
+    assert fields("--request", str(job)) == {"prompt": "Größe", "steps": 4}
+    assert fields("--boxes", '\ufeff{"person1": [1, 2, 3, 4]}') == {"boxes": {"person1": [1, 2, 3, 4]}}
+    assert fields("--set", "size=\ufeff[64, 64]") == {"size": [64, 64]}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="only beside a development checkout")
+def test_shared_request_with_a_byte_order_mark() -> None:
+    assert fields("--request", str(SHARED / "bom.json")) == {
+        "image": "examples/one_person.png",
+        "audio": "examples/one_person.wav",
+        "max_seconds": 0.2,
+    }
+
+
 def test_lora_options() -> None:
     assert lora_option("a.safetensors") == ("a.safetensors", 1.0)
     assert lora_option("dir/a.safetensors:0.8") == ("dir/a.safetensors", 0.8)
@@ -128,6 +148,7 @@ def test_lora_options() -> None:
             ["--image", "face.png", "--audio", "first.wav", "-o", "a" * 300],
             "cannot be used: File name too long",
         ),
+        (["--image", "face.png", "--audio", "first.wav", "-o", "out.webm"], "output must be an mp4 file"),
         (["--image", "face.png", "--audio", "first.wav", "--weights", "nowhere"], "nowhere"),
     ],
 )
@@ -147,6 +168,17 @@ def test_user_errors_are_one_sentence_and_status_2(
     assert captured.err.count("\n") == 1
     assert words in captured.err
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_text_that_the_voice_cannot_read(
+    inputs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--image", inputs["face.png"], "--say", "你好", "--quiet", "-o", str(tmp_path / "out.mp4")]
+    assert main(["generate", *argv]) == 2
+    assert capsys.readouterr().err == (
+        "error: speech has Chinese characters ('你好'), which espeak-ng does not read in language a. "
+        "Set the language, for example to z (Mandarin Chinese).\n"
+    )
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,6 +172,9 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / ("a" * 300 + ".mp4"), "cannot be used: File name too long"),
         (tmp_path / ("a" * 300) / "out.mp4", "File name too long"),
         (tmp_path / "a\0b.mp4", "cannot be used: embedded null byte"),
+        (tmp_path / "out.webm", r"output must be an mp4 file, not '.*out\.webm'\. Use .* out\.mp4\."),
+        (tmp_path / "out.MOV", "must be an mp4 file"),
+        (tmp_path / "out.mp4.gif", "must be an mp4 file"),
     ]:
         with pytest.raises(InvalidInput, match=words):
             check_target(target)
@@ -183,6 +186,14 @@ def test_targets_with_long_names_and_links_to_files(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_bytes(b"old")
     (tmp_path / "link.mp4").symlink_to(tmp_path / "old.mp4")
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    for name in ("link.mp4", "dangling.mp4", "ü" * 125 + ".mp4", "字" * 83 + ".mp4"):
+    for name in (
+        "link.mp4",
+        "dangling.mp4",
+        "OUT.MP4",
+        "out",
+        ".mp4",
+        "ü" * 125 + ".mp4",
+        "字" * 83 + ".mp4",
+    ):
         write(tmp_path / name, gradient(2), None)
         assert len(av.open(str(tmp_path / name)).streams.video) == 1

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from multitalk import MultiTalkPipeline
 from multitalk.errors import InvalidInput
 from multitalk.serverless import inputs
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.worker_settings import WorkerSettings
-from tests.serverless.conftest import base64_of, job_fields, png, wav
+from tests.serverless.conftest import FAST, base64_of, job_fields, png, wav
+from tests.small_checkpoint import Sizes
 
 IMAGE, SOUND = base64_of(png()), base64_of(wav(0.3))
 NAN, INFINITY = float("nan"), float("inf")
@@ -197,3 +201,140 @@ def test_a_bad_number_is_refused_before_a_good_url_is_fetched(worker_settings, m
     fields = job_fields(image="https://example.com/a.png", steps=NAN)
     with pytest.raises(InvalidInput, match="steps"):
         asyncio.run(read_request(fields, worker_settings))
+
+
+# Words and LoRAs, with real weights: these need the speech engine or the model's shapes to be refused.
+
+LORA = "blocks.0.self_attn.q"
+SPOKEN = without("audio")
+PATHS = {"image_path": IMAGE, "audio_paths": {"person1": SOUND}, **FAST}  # as the other worker's clients
+
+# name: (input, field of the answer, part of the sentence)
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "Chinese in English": (SPOKEN | {"speech": "你好"}, "speech", "to z (Mandarin Chinese)"),
+    "Arabic in English": (SPOKEN | {"speech": "مرحبا"}, "speech", "to ar (Arabic)"),
+    "Japanese in English": (SPOKEN | {"speech": "こんにちは"}, "speech", "to j (Japanese)"),
+    "kanji with espeak-ng": (SPOKEN | {"speech": {"text": "日本", "language": "j"}}, "speech", "kana"),
+    "Russian of one speaker": (SPOKEN | {"speech": "(s1) Hi (s2) Привет"}, "speech", "of person2"),
+    "a full-width third speaker": (SPOKEN | {"speech": "（s3）你好"}, "speech", "（s3）"),
+    "a full-width tag without words": (SPOKEN | {"speech": "（s1）你好（s2）…"}, "speech", "character 7"),
+    "Markdown without words": (SPOKEN | {"speech": "```python\n---"}, "speech", "words to say"),
+    "two boxes for one speaker": (
+        SPOKEN | {"speech": "(s1) Hi", "boxes": {"person1": [0, 0, 40, 60], "person2": [50, 0, 90, 60]}},
+        "boxes",
+        "no (s2) in the script",
+    ),
+    "bbox is a list": (PATHS | {"bbox": [0, 0, 10, 10]}, "boxes", "bbox must be"),
+    "bbox of a third person": (PATHS | {"bbox": {"person3": [0, 0, 9, 9]}}, "boxes.person3", "bbox"),
+    "bbox of three numbers": (PATHS | {"bbox": {"person1": [0, 0, 9]}}, "boxes.person1", "[y0, x0, y1, x1]"),
+    "bbox below the image": (PATHS | {"bbox": {"person1": [0, 0, 90, 60]}}, "boxes.person1", "bbox.person1"),
+    "bbox and boxes": (PATHS | {"bbox": {"person1": [0, 0, 9, 9]}, "boxes": {}}, "boxes", "set the same"),
+    "only empty audio": (PATHS | {"audio_paths": {"person1": "", "person2": None}}, "audio", "audio"),
+    "lora without a header": (job_fields(lora=["ROOT/text.safetensors"]), "lora", "cannot be read"),
+    "lora with nested brackets": (
+        job_fields(lora=["ROOT/deep.safetensors"]),
+        "lora",
+        "cannot be read",
+    ),
+    "lora with a header of a list": (job_fields(lora=["ROOT/list.safetensors"]), "lora", "JSON object"),
+    "lora with odd shapes": (job_fields(lora=["ROOT/shape.safetensors"]), "lora", "whole numbers"),
+    "lora with a bad name": (job_fields(lora=["ROOT/surrogate.safetensors"]), "lora", "cannot be read"),
+    "lora that is cut": (job_fields(lora=["ROOT/cut.safetensors"]), "lora", "bytes, but must have"),
+    "lora is a DoRA": (job_fields(lora=["ROOT/dora.safetensors"]), "lora", "is a DoRA"),
+    "lora is a LoHa": (job_fields(lora=["ROOT/loha.safetensors"]), "lora", "is a LoHa"),
+    "lora is a LoKr": (job_fields(lora=["ROOT/lokr.safetensors"]), "lora", "is a LoKr"),
+    "lora of another model": (job_fields(lora=["ROOT/other.safetensors"]), "lora", "for another model"),
+}
+WITH_HEADER = {
+    "text": b"this is no header",
+    "deep": b"[" * 100_000,
+    "list": b"[]",
+    "shape": b'{"a": {"dtype": "F32", "shape": ["1"], "data_offsets": [0, 4]}}',
+    "surrogate": b'{"\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+    "cut": b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}',
+}
+
+
+@pytest.fixture(scope="module")
+def lora_files(roots: Path) -> Path:
+    for name, header in WITH_HEADER.items():
+        length = (1 << 60) if name == "text" else len(header)
+        data = length.to_bytes(8, "little") + header + bytes(4)
+        (roots / f"{name}.safetensors").write_bytes(data)
+    for name, suffix in (("dora", "dora_scale"), ("loha", "hada_w1_a"), ("lokr", "lokr_w1")):
+        save_file({f"lora_unet_blocks_0_ffn_0.{suffix}": torch.ones(4)}, roots / f"{name}.safetensors")
+    save_file({"transformer.blocks.99.norm2.diff": torch.ones(4)}, roots / "other.safetensors")
+    dim = Sizes().dim
+    tensors = {"base_model.model.patch_embedding.diff": torch.ones(dim, 16, 1, 2, 2)}
+    tensors |= {f"base_model.model.{LORA}.lora_A.weight": torch.ones(2, dim)}
+    tensors |= {f"base_model.model.{LORA}.lora_B.weight": torch.ones(dim, 2)}
+    save_file(tensors, roots / "t2v.safetensors")
+    return roots
+
+
+@pytest.fixture(scope="module")
+def small_worker(small_weights: Path, lora_files: Path) -> JobWorker:
+    pipeline = MultiTalkPipeline.from_pretrained(small_weights, device="cpu")
+    return JobWorker(pipeline, WorkerSettings(input_roots=(lora_files,)), {})
+
+
+def answer_of(worker: JobWorker, job_input: Any, roots: Path) -> dict[str, Any]:
+    return asyncio.run(worker.handle({"id": "words", "input": placed(job_input, "", roots)}))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_words_and_loras_are_refused_before_a_model_runs(name, small_worker, lora_files, monkeypatch):
+    def encoded(*_: Any) -> None:
+        raise AssertionError("a model would have run")
+
+    monkeypatch.setattr("multitalk.conditioning.job._encode_prompts", encoded)
+    job_input, field, words = REFUSED[name]
+    answer = answer_of(small_worker, job_input, lora_files)
+    assert (answer.get("error_type"), answer["field"]) == ("invalid_input", field), answer
+    assert words in answer["error"]
+    assert len(answer["error"]) < 400
+    assert str(lora_files) not in json.dumps(answer)
+    json.dumps(answer, ensure_ascii=False).encode()
+
+
+LEFT_OUT = ["LoRA file t2v.safetensors is for text to video: its change of the patch embedding"]
+IGNORED = ["Fields that are not supported were ignored: "]
+# name: (input, beginnings of the warnings)
+ACCEPTED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a text-to-video lora": (job_fields(lora=["ROOT/t2v.safetensors"]), LEFT_OUT),
+    "bbox, rows first": (PATHS | {"bbox": {"person1": [0, 10, 60, 90]}}, []),
+    "bbox is null": (PATHS | {"bbox": None}, []),
+    "bbox is empty": (PATHS | {"bbox": {}}, []),
+    "bbox is an empty text": (PATHS | {"bbox": ""}, []),
+    "person2 is empty": (PATHS | {"audio_paths": {"person1": SOUND, "person2": ""}}, []),
+    "person2 is empty and has a box": (
+        PATHS
+        | {"audio_paths": {"person1": SOUND, "person2": ""}}
+        | {"bbox": {"person1": [0, 0, 60, 40], "person2": [0, 50, 60, 90]}},
+        [],
+    ),
+    "unknown fields": (PATHS | {"network_volume": True, "ping": 1}, IGNORED),
+    "many unknown fields": (PATHS | {f"field{n}": n for n in range(1000)}, IGNORED),
+    "Markdown and Chinese": (SPOKEN | {"speech": {"text": "**你好**", "language": "z"}}, []),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_what_people_send_is_accepted(name, small_worker, lora_files):
+    job_input, warnings = ACCEPTED[name]
+    answer = answer_of(small_worker, job_input, lora_files)
+    assert answer.get("status") == "success", answer
+    given = answer.get("warnings", [])
+    assert len(given) == len(warnings)
+    assert all(one.startswith(start) and len(one) < 400 for one, start in zip(given, warnings, strict=True))
+
+
+def test_bbox_has_rows_first(worker_settings):
+    fields = PATHS | {"bbox": {"person1": [5, 10, 50, 80]}}
+    request = asyncio.run(read_request(fields, worker_settings))
+    assert request.boxes == {"person1": (10, 5, 80, 50)}
+
+
+def test_unknown_fields_of_own_names_are_still_refused(worker_settings):
+    with pytest.raises(InvalidInput, match=r"'imagee' is not a field of the input. Did you mean image"):
+        asyncio.run(read_request(job_fields(imagee=IMAGE), worker_settings))

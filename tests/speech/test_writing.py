@@ -79,6 +79,7 @@ def test_the_engine_alone_would_spell_it(text: str) -> None:
     [
         ("日本語です。", "a", "Set the language to j (Japanese) and write it in kana, or use an audio file."),
         ("日本語です。", "j", "Write it in kana, or use an audio file."),
+        ("日本語", "j", "Write it in kana, set the language to z (Mandarin Chinese), or use an audio file."),
         ("これは iPhone です。", "ja", "Write it in kana, or use an audio file."),
         ("今日は", "z", "Set the language to j (Japanese) and write it in kana, or use an audio file."),
         ("Hello မင်္ဂလာပါ", "a", "Burmese letters"),
