@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from ..errors import WeightsError
+from .lora_config import LoraConfig
 from .lora_names import parse_name, unsupported_kind
-from .tensor_files import SafetensorsSource
+from .tensor_files import SafetensorsSource, read_metadata
 
 PATCH_EMBEDDING = "patch_embedding.weight"
 TEXT_TO_VIDEO_CHANNELS = 16  # of the patch embedding's input; image-to-video models have 36
@@ -71,6 +72,7 @@ class LoraFile:
             self._source = SafetensorsSource.of_file(self.path)
         except WeightsError as error:
             raise WeightsError(str(error).replace("Weights file", "LoRA file", 1), self.path) from None
+        self._config = LoraConfig.of_file(self.path, read_metadata(self.path))
         self._pieces = self._sort(self._source.keys())
 
     def _sort(self, names: Iterable[str]) -> _Pieces:
@@ -150,6 +152,8 @@ class LoraFile:
         factor = self.scale
         if "alpha" in stored:  # read on the host, without host-device synchronization
             factor *= stored.pop("alpha").item() / stored["down"].shape[0]
+        elif "down" in stored:
+            factor *= self._config.factor(self._pieces[key]["down"], stored["down"].shape[0])
         # cast on the device, so that fewer bytes are copied
         pieces = {role: tensor.to(device).to(torch.float32) for role, tensor in stored.items()}
         whole = pieces["whole"] * self.scale if "whole" in pieces else None

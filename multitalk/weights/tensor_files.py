@@ -175,6 +175,15 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return {tensor.name: tensor.info for tensor in read_layout(path)}
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the texts that a complete file has in its header besides the tensors."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = header.get("__metadata__")
+    entries = metadata.items() if isinstance(metadata, dict) else ()
+    return {name: text for name, text in entries if isinstance(text, str)}
+
+
 class SafetensorsSource:
     """Tensors of one or several safetensors files, of which one at a time is open.
 

@@ -121,6 +121,40 @@ def test_lightx2v_differences(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("config", "factor"),
+    [
+        ({"lora_alpha": 8, "r": 4}, 2.0),
+        ({"lora_alpha": 8, "use_rslora": True}, 4.0),
+        ({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 4}}, 1.0),
+        ({"lora_alpha": 8, "alpha_pattern": {"to_q": 6, "attn2.to_q": 4}}, 1.5),
+        ({"lora_alpha": None}, 1.0),
+        ({"lora_alpha": "8", "alpha_pattern": []}, 1.0),
+        ([8], 1.0),
+        ("{", 1.0),
+        (None, 1.0),
+    ],
+)
+@pytest.mark.parametrize("source", ["diffusers", "PEFT"])
+def test_the_alpha_of_a_configuration(source, config, factor, tmp_path):
+    generator = torch.Generator().manual_seed(2)
+    down, up = (torch.randn(shape, generator=generator) for shape in ((4, DIM), (DIM, 4)))
+    prefix = "transformer." if source == "diffusers" else "base_model.model."
+    module = f"{prefix}blocks.0.attn1.to_q"
+    metadata = {"format": "pt"}
+    if source == "PEFT" and config is not None:
+        text = config if isinstance(config, str) else json.dumps(config)
+        (tmp_path / "adapter_config.json").write_text(text)
+    elif config is not None:
+        packed = {prefix + k: v for k, v in config.items()} if isinstance(config, dict) else config
+        metadata["lora_adapter_metadata"] = packed if isinstance(packed, str) else json.dumps(packed)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}, path, metadata)
+    torch.testing.assert_close(
+        LoraFile(path, 0.5).delta("blocks.0.self_attn.q.weight", (DIM, DIM)), 0.5 * factor * up @ down
+    )
+
+
 @pytest.mark.parametrize("path", sorted(SHARED.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_shared_files(path):
     """``../shared/cases/lora``: three layers each, with and without alpha."""
