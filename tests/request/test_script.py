@@ -49,6 +49,7 @@ def test_tags_in_other_forms(script: str) -> None:
         ("Anna: Hello!\nBen: Hi! It is 10:30.", "(s1) Hello!\n(s2) Hi! It is 10:30."),
         ("\nBen: Hi!\nWell?\n\nAnna: Yes.\nBEN: Good.", "\n(s1) Hi!\nWell?\n\n(s2) Yes.\n(s1) Good."),
         ("张三：你好\n李四：再见", "(s1) 你好\n(s2) 再见"),
+        ("Anna: **Hi** you\nBen:**Bye**", "(s1) **Hi** you\n(s2) **Bye**"),
         ("**Speaker 1:** Hi\n__Speaker 2__: Bye", "(s1) Hi\n(s2) Bye"),
         ("Dr. Brown (smiles): Hi\nMary-Jane O'Neil（笑）：Bye", "(s1) Hi\n(s2) Bye"),
         ("(s1) Hi\nNote: b", "(s1) Hi\nNote: b"),
