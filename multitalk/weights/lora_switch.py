@@ -14,6 +14,7 @@ from ..errors import InvalidInput, WeightsError
 from ..models.linear import LowRankLayer
 from ..models.quantized import QuantizedLinear
 from .lora import Difference, LoraFile, check_loras
+from .manifest import LORA_FOLDER, Manifest
 from .renames import convert_transformer_tensor
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ def _published_shape(slots: Sequence[Slot]) -> tuple[int, ...]:
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
+def _baked_loras(folder: Path) -> list[Path]:
+    names = Manifest.read(folder).files
+    return [folder / name for name in names if name.startswith(f"{LORA_FOLDER}/")]
+
+
 def activate_for_job(switcher: LoraSwitcher, loras: Sequence[tuple[str | Path, float]], folder: Path) -> None:
     """Activate the LoRAs of a job: those of its preset and those of the request.
 
@@ -246,11 +252,12 @@ def activate_for_job(switcher: LoraSwitcher, loras: Sequence[tuple[str | Path, f
 
     Raises:
         InvalidInput: A LoRA of the request is not valid.
-        WeightsError: A LoRA of the weights folder is not valid.
+        WeightsError: A LoRA that was baked with the weights is not valid.
     """
     try:
         switcher.activate(loras)
     except WeightsError as error:
-        if error.file is None or error.file.is_relative_to(folder):
+        # a file of the manifest belongs to the weights; others were added, or named by the request
+        if error.file is None or error.file in _baked_loras(folder):
             raise
         raise InvalidInput(str(error), "lora") from error

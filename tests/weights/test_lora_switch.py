@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from multitalk.bake.bake import bake
-from multitalk.errors import WeightsError
+from multitalk.errors import InvalidInput, WeightsError
 from multitalk.models.linear import LowRankLayer
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.runtime.compiled import compile_blocks
-from multitalk.weights.lora_switch import LoraSwitcher
+from multitalk.weights.lora_switch import LoraSwitcher, activate_for_job
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.tensor_files import SafetensorsSource
 from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes
@@ -260,3 +260,16 @@ def test_switching_under_a_compiled_model(precision, folders):
         for switcher in switchers:
             switcher.activate(loras)
         assert torch.equal(predict(model), predict(plain))
+
+
+def test_a_lora_that_was_not_baked_is_invalid_input(folders, copy_of, tmp_path):
+    folder = copy_of(folders["float32"].path)
+    switcher = LoraSwitcher(load(folders, "float32"))
+    for path in (folder / "loras" / "own.safetensors", tmp_path / "own.safetensors"):
+        path.write_bytes(b"no header")
+        with pytest.raises(InvalidInput, match=r"LoRA file .*own\.safetensors cannot be read") as error:
+            activate_for_job(switcher, [(path, 1.0)], folder)
+        assert error.value.field == "lora"
+    (folder / "loras" / FUSIONX).write_bytes(b"no header")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        activate_for_job(switcher, [(folder / "loras" / FUSIONX, 1.0)], folder)
