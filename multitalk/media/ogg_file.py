@@ -10,10 +10,24 @@ import zlib
 from dataclasses import dataclass, field
 
 HEADER = struct.Struct("<4sBBqIIIB")  # magic, version, flags, granule, serial, sequence, checksum, segments
-CHECKSUM = 22  # offset
+FLAGS, CHECKSUM = 5, 22  # offsets
 FIRST, LAST = 2, 4  # flags
-MAGIC = b"OggS"
+MAGIC, VORBIS = b"OggS", b"\x01vorbis"
+LONGEST_BLOCK = 8192  # samples of a packet of Vorbis
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass
+class OggLink:
+    """One of the streams that are chained in a file, usually the only one.
+
+    Attributes:
+        data: The pages, a complete Ogg file.
+        samples: Length of Vorbis audio by its last page; None if it is unknown, or the format is another one.
+    """
+
+    data: bytearray = field(default_factory=bytearray)
+    samples: int | None = None
 
 
 @dataclass
@@ -21,12 +35,12 @@ class OggFile:
     """The pages of a file.
 
     Attributes:
-        links: The streams that are chained, usually one, each a complete Ogg file.
+        links: The streams that are chained.
         is_damaged: Whether pages are damaged or missing.
         is_incomplete: Whether the end of the file is missing.
     """
 
-    links: list[bytearray] = field(default_factory=list)
+    links: list[OggLink] = field(default_factory=list)
     is_damaged: bool = False
     is_incomplete: bool = False
 
@@ -35,11 +49,13 @@ def split_ogg(data: bytes) -> OggFile:
     """Split an Ogg file into its chained streams.
 
     A page whose checksum is wrong gets the right one, since a decoder would drop all of its packets, up to a
-    second or more, for one wrong bit. Of a page that is cut, the complete packets are kept.
+    second or more, for one wrong bit. Of a page that is cut, the complete packets are kept. The last page of
+    Vorbis is not marked as the last one: FFmpeg would remove samples from the end of a short file.
     """
     file = OggFile()
     position, after_data = 0, True
     last: dict[int, tuple[int, int]] = {}  # sequence and granule of the last page, by stream
+    vorbis: set[int] = set()  # streams
     while (found := data.find(MAGIC, position)) >= 0:
         length = _page_length(data, found)
         following = data.find(MAGIC, found + 1) if length is None else found + length
@@ -54,12 +70,18 @@ def split_ogg(data: bytes) -> OggFile:
             continue
         flags, granule, serial, sequence = HEADER.unpack_from(page)[2:6]
         if not file.links or (flags & FIRST and after_data):
-            file.links.append(bytearray())
+            file.links.append(OggLink())
             last.clear()
+            vorbis.clear()
         after_data = not flags & FIRST
         file.is_damaged |= serial in last and last[serial][0] + 1 != sequence
         last[serial] = sequence, granule
-        file.links[-1] += page
+        if flags & FIRST and VORBIS in page[: HEADER.size + 16]:
+            vorbis.add(serial)
+        if flags & LAST and serial in vorbis:
+            file.links[-1].samples = granule
+            page = _with_checksum(page[:FLAGS] + bytes([flags & ~LAST]) + page[FLAGS + 1 :])
+        file.links[-1].data += page
     return file
 
 

@@ -79,14 +79,21 @@ class SoundBuilder:
         last = self._parts[-1]
         self.add(np.zeros((round(seconds * last.rate), last.channels), np.float32), last.rate)
 
+    @property
+    def rate(self) -> int:
+        """Sample rate of the last part, in Hz."""
+        return self._parts[-1].rate if self._parts else MIN_RATE
+
     def remove_end(self, samples: int) -> None:
         """Remove samples from the end of the last part, as many as it has at most."""
-        if not samples or not self._parts:
-            return
-        last = self._parts[-1]
-        joined = np.concatenate(last.blocks)
-        last.blocks = [joined[: max(0, len(joined) - samples)]]
-        self.seconds -= (len(joined) - len(last.blocks[0])) / last.rate
+        blocks = self._parts[-1].blocks if self._parts else []
+        while samples > 0 and blocks:
+            removed = min(samples, len(blocks[-1]))
+            blocks[-1] = blocks[-1][: len(blocks[-1]) - removed]
+            if not len(blocks[-1]):
+                blocks.pop()
+            self.seconds -= removed / self.rate
+            samples -= removed
 
     def sound(self) -> Sound:
         """Join the parts, in the highest sample rate."""
@@ -94,8 +101,9 @@ class SoundBuilder:
         rate, channels = max(rates, default=MIN_RATE), _joined_channels(counts)
         joined = []
         for part in self._parts:
-            samples = part.blocks[0] if len(part.blocks) == 1 else np.concatenate(part.blocks)
-            part.blocks = []  # frees them before the next part is joined
+            blocks = part.blocks or [np.zeros((0, part.channels), np.float32)]
+            samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+            part.blocks = blocks = []  # frees them before the next part is joined
             joined.append(resample(Sound(_remix(samples, channels), part.rate), rate).samples)
         if not joined:
             joined = [np.zeros((0, 1), np.float32)]

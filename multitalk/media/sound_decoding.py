@@ -10,7 +10,7 @@ from .ffmpeg_decoding import decode_with_ffmpeg
 from .file_range import BinaryFile, FileRange, without_id3
 from .media_parts import is_shorter_than_header, split_media
 from .mp3_file import is_mp3, scan_mp3
-from .ogg_file import MAGIC, split_ogg
+from .ogg_file import LONGEST_BLOCK, MAGIC, split_ogg
 from .sound import Sound
 from .sound_builder import SoundBuilder
 from .wav_file import is_wav, split_wav
@@ -85,9 +85,13 @@ def _decode_ogg(data: bytes, sound: SoundBuilder) -> None:
     sound.is_damaged |= file.is_damaged
     sound.is_incomplete |= file.is_incomplete
     for link in file.links:
-        decode_with_ffmpeg(io.BytesIO(link), sound, container_format="ogg")
+        before = sound.seconds
+        decode_with_ffmpeg(io.BytesIO(link.data), sound, container_format="ogg")
         if sound.is_full:
             return
+        if link.samples is not None:  # the last packet has more samples than the encoder got
+            padding = round((sound.seconds - before) * sound.rate) - link.samples
+            sound.remove_end(padding if padding < LONGEST_BLOCK else 0)
 
 
 def _decode_mp3(data: bytes, sound: SoundBuilder) -> None:
