@@ -56,7 +56,8 @@ class ModelWorker:
             self.estimator.measure(pipeline)
             self.pipeline = pipeline
             start.ready()
-            logger.info("models loaded in %.1f s\n%s", time.monotonic() - started, start.table())
+            logger.info("models loaded in %.1f s", time.monotonic() - started)
+            logger.debug("startup:\n%s", start.table())
         except MultiTalkError as error:
             self.failure = str(error)
             logger.error("%s", error)
