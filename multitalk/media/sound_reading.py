@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def read_sound(source: Any, field: str = "audio", max_seconds: float | None = No
     """
     if isinstance(source, Sound):
         sound = _from_array(source.samples, source.rate, field, max_seconds)
+        sound = replace(sound, warnings=source.warnings)
     elif isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)
