@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .sound_decoding import decode_sound
 ARRAY_TYPES = ("uint8", "int16", "int32", "float16", "float32", "float64")
 
 
-def read_sound(source: Any, field: str = "audio") -> Sound:
+def read_sound(source: Any, field: str = "audio", max_seconds: float | None = None) -> Sound:
     """Read audio with its original sample rate and channels.
 
     Args:
@@ -25,6 +26,8 @@ def read_sound(source: Any, field: str = "audio") -> Sound:
             (floating point, or uint8, int16 or int32 at full scale), or a ``Sound``. Of a video, the
             first audio track is read.
         field: The request's field, for errors.
+        max_seconds: How much of the audio is used at least; None: all of it. If it is set, audio that is too
+            long is cut to ``MAX_AUDIO_SECONDS`` instead of refused.
 
     Returns:
         The sound; for a WAV file equal to ``librosa.load(path, sr=None, mono=False)``.
@@ -34,18 +37,19 @@ def read_sound(source: Any, field: str = "audio") -> Sound:
             values that are not finite.
     """
     if isinstance(source, Sound):
-        sound = _from_array(source.samples, source.rate, field)
+        sound = _from_array(source.samples, source.rate, field, max_seconds)
+        sound = replace(sound, warnings=source.warnings)
     elif isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)
-        sound = _from_array(source[0], source[1], field)
+        sound = _from_array(source[0], source[1], field, max_seconds)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an audio file.", field)
-        sound = decode_sound(io.BytesIO(source), f"{len(source)} bytes", field)
+        sound = decode_sound(io.BytesIO(source), f"{len(source)} bytes", field, max_seconds=max_seconds)
     elif isinstance(source, (str, Path)):
         with open_file(source, field, "audio") as file:
-            sound = decode_sound(file, f"{str(source)!r}", field)
+            sound = decode_sound(file, f"{str(source)!r}", field, max_seconds=max_seconds)
     else:
         raise InvalidInput(
             f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
@@ -56,7 +60,7 @@ def read_sound(source: Any, field: str = "audio") -> Sound:
     return sound
 
 
-def _from_array(samples: Any, rate: Any, field: str) -> Sound:
+def _from_array(samples: Any, rate: Any, field: str, max_seconds: float | None) -> Sound:
     """Convert an array ``[n]`` or ``[n, channels]`` to a Sound."""
     try:
         array = np.asarray(samples)
@@ -71,8 +75,8 @@ def _from_array(samples: Any, rate: Any, field: str) -> Sound:
             f"int16 or int32, not {array.dtype} {list(np.shape(samples))} at rate {str(rate)[:40]}.",
             field,
         )
-    check_extent(len(array), whole_rate, array.shape[1], field)
-    return Sound(_as_float(array), whole_rate)
+    used = check_extent(len(array), whole_rate, array.shape[1], field, max_seconds)
+    return Sound(_as_float(array[:used]), whole_rate)
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:

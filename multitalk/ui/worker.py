@@ -159,6 +159,7 @@ class ModelWorker:
             include_text=True,
             scripts=job.scripts,
         )
+        job.warnings = result.warnings
         job.result = self.gallery.add(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:
             self.estimator.learn(work, result.timings)
