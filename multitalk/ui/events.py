@@ -12,7 +12,7 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..media.sound_reading import read_sound
+from ..media.sound_reading import read_length, read_sound
 from . import fields, options, parts
 from .access import browser_of
 from .backend import Backend, length_of
@@ -180,7 +180,7 @@ class Events:
         try:
             self.backend.check_access([path], request)
             picture = read_picture(path)
-        except InvalidInput as error:
+        except MultiTalkError as error:
             message = fields.page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
         return [*picture_parts(path, picture, mode, restored), "", picture.size]
@@ -197,8 +197,8 @@ class Events:
         try:
             self.backend.check_access([path], request)
             if path:
-                read_sound(path, field)
-        except InvalidInput as error:
+                read_length(path, field)
+        except MultiTalkError as error:
             return parts.show_error(fields.page_message(error, {"sound": path}))
         return ""
 
@@ -207,7 +207,7 @@ class Events:
         try:
             self.backend.check_access([path], request)
             sound = read_sound(path, "audio")
-        except InvalidInput as error:
+        except MultiTalkError as error:
             return [gr.skip(), parts.show_error(fields.page_message(error, {"sound": path}))]
         return [self.backend.save_sound(sound, "audio.wav", request), ""]
 
@@ -264,7 +264,7 @@ class Events:
             try:
                 self.backend.check_access(sounds.values(), request)
                 seconds = {person: length_of(path) for person, path in sounds.items()}
-            except InvalidInput:  # shown beside the audio
+            except MultiTalkError:  # shown beside the audio
                 seconds = {}
             times = self.backend.times(form, tuple(size), seconds) if size else {}
             choices = gr.update(choices=options.preset_choices(presets, times))
