@@ -24,6 +24,7 @@ from ..runtime.environment import set_variables
 from .decoder_messages import LENGTH, OUT_OF_MEMORY, pack, parse, shared_file
 
 IDLE_SECONDS = 300.0  # an unused decoder ends, and the next file starts another
+MAX_SCANS = 100  # progressive JPEGs have about 10, and a file may contain several images
 PER_CPU = 16 << 20  # bytes of address space: decoders start a thread per CPU, each with a stack
 
 Payload = Any  # bytes-like
@@ -31,7 +32,11 @@ Task = Callable[[BinaryIO, str, str], tuple[dict[str, Any], Payload]]
 
 
 def measure_picture(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
-    """Return the decoded size in bytes that an image's header announces; 0 if it cannot be read."""
+    """Return the decoded size in bytes that an image's header announces; 0 if it cannot be read.
+
+    Raises:
+        InvalidInput: The image has so many scans that decoding takes minutes.
+    """
     import warnings
 
     from PIL import Image
@@ -43,9 +48,24 @@ def measure_picture(file: BinaryIO, name: str, field: str) -> tuple[dict[str, An
         try:
             Image.init()
             with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
-                return {"bytes": picture.width * picture.height * 4}, b""  # PIL uses 4 bytes for RGB too
+                size = picture.width * picture.height * 4  # PIL uses 4 bytes for RGB too
+                is_jpeg = picture.format in ("JPEG", "MPO")
         except Exception:  # decoding gives the error
             return {"bytes": 0}, b""
+    if is_jpeg:
+        _check_scans(file, name, field)
+    return {"bytes": size}, b""
+
+
+def _check_scans(file: BinaryIO, name: str, field: str) -> None:
+    """Check the number of a JPEG's scans, each of which costs as much time as a whole baseline image."""
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")  # these bytes are always a marker
+    if scans > MAX_SCANS:
+        raise InvalidInput(
+            f"{field} ({name}) has {scans} JPEG scans, but at most {MAX_SCANS} are supported. Save it again.",
+            field,
+        )
 
 
 def measure_sound(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:

@@ -17,11 +17,11 @@ from .sound import MAX_VALUES
 logger = logging.getLogger(__name__)
 
 SPARE_MEMORY = 2**28
-MEASURING = Limits(5, 60, SPARE_MEMORY)
-PICTURE_SECONDS, PICTURE_WALL_SECONDS = 15.0, 60.0
+MEASURING = Limits(5, 60, 3 * SPARE_MEMORY)  # opening a WebP image allocates its canvas
+PICTURE_SECONDS, PICTURE_WALL_SECONDS = 15.0, 120.0
 # Of the decoded size: a progressive JPEG's coefficients, conversions and a rotated copy.
 PICTURE_COPIES = 6
-SOUND_SECONDS, SOUND_WALL_SECONDS = 60.0, 180.0
+SOUND_SECONDS, SOUND_WALL_SECONDS = 60.0, 300.0
 SOUND_COPIES = 3  # of the decoded size: FFmpeg's frames, the joined samples, and a conversion
 
 Bytes = bytes | bytearray | memoryview
@@ -82,6 +82,8 @@ def _decode(kind: str, job: dict[str, Any], source: BinaryIO) -> tuple[dict[str,
     largest = 4 * (MAX_PIXELS if kind == "picture" else MAX_VALUES)
     with admission.decoding(0):
         measured, _ = pool.run(job | {"task": f"measure_{kind}"}, source, MEASURING)
+    if "error" in measured:
+        return measured, _
     size = min(max(measured["bytes"], 0), largest)
     try:
         return _decode_as(size, kind, job, source)
