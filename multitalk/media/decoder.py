@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -118,8 +119,15 @@ def sound_length(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any],
     return reply, b""
 
 
+def video_tags(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
+    """Read the metadata of an mp4."""
+    from .video_tags import read_tags
+
+    return {"tags": asdict(read_tags(file))}, b""
+
+
 TASKS: dict[str, Task] = {
-    task.__name__: task for task in (measure_picture, measure_sound, picture, sound, sound_length)
+    task.__name__: task for task in (measure_picture, measure_sound, picture, sound, sound_length, video_tags)
 }
 
 

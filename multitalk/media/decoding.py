@@ -100,6 +100,22 @@ def _decode_as(
         return pool.run(job, source, limits(kind, size), keep=size <= LARGE_BYTES)
 
 
+def run_task(task: str, source: BinaryIO, unreadable: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Run another task on a file, which decodes nothing.
+
+    Raises:
+        InvalidInput: `unreadable`, or the task's own error.
+    """
+    try:
+        with admission.decoding(0):
+            reply, payload = pool.run({"task": task, "name": "", "field": ""}, source, MEASURING)
+    except DecodingFailed:
+        reply = {"error": unreadable, "field": None}
+    if "error" in reply:
+        raise InvalidInput(reply["error"], reply["field"])
+    return reply, payload
+
+
 def limits(kind: str, size: int) -> Limits:
     """Return the limits for decoding a picture or sound of a decoded size in bytes."""
     size = max(size, LARGE_BYTES)

@@ -13,6 +13,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_length, read_sound
+from ..media.video_tags import read_tags_safely
 from . import fields, options, parts
 from .access import browser_of
 from .backend import Backend, length_of
@@ -289,8 +290,8 @@ class Events:
         """Restore the settings of a video that was dropped on the page."""
         try:
             self.backend.check_access([path], request)
-            settings: dict[str, Any] | None = read_result(Path(path)).settings
-        except InvalidInput:
+            settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
+        except MultiTalkError:
             settings = None
         return [None, *restored_values(settings, self.backend.worker)]
 
