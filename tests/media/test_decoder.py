@@ -145,7 +145,9 @@ def test_a_process_that_ends_is_replaced(pool: DecoderPool, number: int, reason:
     killer.join()
     assert caught.value.reason == reason
     run_picture(pool, SMALL, ROOMY)
-    decoders()[0].kill()  # while it is unused
+    (unused,) = decoders()
+    unused.kill()
+    wait_until(lambda: unused.status() == psutil.STATUS_ZOMBIE)
     run_picture(pool, SMALL, ROOMY)
 
 
@@ -203,6 +205,7 @@ def test_it_knows_no_secrets_and_loads_no_models(pool: DecoderPool, monkeypatch:
 
 def test_a_forked_process_starts_its_own() -> None:
     script = f"""
+import os
 from multitalk.media.picture import read_picture
 content = {SMALL!r}
 read_picture(content)
@@ -219,7 +222,7 @@ print("both")
 
 def test_it_is_found_from_any_folder(tmp_path: Path) -> None:
     script = (
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); os.chdir({str(tmp_path)!r}); "
+        f"import os, sys; sys.path[0] = {str(ROOT)!r}; os.chdir({str(tmp_path)!r}); "
         f"from multitalk.media.picture import read_picture; print(read_picture({SMALL!r}).size)"
     )
     # a module of the working directory must not replace one that the decoder imports
