@@ -145,9 +145,8 @@ def test_a_process_that_ends_is_replaced(pool: DecoderPool, number: int, reason:
     killer.join()
     assert caught.value.reason == reason
     run_picture(pool, SMALL, ROOMY)
-    (unused,) = decoders()
-    unused.kill()
-    wait_until(lambda: unused.status() == psutil.STATUS_ZOMBIE)
+    decoders()[0].kill()
+    wait_until(lambda: pool._unused[0].has_ended)
     run_picture(pool, SMALL, ROOMY)
 
 
