@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
+from ..media.stopping import in_stoppable_thread
 from ..request.aliases import translate
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
@@ -48,7 +49,7 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
     files = {}
     for field, source in sources.items():
         files[field] = await _read(source, field, settings)
-    return await asyncio.to_thread(_build, fields, files)
+    return await in_stoppable_thread(_build, fields, files)
 
 
 def input_urls(job_input: Any) -> list[str]:
