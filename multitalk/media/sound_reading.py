@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def read_sound(source: Any, field: str = "audio", max_seconds: float | None = No
             values that are not finite.
     """
     if isinstance(source, Sound):
-        return _from_array(source.samples, source.rate, field, max_seconds)
+        sound = _from_array(source.samples, source.rate, field, max_seconds)
+        return replace(sound, warnings=source.warnings)
     if isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)

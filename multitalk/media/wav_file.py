@@ -13,6 +13,8 @@ UNKNOWN = 0xFFFF_FFFF
 STREAMED = 0x7FFF_0000
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # of other formats; some programs append them
 PADDING = 2**20  # bytes that are searched for anything but zeros
+CHUNKS_AFTER_AUDIO = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"PEAK", b"iXML", b"smpl")
+MAX_CHUNKS, LONGEST_HEADER = 1000, 2**20
 SHORTEST_TAIL = 4096  # bytes after the audio that are taken for more of it; fewer are padding
 
 
@@ -43,9 +45,10 @@ def split_wav(file: FileRange) -> list[WavPart]:
     while is_wav(file.read_at(start, RIFF_HEADER)):
         data, size = _find_data(file, start)
         end, has_wrong_length = _end_of_data(file, data, size)
-        # the header up to the audio, with the sizes that the file really has
-        header = bytearray(file.read_at(start, data - start))
-        if end > data:
+        header = bytearray()
+        if end > data and data - start <= LONGEST_HEADER:
+            # up to the audio, with the sizes that the file really has
+            header += file.read_at(start, data - start)
             struct.pack_into("<I", header, 4, min(end - start - CHUNK_HEADER, UNKNOWN))
             struct.pack_into("<I", header, len(header) - 4, min(end - data, UNKNOWN))
         missing = size - (end - data) if size < STREAMED else 0
@@ -57,7 +60,10 @@ def split_wav(file: FileRange) -> list[WavPart]:
 def _find_data(file: FileRange, start: int) -> tuple[int, int]:
     """Return where the audio starts, and its size by the header; the end of the file if there is none."""
     position = start + RIFF_HEADER
-    while len(chunk := file.read_at(position, CHUNK_HEADER)) == CHUNK_HEADER:
+    for _ in range(MAX_CHUNKS):
+        chunk = file.read_at(position, CHUNK_HEADER)
+        if len(chunk) < CHUNK_HEADER:
+            break
         size = struct.unpack_from("<I", chunk, 4)[0]
         if chunk[:4] == b"data":
             return position + CHUNK_HEADER, size
@@ -85,8 +91,13 @@ def _ends_at(file: FileRange, end: int, padded: int, shortest: int) -> bool:
 
 
 def _has_chunks(file: FileRange, position: int) -> bool:
-    """Whether nothing but chunks with printable names follows."""
-    while len(chunk := file.read_at(position, CHUNK_HEADER)) == CHUNK_HEADER:
+    """Whether a known chunk, or nothing but chunks with printable names, follows."""
+    if file.read_at(position, 4) in CHUNKS_AFTER_AUDIO:
+        return True
+    for _ in range(MAX_CHUNKS):
+        chunk = file.read_at(position, CHUNK_HEADER)
+        if len(chunk) < CHUNK_HEADER:
+            break
         if not all(0x20 <= byte < 0x7F for byte in chunk[:4]):
             return False
         size = struct.unpack_from("<I", chunk, 4)[0]

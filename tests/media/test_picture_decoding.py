@@ -13,6 +13,7 @@ from skimage.color import lab2xyz
 from multitalk.errors import InvalidInput
 from multitalk.media.picture import read_picture
 from multitalk.media.picture_colors import BACKGROUND
+from multitalk.media.picture_decoding import decode_picture
 from multitalk.media.picture_formats import picture_format
 from tests.media.color_profiles import (
     ADOBE_RGB,
@@ -230,7 +231,7 @@ def test_other_formats_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
         b"RIFF",
     ):
         with pytest.raises(InvalidInput, match="cannot be read as an image"):
-            read_picture(content + bytes(200))
+            decode_picture(io.BytesIO(content + bytes(200)), "a file", "image")
     assert not opened
 
 

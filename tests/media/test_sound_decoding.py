@@ -273,6 +273,7 @@ INTERRUPTED = (
         (with_sizes(WAV, 0xFFFFFFFF, 0xFFFFFFFF), ()),  # written to a pipe
         (with_sizes(WAV, 0x7FFFFFFF, 0x7FFFFFFF), ()),
         (WAV + b"LIST" + struct.pack("<I", 6) + b"INFOab", ()),
+        (WAV + b"LIST" + struct.pack("<I", 9_000) + b"INFO" + bytes(range(1, 256)) * 20, ()),  # cut
         (WAV + b"TAG" + bytes(125), ()),
         (WAV + bytes(10_000), ()),
         (b"ID3\4\0\0\0\0\2\0" + bytes(256) + WAV, ()),
@@ -369,6 +370,11 @@ def test_audio_that_is_too_long_is_cut_if_only_its_start_is_used(
         decode(content)
     with pytest.raises(InvalidInput, match="longer than 2 seconds"):
         decode(content, max_seconds=2.5)
+
+
+def test_warnings_of_a_sound_in_memory_are_kept() -> None:
+    sound = decode(with_sizes(WAV, 0))
+    assert read_sound(sound).warnings == sound.warnings == INTERRUPTED
 
 
 def test_an_hour_of_audio_is_taken_for_a_short_video() -> None:
