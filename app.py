@@ -14,7 +14,7 @@ def main() -> int:
 
     mode = read_text("MODE", "ui").lower()
     if mode not in ("ui", "serverless"):
-        print(f"MODE must be ui or serverless, not {mode[:40]!r}.", file=sys.stderr)
+        print(f"error: MODE must be ui or serverless, not {mode[:40]!r}.", file=sys.stderr)
         return 2
     from multitalk.start.cold_start import ColdStart
 

@@ -163,15 +163,16 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def verify_command(args: argparse.Namespace) -> int:
-    """Compare every byte of a baked folder with its manifest."""
+    """Compare every byte of a baked folder with its manifest; return 1 if something differs."""
     from ..weights.manifest import Manifest
     from ..weights.verify import verify
 
+    manifest = Manifest.read(Path(args.folder))
     problems = verify(args.folder)
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
-    print(f"{len(Manifest.read(Path(args.folder)).files)} files verified")
+    print(f"{len(manifest.files)} files verified")
     return 0
 
 

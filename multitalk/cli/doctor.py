@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -56,9 +56,13 @@ def run(args: argparse.Namespace) -> int:
 
         print(plans_table())
         return 0
-    findings = examine(args.weights)
-    print(format_findings(findings))
-    return 0 if all(finding.state != "missing" for finding in findings) else 1
+    missing = []
+    for finding in examine(args.weights):
+        print(f"{finding.state:<8}{finding.name:<9} {finding.text}", flush=True)
+        if finding.state == "missing":
+            missing.append(finding.name)
+    print(f"Not ready: {', '.join(missing)}." if missing else "Ready to generate videos.")
+    return 1 if missing else 0
 
 
 def _print_startup(weights: str | None) -> None:
@@ -72,8 +76,8 @@ def _print_startup(weights: str | None) -> None:
     print(f"{pipeline.folder.path}: {pipeline.plan.description}\n{start.table()}")
 
 
-def examine(weights: str | Path | None = None) -> list[Finding]:
-    """Check everything that a job needs; never raises.
+def examine(weights: str | Path | None = None) -> Iterator[Finding]:
+    """Check everything that a job needs, and yield each finding as soon as it is known; never raises.
 
     Args:
         weights: A baked weights folder; None searches.
@@ -88,28 +92,17 @@ def examine(weights: str | Path | None = None) -> list[Finding]:
         partial(_check_speech, weights),
         _check_packages,
     ]
-    findings: list[Finding] = []
     for check in checks:
         try:
-            findings += check()
+            yield from check()
         except Exception as error:  # a broken installation can fail in any way, which is a finding as well
             name = _name_of(check)
-            findings.append(Finding("missing", name, f"{type(error).__name__}: {_one_line(error)}"))
-    return findings
+            yield Finding("missing", name, f"{type(error).__name__}: {_one_line(error)}")
 
 
 def _name_of(check: Callable[[], list[Finding]]) -> str:
     function = check.func if isinstance(check, partial) else check
     return getattr(function, "__name__", "check").removeprefix("_check_")
-
-
-def format_findings(findings: list[Finding]) -> str:
-    """Format the findings as aligned lines, with a conclusion in the last line."""
-    width = max(len(finding.name) for finding in findings)
-    lines = [f"{finding.state:<8}{finding.name:<{width}}  {finding.text}" for finding in findings]
-    missing = [finding.name for finding in findings if finding.state == "missing"]
-    verdict = f"Not ready: {', '.join(missing)}." if missing else "Ready to generate videos."
-    return "\n".join([*lines, verdict])
 
 
 def _check_python() -> list[Finding]:

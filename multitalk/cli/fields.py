@@ -70,6 +70,18 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     return override(fields, settings)
 
 
+def check_complete(fields: dict[str, Any]) -> None:
+    """Check that there are an image and a voice, with an error that names the options.
+
+    Raises:
+        InvalidInput: One of them is missing.
+    """
+    if fields.get("image") is None:
+        raise InvalidInput("the image is missing. Add --image FILE.", "image")
+    if fields.get("audio") is None and fields.get("speech") is None:
+        raise InvalidInput("the audio is missing. Add --audio FILE, or text with --say TEXT.", "audio")
+
+
 def _speech_fields(args: argparse.Namespace, request_speech: Any) -> dict[str, Any] | None:
     """Combine the speech options with the request file's field ``speech``; None without speech options."""
     options = {"text": args.say, "language": args.language, "speed": args.speed}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..parallel.launch import connected, launched_processes
 from ..parallel.layout import ParallelSettings
 from ..runtime.environment import set_defaults
-from .fields import add_request_arguments, request_fields
+from .fields import add_request_arguments, check_complete, request_fields
 from .progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     from ..media.video import check_target
     from ..request.build import build_request
 
-    request = build_request(request_fields(args))
+    fields = request_fields(args)
+    check_complete(fields)
+    request = build_request(fields)
     output = check_target(args.output)
 
     # imported here: torch and the models' libraries take seconds, which an invalid request must not wait for

@@ -9,6 +9,7 @@ import argparse
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from .. import __version__
 from ..bake.commands import add_fetch, add_verify, fetch_command, verify_command
@@ -57,16 +58,24 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(_unexpected(error), args.debug, 1)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that prints an invalid command as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with status 2."""
+        self.exit(2, f"error: {message}. Run {self.prog} --help for the options.\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands; it sets ``command`` to the function that runs the command."""
     script = Path(sys.argv[0]).stem == "multitalk"
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="multitalk" if script else "python -m multitalk",
         description="Generate talking videos from an image and audio or text.",
     )
     parser.add_argument("--version", action="version", version=f"multitalk {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for name, (add_arguments, run, help_text) in COMMANDS.items():
         command = commands.add_parser(name, parents=[common], help=help_text, allow_abbrev=name != "generate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def prepare_job(
     transformer = encoders.transformer
     settings = resolve_settings(request, preset)
     masks = _mask_people(request, settings.height, settings.width)
-    with monitor.stage("speech"):
+    with monitor.stage("speech") if request.speech is not None else nullcontext():
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
     text = _encode_prompts(request, settings.branches, encoders, monitor)
     embeddings = _encode_voices(voices, turns, encoders, monitor)

@@ -29,7 +29,7 @@ MAX_SCANS = 100  # progressive JPEGs have about 10, and a file may contain sever
 PER_CPU = 16 << 20  # bytes of address space: decoders start a thread per CPU, each with a stack
 
 Payload = Any  # bytes-like
-Task = Callable[[BinaryIO, str, str], tuple[dict[str, Any], Payload]]
+Task = Callable[..., tuple[dict[str, Any], Payload]]
 
 
 def measure_picture(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
@@ -40,15 +40,12 @@ def measure_picture(file: BinaryIO, name: str, field: str) -> tuple[dict[str, An
     """
     import warnings
 
-    from PIL import Image
-
-    from .picture_decoding import FORMATS
+    from .picture_formats import open_picture
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            Image.init()
-            with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
+            with open_picture(file) as picture:
                 size = picture.width * picture.height * 4  # PIL uses 4 bytes for RGB too
                 is_jpeg = picture.format in ("JPEG", "MPO")
         except Exception:  # decoding gives the error
@@ -74,7 +71,7 @@ def measure_sound(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any]
     import av
     import soundfile
 
-    from .sound_decoding import CONTAINERS
+    from .ffmpeg_decoding import CONTAINERS
 
     with contextlib.suppress(Exception), soundfile.SoundFile(file) as reader:
         return {"bytes": reader.frames * reader.channels * 4}, b""
@@ -98,14 +95,14 @@ def picture(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payl
     return {"size": decoded.size}, decoded.tobytes()
 
 
-def sound(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
+def sound(file: BinaryIO, name: str, field: str, max_seconds: float | None) -> tuple[dict[str, Any], Payload]:
     """Decode audio to float32."""
     import numpy as np
 
     from .sound import check_finite
     from .sound_decoding import decode_sound
 
-    decoded = decode_sound(file, name, field)
+    decoded = decode_sound(file, name, field, max_seconds=max_seconds)
     check_finite(decoded.samples, field)
     samples = np.ascontiguousarray(decoded.samples, np.float32)
     return {"shape": samples.shape, "rate": decoded.rate, "warnings": decoded.warnings}, samples.data.cast(
@@ -113,9 +110,11 @@ def sound(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payloa
     )
 
 
-def sound_length(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
+def sound_length(
+    file: BinaryIO, name: str, field: str, max_seconds: float | None
+) -> tuple[dict[str, Any], Payload]:
     """Decode audio and return only its length, for a check that needs no samples."""
-    reply, _ = sound(file, name, field)
+    reply, _ = sound(file, name, field, max_seconds)
     return reply, b""
 
 
@@ -196,7 +195,8 @@ def _run(job: dict[str, Any], file: BinaryIO) -> tuple[dict[str, Any], Payload]:
     _import_libraries(job["task"])
     _limit(job["seconds"], job["memory"])
     try:
-        return TASKS[job["task"]](file, job["name"], job["field"])
+        options = {"max_seconds": job["max_seconds"]} if job["task"] in ("sound", "sound_length") else {}
+        return TASKS[job["task"]](file, job["name"], job["field"], **options)
     except InvalidInput as error:
         if _is_out_of_memory(error):
             return {"failure": "memory"}, b""

@@ -41,7 +41,9 @@ SENTENCES: dict[str, dict[Failure, str]] = {
 }
 
 
-def decode(task: str, source: BinaryIO | Bytes, name: str, field: str) -> tuple[dict[str, Any], np.ndarray]:
+def decode(
+    task: str, source: BinaryIO | Bytes, name: str, field: str, max_seconds: float | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     """Decode a file in a decoder process.
 
     The header is read first. The file then waits until there is room for what the header announces, and may
@@ -53,6 +55,7 @@ def decode(task: str, source: BinaryIO | Bytes, name: str, field: str) -> tuple[
         source: An open file, or the bytes of one.
         name: What the file is called in errors.
         field: The request's field, for errors.
+        max_seconds: For audio, see :func:`multitalk.media.sound_decoding.decode_sound`.
 
     Returns:
         The reply, and its bytes, uint8 ``[n]``.
@@ -64,9 +67,9 @@ def decode(task: str, source: BinaryIO | Bytes, name: str, field: str) -> tuple[
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         with shared_file(source) as file:
-            return decode(task, file, name, field)
+            return decode(task, file, name, field, max_seconds)
     kind = "picture" if task == "picture" else "sound"
-    job = {"task": task, "name": name, "field": field}
+    job = {"task": task, "name": name, "field": field, "max_seconds": max_seconds}
     try:
         reply, payload = _decode(kind, job, source)
     except DecodingFailed as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def file_sound(sounds: Sequence[Sound], turns: str) -> Sound:
 
 def trim(sound: Sound, seconds: float) -> Sound:
     """Keep the first seconds of a sound."""
-    return Sound(sound.samples[: round(seconds * sound.rate)], sound.rate)
+    return replace(sound, samples=sound.samples[: round(seconds * sound.rate)])
 
 
 def between(sound: Sound, start: float, end: float) -> Sound:

@@ -1,4 +1,4 @@
-"""Decoding image files to upright RGB."""
+"""Decoding image files to upright sRGB."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InvalidInput
+from .picture_colors import to_srgb
+from .picture_formats import load_picture, open_picture
 
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 MAX_ASPECT_RATIO = 20  # longer side to shorter side; a video would show only a small part of a longer image
-# Raster formats only: PIL passes EPS, for example, to another program.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 
 
 def decode_picture(file: BinaryIO, name: str, field: str) -> Image.Image:
@@ -32,10 +32,8 @@ def decode_picture(file: BinaryIO, name: str, field: str) -> Image.Image:
         # PIL warns about large images, for which the limit here is stricter, and about invalid EXIF data.
         warnings.simplefilter("ignore")
         try:
-            Image.init()
-            formats = [kind for kind in FORMATS if kind in Image.OPEN]
-            with Image.open(file, formats=formats) as picture:
-                return convert_picture(picture, name, field)
+            with open_picture(file) as picture:
+                return convert_picture(picture, name, field, file)
         except InvalidInput:
             raise
         except Image.DecompressionBombError:
@@ -44,8 +42,34 @@ def decode_picture(file: BinaryIO, name: str, field: str) -> Image.Image:
             raise InvalidInput(_unreadable(name, field), field) from None
 
 
-def convert_picture(picture: Image.Image, name: str, field: str) -> Image.Image:
-    """Check the size of an opened image, decode it and convert it to upright RGB."""
+def convert_picture(picture: Image.Image, name: str, field: str, file: BinaryIO | None = None) -> Image.Image:
+    """Check the size of an opened image, decode it and convert it to upright sRGB.
+
+    Args:
+        picture: The image.
+        name: What it is called in errors.
+        field: The request's field, for errors.
+        file: The file that it was opened from, if there is one.
+    """
+    _check_size(picture, name, field)
+    if picture.mode in ("I", "F"):  # the value of white is unknown
+        raise InvalidInput(
+            f"{field} ({name}) has 32 bits per channel. Save it with 8 or 16 bits per channel.", field
+        )
+    try:
+        if file is not None:
+            picture = load_picture(picture, file)
+        upright = _upright(picture)
+        if upright.mode.startswith("I;16"):  # gray, of which PIL would clip values at 255 instead of scaling
+            gray = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
+            gray.info = upright.info
+            upright = gray
+        return to_srgb(upright)
+    except Exception:
+        raise InvalidInput(_unreadable(name, field), field) from None
+
+
+def _check_size(picture: Image.Image, name: str, field: str) -> None:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise InvalidInput(_too_large(f"{name}, {width}x{height}", field), field)
@@ -59,21 +83,6 @@ def convert_picture(picture: Image.Image, name: str, field: str) -> Image.Image:
             f"{MAX_ASPECT_RATIO} times the shorter side. Crop the image.",
             field,
         )
-    # PIL's mode for 16-bit gray is "I;16", or "I" for a PGM file, with 65535 for white. In other images of
-    # mode "I" or "F" the value of white is unknown.
-    sixteen_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
-    if picture.mode in ("I", "F") and not sixteen_bits:
-        raise InvalidInput(
-            f"{field} ({name}) has 32 bits per channel. Save it with 8 or 16 bits per channel.", field
-        )
-    try:
-        picture.load()
-        upright = _upright(picture)
-        if sixteen_bits:  # PIL would clip the values at 255 instead of scaling them
-            upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
-        return upright.convert("RGB")
-    except Exception:
-        raise InvalidInput(_unreadable(name, field), field) from None
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -88,4 +97,7 @@ def _too_large(name: str, field: str) -> str:
 
 
 def _unreadable(name: str, field: str) -> str:
-    return f"{field} ({name}) cannot be read as an image. Use an undamaged PNG, JPEG or WebP file."
+    return (
+        f"{field} ({name}) cannot be read as an image. Use an undamaged PNG, JPEG, WebP, AVIF, HEIC, GIF, "
+        "BMP or TIFF file."
+    )

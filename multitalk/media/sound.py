@@ -64,8 +64,20 @@ def resample(sound: Sound, rate: int) -> Sound:
     return replace(sound, samples=np.ascontiguousarray(samples, np.float32), rate=rate)
 
 
-def check_extent(samples: int, rate: int, channels: int, field: str) -> None:
-    """Check the size of audio, before or during decoding."""
+def check_extent(samples: int, rate: int, channels: int, field: str, max_seconds: float | None = None) -> int:
+    """Check the size of audio, before or during decoding.
+
+    Args:
+        samples: Samples per channel.
+        rate: Samples per second.
+        channels: Number of channels.
+        field: The request's field, for errors.
+        max_seconds: How much of the audio is used at least; None: all of it. If it is set, audio that is too
+            long is cut to ``MAX_AUDIO_SECONDS`` instead of refused.
+
+    Returns:
+        How many of the samples are used.
+    """
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InvalidInput(
             f"{field} must have a sample rate from {MIN_RATE} to {MAX_RATE} Hz, not {rate} Hz.", field
@@ -73,16 +85,22 @@ def check_extent(samples: int, rate: int, channels: int, field: str) -> None:
     if not 1 <= channels <= MAX_CHANNELS:
         raise InvalidInput(f"{field} must have 1 to {MAX_CHANNELS} channels, not {channels}.", field)
     limit = max_audio_seconds()
+    most = min(limit * rate, MAX_VALUES // channels)
+    if max_seconds is not None and max_seconds * rate <= most:
+        return min(samples, int(most))
     if samples > limit * rate:
         raise InvalidInput(
-            f"{field} is longer than {limit:g} seconds. Shorten it, or raise MAX_AUDIO_SECONDS.", field
+            f"{field} is longer than {limit:g} seconds. Shorten it, set max_seconds to use only its start, "
+            "or raise MAX_AUDIO_SECONDS.",
+            field,
         )
-    if samples * channels > MAX_VALUES:
+    if samples > most:
         raise InvalidInput(
             f"{field} has too much data ({channels} channels at {rate} Hz). "
             "Use fewer channels or a lower sample rate.",
             field,
         )
+    return samples
 
 
 def check_finite(samples: np.ndarray, field: str) -> None:

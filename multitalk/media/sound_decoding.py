@@ -2,103 +2,133 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 from typing import BinaryIO
 
-import numpy as np
-
 from ..errors import InvalidInput
-from .sound import MIN_RATE, Sound, check_extent
+from .ffmpeg_decoding import decode_with_ffmpeg
+from .file_range import BinaryFile, FileRange, without_id3
+from .media_parts import is_shorter_than_header, split_media
+from .mp3_file import is_mp3, scan_mp3
+from .ogg_file import LONGEST_BLOCK, MAGIC, split_ogg
+from .sound import Sound
+from .sound_builder import SoundBuilder
+from .wav_file import is_wav, split_wav
 
-# FFmpeg's names of formats that contain their audio. Playlists, for example, are excluded: they would make
-# the decoder open other files.
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mp3,mp2,aac,ac3,eac3,flac,ogg,wav,w64,aiff,"
-    "caf,amr,amrnb,amrwb,au,wv,ape,tta"
-)
+COMPRESSED = ("MP3", "OGG", "FLAC")  # libsndfile's names of formats of which it reads what a header announces
+START = 2**16  # bytes that are searched for the first frame of an MP3 file
 
 
-def decode_sound(file: BinaryIO, name: str, field: str) -> Sound:
-    """Decode an open file with libsndfile if it supports the format, else with FFmpeg.
+def decode_sound(file: BinaryIO, name: str, field: str, *, max_seconds: float | None = None) -> Sound:
+    """Decode all audio of an open file, whatever its header says about the length.
+
+    Parts with another sample rate or channel count are converted. What cannot be decoded is skipped, and
+    reported in the sound's warnings.
 
     Args:
         file: A seekable binary file.
         name: What the file is called in errors.
-        field: The request's field, for errors.
+        field: The request's field, for errors and warnings.
+        max_seconds: How much of the audio is used at least; None: all of it. If it is set, audio that is too
+            long is cut to ``MAX_AUDIO_SECONDS`` instead of refused.
 
     Raises:
         InvalidInput: The file cannot be read as audio, has no audio, or is too long.
     """
-    sound = _decode_with_soundfile(file, field)
-    if sound is None:
-        file.seek(0)
-        sound = _decode_with_ffmpeg(file, name, field)
-    if not len(sound.samples):
-        raise InvalidInput(f"{field} ({name}) contains no audio. Provide another file.", field)
-    return sound
-
-
-def _decode_with_soundfile(file: BinaryIO, field: str) -> Sound | None:
-    """Decode with libsndfile; None if it cannot read the file."""
-    import soundfile
-
-    try:
-        # Without the file's name, so that only its content determines the format.
-        with soundfile.SoundFile(_Nameless(file)) as reader:
-            if reader.frames >= 2**62:  # the header has no length; FFmpeg can read the file
-                return None
-            check_extent(reader.frames, reader.samplerate, reader.channels, field)
-            samples = reader.read(dtype="float32", always_2d=True)
-            return Sound(samples, reader.samplerate)
-    except InvalidInput:
-        raise
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError, MemoryError):
-        return None
-
-
-class _Nameless:
-    """A binary file for libsndfile, without a name."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.readinto = getattr(file, "readinto", None)
-        self.tell = file.tell
-        self.write = file.write
-        self._seek = file.seek
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Seek; an invalid offset in a damaged file is ignored, which libsndfile detects."""
-        with contextlib.suppress(OSError, ValueError):
-            self._seek(offset, whence)
-        return self.tell()
-
-
-def _decode_with_ffmpeg(file: BinaryIO, name: str, field: str) -> Sound:
-    """Decode the first audio track with FFmpeg."""
     import av
 
+    sound = SoundBuilder(name, field, max_seconds)
     try:
-        # tags may be in another encoding than UTF-8
-        options = {"format_whitelist": CONTAINERS}
-        with av.open(file, "r", options=options, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise InvalidInput(f"{field} ({name}) has no audio track.", field)
-            parts: list[np.ndarray] = []
-            rate = count = 0
-            # Interleaved float for every codec, with the file's rate and channels.
-            to_float = av.AudioResampler(format="flt")
-            for decoded in container.decode(container.streams.audio[0]):
-                for frame in to_float.resample(decoded):
-                    channels, rate = frame.layout.nb_channels, frame.sample_rate
-                    count += frame.samples
-                    check_extent(count, rate, channels, field)
-                    parts.append(frame.to_ndarray().reshape(-1, channels))
+        _decode(without_id3(file), sound)
     except InvalidInput:
         raise
     except (av.error.FFmpegError, OSError, ValueError, RuntimeError, MemoryError):
-        raise InvalidInput(
-            f"{field} ({name}) cannot be read as audio. Use an undamaged WAV, FLAC, MP3, OGG or M4A file, or "
-            "a video with an audio track.",
-            field,
-        ) from None
-    return Sound(np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate or MIN_RATE)
+        raise _unreadable(name, field) from None
+    if sound.seconds == 0:
+        if sound.is_damaged or sound.is_incomplete:
+            raise _unreadable(name, field)
+        raise InvalidInput(f"{field} ({name}) contains no audio. Provide another file.", field)
+    return sound.sound()
+
+
+def _decode(file: FileRange, sound: SoundBuilder) -> None:
+    """Decode a file with libsndfile if that reads all of its format exactly, else with FFmpeg."""
+    start = file.read_at(0, START)
+    if is_wav(start):
+        _decode_wav(file, sound)
+    elif start.startswith(MAGIC):
+        _decode_ogg(file.read_at(0, file.length), sound)
+    elif is_mp3(start, anywhere=file.start > 0):
+        _decode_mp3(file.read_at(0, file.length), sound)
+    elif not start.startswith(b"fLaC") and _decode_with_soundfile(file, sound):
+        sound.is_incomplete |= is_shorter_than_header(file)
+    else:
+        for part, is_cut in split_media(file):
+            part.seek(0)
+            decode_with_ffmpeg(part, sound, is_cut=is_cut)
+
+
+def _decode_wav(file: FileRange, sound: SoundBuilder) -> None:
+    for part in split_wav(file):
+        before = sound.seconds
+        if not _decode_with_soundfile(part.file, sound):
+            part.file.seek(0)
+            decode_with_ffmpeg(part.file, sound, container_format="wav")
+        sound.has_wrong_length |= part.has_wrong_length and sound.seconds > before
+        sound.is_incomplete |= part.missing > 0
+        if sound.is_full:
+            return
+
+
+def _decode_ogg(data: bytes, sound: SoundBuilder) -> None:
+    file = split_ogg(data)
+    sound.is_damaged |= file.is_damaged
+    sound.is_incomplete |= file.is_incomplete
+    for link in file.links:
+        before = sound.seconds
+        decode_with_ffmpeg(io.BytesIO(link.data), sound, container_format="ogg")
+        if sound.is_full:
+            return
+        if link.samples is not None:  # the last packet has more samples than the encoder got
+            padding = round((sound.seconds - before) * sound.rate) - link.samples
+            sound.remove_end(padding if padding < LONGEST_BLOCK else 0)
+
+
+def _decode_mp3(data: bytes, sound: SoundBuilder) -> None:
+    file = scan_mp3(data)
+    sound.skipped += file.skipped
+    sound.is_damaged |= file.has_other_data
+    sound.is_incomplete |= file.is_incomplete
+    for index, part in enumerate(file.parts):
+        delay = 0 if index else file.delay
+        decode_with_ffmpeg(io.BytesIO(part.data), sound, container_format="mp3", delay=delay)
+        if sound.is_full:
+            return
+    sound.remove_end(file.padding)
+
+
+def _decode_with_soundfile(file: BinaryFile, sound: SoundBuilder) -> bool:
+    """Decode with libsndfile; return whether it can read the file."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(file) as reader:
+            # without a length in the header, or by a header that need not be true
+            if reader.frames >= 2**62 or reader.format in COMPRESSED:
+                return False
+            used = sound.room(reader.frames, reader.samplerate, reader.channels)
+            sound.add(reader.read(used, dtype="float32", always_2d=True), reader.samplerate)
+            sound.is_full |= used < reader.frames
+            return True
+    except InvalidInput:
+        raise
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError, MemoryError):
+        return False
+
+
+def _unreadable(name: str, field: str) -> InvalidInput:
+    return InvalidInput(
+        f"{field} ({name}) cannot be read as audio. Use an undamaged WAV, FLAC, MP3, OGG or M4A file, or "
+        "a video with an audio track.",
+        field,
+    )

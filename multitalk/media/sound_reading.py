@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .sound import Sound, check_extent, check_finite
 ARRAY_TYPES = ("uint8", "int16", "int32", "float16", "float32", "float64")
 
 
-def read_sound(source: Any, field: str = "audio") -> Sound:
+def read_sound(source: Any, field: str = "audio", max_seconds: float | None = None) -> Sound:
     """Read audio with its original sample rate and channels.
 
     Args:
@@ -24,6 +25,8 @@ def read_sound(source: Any, field: str = "audio") -> Sound:
             (floating point, or uint8, int16 or int32 at full scale), or a ``Sound``. Of a video, the
             first audio track is read.
         field: The request's field, for errors.
+        max_seconds: How much of the audio is used at least; None: all of it. If it is set, audio that is too
+            long is cut to ``MAX_AUDIO_SECONDS`` instead of refused.
 
     Returns:
         The sound; for a WAV file equal to ``librosa.load(path, sr=None, mono=False)``.
@@ -33,37 +36,40 @@ def read_sound(source: Any, field: str = "audio") -> Sound:
             values that are not finite.
     """
     if isinstance(source, Sound):
-        return _from_array(source.samples, source.rate, field)
+        sound = _from_array(source.samples, source.rate, field, max_seconds)
+        return replace(sound, warnings=source.warnings)
     if isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)
-        return _from_array(source[0], source[1], field)
-    reply, payload = _decode("sound", source, field)
+        return _from_array(source[0], source[1], field, max_seconds)
+    reply, payload = _decode("sound", source, field, max_seconds)
     samples = payload.view(np.float32).reshape(reply["shape"])
     return Sound(samples, reply["rate"], tuple(reply["warnings"]))
 
 
-def read_length(path: str | Path, field: str = "audio") -> float:
+def read_length(path: str | Path, field: str = "audio", max_seconds: float | None = None) -> float:
     """Check an audio file as :func:`read_sound` does, and return only its length in seconds."""
-    reply, _ = _decode("sound_length", path, field)
+    reply, _ = _decode("sound_length", path, field, max_seconds)
     return float(reply["shape"][0] / reply["rate"])
 
 
-def _decode(task: str, source: Any, field: str) -> tuple[dict[str, Any], np.ndarray]:
+def _decode(
+    task: str, source: Any, field: str, max_seconds: float | None
+) -> tuple[dict[str, Any], np.ndarray]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an audio file.", field)
-        return decode(task, source, f"{len(source)} bytes", field)
+        return decode(task, source, f"{len(source)} bytes", field, max_seconds)
     if isinstance(source, (str, Path)):
         with open_file(source, field, "audio") as file:
-            return decode(task, file, f"{str(source)!r}", field)
+            return decode(task, file, f"{str(source)!r}", field, max_seconds)
     raise InvalidInput(
         f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
         field,
     )
 
 
-def _from_array(samples: Any, rate: Any, field: str) -> Sound:
+def _from_array(samples: Any, rate: Any, field: str, max_seconds: float | None) -> Sound:
     """Convert an array ``[n]`` or ``[n, channels]`` to a Sound."""
     try:
         array = np.asarray(samples)
@@ -78,8 +84,8 @@ def _from_array(samples: Any, rate: Any, field: str) -> Sound:
             f"int16 or int32, not {array.dtype} {list(np.shape(samples))} at rate {str(rate)[:40]}.",
             field,
         )
-    check_extent(len(array), whole_rate, array.shape[1], field)
-    values = _as_float(array)
+    used = check_extent(len(array), whole_rate, array.shape[1], field, max_seconds)
+    values = _as_float(array[:used])
     check_finite(values, field)
     return Sound(values, whole_rate)
 

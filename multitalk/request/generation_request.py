@@ -14,7 +14,7 @@ from pydantic import InstanceOf, ModelWrapValidatorHandler, ValidationInfo, fiel
 
 from ..errors import InvalidInput
 from ..media.admission import admission
-from ..media.mix import check_mix
+from ..media.mix import check_mix, trim
 from ..media.picture import read_picture
 from ..media.sound import Sound
 from ..media.sound_reading import read_sound
@@ -70,7 +70,8 @@ class GenerationRequest(Strict):
         color_correction: Strength of the correction towards the image's colors, 0 to 1.
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1.
-        max_seconds: Maximum length of the video and its audio; None: the length of the audio.
+        max_seconds: Maximum length of the video and its audio; None: the length of the audio. If it is set,
+            audio longer than ``MAX_AUDIO_SECONDS`` is cut there instead of refused.
         lora: LoRAs, added to that of the preset.
 
     Raises:
@@ -81,6 +82,7 @@ class GenerationRequest(Strict):
     aliases: ClassVar[Iterable[str]] = (*COMMON_NAMES, *SIDES)
 
     image: InstanceOf[Image.Image]
+    max_seconds: float | None = None  # before audio, because longer audio is accepted if it is set
     audio: dict[str, InstanceOf[Sound]] | None = None
     speech: Speech | None = None
     turns: str = "together"
@@ -100,7 +102,6 @@ class GenerationRequest(Strict):
     color_correction: float = 0.0
     frames_per_clip: int = FRAMES_PER_CLIP
     motion_frames: int = 25
-    max_seconds: float | None = None
     lora: tuple[LoraSpec, ...] = ()
 
     def size_with(self, preset: Preset) -> str | tuple[int, int]:
@@ -136,17 +137,21 @@ class GenerationRequest(Strict):
 
     @field_validator("audio", mode="before")
     @classmethod
-    def _read_audio(cls, value: Any) -> dict[str, Sound] | None:
+    def _read_audio(cls, value: Any, info: ValidationInfo) -> dict[str, Sound] | None:
         if value is None:
             return None
+        most = info.data.get("max_seconds")
         if not isinstance(value, Mapping):
-            return {PEOPLE[0]: _check_audible(read_sound(value, "audio"), "audio")}
+            return {PEOPLE[0]: _check_audible(read_sound(value, "audio", most), "audio")}
         check_names(value, PEOPLE, "person of audio")
         sources = {person: value[person] for person in PEOPLE if value.get(person) is not None}
         if not sources:
             raise InvalidInput("audio has no entry for person1.", "audio")
         fields = {person: f"audio.{person}" for person in sources}
-        return {p: _check_audible(read_sound(source, fields[p]), fields[p]) for p, source in sources.items()}
+        return {
+            person: _check_audible(read_sound(source, fields[person], most), fields[person])
+            for person, source in sources.items()
+        }
 
     @field_validator("speech", mode="before")
     @classmethod
@@ -255,8 +260,10 @@ class GenerationRequest(Strict):
         sounds = self.audio or {}
         if not self.spoken and all(sound.is_silent() for sound in sounds.values()):
             raise InvalidInput("audio is silent. Provide audio with a voice.", "audio")
-        total = sum(sound.seconds for sound in sounds.values())
         limit = max_audio_seconds()
+        if self.turns == "in_order" and len(sounds) > 1 and self.max_seconds is not None:
+            self._cut_turns(sounds, limit)
+        total = sum(sound.seconds for sound in sounds.values())
         if self.turns == "in_order" and total > limit:
             raise InvalidInput(
                 f"audio is {total:.1f} seconds long in total, but the limit is {limit:g} seconds. Shorten "
@@ -265,6 +272,14 @@ class GenerationRequest(Strict):
             )
         if sounds:
             check_mix(list(sounds.values()), self.turns)
+
+    def _cut_turns(self, sounds: dict[str, Sound], limit: float) -> None:
+        """Cut audio that is spoken in order to the limit, after the part that the video uses."""
+        first, second = (sounds[person] for person in PEOPLE)
+        used = min(self.max_seconds or limit, limit - MIN_SECONDS)
+        kept = min(first.seconds, max(limit - second.seconds, used))
+        sounds[PEOPLE[0]] = trim(first, kept)
+        sounds[PEOPLE[1]] = trim(second, limit - kept)
 
 
 def _check_audible(sound: Sound, field: str) -> Sound:

@@ -189,5 +189,5 @@ def find_weights(explicit: str | Path | None = None) -> Path:
             return path
     raise WeightsError(
         f"No weights were found in {IMAGE_FOLDER} or ./{LOCAL_FOLDER}: set --weights or "
-        f"{ENVIRONMENT_VARIABLE}, or create a weights folder with python -m multitalk bake."
+        f"{ENVIRONMENT_VARIABLE}, or create a weights folder with multitalk bake."
     )

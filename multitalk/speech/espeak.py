@@ -69,7 +69,11 @@ class EspeakEngine:
         same_sex = [name for name in KOKORO_VOICES if is_man(name) == is_man(main)]
         substitutes = MEN if is_man(main) else WOMEN
         substitute = substitutes[same_sex.index(main) % len(substitutes)]
-        logger.warning("Voice %s needs Kokoro's weights: using espeak-ng's voice %s.", voice, substitute)
+        logger.warning(
+            "Voice %s is not available without Kokoro's weights; using espeak-ng's voice %s.",
+            voice,
+            substitute,
+        )
         return substitute
 
     def say(self, text: str, voice: str, language: str = "a", speed: float = 1.0) -> Utterance:

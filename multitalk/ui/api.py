@@ -151,8 +151,16 @@ class Api:
         if path is None:
             raise gr.Error(job.error or "The job was canceled.", print_exception=False)
         result = self.backend.gallery.result(path.name)
-        summary = {"status": job.status, "name": path.name, "settings": result.settings if result else {}}
-        yield self.backend.share(path, request), summary | {"seconds": result.seconds if result else None}
+        yield (
+            self.backend.share(path, request),
+            {
+                "status": job.status,
+                "name": path.name,
+                "settings": result.settings if result else {},
+                "seconds": result.seconds if result else None,
+                "warnings": list(job.warnings),
+            },
+        )
 
     def _state(self, job: Job) -> dict[str, Any]:
         state: dict[str, Any] = {

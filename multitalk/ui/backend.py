@@ -17,7 +17,7 @@ from ..media.sound import Sound
 from ..media.sound_reading import read_length
 from ..patches.gradio import cache_file
 from ..request.build import build_request
-from ..request.generation_request import Speech
+from ..request.generation_request import MIN_SECONDS, Speech
 from ..speech.speak import SpokenScript, speak
 from . import fields
 from .access import FileOwners, browser_of
@@ -84,6 +84,13 @@ class Backend:
             soundfile.write(path, sound.samples, sound.rate, subtype="PCM_16")
             return self.share(path, request)
 
+    def save_picture(self, picture: Image.Image, name: str, request: gr.Request) -> str:
+        """Save an image as a PNG file for the browser that sent a request."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            path = Path(folder) / name
+            picture.save(path, "PNG", compress_level=1)
+            return self.share(path, request)
+
     def times(
         self, form: fields.Form, size: tuple[int, int], seconds: dict[str, float | None]
     ) -> dict[str, str]:
@@ -127,7 +134,8 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
 
 @lru_cache(maxsize=64)
 def _read_length(path: str) -> float:
-    return read_length(path)
+    # audio that is too long is reported where it is uploaded
+    return read_length(path, max_seconds=MIN_SECONDS)
 
 
 def length_of(path: str | None) -> float | None:

@@ -25,6 +25,7 @@ from .layout import ERRORS, Layout
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
+from .shown_pictures import is_shown_as_in_video
 from .voices import VOICE_PARTS, voice_names, voice_parts
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -92,15 +93,16 @@ class Events:
         for person in fields.PEOPLE:
             sound, track = form[f"{person}_sound"], more[f"{person}_track"]
             checked = gr.on(
-                [sound.change, sound.upload, sound.stop_recording],
+                [sound.change, sound.upload, sound.stop_recording, form["max_seconds"].blur],
                 getattr(self, f"check_sound_of_{person}"),
-                sound,
+                [sound, form["max_seconds"]],
                 errors[person],
                 trigger_mode="multiple",
                 **QUIET,
             )
             checked.then(*self._refresh(), **QUIET)
-            track.upload(self.use_track, track, [sound, errors[person]], **QUIET)
+            chosen = [track, form["max_seconds"]]
+            track.upload(self.use_track, chosen, [sound, errors[person]], **QUIET)
         if "examples" in more:
             targets = [form[name] for name in EXAMPLE_FIELDS]
             filled = more["examples"].select(self.use_example, None, targets, **QUIET)
@@ -184,32 +186,38 @@ class Events:
         except MultiTalkError as error:
             message = fields.page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
-        return [*picture_parts(path, picture, mode, restored), "", picture.size]
+        if is_shown_as_in_video(path):
+            return [*picture_parts(path, picture, mode, restored), "", picture.size]
+        path = self.backend.save_picture(picture, f"{Path(path).stem}.png", request)
+        field, editor = picture_parts(path, picture, mode, restored)
+        return [field | {"value": path}, editor, "", picture.size]
 
-    def check_sound_of_person1(self, path: str | None, request: gr.Request) -> str:
-        """Check person 1's audio."""
-        return self._check_sound(path, "audio.person1", request)
+    def check_sound_of_person1(self, path: str | None, most: float | None, request: gr.Request) -> str:
+        """Check person 1's audio, of which the video uses at most `most` seconds."""
+        return self._check_sound(path, "audio.person1", most, request)
 
-    def check_sound_of_person2(self, path: str | None, request: gr.Request) -> str:
-        """Check person 2's audio."""
-        return self._check_sound(path, "audio.person2", request)
+    def check_sound_of_person2(self, path: str | None, most: float | None, request: gr.Request) -> str:
+        """Check person 2's audio, of which the video uses at most `most` seconds."""
+        return self._check_sound(path, "audio.person2", most, request)
 
-    def _check_sound(self, path: str | None, field: str, request: gr.Request) -> str:
+    def _check_sound(self, path: str | None, field: str, most: float | None, request: gr.Request) -> str:
         try:
             self.backend.check_access([path], request)
             if path:
-                read_length(path, field)
+                read_length(path, field, most or None)
         except MultiTalkError as error:
             return parts.show_error(fields.page_message(error, {"sound": path}))
         return ""
 
-    def use_track(self, path: str, request: gr.Request) -> list[Any]:
+    def use_track(self, path: str, most: float | None, request: gr.Request) -> list[Any]:
         """Use a video's audio."""
         try:
             self.backend.check_access([path], request)
-            sound = read_sound(path, "audio")
+            sound = read_sound(path, "audio", most or None)
         except MultiTalkError as error:
             return [gr.skip(), parts.show_error(fields.page_message(error, {"sound": path}))]
+        for warning in sound.warnings:  # the result does not repeat it
+            gr.Warning(fields.with_labels(warning))
         return [self.backend.save_sound(sound, "audio.wav", request), ""]
 
     def show_voices(self, mode: str, source1: str, source2: str) -> list[Any]:

@@ -45,6 +45,7 @@ class Job:
         progress: The latest progress.
         clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
+        warnings: What the user should know about the video, one sentence each.
         error: Error message, if the job failed.
         error_field: Field of the request that the error is about, or None.
         unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
@@ -62,6 +63,7 @@ class Job:
     progress: Progress | None = None
     clips: list[Path] = field(default_factory=list)
     result: str | None = None
+    warnings: tuple[str, ...] = ()
     error: str | None = None
     error_field: str | None = None
     unsaved: Path | None = None

@@ -100,6 +100,7 @@ class PageRoutes:
             "status": job.status,
             "ready": len(job.clips),
             "error": with_labels(job.error) if job.error else None,
+            "warnings": [with_labels(warning) for warning in job.warnings],
         }
         state |= _describe_progress(job.progress)
         if job.status == "waiting":

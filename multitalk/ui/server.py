@@ -134,7 +134,7 @@ def serve(start: ColdStart | None = None) -> int:
             )
             _serve(make_backend(Path(name), start), address, port, credentials)
     except InvalidInput as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         logger.info("page closed")

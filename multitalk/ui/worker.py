@@ -56,7 +56,8 @@ class ModelWorker:
             self.estimator.measure(pipeline)
             self.pipeline = pipeline
             start.ready()
-            logger.info("models loaded in %.1f s\n%s", time.monotonic() - started, start.table())
+            logger.info("models loaded in %.1f s", time.monotonic() - started)
+            logger.debug("startup:\n%s", start.table())
         except MultiTalkError as error:
             self.failure = str(error)
             logger.error("%s", error)
@@ -158,6 +159,7 @@ class ModelWorker:
             include_text=True,
             scripts=job.scripts,
         )
+        job.warnings = result.warnings
         job.result = self.gallery.add(result.path, job.title, result.seed)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:
             self.estimator.learn(work, result.timings)

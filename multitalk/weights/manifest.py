@@ -104,11 +104,14 @@ def _parse(text: str) -> TensorInfo:
 
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
-        return f"Weights folder {folder} does not exist."
+        return (
+            f"Weights folder {str(folder)!r} does not exist. Create it with ./download_models.sh, or name "
+            "another folder. Without a folder, the demo weights are used."
+        )
     if any((folder / name).is_dir() for name in (PUBLISHED_WAN, PUBLISHED_MULTITALK)):
         return (
             f"Weights folder {folder} contains published weights, which are not baked. "
-            f"Run python -m multitalk bake --from {folder} --to BAKED_FOLDER."
+            f"Run multitalk bake --from {folder} --to BAKED_FOLDER."
         )
     return f"{folder / MANIFEST} is missing: the folder is not a baked weights folder."
 

@@ -96,6 +96,27 @@ def test_invalid_voices_of_the_request_file_are_refused_by_the_request(
 
 
 @pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["generate"], "error: the following arguments are required: -o/--output. Run"),
+        (["generate", "-o", "out.mp4"], "error: the image is missing. Add --image FILE."),
+        (["generate", "-o", "out.mp4", "--image", "a.png"], "error: the audio is missing. Add --audio FILE,"),
+        (["verify", "nowhere"], "error: Weights folder 'nowhere' does not exist. Create it with"),
+        (["generat"], "error: argument COMMAND: invalid choice"),
+    ],
+)
+def test_an_invalid_command_prints_one_line(argv, words, capsys):
+    try:
+        status = main(argv)
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(words)
+
+
+@pytest.mark.parametrize(
     "argv", [["--boxes", "{"], ["--set", "steps"], ["--set", "=3"], ["--request", "none.json"]]
 )
 def test_malformed_options(argv: list[str]) -> None:

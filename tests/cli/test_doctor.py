@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from multitalk.cli import doctor
-from multitalk.cli.doctor import Finding, examine, format_findings
+from multitalk.cli.doctor import Finding, examine
 from multitalk.cli.main import main
 
 
-def by_name(findings: list[Finding]) -> dict[str, Finding]:
+def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
@@ -51,14 +52,21 @@ def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) 
     assert all(name in table for name in ("T4", "A100", "H200", "RTX 5090", "480p", "720p"))
 
 
-def test_lines_are_aligned_and_end_with_a_conclusion() -> None:
+def test_lines_are_aligned_and_end_with_a_conclusion(monkeypatch, capsys) -> None:
     findings = [Finding("ok", "python", "3.11"), Finding("note", "gpu", "none")]
-    assert format_findings(findings).splitlines() == [
-        "ok      python  3.11",
-        "note    gpu     none",
+    monkeypatch.setattr(doctor, "examine", lambda weights: iter(findings))
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok      python    3.11",
+        "note    gpu       none",
         "Ready to generate videos.",
     ]
-    assert format_findings([*findings, Finding("missing", "x", "y")]).endswith("Not ready: x.")
+    findings.append(Finding("missing", "a-long-package", "y"))
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "missing a-long-package y",
+        "Not ready: a-long-package.",
+    ]
 
 
 def test_packages_are_compared_with_the_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,7 +260,7 @@ def test_flag_means_no_setup(tmp_path):
     (tmp_path / "flag").write_text("/opt/multitalk/weights\n")
     done = start(tmp_path, {})
     assert done.stdout == "Setup has already been completed\n"
-    assert done.stderr == "MODE must be ui or serverless, not 'nothing'.\n"
+    assert done.stderr == "error: MODE must be ui or serverless, not 'nothing'.\n"
     assert done.returncode == 2  # app.py's own exit status
 
 

@@ -15,13 +15,7 @@ from multitalk.errors import InvalidInput
 from multitalk.media.mix import file_sound, in_order, soundtrack, together, trim
 from multitalk.media.sound import Sound, resample, silence
 from multitalk.media.sound_reading import read_sound
-
-
-def tone(seconds: float = 1.0, rate: int = 16000, channels: int = 1, peak: float = 0.5) -> np.ndarray:
-    """A rising tone, louder in the first channel, float32 ``[n, channels]``."""
-    time = np.arange(round(seconds * rate)) / rate
-    wave = peak * np.sin(2 * np.pi * (200 + 150 * time) * time)
-    return (wave[:, None] * np.linspace(1, 0.5, channels)).astype(np.float32)
+from tests.media.sound_files import tone
 
 
 def encode(

@@ -19,7 +19,14 @@ from multitalk.serverless import inputs
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.worker_settings import WorkerSettings
-from tests.media.hostile import icon_with, jpeg_with_scans, png_header, silent_flac
+from tests.media.hostile import (
+    icon_with,
+    jpeg_2000,
+    jpeg_with_scans,
+    png_header,
+    ppm_with_a_comment,
+    silent_flac,
+)
 from tests.serverless.conftest import base64_of, job_fields, png, wav
 
 IMAGE, SOUND = base64_of(png()), base64_of(wav(0.3))
@@ -83,6 +90,11 @@ BAD: dict[str, tuple[Any, str | None]] = {
         job_fields(image=base64_of(icon_with(png_header(13_000, 13_000)))),
         "image",
     ),
+    "image is a PPM behind a comment of 60 MB": (
+        lambda: job_fields(image=base64_of(ppm_with_a_comment(60_000_000))),
+        "image",
+    ),
+    "image is a JPEG 2000 of 49 megapixels": (lambda: job_fields(image=base64_of(jpeg_2000())), "image"),
     "image is one pixel": (job_fields(image=base64_of(png(1, 1))), "image"),
     "image is 1000 times as wide as high": (job_fields(image=base64_of(png(16_000, 16))), "image"),
     "image is the text of a program": (job_fields(image=base64_of(b"import os\n" * 99)), "image"),

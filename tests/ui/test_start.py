@@ -54,6 +54,7 @@ def test_invalid_variables(tmp_path, environment, words):
     status, lines = start(tmp_path, **environment)
     assert status == 2, lines
     assert len(lines) == 1
+    assert lines[0].startswith("error: ")
     assert words in lines[0]
     assert "s3cret" not in lines[0]
 

@@ -107,7 +107,7 @@ def test_a_folder_that_is_missing(tmp_path):
 
 
 def test_published_weights_are_recognized(published):
-    with pytest.raises(WeightsError, match="python -m multitalk bake --from"):
+    with pytest.raises(WeightsError, match="multitalk bake --from"):
         WeightsFolder(published)
 
 

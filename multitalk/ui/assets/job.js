@@ -63,7 +63,7 @@ function loadClip(job) {
   player.play().catch(() => {}); // browsers may require a click first
 }
 
-function showResult(result, note) {
+function showResult(result, note, warnings = []) {
   const player = $('.job-player');
   player.onended = null;
   if (playing !== result.name) {
@@ -76,6 +76,11 @@ function showResult(result, note) {
   link.download = result.name;
   text('.job-title', result.title);
   text('.job-note', note || '');
+  $('.job-warnings').replaceChildren(...warnings.map((warning) => {
+    const item = document.createElement('li');
+    item.textContent = warning;
+    return item;
+  }));
   $('.job-facts').replaceChildren(...result.facts.flatMap(([name, value]) => {
     const [term, detail] = [document.createElement('dt'), document.createElement('dd')];
     term.textContent = name;
@@ -100,7 +105,8 @@ function show(job) {
     else stopPlayer();
   } else if (job.result) {
     phase('done');
-    showResult(job.result, job.status === 'stopped' ? 'Stopped early: this is the finished part.' : '');
+    const note = job.status === 'stopped' ? 'Stopped early: this is the finished part.' : '';
+    showResult(job.result, note, job.warnings);
   } else if (job.status === 'cancelled') {
     empty('Canceled', 'No clip was finished. Select Generate video to start again.');
   } else {
