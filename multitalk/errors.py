@@ -35,6 +35,10 @@ class WeightsError(MultiTalkError):
         self.file = file
 
 
+class Busy(MultiTalkError):
+    """The memory that requests share is full for the moment; the caller can try again."""
+
+
 class Cancelled(MultiTalkError):
     """The caller cancelled the run; clips that were already finished are kept."""
 

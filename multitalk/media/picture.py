@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
+from .decoding import decode
 from .files import open_file
-from .picture_decoding import convert_picture, decode_picture
+from .picture_decoding import convert_picture
 
 
 def read_picture(source: Any, field: str = "image") -> Image.Image:
@@ -32,10 +33,14 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an image file.", field)
-        return decode_picture(io.BytesIO(source), f"{len(source)} bytes", field)
+        return _as_picture(*decode("picture", source, f"{len(source)} bytes", field))
     if isinstance(source, (str, Path)):
         with open_file(source, field, "image") as file:
-            return decode_picture(file, repr(str(source)), field)
+            return _as_picture(*decode("picture", file, repr(str(source)), field))
     raise InvalidInput(
         f"{field} must be a path, the bytes of a file, or a PIL image, not {type(source).__name__}.", field
     )
+
+
+def _as_picture(reply: dict[str, Any], pixels: np.ndarray) -> Image.Image:
+    return Image.frombytes("RGB", tuple(reply["size"]), pixels)

@@ -45,7 +45,8 @@ class Sound:
 
     def is_silent(self, threshold: float = 1e-4) -> bool:
         """Whether all samples are below the threshold (default: 80 dB below full scale)."""
-        return bool(np.max(np.abs(self.samples), initial=0.0) < threshold)
+        # without a temporary copy
+        return bool(max(self.samples.max(initial=0.0), -self.samples.min(initial=0.0)) < threshold)
 
 
 def silence(seconds: float, rate: int, channels: int = 1) -> Sound:
@@ -100,6 +101,13 @@ def check_extent(samples: int, rate: int, channels: int, field: str, max_seconds
             field,
         )
     return samples
+
+
+def check_finite(samples: np.ndarray, field: str) -> None:
+    """Check that samples contain no NaN or infinity."""
+    # the minimum and maximum show both, without a temporary copy
+    if len(samples) and not (np.isfinite(samples.min()) and np.isfinite(samples.max())):
+        raise InvalidInput(f"{field} contains samples that are not finite (NaN or infinity).", field)
 
 
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
+from .decoding import decode
 from .files import open_file
-from .sound import Sound, check_extent
-from .sound_decoding import decode_sound
+from .sound import Sound, check_extent, check_finite
 
 # Wider integers are refused, since their full scale is unknown.
 ARRAY_TYPES = ("uint8", "int16", "int32", "float16", "float32", "float64")
@@ -38,26 +37,36 @@ def read_sound(source: Any, field: str = "audio", max_seconds: float | None = No
     """
     if isinstance(source, Sound):
         sound = _from_array(source.samples, source.rate, field, max_seconds)
-        sound = replace(sound, warnings=source.warnings)
-    elif isinstance(source, (tuple, list)):
+        return replace(sound, warnings=source.warnings)
+    if isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise InvalidInput(f"{field} must be (samples, rate), not {len(source)} values.", field)
-        sound = _from_array(source[0], source[1], field, max_seconds)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_array(source[0], source[1], field, max_seconds)
+    reply, payload = _decode("sound", source, field, max_seconds)
+    samples = payload.view(np.float32).reshape(reply["shape"])
+    return Sound(samples, reply["rate"], tuple(reply["warnings"]))
+
+
+def read_length(path: str | Path, field: str = "audio", max_seconds: float | None = None) -> float:
+    """Check an audio file as :func:`read_sound` does, and return only its length in seconds."""
+    reply, _ = _decode("sound_length", path, field, max_seconds)
+    return float(reply["shape"][0] / reply["rate"])
+
+
+def _decode(
+    task: str, source: Any, field: str, max_seconds: float | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an audio file.", field)
-        sound = decode_sound(io.BytesIO(source), f"{len(source)} bytes", field, max_seconds=max_seconds)
-    elif isinstance(source, (str, Path)):
+        return decode(task, source, f"{len(source)} bytes", field, max_seconds)
+    if isinstance(source, (str, Path)):
         with open_file(source, field, "audio") as file:
-            sound = decode_sound(file, f"{str(source)!r}", field, max_seconds=max_seconds)
-    else:
-        raise InvalidInput(
-            f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
-            field,
-        )
-    if not np.isfinite(sound.samples).all():
-        raise InvalidInput(f"{field} contains samples that are not finite (NaN or infinity).", field)
-    return sound
+            return decode(task, file, f"{str(source)!r}", field, max_seconds)
+    raise InvalidInput(
+        f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
+        field,
+    )
 
 
 def _from_array(samples: Any, rate: Any, field: str, max_seconds: float | None) -> Sound:
@@ -76,7 +85,9 @@ def _from_array(samples: Any, rate: Any, field: str, max_seconds: float | None) 
             field,
         )
     used = check_extent(len(array), whole_rate, array.shape[1], field, max_seconds)
-    return Sound(_as_float(array[:used]), whole_rate)
+    values = _as_float(array[:used])
+    check_finite(values, field)
+    return Sound(values, whole_rate)
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:

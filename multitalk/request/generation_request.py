@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from PIL import Image
-from pydantic import InstanceOf, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    InstanceOf,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import InvalidInput
+from ..media.admission import admission
 from ..media.mix import check_mix, trim
 from ..media.picture import read_picture
 from ..media.sound import Sound
@@ -223,6 +231,12 @@ class GenerationRequest(Strict):
             example = '[{"path": "file.safetensors", "scale": 1.0}]'
             raise InvalidInput(f"lora must be a list such as {example}, not {shown(value)}.", "lora")
         return tuple({"path": entry} if isinstance(entry, (str, Path)) else entry for entry in entries)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _admit(cls, data: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        with admission.request():
+            return read(data)
 
     @model_validator(mode="after")
     def _check_together(self) -> GenerationRequest:

@@ -56,22 +56,25 @@ class Strict(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise describe_error(error) from None
+            message, field = describe_error(error)
+        # Not raised above, and not the exception in the ValidationError: a cycle through an object of
+        # pydantic-core is never collected, and would keep all values of the request in memory.
+        raise InvalidInput(message, field)
 
 
-def describe_error(error: ValidationError) -> InvalidInput:
-    """Describe the first error of a validation in one sentence, with its field."""
+def describe_error(error: ValidationError) -> tuple[str, str | None]:
+    """Return one sentence about the first error of a validation, and its field."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     field = ".".join(str(part) for part in first["loc"]) or None
     if isinstance(cause, InvalidInput):
         if isinstance(cause, UnknownName) and field:  # add the part's field
-            return InvalidInput(str(cause), f"{field}.{cause.field}")
-        return cause
+            return str(cause), f"{field}.{cause.field}"
+        return str(cause), cause.field
     if first["type"] == "missing":
         names = [str(part) for part in first["loc"] if isinstance(part, str)]
-        return InvalidInput(f"{': '.join(names)} is missing.", field)
-    return InvalidInput(f"{field} is invalid ({shown(first['input'])}): {first['msg'].lower()}.", field)
+        return f"{': '.join(names)} is missing.", field
+    return f"{field} is invalid ({shown(first['input'])}): {first['msg'].lower()}.", field
 
 
 class LoraSpec(Strict):

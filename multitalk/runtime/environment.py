@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar, overload
@@ -135,6 +136,23 @@ def set_defaults(**variables: str) -> None:
 def set_variables(**variables: str) -> None:
     """Set variables that are read by other libraries."""
     os.environ.update(variables)
+
+
+# What a process without secrets needs.
+_PLAIN_VARIABLES = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+)
+
+
+def decoder_variables() -> dict[str, str]:
+    """Return the variables of a process that decodes files: no secrets, and this process's search path."""
+    package = str(Path(__file__).parents[2])
+    search = [os.path.abspath(path) for path in (*sys.path, package)]
+    variables = {name: os.environ[name] for name in _PLAIN_VARIABLES if name in os.environ}
+    # libraries allocate address space for every thread and arena, and the process's address space is limited
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    return variables | single | {"PYTHONPATH": os.pathsep.join(search)}
 
 
 DEFAULT_MAX_AUDIO_SECONDS = 600.0

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InvalidInput, MultiTalkError
+from ..errors import Busy, Cancelled, InvalidInput, MultiTalkError
 from ..runtime.process_memory import SMALLER, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def failure(error: BaseException, job_id: str) -> dict[str, Any]:
         answer["error"] = str(error)  # the path is on the caller's volume
         if error.video_path is not None:
             answer["video_path"] = error.video_path
+    elif isinstance(error, Busy):
+        answer["error_type"] = "out_of_memory"
     elif is_out_of_memory(error):
         answer |= {"error": OUT_OF_MEMORY, "error_type": "out_of_memory", "field": "size"}
     elif not isinstance(error, MultiTalkError):

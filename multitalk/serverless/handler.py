@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]
 FOLDER_PREFIX = "multitalk-job-"
 WORKER_STOPS = "The job was cancelled because the worker is shutting down."
+MAX_IN_MEMORY = 2  # the job that runs, and the one that is read meanwhile
 ALIAS_FILENAME = "generated_video"  # file name of the known worker, without extension
 
 
@@ -64,6 +65,8 @@ class JobWorker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._cancels: set[threading.Event] = set()
         self._reads: set[asyncio.Future[GenerationRequest]] = set()
+        # jobs whose files are in memory; the others wait
+        self._in_memory = asyncio.Semaphore(MAX_IN_MEMORY)
         self._stopping = False
 
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -113,11 +116,12 @@ class JobWorker:
         cancel = threading.Event()
         self._cancels.add(cancel)
         try:
-            request = await self._read(job_input)
-            self._log_inputs(job_id, request, time.monotonic() - started)
-            answer = await self._in_thread(
-                lambda: self._generate(request, job_id, job_input, cancel, reporter, emit), cancel
-            )
+            async with self._in_memory:
+                request = await self._read(job_input)
+                self._log_inputs(job_id, request, time.monotonic() - started)
+                answer = await self._in_thread(
+                    lambda: self._generate(request, job_id, job_input, cancel, reporter, emit), cancel
+                )
             self._log_end(job_id, answer, time.monotonic() - started)
         except asyncio.CancelledError:
             log_event("job_cancelled", job_id, elapsed=round(time.monotonic() - started, 3))
@@ -149,6 +153,7 @@ class JobWorker:
             raise Cancelled(WORKER_STOPS) from None
         finally:
             self._reads.discard(read)
+            del read  # it references the exception, which references this frame and those with the files
         if self._stopping:
             raise Cancelled(WORKER_STOPS)
         return request
@@ -168,8 +173,9 @@ class JobWorker:
                     except asyncio.CancelledError:
                         continue
                 wrapped.exception()  # retrieved, or asyncio logs a warning
-            del future, wrapped  # they reference the exception, which references the job's frames and tensors
             raise
+        finally:
+            del future, wrapped  # they reference the exception, which references the job's frames and tensors
 
     def _generate(
         self,

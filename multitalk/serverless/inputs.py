@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
+from ..media.stopping import in_stoppable_thread
 from ..request.aliases import translate, uses_worker_names
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
@@ -49,7 +50,7 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
     files = {}
     for field, source in sources.items():
         files[field] = await _read(source, field, settings)
-    request = await asyncio.to_thread(_build, fields, files)
+    request = await in_stoppable_thread(_build, fields, files)
     return request.with_warnings(*warnings)
 
 

@@ -13,6 +13,7 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
+from ..media.stopping import in_stoppable_thread
 from ..request.aliases import ALIASES, override
 from ..request.build import build_request
 from ..request.generation_request import GenerationRequest, Speech
@@ -99,22 +100,35 @@ class Api:
         arguments = {"turns": turns, "boxes": boxes, "prompt": prompt, "preset": preset, "size": size}
         arguments |= {"speech": speech, "seed": seed}
         sounds = {person: path for person, path in zip(PEOPLE, (audio1, audio2), strict=True) if path}
-        find_lora = self.backend.worker.lora_file
+        refusal = None
         try:
-            self.backend.check_access([image, *sounds.values()], request)
-            job_request = await asyncio.to_thread(
-                request_from_call, image, sounds, arguments, settings, find_lora
-            )
-            await asyncio.to_thread(self.backend.check_speech, job_request)
-            title = job_request.speech.text if job_request.speech is not None else "video"
-            job = self.backend.queue.submit(job_request, title, browser_of(request))
+            job = await self._submit(request, image, sounds, arguments, settings)
         except MultiTalkError as error:
-            raise _client_error(error, [image, *sounds.values()]) from None
+            refusal = hide_folders(str(error), [image, *sounds.values()])
+        if refusal is not None:  # raised here, so that it does not reference the first error and its frames
+            raise gr.Error(refusal, print_exception=False)
         try:
             async for update in self._follow(job, request):
                 yield update
         finally:
             self.backend.queue.cancel(job)  # no effect on a finished job
+
+    async def _submit(
+        self,
+        request: gr.Request,
+        image: str | None,
+        sounds: dict[str, str],
+        arguments: dict[str, Any],
+        settings: Any,
+    ) -> Job:
+        self.backend.check_access([image, *sounds.values()], request)
+        find_lora = self.backend.worker.lora_file
+        job_request = await in_stoppable_thread(
+            request_from_call, image, sounds, arguments, settings, find_lora
+        )
+        await asyncio.to_thread(self.backend.check_speech, job_request)
+        title = job_request.speech.text if job_request.speech is not None else "video"
+        return self.backend.queue.submit(job_request, title, browser_of(request))
 
     async def _follow(
         self, job: Job, request: gr.Request
@@ -184,11 +198,14 @@ class Api:
             A WAV file, and a report with the text and the time of each turn.
         """
         voices = {person: voice for person, voice in zip(PEOPLE, (voice1, voice2), strict=True) if voice}
+        refusal = None
         try:
             speech = Speech.checked({"text": text, "voices": voices, "language": language, "speed": speed})
             spoken = self.backend.synthesize(speech)
         except MultiTalkError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            refusal = str(error)
+        if refusal is not None:
+            raise gr.Error(refusal, print_exception=False)
         sound = soundtrack(list(spoken.tracks.values()))
         return self.backend.save_sound(sound, "speech.wav", request), asdict(spoken.report)
 
@@ -202,11 +219,14 @@ class Api:
         Returns:
             A request's ``boxes``, the number of faces found, and the image's size.
         """
+        refusal = None
         try:
             self.backend.check_access([image], request)
             picture = read_picture(image)
-        except InvalidInput as error:
-            raise _client_error(error, [image]) from None
+        except MultiTalkError as error:
+            refusal = hide_folders(str(error), [image])
+        if refusal is not None:
+            raise gr.Error(refusal, print_exception=False)
         people = find_people(picture)
         return {
             "boxes": people.boxes,
@@ -214,10 +234,6 @@ class Api:
             "width": picture.width,
             "height": picture.height,
         }
-
-
-def _client_error(error: MultiTalkError, paths: list[str | None]) -> gr.Error:
-    return gr.Error(hide_folders(str(error), paths), print_exception=False)
 
 
 # A path in the settings would be read with the server's rights, whoever owns the file.

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
-from ..media.sound_reading import read_sound
+from ..media.sound_reading import read_length
 from ..patches.gradio import cache_file
 from ..request.build import build_request
 from ..request.generation_request import MIN_SECONDS, GenerationRequest, Speech
@@ -144,7 +144,7 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
 @lru_cache(maxsize=64)
 def _read_length(path: str) -> float:
     # audio that is too long is reported where it is uploaded
-    return read_sound(path, max_seconds=MIN_SECONDS).seconds
+    return read_length(path, max_seconds=MIN_SECONDS)
 
 
 def length_of(path: str | None) -> float | None:

@@ -12,7 +12,8 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
-from ..media.sound_reading import read_sound
+from ..media.sound_reading import read_length, read_sound
+from ..media.video_tags import read_tags_safely
 from . import fields, options, parts
 from .access import browser_of
 from .backend import Backend, length_of
@@ -183,7 +184,7 @@ class Events:
         try:
             self.backend.check_access([path], request)
             picture = read_picture(path)
-        except InvalidInput as error:
+        except MultiTalkError as error:
             message = fields.page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
         if is_shown_as_in_video(path):
@@ -204,8 +205,8 @@ class Events:
         try:
             self.backend.check_access([path], request)
             if path:
-                read_sound(path, field, most or None)
-        except InvalidInput as error:
+                read_length(path, field, most or None)
+        except MultiTalkError as error:
             return parts.show_error(fields.page_message(error, {"sound": path}))
         return ""
 
@@ -214,7 +215,7 @@ class Events:
         try:
             self.backend.check_access([path], request)
             sound = read_sound(path, "audio", most or None)
-        except InvalidInput as error:
+        except MultiTalkError as error:
             return [gr.skip(), parts.show_error(fields.page_message(error, {"sound": path}))]
         for warning in sound.warnings:  # the result does not repeat it
             gr.Warning(fields.with_labels(warning))
@@ -273,7 +274,7 @@ class Events:
             try:
                 self.backend.check_access(sounds.values(), request)
                 seconds = {person: length_of(path) for person, path in sounds.items()}
-            except InvalidInput:  # shown beside the audio
+            except MultiTalkError:  # shown beside the audio
                 seconds = {}
             times = self.backend.times(form, tuple(size), seconds) if size else {}
             choices = gr.update(choices=options.preset_choices(presets, times))
@@ -298,8 +299,8 @@ class Events:
         """Restore the settings of a video that was dropped on the page."""
         try:
             self.backend.check_access([path], request)
-            settings: dict[str, Any] | None = read_result(Path(path)).settings
-        except InvalidInput:
+            settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
+        except MultiTalkError:
             settings = None
         return [None, *restored_values(settings, self.backend.worker)]
 

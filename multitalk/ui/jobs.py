@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import threading
@@ -232,6 +233,7 @@ class JobQueue:
             job.error = describe_failure(error)
         job.seconds_taken = time.monotonic() - (job.started or 0)
         job.request = None  # frees the image and audio
+        gc.collect()  # an error may be part of a reference cycle with frames and tensors
         job.status = status
 
 

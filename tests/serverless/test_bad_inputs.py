@@ -7,7 +7,6 @@ import ipaddress
 import json
 import struct
 import threading
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,19 @@ from safetensors.torch import save_file
 
 from multitalk import MultiTalkPipeline
 from multitalk.errors import InvalidInput
+from multitalk.media.admission import Admission
 from multitalk.serverless import inputs
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.worker_settings import WorkerSettings
+from tests.media.hostile import (
+    icon_with,
+    jpeg_2000,
+    jpeg_with_scans,
+    png_header,
+    ppm_with_a_comment,
+    silent_flac,
+)
 from tests.serverless.conftest import FAST, base64_of, job_fields, png, wav
 from tests.small_checkpoint import Sizes
 
@@ -39,18 +47,12 @@ class NoModels:
         raise AssertionError("a model would have run")
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has nothing of it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"0"))
-        + chunk(b"IEND", b"")
+def wav_header(seconds: int) -> bytes:
+    """A WAV whose header announces a length, but without samples."""
+    size = seconds * 32000
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
+    return (b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + struct.pack("<I", 16) + form) + (
+        b"data" + struct.pack("<I", size)
     )
 
 
@@ -79,6 +81,31 @@ BAD: dict[str, tuple[Any, str | None]] = {
     "image is html": (job_fields(image=base64_of(b"<html><img src=x></html>" * 30)), "image"),
     "image is a wav": (job_fields(image=SOUND), "image"),
     "image is a header of 900 megapixels": (job_fields(image=base64_of(png_header(30000, 30000))), "image"),
+    "image is half of a PNG": (job_fields(image=base64_of(png(600, 400)[:300_000])), "image"),
+    "image is a PNG with damaged pixels": (
+        job_fields(image=base64_of(png(600, 400).replace(b"IDAT", b"IDAX", 1))),
+        "image",
+    ),
+    "image is a JPEG with 300 scans": (
+        lambda: job_fields(image=base64_of(jpeg_with_scans(300, 4000))),
+        "image",
+    ),
+    "image is an ICO around a PNG of 169 megapixels": (
+        job_fields(image=base64_of(icon_with(png_header(13_000, 13_000)))),
+        "image",
+    ),
+    "image is a PPM behind a comment of 60 MB": (
+        lambda: job_fields(image=base64_of(ppm_with_a_comment(60_000_000))),
+        "image",
+    ),
+    "image is a JPEG 2000 of 49 megapixels": (lambda: job_fields(image=base64_of(jpeg_2000())), "image"),
+    "image is one pixel": (job_fields(image=base64_of(png(1, 1))), "image"),
+    "image is 1000 times as wide as high": (job_fields(image=base64_of(png(16_000, 16))), "image"),
+    "image is the text of a program": (job_fields(image=base64_of(b"import os\n" * 99)), "image"),
+    "image is a PostScript program": (
+        job_fields(image=base64_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n" * 9)),
+        "image",
+    ),
     "image of 200 MB": (lambda: job_fields(image="A" * 267_000_000), "image"),
     "image is file:": (job_fields(image="file:///etc/passwd"), "image"),
     "image is ftp:": (job_fields(image="ftp://example.com/a.png"), "image"),
@@ -106,6 +133,27 @@ BAD: dict[str, tuple[Any, str | None]] = {
     "audio of a person is a number": (job_fields(audio={"person1": 7}), "audio.person1"),
     "audio is a picture": (job_fields(audio=IMAGE), "audio"),
     "audio is too short": (job_fields(audio=base64_of(wav(0.1))), "audio"),
+    "audio is silence, which takes 4000 times its size": (
+        lambda: job_fields(audio=base64_of(silent_flac(60))),
+        "audio",
+    ),
+    "audio is longer than the limit": (
+        lambda: job_fields(audio=base64_of(silent_flac(601, 1, 8000))),
+        "audio",
+    ),
+    "audio is only a header": (job_fields(audio=base64_of(wav_header(60))), "audio"),
+    "audio of person2 is damaged": (
+        job_fields(audio={"person1": SOUND, "person2": base64_of(b"fLaC" + b"\0\1" * 500)}),
+        "audio.person2",
+    ),
+    "audio is a playlist": (
+        job_fields(audio=base64_of(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n" * 9)),
+        "audio",
+    ),
+    "audio names a file to FFmpeg": (
+        job_fields(audio=base64_of(b"ffconcat version 1.0\nfile /etc/hostname\n" * 9)),
+        "audio",
+    ),
     "audio path of the system": (job_fields(audio={"person1": "/etc/shadow"}), "audio.person1"),
     "audio on loopback": (job_fields(audio={"person1": "http://127.0.0.1/a.wav"}), "audio.person1"),
     "steps is NaN": (job_fields(steps=NAN), "steps"),
@@ -338,3 +386,16 @@ def test_bbox_has_rows_first(worker_settings):
 def test_unknown_fields_of_own_names_are_still_refused(worker_settings):
     with pytest.raises(InvalidInput, match=r"'imagee' is not a field of the input. Did you mean image"):
         asyncio.run(read_request(job_fields(imagee=IMAGE), worker_settings))
+
+
+def test_a_full_memory_for_decoding_is_a_sentence(worker_settings, monkeypatch):
+    full = Admission(parallel=0, patience=0)
+    monkeypatch.setattr("multitalk.media.decoding.admission", full)
+    worker = JobWorker(NoModels(), worker_settings, {})  # type: ignore[arg-type]
+    answer = asyncio.run(worker.handle({"id": "bad", "input": job_fields()}))
+    assert answer == {
+        "error": "The memory for decoding is full with the files of other requests. Try again in a minute.",
+        "error_type": "out_of_memory",
+        "field": None,
+    }
+    assert worker.config == {}, "the process is fine"

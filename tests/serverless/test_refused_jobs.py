@@ -1,0 +1,59 @@
+"""Refused jobs leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from multitalk.serverless.handler import JobWorker
+from multitalk.serverless.worker_settings import WorkerSettings
+from tests.media.hostile import jpeg_with_scans, saved, silent_flac
+from tests.process_state import state_of
+from tests.serverless.conftest import base64_of, job_fields, wav
+from tests.serverless.test_bad_inputs import NoModels
+
+MEGAPIXELS_24 = base64_of(saved(Image.new("RGB", (6000, 4000), "gray"), "JPEG"))
+HALF_A_MINUTE = base64_of(wav(30, rate=48000))
+
+
+def two_people(second: str) -> dict[str, Any]:
+    return job_fields(image=MEGAPIXELS_24, audio={"person1": HALF_A_MINUTE, "person2": second})
+
+
+REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
+    "silent": lambda: job_fields(image=MEGAPIXELS_24, audio=base64_of(silent_flac(30))),
+    "damaged second sound": lambda: two_people(base64_of(b"x" * 100_000)),
+    "box outside": lambda: job_fields(image=MEGAPIXELS_24, boxes={"person1": [0, 0, 9000, 10]}),
+    "too many scans": lambda: job_fields(image=base64_of(jpeg_with_scans(300, 2000))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_jobs_leave_no_memory_behind(kind: str) -> None:
+    worker = JobWorker(NoModels(), WorkerSettings(), {})  # type: ignore[arg-type]
+    job = {"id": "refused", "input": REFUSED[kind]()}
+
+    async def refuse(count: int) -> None:
+        for _ in range(count):
+            answer = await worker.handle(job)
+            assert answer["error_type"] == "invalid_input", answer
+
+    async def states() -> tuple[Any, Any]:
+        # the default one adds threads until there are several per processor
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        await refuse(5)
+        before = state_of(os.getpid())
+        await refuse(25)
+        return before, state_of(os.getpid())
+
+    before, after = asyncio.run(states())
+    # one picture has 96 MB, the smallest sound 6 MB
+    assert after.memory < before.memory + 4_000_000
+    assert (after.files, after.threads, after.children) == (before.files, before.threads, before.children)
