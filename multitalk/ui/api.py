@@ -18,11 +18,11 @@ from ..request.build import build_request
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.numbers import shown
 from ..request.script import PEOPLE
-from .access import browser_of
 from .backend import Backend
 from .faces import find_people
 from .fields import hide_folders
 from .jobs import Job
+from .owners import owner_of
 from .routes import STAGES
 
 POLL_SECONDS = 0.3
@@ -106,7 +106,8 @@ class Api:
                 request_from_call, image, sounds, arguments, settings, find_lora
             )
             title = job_request.speech.text if job_request.speech is not None else "video"
-            job = self.backend.queue.submit(job_request, title, browser_of(request))
+            # not kept: a restart ends the call that waits for the video
+            job = self.backend.queue.submit(job_request, title, owner_of(request), keep=False)
         except MultiTalkError as error:
             raise _client_error(error, [image, *sounds.values()]) from None
         try:

@@ -13,14 +13,14 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_sound
-from . import fields, options, parts
-from .access import browser_of
+from . import fields, kept_form, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
 from .faces import picture_parts, without_picture
 from .gallery import read_result
 from .layout import ERRORS, Layout
+from .owners import owner_of
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
@@ -65,7 +65,17 @@ class Events:
         more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
             *self._refresh(), **QUIET
         )
-        page.load(self.open, None, [more["job"], more["gallery"]], **QUIET)
+        opened = [more["job"], more["gallery"]]
+        page.load(self.open, more["kept_job"], opened, js=kept_form.JOB, **QUIET)
+        self._connect_kept_form(page)
+
+    def _connect_kept_form(self, page: gr.Blocks) -> None:
+        more = self.layout.more
+        outputs = [*self.inputs, more["restored_boxes"]]
+        filled = page.load(self.fill, more["kept_form"], outputs, js=kept_form.LOAD, **QUIET)
+        filled.then(None, js=kept_form.START, **QUIET)
+        changes = [component.change for component in self.inputs]
+        gr.on(changes, None, self.inputs, js=kept_form.save_script(self.names), **QUIET)
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -158,7 +168,7 @@ class Events:
                 raise MultiTalkError(self.backend.worker.status[1])
             job_request = fields.request_from_form(form, self.backend.synthesize)
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
-            job = self.backend.queue.submit(job_request, title, browser_of(request), scripts)
+            job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
         except MultiTalkError as error:
             return [gr.skip(), *self._show_errors(error, form)]
         return [{"job": job.id}, *self._show_errors(None, form)]
@@ -270,19 +280,19 @@ class Events:
             choices = gr.update(choices=options.preset_choices(presets, times))
         return [choices, gr.update(voices=voice_names(form))]
 
-    def show_gallery(self) -> list[dict[str, Any]]:
-        """Return the newest results."""
-        return [describe_result(result) for result in self.backend.gallery.results()]
+    def show_gallery(self) -> str:
+        """Return a new value, for which the page's script reads the results again."""
+        return uuid4().hex
 
-    def show_result(self, event: gr.EventData) -> Any:
+    def show_result(self, event: gr.EventData, request: gr.Request) -> Any:
         """Show a result of the gallery in the player."""
-        result = self.backend.gallery.result(str(event.name))
+        result = self.backend.visible(request).result(str(event.name))
         # the id makes the value change if the same result is selected again
         return gr.skip() if result is None else {"result": describe_result(result), "id": uuid4().hex}
 
-    def reuse(self, event: gr.EventData) -> list[Any]:
+    def reuse(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Restore a result's settings."""
-        result = self.backend.gallery.result(str(event.name))
+        result = self.backend.visible(request).result(str(event.name))
         return restored_values(None if result is None else result.settings, self.backend.worker)
 
     def restore(self, path: str, request: gr.Request) -> list[Any]:
@@ -294,10 +304,22 @@ class Events:
             settings = None
         return [None, *restored_values(settings, self.backend.worker)]
 
-    def open(self, request: gr.Request) -> list[Any]:
-        """Show the browser's latest job and the results when the page opens."""
-        job = self.backend.queue.latest(browser_of(request))
-        return [{"job": job.id} if job is not None else {}, self.show_gallery()]
+    def open(self, kept: Any, request: gr.Request) -> list[Any]:
+        """Show the browser's latest job and the results when the page opens.
+
+        Args:
+            kept: Id of the unfinished job that the browser knows: if the server does not, the page says so.
+            request: Gradio's request.
+        """
+        job = self.backend.queue.latest(owner_of(request))
+        job_id = kept_form.job_id(kept) if job is None else job.id
+        return [{"job": job_id} if job_id else {}, self.show_gallery()]
+
+    def fill(self, kept: Any, request: gr.Request) -> list[Any]:
+        """Fill the form with the values that the browser has kept."""
+        return kept_form.kept_values(
+            self.layout.form, kept, lambda paths: self.backend.check_access(paths, request)
+        )
 
 
 SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")

@@ -50,6 +50,8 @@ class Layout:
 def build_layout(examples: list[dict[str, str]]) -> Layout:
     """Create the components; call inside ``gr.Blocks``."""
     layout = Layout()
+    parts.connection_line()
+    layout.more["kept_form"], layout.more["kept_job"] = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
     with gr.Row(elem_id="top"):
         gr.HTML(HEADER, container=False)
         layout.more["status"] = parts.status_line()

@@ -79,9 +79,7 @@ def job_panel() -> gr.HTML:
 
 def gallery_cards() -> gr.HTML:
     """Create the cards of the server's results."""
-    template = """<div class="cards"></div>
-    <p class="no-cards">No videos yet. Every video generated on this server appears here.</p>"""
-    return scripted("gallery", template, value=[])
+    return scripted("gallery", asset("gallery.html"), value="")
 
 
 def example_cards(examples: list[dict[str, str]]) -> gr.HTML:
@@ -94,6 +92,12 @@ def status_line() -> gr.HTML:
     template = """<p class="status" data-state="loading" role="status"><i></i>
     <span class="status-text">Loading models. You can fill in the form meanwhile.</span></p>"""
     return scripted("status", template)
+
+
+def connection_line() -> gr.HTML:
+    """Create the line that is shown while the server does not answer."""
+    template = '<p class="connection" role="alert" hidden><span></span> <button type="button">Log in</button></p>'
+    return scripted("connection", template)
 
 
 def heading(number: str, title: str, hint: str = "") -> gr.HTML:

@@ -158,7 +158,7 @@ class ModelWorker:
             include_text=True,
             scripts=job.scripts,
         )
-        job.result = self.gallery.add(result.path, job.title, result.seed)
+        job.result = self.gallery.add(result.path, job.title, result.seed, job.owner)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:
             self.estimator.learn(work, result.timings)
         return result.complete
