@@ -17,7 +17,7 @@ from . import fields, kept_form, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
-from .faces import picture_parts, without_picture
+from .faces import found_again, picture_parts, without_picture
 from .gallery import read_result
 from .layout import ERRORS, Layout
 from .owners import owner_of
@@ -90,6 +90,7 @@ class Events:
             **QUIET,
         )
         shown.then(*self._refresh(), **QUIET)
+        form["boxes"].retry(self.find_faces, form["picture"], form["boxes"], **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
         gr.on(
             [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
@@ -194,6 +195,14 @@ class Events:
             message = fields.page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
         return [*picture_parts(path, picture, mode, restored), "", picture.size]
+
+    def find_faces(self, path: str | None, request: gr.Request) -> Any:
+        """Replace the boxes by those of the faces in the image."""
+        try:
+            self.backend.check_access([path], request)
+            return found_again(read_picture(path))
+        except InvalidInput:  # shown beside the image
+            return gr.skip()
 
     def check_sound_of_person1(self, path: str | None, request: gr.Request) -> str:
         """Check person 1's audio."""

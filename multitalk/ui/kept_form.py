@@ -34,7 +34,9 @@ def job_id(kept: Any) -> str | None:
     return kept if isinstance(kept, str) and JOB_ID.fullmatch(kept) else None
 
 
-def kept_values(form: dict[str, Any], kept: Any, check_access: Callable[[list[str | None]], None]) -> list[Any]:
+def kept_values(
+    form: dict[str, Any], kept: Any, check_access: Callable[[list[str | None]], None]
+) -> list[Any]:
     """Return the values of the form's fields, and the boxes, as in :mod:`multitalk.ui.restore`.
 
     Args:

@@ -57,13 +57,15 @@ def boxes_editor() -> gr.HTML:
     """Create the editor of a box for each person; its value is the request's ``boxes``.
 
     The server sets ``proposal``: ``{"key": ..., "boxes": ...}``, with boxes if there are two people. The
-    editor takes the boxes once for each key.
+    editor takes the boxes once for each key. ``found`` is ``{"id": ..., "boxes": ...}``: the boxes replace
+    those of the user, who can undo it.
     """
     return scripted(
         "boxes",
         '<div class="people"></div>',
         value={},
         proposal={},
+        found={},
         visible="hidden",
         picture="",
         picture_size=[1, 1],
@@ -96,7 +98,9 @@ def status_line() -> gr.HTML:
 
 def connection_line() -> gr.HTML:
     """Create the line that is shown while the server does not answer."""
-    template = '<p class="connection" role="alert" hidden><span></span> <button type="button">Log in</button></p>'
+    template = (
+        '<p class="connection" role="alert" hidden><span></span> <button type="button">Log in</button></p>'
+    )
     return scripted("connection", template)
 
 
