@@ -141,6 +141,7 @@ def _read_request(folder: Path) -> GenerationRequest:
 
     try:
         fields = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
+        (folder / IMAGE).stat()
     except (OSError, ValueError):
         raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
     fields["image"] = folder / IMAGE

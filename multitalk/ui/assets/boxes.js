@@ -180,7 +180,7 @@ function finish(event) {
   drag = null;
   if (event.type === 'pointercancel') props.value = before;
   else if (JSON.stringify(boxes()) !== JSON.stringify(before)) remember(before);
-  if (isDrawn) {
+  if (isDrawn && event.type !== 'pointercancel') {
     setDrawing(null);
     nodeOf(active).focus({ preventScroll: true });
   }
