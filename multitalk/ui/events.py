@@ -13,7 +13,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_sound
-from . import fields, kept_form, options, parts
+from . import drops, fields, kept_form, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
@@ -62,9 +62,14 @@ class Events:
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
         restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
         more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
-        more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
+        dropped = [form[name] for name in RESTORED] + [more["restored_file"], more["restored_boxes"]]
+        more["restore"].upload(self.restore, more["restore"], [more["restore"], *dropped], **QUIET).then(
             *self._refresh(), **QUIET
         )
+        dropped[-2] = more["drops"]
+        more["drops"].apply(self.restore_dropped, None, dropped, **QUIET).then(*self._refresh(), **QUIET)
+        taken = [more["drops"], *(form[name] for name in drops.FIELDS)]
+        more["drops"].upload(self.take_files, form["mode"], taken, **QUIET).then(*self._refresh(), **QUIET)
         opened = [more["job"], more["gallery"]]
         page.load(self.open, more["kept_job"], opened, js=kept_form.JOB, **QUIET)
         self._connect_kept_form(page)
@@ -73,7 +78,7 @@ class Events:
         more = self.layout.more
         outputs = [*self.inputs, more["restored_boxes"]]
         filled = page.load(self.fill, more["kept_form"], outputs, js=kept_form.LOAD, **QUIET)
-        filled.then(None, js=kept_form.START, **QUIET)
+        filled.then(None, js=kept_form.start_script(self.layout.form), **QUIET)
         changes = [component.change for component in self.inputs]
         gr.on(changes, None, self.inputs, js=kept_form.save_script(self.names), **QUIET)
 
@@ -305,13 +310,36 @@ class Events:
         return restored_values(None if result is None else result.settings, self.backend.worker)
 
     def restore(self, path: str, request: gr.Request) -> list[Any]:
-        """Restore the settings of a video that was dropped on the page."""
+        """Restore the settings of a video that was uploaded for that."""
+        return [None, *self._settings_of(path, request)]
+
+    def _settings_of(self, path: str, request: gr.Request) -> list[Any]:
         try:
             self.backend.check_access([path], request)
             settings: dict[str, Any] | None = read_result(Path(path)).settings
         except InvalidInput:
             settings = None
-        return [None, *restored_values(settings, self.backend.worker)]
+        return restored_values(settings, self.backend.worker)
+
+    def restore_dropped(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Restore the settings of a video that was dropped on the page."""
+        *values, message, boxes = self._settings_of(str(event.path), request)
+        return [*values, drops.notice(parts.plain_message(message)), boxes]
+
+    def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Fill in the fields of files that were dropped on the page."""
+
+        def sound_of(path: str) -> str:
+            self.backend.check_access([path], request)
+            return self.backend.save_sound(read_sound(path, "audio"), "audio.wav", request)
+
+        try:
+            values, message = drops.dropped_values(event.files, event.person, mode, sound_of)
+            self.backend.check_access([values.get(n) for n in drops.FILES], request)
+        except InvalidInput as error:
+            paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
+            values, message = {}, fields.page_message(error, paths)
+        return [drops.notice(message), *(values.get(name, gr.skip()) for name in drops.FIELDS)]
 
     def open(self, kept: Any, request: gr.Request) -> list[Any]:
         """Show the browser's latest job and the results when the page opens.

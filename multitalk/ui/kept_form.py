@@ -21,12 +21,18 @@ NAMES = "NAMES"  # in the script, replaced by the form's fields
 SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
 LOAD = "async () => [await window.multitalkForm.load()]"
 JOB = "() => [window.multitalkForm.job()]"
-START = "() => { window.multitalkForm.start(); }"
 
 
 def save_script(names: list[str]) -> str:
     """Return the script that keeps the values of these fields in the browser."""
     return SAVE.replace(NAMES, json.dumps(names))
+
+
+def start_script(form: dict[str, Any]) -> str:
+    """Return the script that starts to keep values, once the form contains the kept ones."""
+    # Gradio's ids of elements
+    names = {component.elem_id or f"component-{component._id}": name for name, component in form.items()}
+    return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
 
 
 def job_id(kept: Any) -> str | None:

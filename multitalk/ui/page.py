@@ -39,7 +39,6 @@ def launch_options() -> dict[str, Any]:
         "theme": make_theme(),
         "css": parts.asset("page.css") + parts.asset("keeps.css"),
         "head": f"<script>{parts.asset('form_store.js')}</script>",
-        "js": parts.asset("page.js"),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ def heading(number: str, title: str, hint: str = "") -> gr.HTML:
 def error_place(name: str) -> gr.HTML:
     """Create the place for errors about the fields above."""
     return gr.HTML("", elem_id=f"error-{name}", elem_classes="field-error", container=False)
+
+
+def plain_message(html: str) -> str:
+    """Return the text of a message of this page's server."""
+    return unescape(re.sub(r"<[^>]*>", "", html))
 
 
 def show_error(message: str | None) -> str:

@@ -63,6 +63,20 @@ window.multitalkForm = (() => {
     }
   }
 
+  // Keep what is typed while the connection is lost: Gradio then triggers no events.
+  function keepTyping(fields) {
+    const blocks = Object.keys(fields).map((id) => `#${id}`).join(',');
+    document.addEventListener('input', ({ target }) => {
+      if (target.tagName !== 'TEXTAREA' && target.type !== 'number') return;
+      const block = target.closest(blocks);
+      const form = block && attempt(() => JSON.parse(localStorage.getItem(KEY)));
+      if (!form) return;
+      const value = target.value === '' ? null : Number(target.value);
+      form[fields[block.id]] = target.type === 'number' ? value : target.value;
+      attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+    }, true);
+  }
+
   async function isOnServer(path) {
     const answer = await fetch(urlOf(path), { headers: { Range: 'bytes=0-0' }, cache: 'no-store' });
     if (answer.body) answer.body.cancel();
@@ -102,7 +116,11 @@ window.multitalkForm = (() => {
   return {
     save,
     load,
-    start() { ready = true; },
+    // The form is filled. `fields`: names of the fields by id of their elements.
+    start(fields) {
+      ready = true;
+      keepTyping(fields);
+    },
     isReady: () => ready,
     forget() {
       ready = false;

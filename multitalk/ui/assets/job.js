@@ -238,6 +238,11 @@ $('.job-cancel').addEventListener('click', async () => {
   text('.job-stage', 'Canceling');
   if (onScreen) await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
 });
+document.addEventListener('multitalk-deleted', ({ detail }) => {
+  if ($('.job').dataset.result !== detail || $('.job').dataset.phase !== 'done') return;
+  delete $('.job').dataset.result;
+  empty(...initial);
+});
 $('.job-lost-again').addEventListener('click', askAgain);
 $('.job-lost-dismiss').addEventListener('click', dismiss);
 $('.job-other > button').addEventListener('click', showOffered);
