@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,20 +12,20 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_sound
-from . import drops, fields, kept_form, options, parts
+from . import fields, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
 from .faces import found_again, picture_parts, without_picture
-from .gallery import read_result
+from .file_events import FileEvents
+from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import ERRORS, Layout
 from .owners import owner_of
+from .parts import QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .voices import VOICE_PARTS, voice_names, voice_parts
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class Events:
@@ -62,25 +61,10 @@ class Events:
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
         restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
         more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
-        dropped = [form[name] for name in RESTORED] + [more["restored_file"], more["restored_boxes"]]
-        more["restore"].upload(self.restore, more["restore"], [more["restore"], *dropped], **QUIET).then(
-            *self._refresh(), **QUIET
-        )
-        dropped[-2] = more["drops"]
-        more["drops"].apply(self.restore_dropped, None, dropped, **QUIET).then(*self._refresh(), **QUIET)
-        taken = [more["drops"], *(form[name] for name in drops.FIELDS)]
-        more["drops"].upload(self.take_files, form["mode"], taken, **QUIET).then(*self._refresh(), **QUIET)
         opened = [more["job"], more["gallery"]]
-        page.load(self.open, more["kept_job"], opened, js=kept_form.JOB, **QUIET)
-        self._connect_kept_form(page)
-
-    def _connect_kept_form(self, page: gr.Blocks) -> None:
-        more = self.layout.more
-        outputs = [*self.inputs, more["restored_boxes"]]
-        filled = page.load(self.fill, more["kept_form"], outputs, js=kept_form.LOAD, **QUIET)
-        filled.then(None, js=kept_form.start_script(self.layout.form), **QUIET)
-        changes = [component.change for component in self.inputs]
-        gr.on(changes, None, self.inputs, js=kept_form.save_script(self.names), **QUIET)
+        page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
+        KeptFormEvents(self.layout, self.backend).connect(page)
+        FileEvents(self.layout, self.backend).connect(self._refresh())
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -309,38 +293,6 @@ class Events:
         result = self.backend.visible(request).result(str(event.name))
         return restored_values(None if result is None else result.settings, self.backend.worker)
 
-    def restore(self, path: str, request: gr.Request) -> list[Any]:
-        """Restore the settings of a video that was uploaded for that."""
-        return [None, *self._settings_of(path, request)]
-
-    def _settings_of(self, path: str, request: gr.Request) -> list[Any]:
-        try:
-            self.backend.check_access([path], request)
-            settings: dict[str, Any] | None = read_result(Path(path)).settings
-        except InvalidInput:
-            settings = None
-        return restored_values(settings, self.backend.worker)
-
-    def restore_dropped(self, event: gr.EventData, request: gr.Request) -> list[Any]:
-        """Restore the settings of a video that was dropped on the page."""
-        *values, message, boxes = self._settings_of(str(event.path), request)
-        return [*values, drops.notice(parts.plain_message(message)), boxes]
-
-    def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
-        """Fill in the fields of files that were dropped on the page."""
-
-        def sound_of(path: str) -> str:
-            self.backend.check_access([path], request)
-            return self.backend.save_sound(read_sound(path, "audio"), "audio.wav", request)
-
-        try:
-            values, message = drops.dropped_values(event.files, event.person, mode, sound_of)
-            self.backend.check_access([values.get(n) for n in drops.FILES], request)
-        except InvalidInput as error:
-            paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
-            values, message = {}, fields.page_message(error, paths)
-        return [drops.notice(message), *(values.get(name, gr.skip()) for name in drops.FIELDS)]
-
     def open(self, kept: Any, request: gr.Request) -> list[Any]:
         """Show the browser's latest job and the results when the page opens.
 
@@ -349,14 +301,8 @@ class Events:
             request: Gradio's request.
         """
         job = self.backend.queue.latest(owner_of(request))
-        job_id = kept_form.job_id(kept) if job is None else job.id
-        return [{"job": job_id} if job_id else {}, self.show_gallery()]
-
-    def fill(self, kept: Any, request: gr.Request) -> list[Any]:
-        """Fill the form with the values that the browser has kept."""
-        return kept_form.kept_values(
-            self.layout.form, kept, lambda paths: self.backend.check_access(paths, request)
-        )
+        shown = kept_job(kept) if job is None else job.id
+        return [{"job": shown} if shown else {}, self.show_gallery()]
 
 
 SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")

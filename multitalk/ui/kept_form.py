@@ -13,14 +13,40 @@ import gradio as gr
 from ..errors import InvalidInput
 from ..media.picture import read_picture
 from ..request.checks import check_boxes
-from .parts import Choice
+from .backend import Backend
+from .layout import Layout
+from .parts import QUIET, Choice
 
 FILES = (gr.Image, gr.Audio)
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 NAMES = "NAMES"  # in the script, replaced by the form's fields
 SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
 LOAD = "async () => [await window.multitalkForm.load()]"
-JOB = "() => [window.multitalkForm.job()]"
+KEPT_JOB = "() => [window.multitalkForm.job()]"
+
+
+class KeptFormEvents:
+    """The handlers that keep the form's values in the browser and fill them in again.
+
+    Args:
+        layout: The components.
+        backend: Access to the uploaded files.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Register the handlers; call inside the page."""
+        form, more = self.layout.form, self.layout.more
+        fields = list(form.values())
+        filled = page.load(self.fill, more["kept_form"], [*fields, more["restored_boxes"]], js=LOAD, **QUIET)
+        filled.then(None, js=start_script(form), **QUIET)
+        gr.on([field.change for field in fields], None, fields, js=save_script(list(form)), **QUIET)
+
+    def fill(self, kept: Any, request: gr.Request) -> list[Any]:
+        """Fill the form with the values that the browser has kept."""
+        return kept_values(self.layout.form, kept, lambda paths: self.backend.check_access(paths, request))
 
 
 def save_script(names: list[str]) -> str:
@@ -35,7 +61,7 @@ def start_script(form: dict[str, Any]) -> str:
     return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
 
 
-def job_id(kept: Any) -> str | None:
+def kept_job(kept: Any) -> str | None:
     """Return the id of a job that the browser has kept, or None."""
     return kept if isinstance(kept, str) and JOB_ID.fullmatch(kept) else None
 

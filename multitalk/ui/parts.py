@@ -13,6 +13,8 @@ import gradio as gr
 from ..patches.gradio import no_stub_files
 
 ASSETS = Path(__file__).parent / "assets"
+# Arguments of an event that answers at once and shows no progress.
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @cache

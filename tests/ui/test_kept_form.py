@@ -10,7 +10,7 @@ import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.ui import options
-from multitalk.ui.kept_form import job_id, kept_values, save_script
+from multitalk.ui.kept_form import kept_job, kept_values, save_script
 from multitalk.ui.layout import build_layout
 from tests.ui.app import EXAMPLES
 
@@ -63,8 +63,8 @@ def test_boxes_are_kept_with_their_image(form):
 
 
 def test_only_ids_of_jobs_are_taken():
-    assert job_id("0123456789abcdef" * 2) == "0123456789abcdef" * 2
-    assert [job_id(value) for value in (None, "", "../x", ["a"], {"a": 1})] == [None] * 5
+    assert kept_job("0123456789abcdef" * 2) == "0123456789abcdef" * 2
+    assert [kept_job(value) for value in (None, "", "../x", ["a"], {"a": 1})] == [None] * 5
 
 
 def test_the_script_names_the_fields():

@@ -205,8 +205,10 @@ function showGone() {
 async function askAgain() {
   const id = onScreen;
   const answer = await fetch(`${base}jobs/${id}/again`, { method: 'POST' }).catch(() => null);
-  if (answer && answer.ok) follow(id);
-  else text('.job-lost-note', answer ? (await answer.json()).detail : 'The server is not answering. Try again.');
+  if (answer && answer.ok) {
+    background = false;
+    follow(id);
+  } else text('.job-lost-note', answer ? (await answer.json()).detail : 'The server is not answering. Try again.');
 }
 
 async function dismiss() {
