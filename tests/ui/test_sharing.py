@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.testclient import TestClient
 
 from multitalk.errors import InvalidInput
 from multitalk.ui.access import COOKIE
@@ -40,17 +41,33 @@ def gallery(tmp_path) -> Gallery:
     return gallery
 
 
-def client(gallery: Gallery, sharing: Sharing, browser: str) -> TestClient:
-    app = Starlette(routes=GalleryRoutes(gallery, sharing).routes())
-    return TestClient(app, cookies={COOKIE: browser}, base_url="http://localhost")
+class Browser:
+    """Sends requests to the routes with a browser's cookie."""
+
+    def __init__(self, gallery: Gallery, sharing: Sharing, browser: str) -> None:
+        self._app = Starlette(routes=GalleryRoutes(gallery, sharing).routes())
+        self._cookies = {COOKIE: browser}
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._send("GET", path, options))
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._send("DELETE", path, options))
+
+    async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", cookies=self._cookies
+        ) as web:
+            return await web.request(method, path, **options)
 
 
-def titles(web: TestClient, **query: Any) -> list[str]:
+def titles(web: Browser, **query: Any) -> list[str]:
     return [result["title"] for result in web.get("/multitalk/results", params=query).json()["results"]]
 
 
 def test_titles_are_kept_in_every_script(gallery):
-    assert titles(client(gallery, LOCAL, "anna")) == ["cli", "Hello World", "你好 Ünïted"]
+    assert titles(Browser(gallery, LOCAL, "anna")) == ["cli", "Hello World", "你好 Ünïted"]
 
 
 @pytest.mark.parametrize(
@@ -64,22 +81,22 @@ def test_titles_are_kept_in_every_script(gallery):
     ],
 )
 def test_results_are_found_by_title(gallery, words, found):
-    assert titles(client(gallery, LOCAL, "anna"), search=words) == found
+    assert titles(Browser(gallery, LOCAL, "anna"), search=words) == found
 
 
 def test_mine_and_everybodys(gallery):
-    web = client(gallery, LOCAL, "anna")
+    web = Browser(gallery, LOCAL, "anna")
     assert titles(web, whose="mine") == ["你好 Ünïted"]
     assert len(titles(web, whose="all")) == 3
     answer = web.get("/multitalk/results", params={"most": "2"}).json()
     assert (len(answer["results"]), answer["more"], answer["choice"]) == (2, True, True)
-    assert not client(gallery, PUBLIC, "anna").get("/multitalk/results").json()["choice"]
+    assert not Browser(gallery, PUBLIC, "anna").get("/multitalk/results").json()["choice"]
 
 
 def test_private_results_are_visible_to_their_browser_only(gallery):
     name = next(result.name for result in gallery.results() if result.owner == owner("anna"))
     for browser, status in (("anna", 200), ("bert", 404)):
-        web = client(gallery, PRIVATE, browser)
+        web = Browser(gallery, PRIVATE, browser)
         assert titles(web, whose="all") == [{"anna": "你好 Ünïted", "bert": "Hello World"}[browser]]
         assert web.get(f"/multitalk/results/{name}").status_code == status
         assert web.get(f"/multitalk/posters/{name}").status_code == status
@@ -88,12 +105,12 @@ def test_private_results_are_visible_to_their_browser_only(gallery):
 
 def test_results_are_deleted_by_their_browser_or_with_a_login(gallery):
     names = {result.title: result.name for result in gallery.results()}
-    anna = client(gallery, LOCAL, "anna")
+    anna = Browser(gallery, LOCAL, "anna")
     answer = anna.delete(f"/multitalk/results/{names['Hello World']}")
     assert answer.status_code == 403
     assert "another browser" in answer.json()["detail"]
     assert (
-        client(gallery, PRIVATE, "anna").delete(f"/multitalk/results/{names['Hello World']}").status_code
+        Browser(gallery, PRIVATE, "anna").delete(f"/multitalk/results/{names['Hello World']}").status_code
         == 404
     )
     deletable = {r["title"]: r["deletable"] for r in anna.get("/multitalk/results").json()["results"]}
@@ -106,7 +123,7 @@ def test_results_are_deleted_by_their_browser_or_with_a_login(gallery):
     assert anna.delete(f"/multitalk/results/{names['你好 Ünïted']}").status_code == 200
     left = {path.name for path in gallery.folder.rglob("*") if path.is_file()}
     assert not any(names["你好 Ünïted"] in name for name in left)
-    assert client(gallery, PUBLIC, "carl").delete(f"/multitalk/results/{names['cli']}").status_code == 200
+    assert Browser(gallery, PUBLIC, "carl").delete(f"/multitalk/results/{names['cli']}").status_code == 200
     assert titles(anna) == ["Hello World"]
     assert anna.delete("/multitalk/results/..%2f..%2fetc").status_code == 404
 
