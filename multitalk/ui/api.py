@@ -19,11 +19,11 @@ from ..request.build import build_request
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.numbers import shown
 from ..request.script import PEOPLE
-from .access import browser_of
 from .backend import Backend
 from .faces import find_people
 from .fields import hide_folders
 from .jobs import Job
+from .owners import owner_of
 from .routes import STAGES
 
 POLL_SECONDS = 0.3
@@ -128,7 +128,8 @@ class Api:
         )
         await asyncio.to_thread(self.backend.check_speech, job_request)
         title = job_request.speech.text if job_request.speech is not None else "video"
-        return self.backend.queue.submit(job_request, title, browser_of(request))
+        # not kept: a restart ends the call that waits for the video
+        return self.backend.queue.submit(job_request, title, owner_of(request), keep=False)
 
     async def _follow(
         self, job: Job, request: gr.Request

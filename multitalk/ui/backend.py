@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +25,9 @@ from .estimates import describe_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
+from .owners import owner_of
 from .preset_fields import PRESET_FIELDS
+from .sharing import Sharing, VisibleResults
 from .worker import ModelWorker
 
 LETTERS_PER_SECOND = 14  # approximate speaking rate
@@ -41,6 +43,7 @@ class Backend:
         gallery: The results.
         owners: Owners of the uploaded files.
         folder: Folder of temporary files.
+        sharing: Who may see and delete which results.
     """
 
     queue: JobQueue
@@ -48,6 +51,11 @@ class Backend:
     gallery: Gallery
     owners: FileOwners
     folder: Path
+    sharing: Sharing = field(default_factory=Sharing)
+
+    def visible(self, request: gr.Request) -> VisibleResults:
+        """Return the results that the browser that sent a request may see."""
+        return VisibleResults(self.gallery, self.sharing, owner_of(request))
 
     def check_access(self, paths: Iterable[str | None], request: gr.Request) -> None:
         """Check that files belong to the browser that sent a request.

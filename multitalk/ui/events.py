@@ -13,22 +13,21 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_length, read_sound
-from ..media.video_tags import read_tags_safely
 from . import fields, options, parts
-from .access import browser_of
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
-from .faces import picture_parts, without_picture
-from .gallery import read_result
+from .faces import found_again, picture_parts, without_picture
+from .file_events import FileEvents
+from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import ERRORS, Layout
+from .owners import owner_of
+from .parts import QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
 from .voices import VOICE_PARTS, voice_names, voice_parts
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class Events:
@@ -64,10 +63,10 @@ class Events:
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
         restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
         more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
-        more["restore"].upload(self.restore, more["restore"], [more["restore"], *restored], **QUIET).then(
-            *self._refresh(), **QUIET
-        )
-        page.load(self.open, None, [more["job"], more["gallery"]], **QUIET)
+        opened = [more["job"], more["gallery"]]
+        page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
+        KeptFormEvents(self.layout, self.backend).connect(page)
+        FileEvents(self.layout, self.backend).connect(self._refresh())
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -82,6 +81,7 @@ class Events:
             **QUIET,
         )
         shown.then(*self._refresh(), **QUIET)
+        form["boxes"].retry(self.find_faces, form["picture"], form["boxes"], **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
         gr.on(
             [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
@@ -162,7 +162,7 @@ class Events:
             job_request = fields.request_from_form(form, self.backend.synthesize)
             self.backend.check_speech(job_request)
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
-            job = self.backend.queue.submit(job_request, title, browser_of(request), scripts)
+            job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
         except MultiTalkError as error:
             return [gr.skip(), *self._show_errors(error, form)]
         return [{"job": job.id}, *self._show_errors(None, form)]
@@ -192,6 +192,14 @@ class Events:
         path = self.backend.save_picture(picture, f"{Path(path).stem}.png", request)
         field, editor = picture_parts(path, picture, mode, restored)
         return [field | {"value": path}, editor, "", picture.size]
+
+    def find_faces(self, path: str | None, request: gr.Request) -> Any:
+        """Replace the boxes by those of the faces in the image."""
+        try:
+            self.backend.check_access([path], request)
+            return found_again(read_picture(path))
+        except MultiTalkError:  # shown beside the image
+            return gr.skip()
 
     def check_sound_of_person1(self, path: str | None, most: float | None, request: gr.Request) -> str:
         """Check person 1's audio, of which the video uses at most `most` seconds."""
@@ -280,34 +288,31 @@ class Events:
             choices = gr.update(choices=options.preset_choices(presets, times))
         return [choices, gr.update(voices=voice_names(form))]
 
-    def show_gallery(self) -> list[dict[str, Any]]:
-        """Return the newest results."""
-        return [describe_result(result) for result in self.backend.gallery.results()]
+    def show_gallery(self) -> str:
+        """Return a new value, for which the page's script reads the results again."""
+        return uuid4().hex
 
-    def show_result(self, event: gr.EventData) -> Any:
+    def show_result(self, event: gr.EventData, request: gr.Request) -> Any:
         """Show a result of the gallery in the player."""
-        result = self.backend.gallery.result(str(event.name))
+        result = self.backend.visible(request).result(str(event.name))
         # the id makes the value change if the same result is selected again
         return gr.skip() if result is None else {"result": describe_result(result), "id": uuid4().hex}
 
-    def reuse(self, event: gr.EventData) -> list[Any]:
+    def reuse(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Restore a result's settings."""
-        result = self.backend.gallery.result(str(event.name))
+        result = self.backend.visible(request).result(str(event.name))
         return restored_values(None if result is None else result.settings, self.backend.worker)
 
-    def restore(self, path: str, request: gr.Request) -> list[Any]:
-        """Restore the settings of a video that was dropped on the page."""
-        try:
-            self.backend.check_access([path], request)
-            settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
-        except MultiTalkError:
-            settings = None
-        return [None, *restored_values(settings, self.backend.worker)]
+    def open(self, kept: Any, request: gr.Request) -> list[Any]:
+        """Show the browser's latest job and the results when the page opens.
 
-    def open(self, request: gr.Request) -> list[Any]:
-        """Show the browser's latest job and the results when the page opens."""
-        job = self.backend.queue.latest(browser_of(request))
-        return [{"job": job.id} if job is not None else {}, self.show_gallery()]
+        Args:
+            kept: Id of the unfinished job that the browser knows: if the server does not, the page says so.
+            request: Gradio's request.
+        """
+        job = self.backend.queue.latest(owner_of(request))
+        shown = kept_job(kept) if job is None else job.id
+        return [{"job": shown} if shown else {}, self.show_gallery()]
 
 
 SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")

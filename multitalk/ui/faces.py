@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 from PIL import Image, ImageFilter
@@ -132,12 +133,19 @@ def _halves(width: int, height: int) -> list[Box]:
 
 
 EDITOR_SIDE = 960
-RESTORED_NOTE = "Boxes restored from the video."
+RESTORED_NOTE = "Boxes restored. Drag a box or its corners to adjust it."
 
 
 def without_picture() -> list[dict[str, Any]]:
     """Return the updates for a missing or invalid image."""
     return [gr.update(visible=True), gr.update(visible="hidden", proposal={}, picture="")]
+
+
+def found_again(picture: Image.Image) -> dict[str, Any]:
+    """Return the update of the editor with the boxes of the faces in an image, instead of the user's."""
+    people = find_people(picture)
+    boxes = {person: list(box) for person, box in people.boxes.items()}
+    return gr.update(found={"id": uuid4().hex, "boxes": boxes}, note=people.note)
 
 
 def picture_parts(

@@ -25,6 +25,10 @@ PLAIN = (
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
+# Parts of the request's ``speech``, as errors name them.
+SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}
+SPEECH_LABELS |= {"pause": "Pause", "speed": "Speech speed"}
+
 Form = Mapping[str, Any]
 Synthesize = Callable[[Speech], SpokenScript]
 
@@ -180,6 +184,10 @@ def with_labels(message: str) -> str:
     """Replace the names of fields in an error by the form's labels."""
     message = re.sub(r"^boxes\.person([12])", r"Box of person \1", message)
     message = re.sub(r"^audio\.person([12])", r"Audio of person \1", message)
+    message = re.sub(
+        r"^speech[. ](text|voices?|language|pause|speed)\b", lambda m: SPEECH_LABELS[m[1]], message
+    )
+    message = re.sub(r"^speech\b", "Text", message)
     message = re.sub(r"\bperson([12])\b", r"person \1", message).replace(" or null,", " or empty,")
     name, *others = re.split(r"(?=[\s:])", message, maxsplit=1)
     message = LABELS.get(name, name) + "".join(others)

@@ -13,7 +13,7 @@ import threading
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..conditioning.metadata import TITLE
 from ..errors import InvalidInput, MultiTalkError
 from ..media.video_tags import UNREADABLE, VideoTags, read_tags
 from ..request.script import without_tags
+from .result_notes import delete_note, read_note, write_note
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Result:
         created: Time of creation, in seconds since 1970.
         settings: Settings in the file's metadata, unchecked: a file may contain anything.
         by_multitalk: Whether the title tag is the one that MultiTalk writes.
+        owner: The browser that requested it; empty if it is unknown.
+        noted_title: Title of the job; empty if it is unknown.
     """
 
     name: str
@@ -54,11 +57,14 @@ class Result:
     created: float
     settings: dict[str, Any]
     by_multitalk: bool
+    owner: str = ""
+    noted_title: str = ""
 
     @property
     def title(self) -> str:
-        """Title: the spoken text, else the file name."""
-        words = " ".join(without_tags(spoken_words(self.settings)[:READ_LETTERS]).split())
+        """Title: the spoken text, else the job's title, else the file name."""
+        text = spoken_words(self.settings)[:READ_LETTERS] or self.noted_title
+        words = " ".join(without_tags(text).split())
         name = re.sub(r"-seed\d+(-\d+)?$", "", self.name.removesuffix(".mp4")).replace("-", " ")
         return plain_text(words, MAX_TITLE) or name
 
@@ -91,8 +97,14 @@ class Gallery:
                 _write_poster(self.folder / name, poster)
         return poster if poster.is_file() else None
 
-    def add(self, path: Path, title: str, seed: int) -> str:
+    def add(self, path: Path, title: str, seed: int, owner: str = "") -> str:
         """Move a finished file into the folder, under a name made from title and seed; return the name.
+
+        Args:
+            path: The file.
+            title: The video's title.
+            seed: Seed of its random numbers.
+            owner: The browser that requested it.
 
         Raises:
             SaveFailed: The file cannot be moved; it stays where it is.
@@ -101,9 +113,13 @@ class Gallery:
             stem = f"{slug(title)}-seed{seed}"
             names = (f"{stem}.mp4", *(f"{stem}-{number}.mp4" for number in range(2, 10_000)))
             name = next(name for name in names if not (self.folder / name).exists())
+            if owner:  # first, so that the file never appears without its owner
+                write_note(self.folder, name, owner, title)
             try:
                 move_file(path, self.folder / name)
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    delete_note(self.folder, name)
                 raise SaveFailed(path, self.folder, error.strerror or str(error)) from error
         self.poster(name)
         self._delete_oldest(keep=name)
@@ -111,7 +127,18 @@ class Gallery:
 
     def results(self, most: int = 24) -> list[Result]:
         """Return the newest results, newest first."""
-        return list(islice(self._results(), most))
+        return list(islice(self.iterate(), most))
+
+    def delete(self, name: str) -> None:
+        """Delete a result, its thumbnail and its note.
+
+        Raises:
+            OSError: The file cannot be deleted.
+        """
+        if self.path(name) is not None:
+            (self.folder / name).unlink(missing_ok=True)
+            (self.folder / POSTERS / f"{name}.jpg").unlink(missing_ok=True)
+            delete_note(self.folder, name)
 
     def result(self, name: str) -> Result | None:
         """Return a result; None if the file is missing, cannot be read, or was not made by MultiTalk.
@@ -124,7 +151,8 @@ class Gallery:
         try:
             key = (name, path.stat().st_mtime_ns)
             if key not in self._cache:
-                self._cache[key] = read_result(path)
+                owner, title = read_note(self.folder, name)
+                self._cache[key] = replace(read_result(path), owner=owner, noted_title=title)
         except OSError:  # just deleted
             return None
         except InvalidInput:
@@ -132,7 +160,7 @@ class Gallery:
         result = self._cache[key]
         return result if result is not None and result.by_multitalk else None
 
-    def _results(self) -> Iterator[Result]:
+    def iterate(self) -> Iterator[Result]:
         """Iterate over the results, newest first."""
         dated = []
         for path in self.folder.glob("*.mp4"):
@@ -145,14 +173,13 @@ class Gallery:
     def _delete_oldest(self, keep: str) -> None:
         with self._lock:
             total = 0
-            for result in self._results():
+            for result in self.iterate():
                 path = self.folder / result.name
                 try:
                     total += path.stat().st_size
                     if total > self.limit and result.name != keep:
                         logger.info("deleting %s: the results exceed %.0f bytes", result.name, self.limit)
-                        path.unlink(missing_ok=True)
-                        (self.folder / POSTERS / f"{result.name}.jpg").unlink(missing_ok=True)
+                        self.delete(result.name)
                 except OSError as error:  # does not affect the new video
                     logger.warning("cannot delete %s: %s", result.name, error)
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..runtime.process_memory import is_out_of_memory
 from .gallery import SaveFailed
+from .job_store import JobRecord, JobStore
 
 if TYPE_CHECKING:
     from ..pipeline.progress import Progress
@@ -28,6 +29,7 @@ MAX_WAITING = 50
 MAX_PER_BROWSER = 10  # leaves room for other browsers
 MAX_BYTES = 4 * 2**30  # of the decoded images and audio, which a job holds while it waits
 MAX_FINISHED = 30  # finished jobs whose state is available
+LOST = "The server stopped while this video was generated."
 
 
 @dataclass(eq=False)  # comparing fields would compare whole images
@@ -35,13 +37,13 @@ class Job:
     """A video in the queue, in progress or finished.
 
     Attributes:
-        request: The request; None once the job is over.
+        request: The request; None once the job is over, and until a stored job runs.
         title: Title of the video, from which its file is named.
         owner: The browser that requested it.
         folder: The job's folder, for clips while it runs.
         scripts: Text of each person whose audio was made from it; saved in the file.
-        status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled"
-            or "failed".
+        status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled",
+            "failed", or "lost" (the server stopped while it ran).
         progress: The latest progress.
         clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
@@ -51,6 +53,7 @@ class Job:
         unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
             stops.
         seconds_taken: Run time.
+        record: What is stored of the job, or None.
     """
 
     request: GenerationRequest | None
@@ -69,6 +72,7 @@ class Job:
     unsaved: Path | None = None
     started: float | None = None
     seconds_taken: float | None = None
+    record: JobRecord | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -86,6 +90,7 @@ class JobQueue:
         run: Called on the thread for each job: sets the job's clips and result, and returns whether the video
             is complete.
         max_bytes: Limit of the memory for the images and audio of all jobs.
+        store: Where jobs survive a restart, or None. Its jobs are added to the queue.
     """
 
     def __init__(
@@ -94,13 +99,17 @@ class JobQueue:
         prepare: Callable[[], None],
         run: Callable[[Job], bool],
         max_bytes: int = MAX_BYTES,
+        store: JobStore | None = None,
     ) -> None:
         self._folder, self._prepare, self._run, self._max_bytes = folder, prepare, run, max_bytes
         self._waiting: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._store = store
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        for record in store.records() if store is not None else ():
+            self._restore(record)
 
     def start(self) -> None:
         """Start the thread."""
@@ -112,29 +121,78 @@ class JobQueue:
         title: str,
         owner: str,
         scripts: Mapping[str, Speech] | None = None,
+        keep: bool = True,
     ) -> Job:
         """Add a job to the end of the queue; see `Job` for the arguments.
+
+        Args:
+            keep: Whether the job survives a restart of the server.
 
         Raises:
             MultiTalkError: The queue is full.
         """
         with self._changed:
             self._check_room(request, owner)
-            job = Job(request, title, owner, self._folder, scripts or {})
-            job.folder = self._folder / job.id
-            self._jobs[job.id] = job
-            self._waiting.append(job)
-            self._forget_old()
-            self._changed.notify()
+        job = Job(request, title, owner, self._folder, scripts or {})
+        job.folder = self._folder / job.id
+        if keep and self._store is not None:  # without the lock, since it may take seconds
+            job.record = JobRecord(job.id, title, owner)
+            self._store.add(job.record, request, job.scripts)
+        try:
+            with self._changed:
+                self._check_room(request, owner)
+                self._append(job)
+        except MultiTalkError:
+            self._unstore(job)
+            raise
         return job
 
-    def _check_room(self, request: GenerationRequest, owner: str) -> None:
+    def again(self, job: Job) -> None:
+        """Add a lost job to the end of the queue again; without effect on other jobs.
+
+        Raises:
+            MultiTalkError: The queue is full.
+        """
+        with self._changed:
+            if job.status != "lost" or job.record is None or self._store is None:
+                return
+            self._check_places(job.owner)
+            job.status, job.error, job.result, job.progress = "waiting", None, None, None
+            job.record.started, job.record.result = False, None
+            self._store.update(job.record)
+            self._append(job)
+
+    def _append(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)  # a lost job becomes the newest
+        self._jobs[job.id] = job
+        self._waiting.append(job)
+        self._forget_old()
+        self._changed.notify()
+
+    def _restore(self, record: JobRecord) -> None:
+        """Add a stored job."""
+        job = Job(None, record.title, record.owner, self._folder / record.id, id=record.id, record=record)
+        self._jobs[job.id] = job
+        if record.started:
+            job.status, job.error, job.result = "lost", LOST, record.result
+        else:
+            self._waiting.append(job)
+
+    def _unstore(self, job: Job) -> None:
+        if job.record is not None and self._store is not None:
+            job.record = None
+            self._store.remove(job.id)
+
+    def _check_places(self, owner: str) -> None:
         if len(self._waiting) >= MAX_WAITING:
             raise MultiTalkError(f"The queue is full ({MAX_WAITING} videos). Try again later.")
         if sum(job.owner == owner for job in self._waiting) >= MAX_PER_BROWSER:
             raise MultiTalkError(
                 f"{MAX_PER_BROWSER} of your videos are already waiting. Wait until one of them starts."
             )
+
+    def _check_room(self, request: GenerationRequest, owner: str) -> None:
+        self._check_places(owner)
         # each request is read once, since the model thread clears those of finished jobs
         requests = [job.request for job in self._jobs.values()]
         held = sum(_bytes_of(each) for each in requests if each is not None)
@@ -149,10 +207,15 @@ class JobQueue:
         return self._jobs.get(job_id)
 
     def latest(self, owner: str) -> Job | None:
-        """Return the job for a reopened page: the browser's first unfinished job, else its last one."""
+        """Return the job for a reopened page.
+
+        Returns:
+            The browser's first lost job, else its first unfinished one, else its last one.
+        """
         jobs = [job for job in list(self._jobs.values()) if job.owner == owner]
+        lost = [job for job in jobs if job.status == "lost"]
         unfinished = [job for job in jobs if not job.is_over]
-        return (*unfinished, *jobs[-1:], None)[0]
+        return (*lost, *unfinished, *jobs[-1:], None)[0]
 
     def next_of_owner(self, job: Job) -> Job | None:
         """Return the same browser's next unfinished job, in a cycle; None if there is no other."""
@@ -173,15 +236,20 @@ class JobQueue:
             return self._waiting.index(job) + int(running)
 
     def cancel(self, job: Job) -> None:
-        """Cancel a job: immediately if it waits, within one model call if it runs."""
-        job.cancel.set()
+        """Cancel a job: immediately if it waits, within one model call if it runs; forget a lost one."""
         with self._changed:
+            if job.status == "lost":
+                self._jobs.pop(job.id, None)
+                self._unstore(job)
+                return
+            job.cancel.set()
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.status, job.request = "cancelled", None
+                self._unstore(job)
 
     def close(self, seconds: float) -> None:
-        """Cancel every job and start no other.
+        """Cancel every job and start no other; stored jobs that wait remain stored.
 
         Args:
             seconds: How long to wait for the thread, which may be loading the models or in a model call.
@@ -191,14 +259,18 @@ class JobQueue:
             jobs = list(self._jobs.values())
             self._changed.notify()
         for job in jobs:
-            self.cancel(job)
+            if job.record is None:
+                self.cancel(job)
+            else:
+                job.cancel.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     def _forget_old(self) -> None:
-        over = [job for job in self._jobs.values() if job.is_over]
+        over = [job for job in self._jobs.values() if job.is_over]  # lost ones too
         for job in over[:-MAX_FINISHED]:
             del self._jobs[job.id]
+            self._unstore(job)
             if job.unsaved is None:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -217,7 +289,7 @@ class JobQueue:
     def _run_one(self, job: Job) -> None:
         status = "failed"
         try:
-            job.folder.mkdir(parents=True)
+            self._begin(job)
             status = "done" if self._run(job) else "stopped"
         except Cancelled:
             status = "cancelled"
@@ -234,7 +306,24 @@ class JobQueue:
         job.seconds_taken = time.monotonic() - (job.started or 0)
         job.request = None  # frees the image and audio
         gc.collect()  # an error may be part of a reference cycle with frames and tensors
+        self._end(job, status)
         job.status = status
+
+    def _begin(self, job: Job) -> None:
+        job.folder.mkdir(parents=True, exist_ok=True)  # a lost job may run again
+        if job.record is None or self._store is None:
+            return
+        job.record.started = True
+        self._store.update(job.record)
+        if job.request is None:
+            job.request, job.scripts = self._store.request(job.id), self._store.scripts(job.record)
+
+    def _end(self, job: Job, status: str) -> None:
+        if job.record is not None and self._store is not None and self._closed and status != "done":
+            job.record.result = job.result  # the next server offers to generate the rest
+            self._store.update(job.record)
+        else:
+            self._unstore(job)
 
 
 def _bytes_of(request: GenerationRequest) -> int:

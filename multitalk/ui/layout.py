@@ -50,6 +50,9 @@ class Layout:
 def build_layout(examples: list[dict[str, str]]) -> Layout:
     """Create the components; call inside ``gr.Blocks``."""
     layout = Layout()
+    parts.connection_line()
+    layout.more["drops"] = parts.scripted("drops", parts.asset("drops.html"), value={})
+    layout.more["kept_form"], layout.more["kept_job"] = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
     with gr.Row(elem_id="top"):
         gr.HTML(HEADER, container=False)
         layout.more["status"] = parts.status_line()
@@ -60,16 +63,17 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
             _build_settings(layout)
         with gr.Column(scale=5, min_width=320, elem_id="outcome"):
             layout.more["job"] = parts.job_panel()
+            layout.more["restored"] = gr.HTML("", elem_id="restored", container=False)
     with gr.Column(elem_id="results"):
-        parts.heading("", "Results on this server", "Each file contains its settings.")
+        parts.heading("", "Results", "Each file contains its settings.")
         layout.more["gallery"] = parts.gallery_cards()
         layout.more["restore"] = gr.File(
-            label="Drop a generated video anywhere on the page to restore its settings",
+            label="Drop a generated video here, or anywhere on the page, to restore its settings",
             file_types=[".mp4"],
             elem_id="restore",
             height=130,
         )
-        layout.more["restored"] = gr.HTML("", elem_id="restored", container=False)
+        layout.more["restored_file"] = gr.HTML("", elem_id="restored-file", container=False)
     return layout
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import gradio as gr
 from ..patches.gradio import no_stub_files
 
 ASSETS = Path(__file__).parent / "assets"
+# Arguments of an event that answers at once and shows no progress.
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @cache
@@ -57,13 +60,15 @@ def boxes_editor() -> gr.HTML:
     """Create the editor of a box for each person; its value is the request's ``boxes``.
 
     The server sets ``proposal``: ``{"key": ..., "boxes": ...}``, with boxes if there are two people. The
-    editor takes the boxes once for each key.
+    editor takes the boxes once for each key. ``found`` is ``{"id": ..., "boxes": ...}``: the boxes replace
+    those of the user, who can undo it.
     """
     return scripted(
         "boxes",
         '<div class="people"></div>',
         value={},
         proposal={},
+        found={},
         visible="hidden",
         picture="",
         picture_size=[1, 1],
@@ -79,9 +84,7 @@ def job_panel() -> gr.HTML:
 
 def gallery_cards() -> gr.HTML:
     """Create the cards of the server's results."""
-    template = """<div class="cards"></div>
-    <p class="no-cards">No videos yet. Every video generated on this server appears here.</p>"""
-    return scripted("gallery", template, value=[])
+    return scripted("gallery", asset("gallery.html"), value="")
 
 
 def example_cards(examples: list[dict[str, str]]) -> gr.HTML:
@@ -96,6 +99,14 @@ def status_line() -> gr.HTML:
     return scripted("status", template)
 
 
+def connection_line() -> gr.HTML:
+    """Create the line that is shown while the server does not answer."""
+    template = (
+        '<p class="connection" role="alert" hidden><span></span> <button type="button">Log in</button></p>'
+    )
+    return scripted("connection", template)
+
+
 def heading(number: str, title: str, hint: str = "") -> gr.HTML:
     """Create the heading of a section."""
     mark = f"<b>{number}</b>" if number else ""
@@ -105,6 +116,11 @@ def heading(number: str, title: str, hint: str = "") -> gr.HTML:
 def error_place(name: str) -> gr.HTML:
     """Create the place for errors about the fields above."""
     return gr.HTML("", elem_id=f"error-{name}", elem_classes="field-error", container=False)
+
+
+def plain_message(html: str) -> str:
+    """Return the text of a message of this page's server."""
+    return unescape(re.sub(r"<[^>]*>", "", html))
 
 
 def show_error(message: str | None) -> str:

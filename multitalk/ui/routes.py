@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
-from .access import browser_of
 from .estimates import describe_seconds
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
 from .jobs import Job, JobQueue
+from .owners import owner_of
 from .worker import ModelWorker
 
 STAGES = {
@@ -43,6 +45,7 @@ class PageRoutes:
 
     def __init__(self, queue: JobQueue, worker: ModelWorker, gallery: Gallery) -> None:
         self._queue, self._worker, self._gallery = queue, worker, gallery
+        self._server = uuid4().hex
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -50,27 +53,37 @@ class PageRoutes:
             Route("/multitalk/status", self.status),
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
+            Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),
             Route("/multitalk/jobs/{job}/clips/{number:int}.mp4", self.clip),
-            Route("/multitalk/results/{name}", self.result),
-            Route("/multitalk/posters/{name}", self.poster),
         ]
 
     async def status(self, request: Request) -> Response:
-        """Return the state of the models."""
+        """Return the state of the models, and an id that differs after a restart."""
         state, text = self._worker.status
-        return JSONResponse({"state": state, "text": text})
+        return JSONResponse({"state": state, "text": text, "server": self._server})
 
     def job(self, request: Request) -> Response:
         """Return the state of a job."""
         job = self._job_of_browser(request)
-        return _missing() if job is None else JSONResponse(self.describe(job))
+        return missing() if job is None else JSONResponse(self.describe(job))
 
     def cancel(self, request: Request) -> Response:
         """Cancel a job."""
         job = self._job_of_browser(request)
         if job is None:
-            return _missing()
+            return missing()
         self._queue.cancel(job)
+        return JSONResponse({"status": job.status})
+
+    def again(self, request: Request) -> Response:
+        """Add a lost job to the queue again."""
+        job = self._job_of_browser(request)
+        if job is None:
+            return missing()
+        try:
+            self._queue.again(job)
+        except MultiTalkError as error:
+            return JSONResponse({"detail": str(error)}, status_code=409)
         return JSONResponse({"status": job.status})
 
     def clip(self, request: Request) -> Response:
@@ -78,21 +91,8 @@ class PageRoutes:
         job = self._job_of_browser(request)
         number = request.path_params["number"]
         if job is None or not 0 <= number < len(job.clips):
-            return _missing()
+            return missing()
         return FileResponse(job.clips[number], media_type="video/mp4", headers={"Cache-Control": "private"})
-
-    def result(self, request: Request) -> Response:
-        """Send a result."""
-        path = self._gallery.path(request.path_params["name"])
-        if path is None:
-            return _missing()
-        kind = "attachment" if request.query_params.get("download") else "inline"
-        return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type=kind)
-
-    def poster(self, request: Request) -> Response:
-        """Send a result's thumbnail."""
-        path = self._gallery.poster(request.path_params["name"])
-        return _missing() if path is None else FileResponse(path, media_type="image/jpeg")
 
     def describe(self, job: Job) -> dict[str, Any]:
         """Return the state of a job for the page's script."""
@@ -118,7 +118,7 @@ class PageRoutes:
 
     def _job_of_browser(self, request: Request) -> Job | None:
         job = self._queue.job(request.path_params["job"])
-        return job if job is not None and job.owner == browser_of(request) else None
+        return job if job is not None and job.owner == owner_of(request) else None
 
 
 def describe_result(result: Result, seconds_taken: float | None = None) -> dict[str, Any]:
@@ -165,5 +165,6 @@ def _describe_place(place: int) -> str:
     return "1 video is ahead of yours" if place == 1 else f"{place} videos are ahead of yours"
 
 
-def _missing() -> Response:
+def missing() -> Response:
+    """Return the answer for something that does not exist, or belongs to another browser."""
     return JSONResponse({"detail": "Not found."}, status_code=404)

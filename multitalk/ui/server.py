@@ -20,11 +20,13 @@ from ..start.cold_start import ColdStart
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .sharing import Sharing
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
 MAX_UPLOAD = "500mb"
+JOBS = ".jobs"  # in the folder of results: jobs that survive a restart
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
 LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
@@ -75,12 +77,13 @@ def _cannot_listen(address: str, port: int, reason: str) -> InvalidInput:
     )
 
 
-def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
+def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing | None = None) -> Backend:
     """Create the queue, the model worker and the gallery.
 
     Args:
         folder: Folder of temporary files, deleted when the server stops.
         start: Startup record that already reads the weights.
+        sharing: Who may see and delete which results; None: everybody sees all.
 
     Raises:
         InvalidInput: An environment variable is invalid.
@@ -89,7 +92,9 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
     from .backend import Backend
     from .estimates import Estimator
     from .gallery import Gallery
+    from .job_store import JobStore
     from .jobs import JobQueue
+    from .sharing import Sharing
     from .worker import ModelWorker
 
     limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
@@ -99,8 +104,9 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
     except OSError as error:
         raise InvalidInput(f"OUTPUT_DIR cannot be used ({results}): {error.strerror}.") from None
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
-    queue = JobQueue(folder / "jobs", worker.load, worker.generate)
-    return Backend(queue, worker, gallery, FileOwners(), folder)
+    store = JobStore(gallery.folder / JOBS)
+    queue = JobQueue(folder / "jobs", worker.load, worker.generate, store=store)
+    return Backend(queue, worker, gallery, FileOwners(), folder, sharing or Sharing())
 
 
 def serve(start: ColdStart | None = None) -> int:
@@ -132,7 +138,10 @@ def serve(start: ColdStart | None = None) -> int:
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
             )
-            _serve(make_backend(Path(name), start), address, port, credentials)
+            from .sharing import read_sharing
+
+            sharing = read_sharing(credentials is not None, address in LOCAL_NAMES)
+            _serve(make_backend(Path(name), start, sharing), address, port, credentials)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -146,11 +155,13 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
 
     from ..patches.gradio import set_shutdown_timeout
     from .access import AccessControl
+    from .gallery_routes import GalleryRoutes
     from .page import build_page, launch_options
     from .routes import PageRoutes
 
     page = build_page(backend)
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
+    routes += GalleryRoutes(backend.gallery, backend.sharing).routes()
     protection = [Middleware(AccessControl, owners=backend.owners)]
     try:
         page.queue(default_concurrency_limit=4).launch(

@@ -160,7 +160,7 @@ class ModelWorker:
             scripts=job.scripts,
         )
         job.warnings = result.warnings
-        job.result = self.gallery.add(result.path, job.title, result.seed)
+        job.result = self.gallery.add(result.path, job.title, result.seed, job.owner)
         if result.complete and (work := self._work(job.request, result.seconds)) is not None:
             self.estimator.learn(work, result.timings)
         return result.complete

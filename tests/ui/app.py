@@ -44,15 +44,27 @@ class App:
         self.url = f"http://127.0.0.1:{self.port}"
         self.outputs = folder / "outputs"
         self.log = folder / "log.txt"
-        variables = page_variables(folder, **({"GRADIO_SERVER_PORT": str(self.port)} | environment))
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
+        self._variables = page_variables(folder, **({"GRADIO_SERVER_PORT": str(self.port)} | environment))
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("a") as log:
+            return subprocess.Popen(
                 [sys.executable, str(ROOT / "app.py")],
                 cwd=ROOT,
-                env=variables,
+                env=self._variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def kill(self) -> None:
+        """End the process like a crash."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Start the app again on the same port, with the same results."""
+        self.process = self._start()
 
     def client(self) -> httpx.Client:
         """Return a client that keeps its cookies, like a browser."""

@@ -2,15 +2,21 @@
 // value: {person1: [x0, y0, x1, y1], person2: [...]} in pixels of the image.
 const PEOPLE = ['person1', 'person2'];
 const CORNERS = ['nw', 'ne', 'sw', 'se'];
+const MOST_STEPS = 100; // that can be undone
 let active = 'person1';
+let drawing = null; // person whose box is drawn: only then does a drag on the image draw
 let drag = null;
+let history = []; // earlier values
 let lastKey; // of the last proposal
+let lastFound;
 
-const root = () => element.querySelector('.people');
-const stage = () => element.querySelector('.people-stage');
+const $ = (selector) => element.querySelector(selector);
+const root = () => $('.people');
+const stage = () => $('.people-stage');
 const boxes = () => props.value || {};
 const size = () => props.picture_size || [1, 1];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const nodeOf = (person) => $(`.person-box[data-person="${person}"]`);
 
 function point(event) {
   const area = stage().getBoundingClientRect();
@@ -19,6 +25,16 @@ function point(event) {
     clamp(((event.clientX - area.left) / area.width) * width, 0, width),
     clamp(((event.clientY - area.top) / area.height) * height, 0, height),
   ];
+}
+
+function remember(value = boxes()) {
+  history = [...history, value].slice(-MOST_STEPS);
+}
+
+function undo() {
+  if (!history.length) return;
+  props.value = history.pop();
+  draw();
 }
 
 function change(person, box) {
@@ -43,9 +59,22 @@ function moved(box, dx, dy) {
 // The server proposes the same boxes again when the mode changes: boxes that the user has moved are kept.
 function propose() {
   const { key, boxes: proposed } = props.proposal || {};
-  if (key !== lastKey) props.value = {};
+  if (key !== lastKey) {
+    props.value = {};
+    history = [];
+    setDrawing(null);
+  }
   lastKey = key;
   if (proposed && !Object.keys(boxes()).length) props.value = proposed;
+}
+
+// Faces that the user has asked to find again.
+function take() {
+  const { id, boxes: found } = props.found || {};
+  if (!id || id === lastFound) return;
+  lastFound = id;
+  remember();
+  props.value = found;
 }
 
 function side(person) {
@@ -54,46 +83,71 @@ function side(person) {
   return middle(boxes()[person]) <= middle(boxes()[other]) ? 'left' : 'right';
 }
 
+// Return how far a name may extend, in box widths: to the image's right edge, or to a box beside it.
+function room(person) {
+  const [width, height] = size();
+  const box = boxes()[person];
+  const other = boxes()[person === 'person1' ? 'person2' : 'person1'];
+  const isBeside = other && other[0] > box[0] && Math.abs(other[1] - box[1]) < height / 5;
+  return ((isBeside ? other[0] : width) - box[0]) / (box[2] - box[0]);
+}
+
+function drawBox(person) {
+  const [width, height] = size();
+  const node = nodeOf(person);
+  const box = boxes()[person];
+  node.hidden = !box;
+  if (!box) return;
+  node.style.left = `${(box[0] / width) * 100}%`;
+  node.style.top = `${(box[1] / height) * 100}%`;
+  node.style.width = `${((box[2] - box[0]) / width) * 100}%`;
+  node.style.height = `${((box[3] - box[1]) / height) * 100}%`;
+  node.classList.toggle('active', person === active);
+  const voice = (props.voices || {})[person] || '';
+  const name = `Person ${person.slice(-1)} · ${side(person)}`;
+  const label = node.querySelector('.person-name');
+  label.textContent = voice ? `${name} · ${voice}` : name;
+  label.style.maxWidth = `calc(${room(person) * 100}% - 26px)`;
+  node.setAttribute('aria-label',
+    `${name}, ${voice || 'no voice'}. Arrow keys move the box; with Shift, they resize it.`);
+}
+
 function draw() {
   if (!root()) return;
-  const [width, height] = size();
-  const image = element.querySelector('.people-picture');
+  const image = $('.people-picture');
   if (image.getAttribute('src') !== props.picture) {
     if (props.picture) image.src = props.picture;
     else image.removeAttribute('src');
   }
   for (const person of PEOPLE) {
-    const node = element.querySelector(`.person-box[data-person="${person}"]`);
-    const box = boxes()[person];
-    node.hidden = !box;
-    if (!box) continue;
-    node.style.left = `${(box[0] / width) * 100}%`;
-    node.style.top = `${(box[1] / height) * 100}%`;
-    node.style.width = `${((box[2] - box[0]) / width) * 100}%`;
-    node.style.height = `${((box[3] - box[1]) / height) * 100}%`;
-    node.classList.toggle('active', person === active);
-    const voice = (props.voices || {})[person] || '';
-    const name = `Person ${person.slice(-1)} · ${side(person)}`;
-    node.querySelector('.person-name').textContent = voice ? `${name} · ${voice}` : name;
-    node.setAttribute('aria-label',
-      `${name}, ${voice || 'no voice'}. Arrow keys move the box; with Shift, they resize it.`);
-    const button = element.querySelector(`.person-pick[data-person="${person}"]`);
-    button.setAttribute('aria-pressed', String(person === active));
+    drawBox(person);
+    $(`.person-pick[data-person="${person}"]`).setAttribute('aria-pressed', String(person === drawing));
   }
-  element.querySelector('.people-note').textContent = props.note || '';
+  stage().classList.toggle('drawing', drawing !== null);
+  $('.people-undo').disabled = !history.length;
+  const hint = drawing && `Drag from one corner of person ${drawing.slice(-1)} to the opposite corner.`;
+  const note = hint || props.note || '';
+  if ($('.people-note').textContent !== note) $('.people-note').textContent = note;
+}
+
+function setDrawing(person) {
+  drawing = person;
+  if (person) active = person;
 }
 
 function begin(event) {
-  if (event.button > 0 || !props.picture) return;
-  const handle = event.target.closest('.corner');
-  const node = event.target.closest('.person-box');
+  if (event.button > 0 || !event.isPrimary || !props.picture) return;
   const start = point(event);
-  if (node) {
+  const node = event.target.closest('.person-box');
+  if (drawing) {
+    drag = { start, before: boxes(), isNew: true };
+  } else if (node) {
     active = node.dataset.person;
-    drag = { start, box: boxes()[active], corner: handle && handle.dataset.corner };
+    const handle = event.target.closest('.corner');
+    drag = { start, before: boxes(), box: boxes()[active], corner: handle && handle.dataset.corner };
     node.focus({ preventScroll: true });
   } else {
-    drag = { start, box: [...start, ...start], corner: 'se', isNew: true };
+    return; // a swipe scrolls the page
   }
   stage().setPointerCapture(event.pointerId);
   event.preventDefault();
@@ -101,11 +155,13 @@ function begin(event) {
 }
 
 function move(event) {
-  if (!drag) return;
+  if (!drag || !event.isPrimary) return;
   const [x, y] = point(event);
   const [dx, dy] = [x - drag.start[0], y - drag.start[1]];
   if (drag.isNew) {
-    if (Math.abs(dx) + Math.abs(dy) < 8) return;
+    const shown = stage().getBoundingClientRect().width / size()[0];
+    if ((Math.abs(dx) + Math.abs(dy)) * shown < 8) return; // a click
+    drag.isDrawn = true;
     change(active, [Math.min(x, drag.start[0]), Math.min(y, drag.start[1]),
       Math.max(x, drag.start[0]), Math.max(y, drag.start[1])]);
   } else if (drag.corner) {
@@ -118,11 +174,30 @@ function move(event) {
   }
 }
 
-function finish() {
+function finish(event) {
+  if (!drag || !event.isPrimary) return;
+  const { before, isDrawn } = drag;
   drag = null;
+  if (event.type === 'pointercancel') props.value = before;
+  else if (JSON.stringify(boxes()) !== JSON.stringify(before)) remember(before);
+  if (isDrawn && event.type !== 'pointercancel') {
+    setDrawing(null);
+    nodeOf(active).focus({ preventScroll: true });
+  }
+  draw();
 }
 
 function key(event) {
+  if (event.key === 'Escape' && drawing) {
+    setDrawing(null);
+    draw();
+    return;
+  }
+  if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    undo();
+    return;
+  }
   const node = event.target.closest('.person-box');
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (!node || !steps) return;
@@ -131,7 +206,14 @@ function key(event) {
   const unit = Math.max(1, Math.round(Math.max(...size()) / 100));
   const [dx, dy] = steps.map((step) => step * unit);
   const box = boxes()[active];
+  if (!event.repeat) remember(); // a held key is one step
   change(active, event.shiftKey ? [box[0], box[1], box[2] + dx, box[3] + dy] : moved(box, dx, dy));
+}
+
+function swap() {
+  remember();
+  props.value = { person1: boxes().person2, person2: boxes().person1 };
+  draw();
 }
 
 function build() {
@@ -143,28 +225,33 @@ function build() {
     ${PEOPLE.map(box).join('')}</div><p class="people-note" role="status"></p>
     <div class="people-tools">${PEOPLE.map(pick).join('')}
     <button type="button" class="people-swap">Swap people</button>
+    <button type="button" class="people-undo" disabled>Undo</button>
+    <button type="button" class="people-find">Find faces again</button>
     <button type="button" class="people-other">Change image</button></div>`;
   const area = stage();
   area.addEventListener('pointerdown', begin);
   area.addEventListener('pointermove', move);
   area.addEventListener('pointerup', finish);
   area.addEventListener('pointercancel', finish);
-  area.addEventListener('keydown', key);
+  root().addEventListener('keydown', key);
   for (const button of element.querySelectorAll('.person-pick')) {
-    button.addEventListener('click', () => { active = button.dataset.person; draw(); });
+    button.addEventListener('click', () => {
+      setDrawing(drawing === button.dataset.person ? null : button.dataset.person);
+      draw();
+    });
   }
-  element.querySelector('.people-swap').addEventListener('click', () => {
-    props.value = { person1: boxes().person2, person2: boxes().person1 };
-    draw();
-  });
-  element.querySelector('.people-other').addEventListener('click', () => trigger('clear'));
+  $('.people-swap').addEventListener('click', swap);
+  $('.people-undo').addEventListener('click', undo);
+  $('.people-find').addEventListener('click', () => trigger('retry'));
+  $('.people-other').addEventListener('click', () => trigger('clear'));
 }
 
 build();
 propose();
 draw();
-watch(['proposal'], () => {
+watch(['proposal', 'found'], () => {
   propose();
+  take();
   draw();
 });
 watch(['value', 'picture', 'picture_size', 'voices', 'note'], () => {

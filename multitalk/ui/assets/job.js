@@ -97,12 +97,16 @@ function show(job) {
   onScreen = job.id;
   if (!isUnfinished(job)) seen = job.id;
   $('.job').classList.toggle('playing', isUnfinished(job) && job.ready > 0);
+  window.multitalkForm.keepJob(isUnfinished(job) ? job.id : null);
+  $('.job-lost').hidden = job.status !== 'lost';
   if (isUnfinished(job)) {
     phase(job.status);
     delete $('.job').dataset.result;
     showProgress(job);
     if (job.ready) playClip(job);
     else stopPlayer();
+  } else if (job.status === 'lost') {
+    showLost(job);
   } else if (job.result) {
     phase('done');
     const note = job.status === 'stopped' ? 'Stopped early: this is the finished part.' : '';
@@ -113,6 +117,18 @@ function show(job) {
     empty('Generation failed', '');
     phase('failed');
     text('.job-error', job.error || 'The video could not be generated.');
+  }
+}
+
+// The server stopped while the video was generated. Its finished part, if there is one, is a result.
+function showLost(job) {
+  if (job.result) {
+    phase('done');
+    showResult(job.result, `${job.error} This is the finished part.`);
+  } else {
+    empty('Video lost', '');
+    phase('failed');
+    text('.job-error', job.error);
   }
 }
 
@@ -127,7 +143,7 @@ function empty(title, words) {
 function offer() {
   const words = {
     waiting: 'is waiting', running: 'is being generated', done: 'is ready',
-    stopped: 'is ready', cancelled: 'was canceled', failed: 'failed',
+    stopped: 'is ready', cancelled: 'was canceled', failed: 'failed', lost: 'was lost',
   };
   const hidden = last && last.id !== seen && last;
   const offered = background ? hidden : last && isUnfinished(last) && last.other;
@@ -170,7 +186,7 @@ async function follow(id) {
     if (job) {
       last = job.status === 'gone' ? null : job;
       if (!background && last) show(last);
-      else if (!background) empty(...initial);
+      else if (!background) showGone();
       offer();
     }
     if (job && !isUnfinished(job)) {
@@ -181,6 +197,30 @@ async function follow(id) {
     }
     await new Promise((resolve) => setTimeout(resolve, document.hidden ? 2000 : 400));
   }
+}
+
+// The server does not know the job: it was forgotten after its end, or the server was replaced.
+function showGone() {
+  const isLost = window.multitalkForm.job() === following;
+  window.multitalkForm.keepJob(null);
+  $('.job-lost').hidden = true;
+  if (isLost) empty('Video lost', 'The server was restarted and no longer has it. Select Generate video to start again.');
+  else empty(...initial);
+}
+
+async function askAgain() {
+  const id = onScreen;
+  const answer = await fetch(`${base}jobs/${id}/again`, { method: 'POST' }).catch(() => null);
+  if (answer && answer.ok) {
+    background = false;
+    follow(id);
+  } else text('.job-lost-note', answer ? (await answer.json()).detail : 'The server is not answering. Try again.');
+}
+
+async function dismiss() {
+  await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
+  $('.job-lost').hidden = true;
+  empty(...initial);
 }
 
 function update() {
@@ -206,6 +246,13 @@ $('.job-cancel').addEventListener('click', async () => {
   text('.job-stage', 'Canceling');
   if (onScreen) await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
 });
+document.addEventListener('multitalk-deleted', ({ detail }) => {
+  if ($('.job').dataset.result !== detail || $('.job').dataset.phase !== 'done') return;
+  delete $('.job').dataset.result;
+  empty(...initial);
+});
+$('.job-lost-again').addEventListener('click', askAgain);
+$('.job-lost-dismiss').addEventListener('click', dismiss);
 $('.job-other > button').addEventListener('click', showOffered);
 $('.job-again').addEventListener('click', () => trigger('select', { name: $('.job').dataset.result }));
 watch('value', update);

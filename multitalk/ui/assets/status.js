@@ -1,6 +1,13 @@
 // Poll the state of the models until they are loaded.
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
 
+// The form is filled first, so that the values of the presets do not replace those of the user.
+async function formFilled() {
+  for (let waited = 0; waited < 10000 && !window.multitalkForm.isReady(); waited += 50) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 async function poll() {
   while (element.isConnected) {
     let status = null;
@@ -13,6 +20,7 @@ async function poll() {
       const line = element.querySelector('.status-text');
       if (line.textContent !== status.text) line.textContent = status.text;
       if (status.state !== 'loading') {
+        await formFilled();
         trigger('change');
         return;
       }

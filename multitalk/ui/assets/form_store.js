@@ -1,0 +1,134 @@
+// Keep the form in this browser, so that it survives a reload and a restart of the server: the values in
+// localStorage, and the files, which the server deletes when it stops, in IndexedDB.
+window.multitalkForm = (() => {
+  const base = location.pathname.replace(/\/*$/, '/');
+  const KEY = `multitalk-form ${base}`;
+  const JOB = `multitalk-job ${base}`;
+  const isFile = (value) => value !== null && typeof value === 'object' && typeof value.path === 'string';
+  const kept = {}; // path of the file that is kept for each field
+  let ready = false; // the form contains the kept values: only then changes are kept
+
+  // Without storage, as in some private windows, the form is not kept.
+  const attempt = (action) => { try { return action(); } catch (error) { return null; } };
+
+  function database() {
+    return new Promise((resolve, reject) => {
+      const request = indexedDB.open(`multitalk ${base}`, 1);
+      request.onupgradeneeded = () => request.result.createObjectStore('files');
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  }
+
+  async function inFiles(mode, action) {
+    const opened = await database();
+    try {
+      return await new Promise((resolve, reject) => {
+        const request = action(opened.transaction('files', mode).objectStore('files'));
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    } finally {
+      opened.close();
+    }
+  }
+
+  const urlOf = (path) => `${base}gradio_api/file=${path.split('/').map(encodeURIComponent).join('/')}`;
+
+  async function keepFile(field, file) {
+    const path = file ? file.path : null;
+    if (kept[field] === path) return;
+    kept[field] = path;
+    try {
+      if (!file) {
+        await inFiles('readwrite', (files) => files.delete(field));
+        return;
+      }
+      const answer = await fetch(urlOf(path));
+      if (!answer.ok) throw new Error(answer.status);
+      const blob = await answer.blob();
+      if (kept[field] === path) await inFiles('readwrite', (files) => files.put({ path, blob, name: file.orig_name }, field));
+    } catch (error) {
+      if (kept[field] === path) kept[field] = undefined; // keep it with the next change
+    }
+  }
+
+  function save(names, values) {
+    if (!ready) return;
+    const form = Object.fromEntries(names.map((name, index) => [name, values[index]]));
+    attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+    for (const [field, value] of Object.entries(form)) {
+      if (isFile(value)) keepFile(field, value);
+      else if (kept[field]) keepFile(field, null);
+    }
+  }
+
+  // Keep what is typed while the connection is lost: Gradio then triggers no events.
+  function keepTyping(fields) {
+    const blocks = Object.keys(fields).map((id) => `#${id}`).join(',');
+    document.addEventListener('input', ({ target }) => {
+      if (target.tagName !== 'TEXTAREA' && target.type !== 'number') return;
+      const block = target.closest(blocks);
+      const form = block && attempt(() => JSON.parse(localStorage.getItem(KEY)));
+      if (!form) return;
+      const value = target.value === '' ? null : Number(target.value);
+      form[fields[block.id]] = target.type === 'number' ? value : target.value;
+      attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+    }, true);
+  }
+
+  async function isOnServer(path) {
+    const answer = await fetch(urlOf(path), { headers: { Range: 'bytes=0-0' }, cache: 'no-store' });
+    if (answer.body) answer.body.cancel();
+    return answer.ok;
+  }
+
+  async function upload(stored) {
+    const data = new FormData();
+    data.append('files', stored.blob, stored.name || stored.path.split('/').pop());
+    const answer = await fetch(`${base}gradio_api/upload`, { method: 'POST', body: data });
+    return answer.ok ? (await answer.json())[0] : null;
+  }
+
+  // Return the path of a field's file on this server: it is uploaded again if the server no longer has it.
+  async function pathOf(field, path) {
+    try {
+      kept[field] = path;
+      if (await isOnServer(path)) return path;
+      const stored = await inFiles('readonly', (files) => files.get(field));
+      if (!stored || stored.path !== path) return null;
+      return await upload(stored);
+    } catch (error) {
+      return null;
+    }
+  }
+
+  // Return the kept values, with paths for files; null if there are none.
+  async function load() {
+    const form = attempt(() => JSON.parse(localStorage.getItem(KEY)));
+    if (!form || typeof form !== 'object') return null;
+    await Promise.all(Object.entries(form).filter(([, value]) => isFile(value)).map(async ([field, value]) => {
+      form[field] = await pathOf(field, value.path);
+    }));
+    return form;
+  }
+
+  return {
+    save,
+    load,
+    // The form is filled. `fields`: names of the fields by id of their elements.
+    start(fields) {
+      ready = true;
+      keepTyping(fields);
+    },
+    isReady: () => ready,
+    forget() {
+      ready = false;
+      attempt(() => localStorage.removeItem(KEY));
+      attempt(() => indexedDB.deleteDatabase(`multitalk ${base}`));
+    },
+    // The unfinished job of this browser: if a restarted server does not have it, the page says so.
+    job: () => attempt(() => localStorage.getItem(JOB)),
+    keepJob: (id) => attempt(() => (id ? localStorage.setItem(JOB, id) : localStorage.removeItem(JOB))),
+  };
+})();

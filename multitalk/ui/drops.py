@@ -1,0 +1,64 @@
+"""Put files that are dropped anywhere on the page into their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from ..request.script import PEOPLE
+from . import options
+
+PICTURE, SOUND, VIDEO = "picture", "sound", "video"
+FIELDS = ("picture", "mode", *(f"{person}_{name}" for person in PEOPLE for name in ("source", "sound")))
+FILES = ("picture", "person1_sound", "person2_sound")
+NAMES = {"person1": "person 1", "person2": "person 2"}
+
+
+def notice(text: str) -> dict[str, str]:
+    """Return the value of the page's notice; the id shows the same text again."""
+    return {"text": text, "id": uuid4().hex}
+
+
+def dropped_values(
+    files: Any, person: Any, mode: str, sound_of: Callable[[str], str]
+) -> tuple[dict[str, Any], str]:
+    """Return new values of ``FIELDS`` for dropped files, and a message about them.
+
+    Args:
+        files: Uploaded files, each ``{"kind": ..., "name": ..., "path": ...}``; unchecked.
+        person: The person whose tab is open.
+        mode: The form's mode.
+        sound_of: Returns the audio file of a video's audio.
+
+    Raises:
+        InvalidInput: A video has no audio.
+    """
+    checked = checked_files(files)
+    values: dict[str, Any] = {}
+    messages = []
+    if pictures := [file for file in checked if file["kind"] == PICTURE]:
+        values["picture"] = pictures[0]["path"]
+        messages.append(f"Image: {pictures[0]['name']}.")
+    sounds = [file for file in checked if file["kind"] in (SOUND, VIDEO)][:2]
+    if len(sounds) == 2 and mode in (options.ONE, options.SCRIPT):
+        mode = values["mode"] = options.IN_TURNS
+    elif sounds and mode == options.SCRIPT:
+        mode = values["mode"] = options.ONE
+    first = person if person in PEOPLE and mode != options.ONE else PEOPLE[0]
+    for speaker, file in zip(PEOPLE if len(sounds) == 2 else (first,), sounds, strict=False):
+        path = file["path"] if file["kind"] == SOUND else sound_of(file["path"])
+        values |= {f"{speaker}_source": options.SOUND, f"{speaker}_sound": path}
+        messages.append(f"Audio of {NAMES[speaker]}: {file['name']}.")
+    if len(messages) < len(checked):
+        messages.append("Other files are not used.")
+    return values, " ".join(messages)
+
+
+def checked_files(files: Any) -> list[dict[str, str]]:
+    """Return the valid files in the data of an event."""
+    return [file for file in files if _is_file(file)] if isinstance(files, list) else []
+
+
+def _is_file(file: Any) -> bool:
+    return isinstance(file, dict) and all(isinstance(file.get(key), str) for key in ("kind", "name", "path"))

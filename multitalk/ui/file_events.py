@@ -1,0 +1,80 @@
+"""Handlers of files for the whole form: finished videos whose settings are restored, and dropped files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..errors import MultiTalkError
+from ..media.sound_reading import read_sound
+from ..media.video_tags import read_tags_safely
+from . import drops, fields, parts
+from .backend import Backend
+from .gallery import read_result
+from .layout import Layout
+from .parts import QUIET
+from .restore import RESTORED, restored_values
+
+
+class FileEvents:
+    """The handlers.
+
+    Args:
+        layout: The components.
+        backend: Models, and access to the uploaded files.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+
+    def connect(self, refresh: tuple[Any, list[Any], list[Any]]) -> None:
+        """Register the handlers; call inside the page.
+
+        Args:
+            refresh: Handler, inputs and outputs that update what depends on the form.
+        """
+        form, more = self.layout.form, self.layout.more
+        restored = [form[name] for name in RESTORED]
+        uploaded = [more["restore"], *restored, more["restored_file"], more["restored_boxes"]]
+        dropped = [*restored, more["drops"], more["restored_boxes"]]
+        taken = [more["drops"], *(form[name] for name in drops.FIELDS)]
+        for event in (
+            more["restore"].upload(self.restore, more["restore"], uploaded, **QUIET),
+            more["drops"].apply(self.restore_dropped, None, dropped, **QUIET),
+            more["drops"].upload(self.take_files, form["mode"], taken, **QUIET),
+        ):
+            event.then(*refresh, **QUIET)
+
+    def restore(self, path: str, request: gr.Request) -> list[Any]:
+        """Restore the settings of a video that was uploaded for that."""
+        return [None, *self._settings_of(path, request)]
+
+    def restore_dropped(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Restore the settings of a video that was dropped on the page."""
+        *values, message, boxes = self._settings_of(str(event.path), request)
+        return [*values, drops.notice(parts.plain_message(message)), boxes]
+
+    def _settings_of(self, path: str, request: gr.Request) -> list[Any]:
+        try:
+            self.backend.check_access([path], request)
+            settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
+        except MultiTalkError:
+            settings = None
+        return restored_values(settings, self.backend.worker)
+
+    def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Fill in the fields of files that were dropped on the page."""
+
+        def sound_of(path: str) -> str:
+            self.backend.check_access([path], request)
+            return self.backend.save_sound(read_sound(path, "audio"), "audio.wav", request)
+
+        try:
+            values, message = drops.dropped_values(event.files, event.person, mode, sound_of)
+            self.backend.check_access([values.get(name) for name in drops.FILES], request)
+        except MultiTalkError as error:
+            paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
+            values, message = {}, fields.page_message(error, paths)
+        return [drops.notice(message), *(values.get(name, gr.skip()) for name in drops.FIELDS)]

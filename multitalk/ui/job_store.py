@@ -1,0 +1,151 @@
+"""Unfinished jobs on disk, so that they survive a restart of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..request.generation_request import GenerationRequest, Speech
+
+logger = logging.getLogger(__name__)
+
+RECORD, IMAGE, FIELDS = "job.json", "image.png", "request.json"
+ID = re.compile(r"[0-9a-f]{32}")
+LOST_SECONDS = 24 * 3600  # a lost job can be requested again for this time, as long as uploads are kept
+
+
+@dataclass
+class JobRecord:
+    """An unfinished job without its request.
+
+    Attributes:
+        id, title, owner, result: As in :class:`multitalk.ui.jobs.Job`.
+        changed: Time when it was requested or started, in seconds since 1970.
+        started: Whether the job was running: it is lost if the server stops.
+        scripts: Text of each person whose audio was made from it, as plain values.
+    """
+
+    id: str
+    title: str
+    owner: str
+    changed: float = field(default_factory=time.time)
+    started: bool = False
+    result: str | None = None
+    scripts: dict[str, Any] = field(default_factory=dict)
+
+
+class JobStore:
+    """A folder with a subfolder for each unfinished job.
+
+    The image is stored as PNG and the audio as float WAV: a job gives the same video after a restart.
+
+    Args:
+        folder: The folder; created when the first job is stored.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, record: JobRecord, request: GenerationRequest, scripts: Mapping[str, Speech]) -> None:
+        """Store a job; a failure is logged, and the job does not survive a restart."""
+        record.scripts = {person: speech.model_dump(mode="json") for person, speech in scripts.items()}
+        folder = self._folder / record.id
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+            _write_request(request, folder)
+            self._write(record)  # last: a folder without a record is incomplete
+        except OSError as error:
+            logger.warning("cannot store a waiting job, which a restart would lose: %s", error)
+            self.remove(record.id)
+
+    def update(self, record: JobRecord) -> None:
+        """Write a job's record, with the time of the change; without effect if the job is not stored."""
+        record.changed = time.time()
+        try:
+            self._write(record)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                logger.warning("cannot store the state of a job: %s", error)
+
+    def _write(self, record: JobRecord) -> None:
+        folder = self._folder / record.id
+        part = folder / f"{RECORD}.part"
+        part.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        os.replace(part, folder / RECORD)
+
+    def remove(self, job_id: str) -> None:
+        """Delete a job's files."""
+        shutil.rmtree(self._folder / job_id, ignore_errors=True)
+
+    def records(self) -> list[JobRecord]:
+        """Return the stored jobs, oldest first; those that are incomplete or too old are deleted."""
+        return sorted(self._records(), key=lambda record: record.changed)
+
+    def _records(self) -> Iterator[JobRecord]:
+        with contextlib.suppress(OSError):
+            for folder in [path for path in self._folder.iterdir() if ID.fullmatch(path.name)]:
+                try:
+                    record = JobRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+                    if record.started and time.time() - record.changed > LOST_SECONDS:
+                        raise ValueError("too old")
+                except (OSError, ValueError, TypeError):
+                    self.remove(folder.name)
+                else:
+                    yield record
+
+    def request(self, job_id: str) -> GenerationRequest:
+        """Read a job's request.
+
+        Raises:
+            InvalidInput: A file of the job is missing or invalid.
+        """
+        return _read_request(self._folder / job_id)
+
+    def scripts(self, record: JobRecord) -> dict[str, Speech]:
+        """Return the text of each person of a job.
+
+        Raises:
+            InvalidInput: The record is invalid.
+        """
+        from ..request.generation_request import Speech
+
+        return {person: Speech.checked(speech) for person, speech in record.scripts.items()}
+
+
+def _write_request(request: GenerationRequest, folder: Path) -> None:
+    import soundfile
+
+    fields = request.model_dump(mode="json", exclude={"image", "audio"}, exclude_unset=True)
+    (folder / FIELDS).write_text(json.dumps(fields), encoding="utf-8")
+    image = request.image.copy()
+    image.info.clear()  # PNG would save a color profile or transparency, which change the pixels when read
+    image.save(folder / IMAGE, compress_level=1)
+    for person, sound in (request.audio or {}).items():
+        soundfile.write(folder / f"{person}.wav", sound.samples, sound.rate, subtype="FLOAT")
+
+
+def _read_request(folder: Path) -> GenerationRequest:
+    from ..errors import InvalidInput
+    from ..request.build import build_request
+    from ..request.script import PEOPLE
+
+    try:
+        fields = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
+        (folder / IMAGE).stat()
+    except (OSError, ValueError):
+        raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
+    fields["image"] = folder / IMAGE
+    sounds = {person: folder / f"{person}.wav" for person in PEOPLE}
+    if audio := {person: path for person, path in sounds.items() if path.is_file()}:
+        fields["audio"] = audio
+    return build_request(fields)

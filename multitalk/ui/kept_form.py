@@ -1,0 +1,127 @@
+"""Fill the form with the values that the browser has kept from an earlier visit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+
+from ..errors import InvalidInput, MultiTalkError
+from ..media.picture import read_picture
+from ..request.checks import check_boxes
+from .backend import Backend
+from .layout import Layout
+from .parts import QUIET, Choice
+
+FILES = (gr.Image, gr.Audio)
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+NAMES = "NAMES"  # in the script, replaced by the form's fields
+SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
+LOAD = "async () => [await window.multitalkForm.load()]"
+KEPT_JOB = "() => [window.multitalkForm.job()]"
+
+
+class KeptFormEvents:
+    """The handlers that keep the form's values in the browser and fill them in again.
+
+    Args:
+        layout: The components.
+        backend: Access to the uploaded files.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Register the handlers; call inside the page."""
+        form, more = self.layout.form, self.layout.more
+        fields = list(form.values())
+        filled = page.load(self.fill, more["kept_form"], [*fields, more["restored_boxes"]], js=LOAD, **QUIET)
+        filled.then(None, js=start_script(form), **QUIET)
+        gr.on([field.change for field in fields], None, fields, js=save_script(list(form)), **QUIET)
+
+    def fill(self, kept: Any, request: gr.Request) -> list[Any]:
+        """Fill the form with the values that the browser has kept."""
+        return kept_values(self.layout.form, kept, lambda paths: self.backend.check_access(paths, request))
+
+
+def save_script(names: list[str]) -> str:
+    """Return the script that keeps the values of these fields in the browser."""
+    return SAVE.replace(NAMES, json.dumps(names))
+
+
+def start_script(form: dict[str, Any]) -> str:
+    """Return the script that starts to keep values, once the form contains the kept ones."""
+    # Gradio's ids of elements
+    names = {component.elem_id or f"component-{component._id}": name for name, component in form.items()}
+    return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
+
+
+def kept_job(kept: Any) -> str | None:
+    """Return the id of a job that the browser has kept, or None."""
+    return kept if isinstance(kept, str) and JOB_ID.fullmatch(kept) else None
+
+
+def kept_values(
+    form: dict[str, Any], kept: Any, check_access: Callable[[list[str | None]], None]
+) -> list[Any]:
+    """Return the values of the form's fields, and the boxes, as in :mod:`multitalk.ui.restore`.
+
+    Args:
+        form: The form's components by field.
+        kept: The kept values by field, unchecked; files are paths.
+        check_access: Raises an InvalidInput for files of other browsers.
+    """
+    if not isinstance(kept, dict):
+        return [gr.skip()] * (len(form) + 1)
+    values = []
+    for name, component in form.items():
+        value = kept.get(name)
+        if isinstance(component, FILES):
+            values.append(_own_file(value, check_access) or gr.skip())
+        else:
+            values.append(value if name in kept and is_valid(component, value) else gr.skip())
+    return [*values, _boxes(kept, dict(zip(form, values, strict=True)).get("picture"))]
+
+
+def is_valid(component: Any, value: Any) -> bool:
+    """Return whether a component takes a value that the page has kept, maybe of another version."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(component, gr.Slider):
+        return is_number and component.minimum <= value <= component.maximum
+    if isinstance(component, gr.Number):
+        return value is None or is_number
+    if isinstance(component, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(component, gr.Textbox):
+        return isinstance(value, str)
+    if isinstance(component, (gr.Radio, gr.Dropdown)):
+        is_open = isinstance(component, Choice) or getattr(component, "allow_custom_value", False)
+        return isinstance(value, str) and (is_open or value in [choice for _, choice in component.choices])
+    return False
+
+
+def _own_file(path: Any, check_access: Callable[[list[str | None]], None]) -> str | None:
+    try:
+        if isinstance(path, str):
+            check_access([path])
+            return path
+    except InvalidInput:
+        pass
+    return None
+
+
+def _boxes(kept: dict[str, Any], picture: Any) -> Any:
+    """Return the kept boxes with the size of their image."""
+    try:
+        if isinstance(picture, str) and kept.get("boxes"):
+            size = read_picture(picture).size
+            boxes = check_boxes(kept["boxes"], size) or {}
+            return {"boxes": {p: list(box) for p, box in boxes.items()}, "size": size, "id": uuid4().hex}
+    except MultiTalkError:
+        pass
+    return gr.skip()
