@@ -49,9 +49,8 @@ def _hevc(pixels: np.ndarray) -> tuple[bytes, bytes]:
     """Encode one frame; return the decoder's configuration and the frame."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as writer:
-        stream = writer.add_stream(
-            "libx265", rate=25, options={"x265-params": "log-level=none:crf=4:bframes=0"}
-        )
+        parameters = "log-level=none:crf=4:bframes=0"
+        stream = writer.add_stream("libx265", rate=25, options={"x265-params": parameters})
         stream.height, stream.width = pixels.shape[:2]
         stream.pix_fmt, stream.codec_tag = "yuv420p", "hvc1"
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
