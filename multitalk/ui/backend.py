@@ -21,14 +21,12 @@ from ..request.generation_request import Speech
 from ..speech.speak import SpokenScript, speak
 from . import fields
 from .access import FileOwners, browser_of
-from .estimates import describe_seconds
+from .estimates import describe_seconds, spoken_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
 from .preset_fields import PRESET_FIELDS
 from .worker import ModelWorker
-
-LETTERS_PER_SECOND = 14  # approximate speaking rate
 
 
 @dataclass
@@ -115,11 +113,11 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
     """Estimate the length of a form's video before its text is spoken."""
     speed = form.get("speed") or 1
     if form["mode"] == SCRIPT:
-        return math.ceil(len(form["script"] or "") / LETTERS_PER_SECOND / speed)
+        return math.ceil(spoken_seconds(form["script"], speed))
     lengths = []
     for person in fields.speakers(form):
         if person in fields.text_speakers(form):
-            lengths.append(len(form[f"{person}_text"] or "") / LETTERS_PER_SECOND / speed)
+            lengths.append(spoken_seconds(form[f"{person}_text"], speed))
         else:
             lengths.append(seconds.get(person) or 0.0)
     return sum(lengths) if form["mode"] == IN_TURNS else max(lengths)

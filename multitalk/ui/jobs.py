@@ -16,6 +16,7 @@ from uuid import uuid4
 from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..runtime.process_memory import is_out_of_memory
 from .gallery import SaveFailed
+from .job_clock import JobClock
 
 if TYPE_CHECKING:
     from ..pipeline.progress import Progress
@@ -42,6 +43,7 @@ class Job:
         status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled"
             or "failed".
         progress: The latest progress.
+        clock: The time that the page shows.
         clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
         error: Error message, if the job failed.
@@ -59,6 +61,7 @@ class Job:
     id: str = field(default_factory=lambda: uuid4().hex)
     status: str = "waiting"
     progress: Progress | None = None
+    clock: JobClock = field(default_factory=JobClock)
     clips: list[Path] = field(default_factory=list)
     result: str | None = None
     error: str | None = None

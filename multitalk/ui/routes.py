@@ -11,13 +11,14 @@ from starlette.routing import Route
 
 from ..pipeline.progress import Progress
 from .access import browser_of
-from .estimates import describe_seconds
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
+from .job_clock import ShownTime, describe_left
 from .jobs import Job, JobQueue
 from .worker import ModelWorker
 
 STAGES = {
+    "start": "Starting",
     "speech": "Generating speech",
     "text": "Encoding the prompt",
     "audio": "Encoding the audio",
@@ -101,7 +102,7 @@ class PageRoutes:
             "ready": len(job.clips),
             "error": with_labels(job.error) if job.error else None,
         }
-        state |= _describe_progress(job.progress)
+        state |= _describe_progress(job.progress, job.clock.show())
         if job.status == "waiting":
             state |= {"stage": "Waiting", "detail": _describe_place(self._queue.place(job))}
         if not self._worker.loaded.is_set():
@@ -139,20 +140,22 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     }
 
 
-def _describe_progress(progress: Progress | None) -> dict[str, Any]:
+def _describe_progress(progress: Progress | None, shown: ShownTime) -> dict[str, Any]:
     if progress is None:
         return {"fraction": 0.0, "stage": "Starting", "detail": "", "left": "", "clips": 0}
     parts = []
-    if progress.clips:
+    if progress.clips and progress.stage != "done":
         parts.append(f"clip {progress.clip + 1} of {progress.clips}")
     if progress.stage == "denoise":
         parts.append(f"step {progress.step} of {progress.steps}")
-    left = "" if progress.eta is None else f"about {describe_seconds(progress.eta)} left"
+    if shown.slower:
+        parts.append("slower than estimated")
     return {
-        "fraction": progress.fraction,
+        "fraction": shown.fraction,
         "stage": STAGES.get(progress.stage, progress.stage),
         "detail": ", ".join(parts),
-        "left": left,
+        "left": describe_left(shown.left),
+        "seconds_left": shown.left,
         "clips": progress.clips,
     }
 
