@@ -51,6 +51,7 @@ class Job:
         unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
             stops.
         seconds_taken: Run time.
+        notice: A line that the page shows beside the result.
     """
 
     request: GenerationRequest | None
@@ -69,6 +70,7 @@ class Job:
     unsaved: Path | None = None
     started: float | None = None
     seconds_taken: float | None = None
+    notice: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
 
     @property

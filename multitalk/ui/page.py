@@ -37,7 +37,7 @@ def launch_options() -> dict[str, Any]:
     """Return the arguments of ``launch`` that set the page's appearance."""
     return {
         "theme": make_theme(),
-        "css": parts.asset("page.css"),
+        "css": parts.asset("page.css") + parts.asset("panel.css"),
         "js": parts.asset("page.js"),
         "footer_links": ["api", "settings"],
         "run_history": False,

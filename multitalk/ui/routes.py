@@ -11,9 +11,10 @@ from starlette.routing import Route
 
 from ..pipeline.progress import Progress
 from .access import browser_of
+from .docs_route import document_route
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
-from .job_clock import ShownTime, describe_left
+from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
 from .jobs import Job, JobQueue
 from .worker import ModelWorker
 
@@ -48,6 +49,7 @@ class PageRoutes:
         """Return the routes."""
         return [
             Route("/multitalk/status", self.status),
+            document_route(),
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/clips/{number:int}.mp4", self.clip),
@@ -104,7 +106,8 @@ class PageRoutes:
         }
         state |= _describe_progress(job.progress, job.clock.show())
         if job.status == "waiting":
-            state |= {"stage": "Waiting", "detail": _describe_place(self._queue.place(job))}
+            place = self._queue.place(job)
+            state |= {"stage": "Waiting", "detail": _describe_place(place), "ahead": place}
         if not self._worker.loaded.is_set():
             state["stage"] = "Loading models"
         elif job.cancel.is_set() and not job.is_over:
@@ -112,7 +115,7 @@ class PageRoutes:
         if (other := self._queue.next_of_owner(job)) is not None:
             state["other"] = {"id": other.id, "status": other.status}
         if job.result and (result := self._gallery.result(job.result)) is not None:
-            state["result"] = describe_result(result, job.seconds_taken)
+            state["result"] = describe_result(result, job.seconds_taken) | {"notice": job.notice}
         return state
 
     def _job_of_browser(self, request: Request) -> Job | None:
@@ -148,11 +151,13 @@ def _describe_progress(progress: Progress | None, shown: ShownTime) -> dict[str,
         parts.append(f"clip {progress.clip + 1} of {progress.clips}")
     if progress.stage == "denoise":
         parts.append(f"step {progress.step} of {progress.steps}")
+    finishing = progress.stage == "done" or (shown.left is not None and shown.left <= FINISHING_SECONDS)
     if shown.slower:
         parts.append("slower than estimated")
     return {
         "fraction": shown.fraction,
-        "stage": STAGES.get(progress.stage, progress.stage),
+        "stage": STAGES["done" if finishing else progress.stage],
+        "finishing": finishing,
         "detail": ", ".join(parts),
         "left": describe_left(shown.left),
         "seconds_left": shown.left,

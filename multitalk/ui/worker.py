@@ -76,6 +76,11 @@ class ModelWorker:
         device = self.pipeline.plan.device
         return "ready", f"Ready ({'CPU' if device.type == 'cpu' else _gpu_name(device)})"
 
+    @property
+    def has_demo_weights(self) -> bool:
+        """Whether the loaded weights animate drawn faces only."""
+        return self.pipeline is not None and self.pipeline.folder.manifest.default_preset == "demo"
+
     def presets(self) -> list[Preset]:
         """Return the presets that the weights support, their default first; empty while they load."""
         if self.pipeline is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from multitalk.conditioning.timeline import clip_spans
@@ -80,8 +82,9 @@ def test_the_time_left_is_right_during_the_whole_job(costs):
         left, truth = truth_at(share, seen)
         assert left == pytest.approx(truth, rel=0.5)
     total = seen[-1][0]
-    for (_, before), (_, after) in zip(seen, seen[2:], strict=False):
-        assert after.fraction > before.fraction or before.left is None
+    moved = [at for (at, times), (_, later) in pairwise(seen) if later.fraction > times.fraction]
+    started = next(at for at, times in seen if times.left is not None)
+    assert max(after - before for before, after in pairwise([started, *moved, total])) < 0.05 * total
     at_half = truth_at(0.5, seen)[1] / total
     assert at_half == pytest.approx(0.5, abs=0.05)
 
@@ -114,6 +117,6 @@ def test_a_part_that_takes_longer_keeps_progressing():
 def test_work_counts_what_the_clips_do():
     workload = Workload(height=160, width=160, frames=81, calls=12, branches=2)
     work = count_work(ModelSizes(), workload, SPANS)
-    assert work.amounts == {"encode": 3, "denoise": 18, "decode": 21 + 21 + 10}
+    assert work.amounts == {"encode": 3, "denoise": 18, "decode": 21 + 21 + 11}
     assert sum(clip["decode"] for clip in CLIPS) == work.amounts["decode"]
     assert work.total("denoise") == 18 * work.units["denoise"]

@@ -19,8 +19,9 @@ def begin_long(page) -> None:
 
 
 def begin(page, **settings: str) -> None:
+    """Start a job, or add another to the unfinished ones."""
     fill(page, **settings)
-    page.locator("#make").click()
+    page.locator("#make:enabled, .make-another:visible").first.click()
 
 
 def record_urls(page) -> list[str]:
