@@ -1,4 +1,4 @@
-"""The answer to the press: the panel is in view, the button shows the progress, and one press makes one job."""
+"""The answer to the press: the panel is in view, the button shows the progress, one press makes one job."""
 
 from __future__ import annotations
 

@@ -1,0 +1,98 @@
+"""What the page tells about a video: how long it takes, and what the demo weights can do."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from PIL import Image, ImageOps
+
+from tests.ui.app import EXAMPLES
+from tests.ui.steps import be_quick, bring, cancel, example, make, wait_phase
+from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
+
+pytestmark = pytest.mark.slow
+
+WATCH = """() => {
+  window.seen = [];
+  setInterval(() => window.seen.push({
+    at: performance.now() / 1000,
+    phase: document.querySelector('.job').dataset.phase,
+    width: parseFloat(document.querySelector('.job-bar > i').style.width) || 0,
+    left: document.querySelector('.job-left').textContent,
+  }), 100);
+}"""
+
+
+def seconds_told(words: str) -> float:
+    """Return the seconds of a text such as "about 1 min 20 s left"."""
+    amounts = {unit: float(number) for number, unit in re.findall(r"([\d.]+) (h|min|s)\b", words)}
+    return 3600 * amounts.get("h", 0) + 60 * amounts.get("min", 0) + amounts.get("s", 0)
+
+
+def test_the_bar_moves_and_the_time_left_is_true(open_page):
+    """A whole video with the settings of the demo, on whatever machine this is."""
+    page = open_page()
+    example(page, "One person")
+    page.evaluate(WATCH)
+    page.locator("#make").click()
+    assert wait_phase(page, "done", "failed", seconds=900) == "done"
+    seen = [each for each in page.evaluate("window.seen") if each["phase"] == "running"]
+    begin, end = seen[0]["at"], seen[-1]["at"]
+    widths = [each["width"] for each in seen]
+    assert widths == sorted(widths)
+    moves = [begin, *(b["at"] for a, b in itertools.pairwise(seen) if b["width"] > a["width"]), end]
+    longest = max(after - before for before, after in itertools.pairwise(moves))
+    assert longest <= 0.05 * (end - begin)
+    for share in (0.25, 0.5, 0.75):
+        now = begin + share * (end - begin)
+        told = next(each for each in seen if each["at"] >= now)["left"]
+        assert seconds_told(told) == pytest.approx(end - now, rel=0.5), (share, told)
+
+
+@SCREENS
+def test_a_long_video_asks_before_it_starts(screen, open_page):
+    page = open_page(**screen)
+    jobs = jobs_of(page)
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, Steps="50")
+    for side, pixels in (("height", "720"), ("width", "1280")):
+        page.locator(f"#custom-{side} input").fill(pixels)
+    page.locator("#make").click()
+    question = page.locator(".question")
+    question.get_by_text(re.compile("This video takes about .* on this machine")).wait_for()
+    wait_visible(page, ".question")
+    assert page.locator("#make").is_enabled()
+    question.get_by_role("button", name="Cancel").click()
+    question.wait_for(state="hidden")
+    assert jobs == set()
+    page.locator("#make").click()
+    question.get_by_role("button", name="Generate anyway").click()
+    wait_phase(page, "waiting", "running")
+    assert not question.is_visible()
+    cancel(page)
+    assert wait_phase(page, "empty", "done") == "empty"
+    assert len(jobs) == 1
+
+
+def test_the_page_says_what_demo_weights_can_do(open_page, tmp_path):
+    own = tmp_path / "own.png"
+    with Image.open(EXAMPLES / "one_person.png") as picture:
+        ImageOps.mirror(picture).save(own)
+    page = open_page(**PHONE)
+    banner = page.locator(".weights")
+    banner.get_by_text("they animate drawn faces only").wait_for()
+    banner.locator("summary").click()
+    banner.get_by_text("NVIDIA GPU").wait_for()
+    document = page.request.get(page.evaluate("document.querySelector('.weights a').href"))
+    assert "download_models.sh" in document.text()
+    example(page, "One person")
+    page.locator("#picture img[src*='file=']").wait_for()
+    assert not page.locator("#picture-notice .notice").is_visible(), "an example is what the weights are for"
+    page.locator("#picture").get_by_label("Clear").click()
+    page.locator("#picture input[type=file]").set_input_files(str(own))
+    page.locator("#picture-notice .notice").get_by_text("drawn faces only").wait_for()
+    be_quick(page, **{"Maximum seconds": "1"})
+    make(page)
+    page.locator(".job-weights").get_by_text("drawn faces only").wait_for()
