@@ -7,6 +7,8 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
 * ``preset_fields``: the sampling settings that a preset fills in;
 * ``jobs``, ``worker``: the queue, and the model thread;
 * ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
-* ``estimates``, ``faces``, ``access``: run times, face detection, access to files;
+* ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
+* ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
+* ``faces``, ``access``: face detection, access to files;
 * ``routes``: HTTP routes for the scripts; ``api``: the same functions for programs.
 """

@@ -10,6 +10,7 @@ import gradio as gr
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PEOPLE
 from . import demo_notice, parts
+from .footer import footer
 from .options import (
     AUTOMATIC,
     CACHES,
@@ -73,6 +74,7 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
             height=130,
         )
         layout.more["restored"] = gr.HTML("", elem_id="restored", container=False)
+    footer()
     return layout
 
 

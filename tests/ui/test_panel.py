@@ -106,7 +106,7 @@ def test_a_double_click_makes_one_job(screen, open_page):
     page.wait_for_timeout(1000)
     assert len(jobs) == 2, "another job is made on purpose"
     cancel(page)
-    page.get_by_role("button", name="Show").click()
+    page.locator(".job-other button").click()
     page.wait_for_selector(".job[data-phase=running]")
     cancel(page)
     page.locator("#make:enabled", has_text="Generate video").wait_for()
