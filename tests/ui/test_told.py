@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.ui.app import EXAMPLES
-from tests.ui.steps import be_quick, bring, cancel, example, make, wait_phase
+from tests.ui.steps import be_quick, bring, bring_sound, cancel, example, make, wait_phase
 from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
 
 pytestmark = pytest.mark.slow
@@ -87,12 +87,12 @@ def test_the_page_says_what_demo_weights_can_do(open_page, tmp_path):
     banner.get_by_text("NVIDIA GPU").wait_for()
     document = page.request.get(page.evaluate("document.querySelector('.weights a').href"))
     assert "download_models.sh" in document.text()
-    example(page, "One person")
-    page.locator("#picture img[src*='file=']").wait_for()
-    assert not page.locator("#picture-notice .notice").is_visible(), "an example is what the weights are for"
-    page.locator("#picture").get_by_label("Clear").click()
     page.locator("#picture input[type=file]").set_input_files(str(own))
-    page.locator("#picture-notice .notice").get_by_text("drawn faces only").wait_for()
+    line = page.locator("#picture-notice .notice")
+    line.get_by_text("drawn faces only").wait_for()
+    bring_sound(page, 1, "one_person.wav")
     be_quick(page, **{"Maximum seconds": "1"})
     make(page)
     page.locator(".job-weights").get_by_text("drawn faces only").wait_for()
+    example(page, "One person")
+    line.wait_for(state="hidden")  # what the weights are for
