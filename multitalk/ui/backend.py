@@ -24,6 +24,7 @@ from .access import FileOwners, browser_of
 from .estimates import describe_seconds, spoken_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
+from .long_jobs import ASK_ABOVE_MINUTES
 from .options import IN_TURNS, SCRIPT
 from .preset_fields import PRESET_FIELDS
 from .worker import ModelWorker
@@ -39,6 +40,7 @@ class Backend:
         gallery: The results.
         owners: Owners of the uploaded files.
         folder: Folder of temporary files.
+        ask_above: Minutes that a video may take without a question.
     """
 
     queue: JobQueue
@@ -46,6 +48,7 @@ class Backend:
     gallery: Gallery
     owners: FileOwners
     folder: Path
+    ask_above: float = ASK_ABOVE_MINUTES
 
     def check_access(self, paths: Iterable[str | None], request: gr.Request) -> None:
         """Check that files belong to the browser that sent a request.

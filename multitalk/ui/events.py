@@ -163,7 +163,8 @@ class Events:
             choice = long_jobs.read_choice(event._data, worker)
             form |= choice.changes
             job_request = fields.request_from_form(form, self.backend.synthesize)
-            if not choice.is_made and (question := long_jobs.question(worker, job_request)):
+            question = long_jobs.question(worker, job_request, self.backend.ask_above)
+            if question is not None and not choice.is_made:
                 return [gr.skip(), answer, question, *self._show_errors(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, browser_of(request), scripts)

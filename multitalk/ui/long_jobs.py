@@ -16,7 +16,8 @@ from .options import PRESET_TITLES
 from .preset_fields import PRESET_FIELDS
 from .worker import ModelWorker
 
-LONG_SECONDS = 600.0
+ASK_ABOVE_MINUTES = 10.0
+LONG_SECONDS = 600.0  # a preset that takes longer for the sample below is not the one to start with
 FASTER = 0.7  # a choice must take at most this share of the time
 SHORT_SECONDS = 10.0  # of the video
 SAMPLE_SECONDS = 5.0  # of the video by which a preset is chosen for the machine
@@ -35,15 +36,18 @@ class Choice:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def question(worker: ModelWorker, request: GenerationRequest) -> dict[str, Any] | None:
+def question(
+    worker: ModelWorker, request: GenerationRequest, ask_above: float = ASK_ABOVE_MINUTES
+) -> dict[str, Any] | None:
     """Return the question before a video, for the page's script; None if the video does not take long.
 
     Args:
         worker: Estimates the time.
         request: The video.
+        ask_above: Minutes that a video may take without a question.
     """
     seconds = _estimate(worker, request)
-    if seconds is None or seconds <= LONG_SECONDS:
+    if seconds is None or seconds <= 60 * ask_above:
         return None
     faster = _faster_presets(worker, request, seconds)
     if seconds_of(request) > 2 * SHORT_SECONDS and (request.max_seconds or SHORT_SECONDS + 1) > SHORT_SECONDS:

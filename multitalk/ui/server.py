@@ -90,8 +90,10 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
     from .estimates import Estimator
     from .gallery import Gallery
     from .jobs import JobQueue
+    from .long_jobs import ASK_ABOVE_MINUTES
     from .worker import ModelWorker
 
+    ask_above = read_number("ASK_ABOVE_MINUTES", ASK_ABOVE_MINUTES, "minutes")
     limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
     results = read_text("OUTPUT_DIR", "outputs")
     try:
@@ -100,7 +102,7 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
         raise InvalidInput(f"OUTPUT_DIR cannot be used ({results}): {error.strerror}.") from None
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
     queue = JobQueue(folder / "jobs", worker.load, worker.generate)
-    return Backend(queue, worker, gallery, FileOwners(), folder)
+    return Backend(queue, worker, gallery, FileOwners(), folder, ask_above)
 
 
 def serve(start: ColdStart | None = None) -> int:

@@ -56,7 +56,7 @@ def test_a_long_video_asks_before_it_starts(screen, open_page):
     page = open_page(**screen)
     jobs = jobs_of(page)
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, Steps="50")
+    be_quick(page, Steps="100", **{"Frames per clip": "81"})
     for side, pixels in (("height", "720"), ("width", "1280")):
         page.locator(f"#custom-{side} input").fill(pixels)
     page.locator("#make").click()
