@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
 
-from tests.ui.app import EXAMPLES
-from tests.ui.steps import be_quick, bring, bring_sound, cancel, example, make, wait_phase
+from tests.ui.app import EXAMPLES, App
+from tests.ui.steps import SLOW, be_quick, bring, bring_sound, cancel, example, make, wait_phase
 from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
 
 pytestmark = pytest.mark.slow
@@ -51,28 +53,37 @@ def test_the_bar_moves_and_the_time_left_is_true(open_page):
         assert seconds_told(told) == pytest.approx(end - now, rel=0.5), (share, told)
 
 
+@pytest.fixture(scope="module")
+def asking_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app that asks before every video, on a machine of any speed."""
+    folder = tmp_path_factory.mktemp("asking")
+    app = App(folder, MULTITALK_WEIGHTS=str(weights), ASK_ABOVE_MINUTES="0.0001")
+    try:
+        yield app.wait_open().wait_loaded()
+    finally:
+        app.stop()
+
+
 @SCREENS
-def test_a_long_video_asks_before_it_starts(screen, open_page):
-    page = open_page(**screen)
+def test_a_long_video_asks_before_it_starts(screen, open_page, asking_app):
+    page = open_page(asking_app.url, **screen)
     jobs = jobs_of(page)
     bring(page, "one_person.png", "one_person.wav")
-    be_quick(page, Steps="100", **{"Frames per clip": "81"})
-    for side, pixels in (("height", "720"), ("width", "1280")):
-        page.locator(f"#custom-{side} input").fill(pixels)
+    be_quick(page, **SLOW)
     page.locator("#make").click()
     question = page.locator(".question")
     question.get_by_text(re.compile("This video takes about .* on this machine")).wait_for()
     wait_visible(page, ".question")
-    assert page.locator("#make").is_enabled()
+    page.locator("#make:enabled").wait_for()
     question.get_by_role("button", name="Cancel").click()
     question.wait_for(state="hidden")
     assert jobs == set()
     page.locator("#make").click()
     question.get_by_role("button", name="Generate anyway").click()
     wait_phase(page, "waiting", "running")
-    assert not question.is_visible()
+    question.wait_for(state="hidden")
     cancel(page)
-    assert wait_phase(page, "empty", "done") == "empty"
+    wait_phase(page, "empty", "done")
     assert len(jobs) == 1
 
 
