@@ -16,12 +16,13 @@ from .vae_stages import (
     latent_frames,
     new_feature_cache,
 )
-from .vae_tiling import decode_tiles, encode_tiles, needs_tiles
+from .vae_tiling import decode_tiles, encode_tiles, needs_tiles, tile_starts
 
 __all__ = [
     "SPATIAL_STRIDE",
     "TEMPORAL_STRIDE",
     "decode_latents",
+    "decode_parts",
     "encode_condition",
     "latent_frames",
     "prepare_decoder",
@@ -97,6 +98,14 @@ def decode_latents(
             hidden_states[:, :, index : index + 1], feat_cache=cache, feat_idx=[0], first_chunk=index == 0
         )
         yield frames[0].float().clamp(-1, 1)
+
+
+def decode_parts(vae: AutoencoderKLWan, latents: torch.Tensor) -> int:
+    """Return the number of groups or tiles in which latents ``C T h w`` are decoded."""
+    height, width = latents.shape[2:]
+    if needs_tiles(vae, height, width):
+        return len(tile_starts(height)) * len(tile_starts(width))
+    return latents.shape[1]
 
 
 def prepare_decoder(vae: AutoencoderKLWan, dtype: torch.dtype) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import latent_frames
+from ..models.video_vae import decode_parts, latent_frames
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
@@ -22,10 +22,11 @@ from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
 from ..sampling.schedule import MotionFrames, make_timesteps
 from .components import Components
-from .decode import OnFrames, decode_clip
+from .decode import OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
 from .progress import JobMonitor
 from .results import Clip
+from .work import clip_amounts, step_weights
 
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
@@ -42,6 +43,7 @@ class ClipGenerator:
         executor: Runs the transformer.
         plan: The job's hardware plan.
         monitor: Times the stages and reports progress.
+        units: Operations of a unit of each stage; see :class:`.work.JobWork`.
     """
 
     request: GenerationRequest
@@ -50,6 +52,7 @@ class ClipGenerator:
     executor: TransformerExecutor
     plan: HardwarePlan
     monitor: JobMonitor
+    units: Mapping[str, float]
 
     def run(self, on_frames: OnFrames | None = None) -> Iterator[Clip]:
         """Yield each clip as soon as it is decoded.
@@ -60,7 +63,8 @@ class ClipGenerator:
         """
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
-        monitor.start_clips(len(job.spans), sampling.settings.steps, len(job.settings.branches))
+        steps = step_weights(sampling.settings.steps, sampling.computed)
+        monitor.start_clips(clip_amounts(job.spans, steps), len(steps), self.units)
         condition_frames = job.image[:, None]  # 3 n H W
         for span in job.spans:
             with monitor.stage("encode", span.index):
@@ -72,16 +76,17 @@ class ClipGenerator:
                         monitor.check_cancelled,
                     )
                 branches = self._project(span, condition_frames[:, -1])
-            with monitor.stage("denoise", span.index):
+            with monitor.stage("denoise", span.index, steps):
                 latents = self._denoise(sampling, branches, condition, span, condition_frames.shape[1])
-            with monitor.stage("decode", span.index), self.components.using("vae"):
+            parts = [1.0] * decode_parts(self.components.vae, needed_latents(latents, span))
+            with monitor.stage("decode", span.index, parts), self.components.using("vae"):
                 frames, condition_frames = decode_clip(
                     self.components.vae,
                     latents,
                     span,
                     sampling.color,
                     self.request.motion_frames,
-                    monitor.check_cancelled,
+                    monitor.next_part,
                     on_frames,
                 )
             yield _clip(job, span, frames, latents)

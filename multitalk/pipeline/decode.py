@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..models.video_vae import SPATIAL_STRIDE, TEMPORAL_STRIDE, decode_latents
+from ..models.video_vae import SPATIAL_STRIDE, decode_latents
 from ..sampling.pace import DeviceEvent, record_event
+from .work import decoded_latents
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -44,9 +45,7 @@ def decode_clip(
         The new frames ``T H W 3`` uint8 on the CPU, and the last `motion_frames` decoded frames ``3 n H W``
         as floats, which the next clip starts with.
     """
-    # the decoder is causal: later latents do not change earlier frames
-    needed = span.skip + span.new_frames
-    latents = latents[:, : 1 + -(-(needed - 1) // TEMPORAL_STRIDE)]
+    latents = needed_latents(latents, span)
     height, width = (side * SPATIAL_STRIDE for side in latents.shape[2:])
     # page-locked, so that copies from a GPU are asynchronous
     frames = torch.empty(span.new_frames, height, width, 3, dtype=torch.uint8, pin_memory=latents.is_cuda)
@@ -65,6 +64,14 @@ def decode_clip(
         position += group.shape[1]
     pending.finish()
     return frames, torch.cat(tail, dim=1)[:, -motion_frames:]
+
+
+def needed_latents(latents: torch.Tensor, span: ClipSpan) -> torch.Tensor:
+    """Return the latents ``C T h w`` up to a clip's last new frame.
+
+    The decoder is causal: later latents do not change earlier frames.
+    """
+    return latents[:, : decoded_latents(span)]
 
 
 class _PendingFrames:

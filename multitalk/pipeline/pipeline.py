@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import torch.distributed
 
 from ..conditioning.job import JobConditions, prepare_job
 from ..conditioning.metadata import make_metadata
+from ..conditioning.timeline import clip_spans, count_frames
 from ..errors import Cancelled, InvalidInput
 from ..media.background import BackgroundWriter
 from ..media.video import VideoWriter
@@ -22,6 +24,7 @@ from ..runtime.environment import find_weights
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
+from ..runtime.sizes import ModelSizes
 from ..speech.kokoro import KokoroEngine
 from ..speech.speak import choose_engine
 from ..weights.folders import all_part_files
@@ -31,9 +34,10 @@ from .clips import ClipGenerator
 from .components import Components, load_components
 from .decode import OnFrames
 from .executor import LocalExecutor, TransformerExecutor
-from .planning import JobPlanner, job_loras, loading_workload
+from .planning import JobPlanner, job_loras, loading_workload, workload_of
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .results import Clip, GenerationResult
+from .work import JobWork, count_work
 
 if TYPE_CHECKING:
     from ..weights.store import Record
@@ -199,6 +203,17 @@ class MultiTalkPipeline:
         """Return the preset of a request, or the default preset of the weights."""
         return PRESETS[request.preset or self.folder.manifest.default_preset]
 
+    def work_of(self, request: GenerationRequest, seconds: float) -> JobWork:
+        """Count the operations of a request with this many seconds of audio."""
+        features = max(1, int(seconds * FPS))
+        frames = count_frames(seconds, features, request.max_seconds)
+        spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
+        return count_work(self._sizes, workload_of(request, self.preset_of(request), seconds), spans)
+
+    @cached_property
+    def _sizes(self) -> ModelSizes:
+        return ModelSizes.of(self.folder)
+
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         """Plan a job, prepare the weights for it and encode its inputs."""
         preset = self.preset_of(request)
@@ -216,7 +231,9 @@ class MultiTalkPipeline:
         monitor: JobMonitor,
         on_frames: OnFrames | None = None,
     ) -> Iterator[Clip]:
-        return ClipGenerator(request, job, self.components, self.executor, self.plan, monitor).run(on_frames)
+        work = self.work_of(request, job.soundtrack.seconds)
+        clips = ClipGenerator(request, job, self.components, self.executor, self.plan, monitor, work.units)
+        return clips.run(on_frames)
 
     def _write(
         self,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import Cancelled
-
-# Estimated work of a clip's other stages, in model calls; the time left is measured.
-ENCODE_WORK = 1.0
-DECODE_WORK = 1.0
+from .forecast import Forecast, StageCosts, Times
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,9 @@ class Progress:
         clips: Number of clips.
         step: Completed sampling steps of the current clip.
         steps: Sampling steps of a clip.
-        fraction: Completed share of the work, 0 to 1.
-        eta: Estimated seconds left; None before the first clip has made progress.
+        fraction: Completed share of the time, 0 to 1.
+        eta: Estimated seconds left; None before the first measurement, unless the job's time was estimated.
+        part: Estimated seconds until the next report.
     """
 
     stage: str
@@ -36,6 +34,7 @@ class Progress:
     steps: int
     fraction: float
     eta: float | None
+    part: float = 0.0
 
 
 class CancelSignal(Protocol):
@@ -55,26 +54,42 @@ class JobMonitor:
     Args:
         on_progress: Called at every change.
         cancel: Checked before every model call.
+        costs: What the stages are expected to cost; None uses the proportions of their operations.
 
     Attributes:
         timings: Seconds per stage.
         warnings: What the user should know about the result, one sentence each.
     """
 
-    def __init__(self, on_progress: OnProgress | None, cancel: CancelSignal | None) -> None:
+    def __init__(
+        self,
+        on_progress: OnProgress | None,
+        cancel: CancelSignal | None,
+        costs: StageCosts | None = None,
+    ) -> None:
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
         self._on_progress = on_progress
         self._cancel = cancel
+        self._costs = costs
+        self._forecast = Forecast(costs or StageCosts({}))
         self._stage = "text"
-        self._clip = self._clips = self._step = self._steps = 0
-        self._work_per_step = 1.0
-        self._clips_started = time.monotonic()
+        self._clip = self._clips = self._step = self._steps = self._part = 0
 
-    def start_clips(self, clips: int, steps: int, branches: int) -> None:
-        """Start the clips; `branches` is the number of guidance branches."""
-        self._clips, self._steps, self._work_per_step = clips, steps, float(branches)
-        self._clips_started = time.monotonic()
+    def start_clips(
+        self, clips: Sequence[Mapping[str, float]], steps: int, units: Mapping[str, float]
+    ) -> None:
+        """Start the clips.
+
+        Args:
+            clips: Units of each stage, by clip; see :func:`.work.clip_amounts`.
+            steps: Sampling steps of a clip.
+            units: Operations of a unit of each stage; see :class:`.work.JobWork`.
+        """
+        self._clips, self._steps = len(clips), steps
+        if self._costs is None:
+            self._forecast = Forecast(StageCosts(units))
+        self._forecast.start_clips(clips)
 
     def check_cancelled(self) -> None:
         """Raise :class:`Cancelled` if the job is cancelled."""
@@ -82,15 +97,22 @@ class JobMonitor:
             raise Cancelled("The job was cancelled.")
 
     @contextmanager
-    def stage(self, name: str, clip: int = 0) -> Iterator[None]:
-        """Time a stage and report its start."""
+    def stage(self, name: str, clip: int = 0, parts: Sequence[float] = (1.0,)) -> Iterator[None]:
+        """Time a stage and report its start.
+
+        Args:
+            name: The stage.
+            clip: Index of the clip.
+            parts: Weights of the stage's parts, each of which `next_part` or `step_done` reports.
+        """
         self.check_cancelled()
-        self._stage, self._clip = name, clip
+        self._stage, self._clip, self._part = name, clip, 0
         if name == "encode":
             self._step = 0
-        self._report(done=self._clip_work_before(name))
+        self._report(self._forecast.start(name, clip, parts))
         with self.timed(name):
             yield
+        self._forecast.finish()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -101,35 +123,27 @@ class JobMonitor:
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
 
+    def next_part(self) -> None:
+        """Report that a part of the stage starts; raises :class:`Cancelled` if the job is cancelled."""
+        self.check_cancelled()
+        self._report(self._forecast.finish(self._part))
+        self._part += 1
+
     def step_done(self, step: int) -> None:
         """Report the number of completed steps of the clip."""
         self._step = step
-        self._report(done=ENCODE_WORK + step * self._work_per_step)
+        self._report(self._forecast.finish(step))
 
     def finished(self) -> None:
         """Report that the last clip is complete."""
         self._stage = "done"
-        self._report(done=self._work_per_clip)
+        self._report(self._forecast.end())
 
-    @property
-    def _work_per_clip(self) -> float:
-        return ENCODE_WORK + self._steps * self._work_per_step + DECODE_WORK
-
-    def _clip_work_before(self, stage: str) -> float:
-        if stage == "video":
-            return self._work_per_clip
-        if stage == "decode":
-            return self._work_per_clip - DECODE_WORK
-        return ENCODE_WORK if stage == "denoise" else 0.0
-
-    def _report(self, done: float) -> None:
-        if self._on_progress is None:
-            return
-        fraction, eta = 0.0, None
-        if self._clips:
-            fraction = (self._clip * self._work_per_clip + done) / (self._clips * self._work_per_clip)
-            if fraction > 0:
-                eta = (time.monotonic() - self._clips_started) * (1 - fraction) / fraction
-        self._on_progress(
-            Progress(self._stage, self._clip, self._clips, self._step, self._steps, min(fraction, 1.0), eta)
-        )
+    def _report(self, times: Times) -> None:
+        if self._on_progress is not None:
+            self._on_progress(
+                Progress(
+                    *(self._stage, self._clip, self._clips, self._step, self._steps),
+                    *(times.fraction, times.left, times.part),
+                )
+            )

@@ -38,11 +38,24 @@ def call_operations(sizes: ModelSizes, workload: Workload) -> int:
     return sizes.layers * (linear + attention + reference_map) + patches
 
 
+def encoder_operations(sizes: ModelSizes, workload: Workload) -> int:
+    """Count the floating-point operations of encoding a clip's condition."""
+    return int(_vae_pixels(sizes, workload) * ENCODE_OPERATIONS / 3)
+
+
+def decoder_operations(sizes: ModelSizes, workload: Workload) -> int:
+    """Count the floating-point operations of decoding a clip's latents."""
+    return int(_vae_pixels(sizes, workload) * DECODE_OPERATIONS)
+
+
 def autoencoder_operations(sizes: ModelSizes, workload: Workload) -> int:
     """Count the floating-point operations of encoding a clip's condition and decoding its latents."""
-    scale = (sizes.vae_dim / 96) ** 2
-    pixels = workload.height * workload.width * workload.frames
-    return int(scale * pixels * (DECODE_OPERATIONS + ENCODE_OPERATIONS / 3))
+    return encoder_operations(sizes, workload) + decoder_operations(sizes, workload)
+
+
+def _vae_pixels(sizes: ModelSizes, workload: Workload) -> float:
+    """Return the pixels of a clip, weighted by the width of the VAE."""
+    return (sizes.vae_dim / 96) ** 2 * workload.height * workload.width * workload.frames
 
 
 def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload) -> float:

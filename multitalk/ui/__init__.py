@@ -9,6 +9,8 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
 * ``jobs``, ``job_store``, ``worker``: the queue, its jobs on disk, and the model thread;
 * ``sharing``, ``owners``, ``result_notes``: who sees and deletes which results;
 * ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
-* ``estimates``, ``faces``, ``access``: run times, face detection, access to files;
+* ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
+* ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
+* ``faces``, ``access``: face detection, access to files;
 * ``routes``, ``gallery_routes``: HTTP routes for the scripts; ``api``: the same functions for programs.
 """

@@ -21,16 +21,15 @@ from ..request.generation_request import MIN_SECONDS, GenerationRequest, Speech
 from ..speech.speak import SpokenScript, check_speech, speak
 from . import fields
 from .access import FileOwners, browser_of
-from .estimates import describe_seconds
+from .estimates import describe_seconds, spoken_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
+from .long_jobs import ASK_ABOVE_MINUTES
 from .options import IN_TURNS, SCRIPT
 from .owners import owner_of
 from .preset_fields import PRESET_FIELDS
 from .sharing import Sharing, VisibleResults
 from .worker import ModelWorker
-
-LETTERS_PER_SECOND = 14  # approximate speaking rate
 
 
 @dataclass
@@ -44,6 +43,7 @@ class Backend:
         owners: Owners of the uploaded files.
         folder: Folder of temporary files.
         sharing: Who may see and delete which results.
+        ask_above: Minutes that a video may take without a question.
     """
 
     queue: JobQueue
@@ -52,6 +52,7 @@ class Backend:
     owners: FileOwners
     folder: Path
     sharing: Sharing = field(default_factory=Sharing)
+    ask_above: float = ASK_ABOVE_MINUTES
 
     def visible(self, request: gr.Request) -> VisibleResults:
         """Return the results that the browser that sent a request may see."""
@@ -139,11 +140,11 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
     """Estimate the length of a form's video before its text is spoken."""
     speed = form.get("speed") or 1
     if form["mode"] == SCRIPT:
-        return math.ceil(len(form["script"] or "") / LETTERS_PER_SECOND / speed)
+        return math.ceil(spoken_seconds(form["script"], speed))
     lengths = []
     for person in fields.speakers(form):
         if person in fields.text_speakers(form):
-            lengths.append(len(form[f"{person}_text"] or "") / LETTERS_PER_SECOND / speed)
+            lengths.append(spoken_seconds(form[f"{person}_text"], speed))
         else:
             lengths.append(seconds.get(person) or 0.0)
     return sum(lengths) if form["mode"] == IN_TURNS else max(lengths)

@@ -14,33 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..pipeline.forecast import StageCosts
+
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
-    from ..runtime.memory import Workload
-    from ..runtime.sizes import ModelSizes
+    from ..pipeline.work import JobWork
+    from ..request.generation_request import GenerationRequest
 
 logger = logging.getLogger(__name__)
 
 # A whole network reaches about this share of the speed of a plain matrix product.
 EFFICIENCY = 0.5
+OTHER_SECONDS = 2.0  # of everything but the clips, before it was measured
 # Version of the operation count; runs with another version are not compared.
-COUNTING = 2
+COUNTING = 3
+LETTERS_PER_SECOND = 14  # approximate speaking rate
+STAGES = ("encode", "denoise", "decode")
 MAX_SAVED_RUNS = 60
 MAX_USED_RUNS = 8
 COMPARABLE = 8.0  # runs with this many times fewer operations are mostly overhead
-
-
-@dataclass(frozen=True)
-class Work:
-    """Floating point operations of a video.
-
-    Attributes:
-        sampling: Of the transformer.
-        coding: Of the autoencoder.
-    """
-
-    sampling: float
-    coding: float
 
 
 @dataclass(frozen=True)
@@ -50,20 +42,12 @@ class Estimate:
     Attributes:
         seconds: The time.
         runs: Number of past runs that it is based on.
+        costs: Expected seconds of the stages, with which the progress bar starts.
     """
 
     seconds: float
     runs: int
-
-
-def count_work(sizes: ModelSizes, workload: Workload, clips: int) -> Work:
-    """Count the operations of a video with this number of clips."""
-    from ..runtime.operations import autoencoder_operations, call_operations  # imports torch
-
-    return Work(
-        sampling=clips * workload.calls * call_operations(sizes, workload),
-        coding=clips * autoencoder_operations(sizes, workload),
-    )
+    costs: StageCosts
 
 
 class Estimator:
@@ -71,16 +55,12 @@ class Estimator:
 
     Args:
         file: File of the past runs.
-
-    Attributes:
-        sizes: Sizes of the loaded model; None before `measure`.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
         self._machine, self._speed = "", 0.0
-        self.sizes: ModelSizes | None = None
         self._runs: list[dict[str, Any]] = _read_runs(file)
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
@@ -89,32 +69,30 @@ class Estimator:
 
         plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
         name = pipeline.folder.manifest.name
-        self.sizes = sizes
         self._machine = f"{name} · {plan.description} · {sizes.transformer_parameters} · {COUNTING}"
         self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
 
-    def estimate(self, work: Work) -> Estimate | None:
+    def estimate(self, work: JobWork) -> Estimate | None:
         """Estimate the run time; None before `measure`."""
         if not self._speed:
             return None
         runs = self._comparable_runs(work)
-        sampling = _correction(runs, "sampling", self._speed) * work.sampling / self._speed
-        coding = _correction(runs, "coding", self._speed) * work.coding / self._speed
-        other = statistics.median([run["other_seconds"] for run in runs]) if runs else 0.0
-        return Estimate(sampling + coding + other, len(runs))
-
-    def learn(self, work: Work, timings: Mapping[str, float]) -> None:
-        """Save the times of a finished run."""
-        sampling = timings.get("denoise", 0.0)
-        coding = timings.get("encode", 0.0) + timings.get("decode", 0.0)
-        run = {
-            "machine": self._machine,
-            "sampling": work.sampling,
-            "coding": work.coding,
-            "sampling_seconds": sampling,
-            "coding_seconds": coding,
-            "other_seconds": max(0.0, timings.get("total", 0.0) - sampling - coding),
+        units = {
+            stage: operations * _correction(runs, stage, self._speed) / self._speed
+            for stage, operations in work.units.items()
         }
+        clips = sum(seconds * work.amounts[stage] for stage, seconds in units.items())
+        others = [run["other_seconds"] for run in runs]
+        other = statistics.median(others) if others else OTHER_SECONDS
+        return Estimate(clips + other, len(runs), StageCosts(units, clips, other))
+
+    def learn(self, work: JobWork, timings: Mapping[str, float]) -> None:
+        """Save the times of a finished run."""
+        run: dict[str, Any] = {"machine": self._machine}
+        for stage in STAGES:
+            run |= {stage: work.total(stage), f"{stage}_seconds": timings.get(stage, 0.0)}
+        measured = sum(run[f"{stage}_seconds"] for stage in STAGES)
+        run["other_seconds"] = max(0.0, timings.get("total", 0.0) - measured)
         with self._lock:
             self._runs = [*self._runs, run][-MAX_SAVED_RUNS:]
             try:
@@ -124,11 +102,24 @@ class Estimator:
             except OSError as error:  # must not fail the finished video
                 logger.warning("cannot save the run time: %s", error)
 
-    def _comparable_runs(self, work: Work) -> list[dict[str, Any]]:
+    def _comparable_runs(self, work: JobWork) -> list[dict[str, Any]]:
         """Return the latest runs on this machine that are not much smaller."""
-        least = work.sampling / COMPARABLE
-        runs = [run for run in self._runs if run["machine"] == self._machine and run["sampling"] >= least]
+        least = work.total("denoise") / COMPARABLE
+        runs = [run for run in self._runs if run["machine"] == self._machine and run["denoise"] >= least]
         return runs[-MAX_USED_RUNS:]
+
+
+def seconds_of(request: GenerationRequest) -> float:
+    """Return the length of a request's audio, estimated for text that was not spoken yet."""
+    sounds = [sound.seconds for sound in (request.audio or {}).values()]
+    if request.speech is not None:
+        sounds.append(spoken_seconds(request.speech.text, request.speech.speed))
+    return sum(sounds) if request.turns == "in_order" else max(sounds, default=0.0)
+
+
+def spoken_seconds(text: str | None, speed: float) -> float:
+    """Estimate how long a text takes to speak."""
+    return len(text or "") / LETTERS_PER_SECOND / speed
 
 
 def describe_seconds(seconds: float) -> str:
@@ -162,7 +153,7 @@ def _matrix_speed(device: Any, dtype: Any) -> float:
 
 
 def _read_runs(file: Path) -> list[dict[str, Any]]:
-    numbers = ("sampling", "coding", "sampling_seconds", "coding_seconds", "other_seconds")
+    numbers = [*STAGES, *(f"{stage}_seconds" for stage in STAGES), "other_seconds"]
     try:
         runs = json.loads(file.read_text())
         return [

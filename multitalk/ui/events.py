@@ -13,7 +13,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.sound_reading import read_length, read_sound
-from . import fields, options, parts
+from . import demo_notice, fields, long_jobs, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
@@ -49,7 +49,9 @@ class Events:
         form, more = self.layout.form, self.layout.more
         self._connect_inputs()
         self._connect_estimates()
-        make = more["make"].click(self.start, self.inputs, [more["job"], *self.errors], **QUIET)
+        demo_notice.connect(self.layout, self.backend)
+        answer = [more["job"], more["make"], more["question"], *self.errors]
+        make = more["make"].submit(self.start, self.inputs, answer, **QUIET)
         make.then(None, js=parts.asset("show_error.js"), **QUIET)
         more["hear"].click(
             self.hear,
@@ -152,20 +154,28 @@ class Events:
         message = None if error is None else fields.page_message(error, form)
         return [parts.show_error(message if name == place else None) for name in ERRORS]
 
-    def start(self, request: gr.Request, *values: Any) -> list[Any]:
-        """Check the form and add a job to the queue."""
+    def start(self, event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
+        """Check the form and add a job to the queue, or ask before a long one."""
         form = self._named(values)
+        answer: dict[str, Any] = {"job": None, "id": uuid4().hex}
         try:
             form = self._form(values, request)
-            if self.backend.worker.failure is not None:
-                raise MultiTalkError(self.backend.worker.status[1])
+            worker = self.backend.worker
+            if worker.failure is not None:
+                raise MultiTalkError(worker.status[1])
+            choice = long_jobs.read_choice(event._data, worker)
+            form |= choice.changes
             job_request = fields.request_from_form(form, self.backend.synthesize)
             self.backend.check_speech(job_request)
+            question = long_jobs.question(worker, job_request, self.backend.ask_above)
+            if question is not None and not choice.is_made:
+                return [gr.skip(), answer, question, *self._show_errors(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
+            job.notice = demo_notice.result_line(worker, form["picture"])
         except MultiTalkError as error:
-            return [gr.skip(), *self._show_errors(error, form)]
-        return [{"job": job.id}, *self._show_errors(None, form)]
+            return [gr.skip(), answer, gr.skip(), *self._show_errors(error, form)]
+        return [{"job": job.id}, answer | {"job": job.id}, {}, *self._show_errors(None, form)]
 
     def hear(self, request: gr.Request, *values: Any) -> list[Any]:
         """Play the form's text as speech."""
@@ -261,7 +271,7 @@ class Events:
         if not presets:
             return [[], *[gr.skip()] * (1 + len(SPEECH_CHOICES))]
         if form["preset"] not in [preset.name for preset in presets]:  # none, or of other weights
-            form["preset"] = presets[0].name
+            form["preset"] = long_jobs.suggested_preset(worker)
         engine = worker.speech_engine()
         voices = gr.update(choices=options.voice_choices(engine))
         languages = gr.update(choices=options.language_choices(engine))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import filecmp
 import io
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def example_values(name: str) -> dict[str, Any]:
     example = EXAMPLES[name]
     files = {field: str(FOLDER / example[field]) for field in _files(example)}
     return dict.fromkeys(FIELDS) | EMPTY | example | files
+
+
+def is_example(path: str) -> bool:
+    """Return whether a file is the picture of an example."""
+    pictures = {FOLDER / example["picture"] for example in EXAMPLES.values()}
+    return any(file.is_file() and filecmp.cmp(path, file, shallow=False) for file in pictures)
 
 
 def small_picture(picture: Image.Image, side: int, kind: str = "JPEG") -> str:

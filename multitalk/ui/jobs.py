@@ -17,6 +17,7 @@ from uuid import uuid4
 from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..runtime.process_memory import is_out_of_memory
 from .gallery import SaveFailed
+from .job_clock import JobClock
 from .job_store import JobRecord, JobStore
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Job:
         status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled",
             "failed", or "lost" (the server stopped while it ran).
         progress: The latest progress.
+        clock: The time that the page shows.
         clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
         warnings: What the user should know about the video, one sentence each.
@@ -54,6 +56,7 @@ class Job:
             stops.
         seconds_taken: Run time.
         record: What is stored of the job, or None.
+        notice: A line that the page shows beside the result.
     """
 
     request: GenerationRequest | None
@@ -64,6 +67,7 @@ class Job:
     id: str = field(default_factory=lambda: uuid4().hex)
     status: str = "waiting"
     progress: Progress | None = None
+    clock: JobClock = field(default_factory=JobClock)
     clips: list[Path] = field(default_factory=list)
     result: str | None = None
     warnings: tuple[str, ...] = ()
@@ -73,6 +77,7 @@ class Job:
     started: float | None = None
     seconds_taken: float | None = None
     record: JobRecord | None = None
+    notice: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
 
     @property

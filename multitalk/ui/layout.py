@@ -9,7 +9,8 @@ import gradio as gr
 
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PEOPLE
-from . import parts
+from . import demo_notice, parts
+from .footer import footer
 from .options import (
     AUTOMATIC,
     CACHES,
@@ -56,12 +57,15 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
     with gr.Row(elem_id="top"):
         gr.HTML(HEADER, container=False)
         layout.more["status"] = parts.status_line()
+    layout.more["weights"] = demo_notice.banner()
     with gr.Row(elem_id="main"):
         with gr.Column(scale=6, min_width=320, elem_id="inputs"):
             _build_picture(layout, examples)
             _build_voices(layout)
             _build_settings(layout)
+            layout.more["make"] = parts.make_button()
         with gr.Column(scale=5, min_width=320, elem_id="outcome"):
+            layout.more["question"] = parts.question()
             layout.more["job"] = parts.job_panel()
             layout.more["restored"] = gr.HTML("", elem_id="restored", container=False)
     with gr.Column(elem_id="results"):
@@ -74,6 +78,7 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
             height=130,
         )
         layout.more["restored_file"] = gr.HTML("", elem_id="restored-file", container=False)
+    footer()
     return layout
 
 
@@ -85,11 +90,12 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
         sources=["upload", "webcam", "clipboard"],
         buttons=["download", "fullscreen"],  # Gradio's share button uploads the file to a public host
         elem_id="picture",
-        height=300,
+        height=160,
         show_label=False,
     )
     layout.form["boxes"] = parts.boxes_editor()
     layout.errors["picture"] = parts.error_place("picture")
+    layout.more["picture_notice"] = demo_notice.picture_line()
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)
@@ -187,7 +193,6 @@ def _build_settings(layout: Layout) -> None:
     with gr.Accordion("Advanced settings", open=False, elem_id="more"):
         _build_more(layout)
     layout.errors["settings"] = parts.error_place("settings")
-    layout.more["make"] = gr.Button("Generate video", variant="primary", size="lg", elem_id="make")
 
 
 def _build_more(layout: Layout) -> None:

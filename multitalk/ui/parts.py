@@ -82,6 +82,18 @@ def job_panel() -> gr.HTML:
     return scripted("job", asset("job.html"), value={})
 
 
+def make_button() -> gr.HTML:
+    """Create the button that generates a video; its value is the server's answer to a press."""
+    return scripted("make", asset("make.html"), elem_id="make-bar", value={})
+
+
+def question() -> gr.HTML:
+    """Create the place for a question before a long video; see :mod:`multitalk.ui.long_jobs`."""
+    template = """<section class="question" aria-label="Question" hidden>
+    <p class="question-text" role="alert"></p><div class="question-choices"></div></section>"""
+    return scripted("question", template, value={})
+
+
 def gallery_cards() -> gr.HTML:
     """Create the cards of the server's results."""
     return scripted("gallery", asset("gallery.html"), value="")

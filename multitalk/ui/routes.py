@@ -13,14 +13,16 @@ from starlette.routing import Route
 
 from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
-from .estimates import describe_seconds
+from .docs_route import document_route
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
+from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
 from .jobs import Job, JobQueue
 from .owners import owner_of
 from .worker import ModelWorker
 
 STAGES = {
+    "start": "Starting",
     "speech": "Generating speech",
     "text": "Encoding the prompt",
     "audio": "Encoding the audio",
@@ -51,6 +53,7 @@ class PageRoutes:
         """Return the routes."""
         return [
             Route("/multitalk/status", self.status),
+            document_route(),
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),
@@ -103,9 +106,10 @@ class PageRoutes:
             "error": with_labels(job.error) if job.error else None,
             "warnings": [with_labels(warning) for warning in job.warnings],
         }
-        state |= _describe_progress(job.progress)
+        state |= _describe_progress(job.progress, job.clock.show())
         if job.status == "waiting":
-            state |= {"stage": "Waiting", "detail": _describe_place(self._queue.place(job))}
+            place = self._queue.place(job)
+            state |= {"stage": "Waiting", "detail": _describe_place(place), "ahead": place}
         if not self._worker.loaded.is_set():
             state["stage"] = "Loading models"
         elif job.cancel.is_set() and not job.is_over:
@@ -113,7 +117,7 @@ class PageRoutes:
         if (other := self._queue.next_of_owner(job)) is not None:
             state["other"] = {"id": other.id, "status": other.status}
         if job.result and (result := self._gallery.result(job.result)) is not None:
-            state["result"] = describe_result(result, job.seconds_taken)
+            state["result"] = describe_result(result, job.seconds_taken) | {"notice": job.notice}
         return state
 
     def _job_of_browser(self, request: Request) -> Job | None:
@@ -141,20 +145,24 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     }
 
 
-def _describe_progress(progress: Progress | None) -> dict[str, Any]:
+def _describe_progress(progress: Progress | None, shown: ShownTime) -> dict[str, Any]:
     if progress is None:
         return {"fraction": 0.0, "stage": "Starting", "detail": "", "left": "", "clips": 0}
     parts = []
-    if progress.clips:
+    if progress.clips and progress.stage != "done":
         parts.append(f"clip {progress.clip + 1} of {progress.clips}")
     if progress.stage == "denoise":
         parts.append(f"step {progress.step} of {progress.steps}")
-    left = "" if progress.eta is None else f"about {describe_seconds(progress.eta)} left"
+    finishing = progress.stage == "done" or (shown.left is not None and shown.left <= FINISHING_SECONDS)
+    if shown.slower:
+        parts.append("slower than estimated")
     return {
-        "fraction": progress.fraction,
-        "stage": STAGES.get(progress.stage, progress.stage),
+        "fraction": shown.fraction,
+        "stage": STAGES["done" if finishing else progress.stage],
+        "finishing": finishing,
         "detail": ", ".join(parts),
-        "left": left,
+        "left": describe_left(shown.left),
+        "seconds_left": shown.left,
         "clips": progress.clips,
     }
 

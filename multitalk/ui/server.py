@@ -94,9 +94,11 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     from .gallery import Gallery
     from .job_store import JobStore
     from .jobs import JobQueue
+    from .long_jobs import ASK_ABOVE_MINUTES
     from .sharing import Sharing
     from .worker import ModelWorker
 
+    ask_above = read_number("ASK_ABOVE_MINUTES", ASK_ABOVE_MINUTES, "minutes")
     limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
     results = read_text("OUTPUT_DIR", "outputs")
     try:
@@ -106,7 +108,7 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
     store = JobStore(gallery.folder / JOBS)
     queue = JobQueue(folder / "jobs", worker.load, worker.generate, store=store)
-    return Backend(queue, worker, gallery, FileOwners(), folder, sharing or Sharing())
+    return Backend(queue, worker, gallery, FileOwners(), folder, sharing or Sharing(), ask_above)
 
 
 def serve(start: ColdStart | None = None) -> int:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
 from ..media.fragments import write_clip
+from ..pipeline.progress import JobMonitor, Progress
 from ..request.checks import check_choice
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from .estimates import Estimate, Estimator, Work, count_work
+from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
 from .jobs import Job
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
-    from ..pipeline.progress import Progress
     from ..request.generation_request import GenerationRequest
     from ..request.presets import Preset
     from ..speech.engine import SpeechEngine
@@ -76,6 +76,11 @@ class ModelWorker:
             return "loading", "Loading models. You can fill in the form meanwhile."
         device = self.pipeline.plan.device
         return "ready", f"Ready ({'CPU' if device.type == 'cpu' else _gpu_name(device)})"
+
+    @property
+    def has_demo_weights(self) -> bool:
+        """Whether the loaded weights animate drawn faces only."""
+        return self.pipeline is not None and self.pipeline.folder.manifest.default_preset == "demo"
 
     def presets(self) -> list[Preset]:
         """Return the presets that the weights support, their default first; empty while they load."""
@@ -143,44 +148,36 @@ class ModelWorker:
 
         def on_progress(progress: Progress) -> None:
             job.progress = progress
+            job.clock.note(progress)
 
         def on_clip(clip: object) -> None:
             path = job.folder / f"{len(job.clips)}.mp4"
             write_clip(clip, path, fps)  # type: ignore[arg-type]
             job.clips.append(path)
 
+        estimate = self.estimate(job.request, seconds_of(job.request))
+        if estimate is not None:  # weights may be copied before the pipeline's first report
+            on_progress(Progress("start", 0, 0, 0, 0, 0.0, estimate.seconds, estimate.costs.preparation))
         result = self.pipeline.generate(
             job.request,
             job.folder / "video.mp4",
-            on_progress,
-            job.cancel,
-            on_clip,
+            on_clip=on_clip,
             keep_partial=True,
             include_text=True,
+            monitor=JobMonitor(on_progress, job.cancel, estimate.costs if estimate else None),
             scripts=job.scripts,
         )
         job.warnings = result.warnings
         job.result = self.gallery.add(result.path, job.title, result.seed, job.owner)
-        if result.complete and (work := self._work(job.request, result.seconds)) is not None:
-            self.estimator.learn(work, result.timings)
+        if result.complete:
+            self.estimator.learn(self.pipeline.work_of(job.request, result.seconds), result.timings)
         return result.complete
 
     def estimate(self, request: GenerationRequest, seconds: float) -> Estimate | None:
         """Estimate the run time of a request with this many seconds of audio; None while models load."""
-        work = self._work(request, seconds)
-        return None if work is None else self.estimator.estimate(work)
-
-    def _work(self, request: GenerationRequest, seconds: float) -> Work | None:
-        if self.pipeline is None or self.estimator.sizes is None:
+        if self.pipeline is None:
             return None
-        from ..conditioning.timeline import clip_spans, count_frames
-        from ..pipeline.planning import workload_of
-
-        workload = workload_of(request, self.pipeline.preset_of(request), seconds)
-        features = max(1, int(seconds * self.pipeline.fps))
-        frames = count_frames(seconds, features, request.max_seconds)
-        spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
-        return count_work(self.estimator.sizes, workload, len(spans))
+        return self.estimator.estimate(self.pipeline.work_of(request, seconds))
 
 
 def _gpu_name(device: object) -> str:

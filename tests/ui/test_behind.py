@@ -13,13 +13,15 @@ import soundfile
 from PIL import Image
 from starlette.requests import Request
 
+from multitalk.conditioning.timeline import clip_spans
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
+from multitalk.pipeline.work import JobWork, count_work
 from multitalk.request.script import read_script
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields
-from multitalk.ui.estimates import Estimate, Estimator, count_work, describe_seconds
+from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
 from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
@@ -41,7 +43,11 @@ def no_voice(speech: object) -> Any:
 def test_an_estimate_learns_from_runs(tmp_path):
     estimator = Estimator(tmp_path / "runs.json")
     workload = Workload(height=160, width=160, frames=81, calls=12)
-    work = count_work(ModelSizes(), workload, clips=2)
+
+    def work_of(clips: int) -> JobWork:
+        return count_work(ModelSizes(), workload, clips * clip_spans(81, 81, 81, 25))
+
+    work = work_of(2)
     assert estimator.estimate(work) is None, "the machine was not measured"
     estimator._machine, estimator._speed = "here", 1e9
     guess = estimator.estimate(work)
@@ -50,9 +56,11 @@ def test_an_estimate_learns_from_runs(tmp_path):
     estimator.learn(work, taken)
     again = Estimator(tmp_path / "runs.json")
     again._machine, again._speed = "here", 1e9
-    assert again.estimate(work) == Estimate(pytest.approx(53.0), 1)
-    twice = count_work(ModelSizes(), workload, clips=4)
-    assert again.estimate(twice).seconds == pytest.approx(103.0)
+    learned = again.estimate(work)
+    assert (learned.seconds, learned.runs) == (pytest.approx(53.0), 1)
+    assert (learned.costs.clips, learned.costs.preparation) == (pytest.approx(50.0), pytest.approx(3.0))
+    assert learned.costs.units["decode"] == pytest.approx(6.0 / 42), "the progress bar starts with it"
+    assert again.estimate(work_of(4)).seconds == pytest.approx(103.0)
     again._machine = "elsewhere"
     assert again.estimate(work).runs == 0
 

@@ -23,16 +23,56 @@ function phase(name) {
   $('.job').dataset.phase = name;
 }
 
-function showProgress(job) {
+let shown = { id: null, percent: 0 }; // the bar never goes back
+let moving = null;
+
+function showBar(job, fraction) {
+  if (shown.id !== job.id) shown = { id: job.id, percent: 0 };
+  shown.percent = Math.max(shown.percent, Math.round(fraction * 1000) / 10);
   const bar = $('.job-bar');
-  const percent = Math.round(job.fraction * 1000) / 10;
-  bar.setAttribute('aria-valuenow', String(Math.round(percent)));
-  $('.job-bar > i').style.width = `${percent}%`;
-  bar.classList.toggle('unknown', job.fraction === 0);
+  bar.setAttribute('aria-valuenow', String(Math.floor(shown.percent)));
+  $('.job-bar > i').style.width = `${shown.percent}%`;
+  bar.classList.toggle('unknown', shown.percent === 0);
+}
+
+// A busy server may answer seconds later: meanwhile the bar moves on at its last speed.
+function moveBar(job) {
+  clearInterval(moving);
+  if (job.status !== 'running' || !job.seconds_left) return;
+  const since = performance.now();
+  moving = setInterval(() => {
+    const done = Math.min((performance.now() - since) / 1000 / job.seconds_left, 0.5);
+    if (shown.id === job.id) showBar(job, job.fraction + (1 - job.fraction) * done);
+  }, 300);
+}
+
+function showProgress(job) {
+  showBar(job, job.fraction);
+  moveBar(job);
   text('.job-stage', job.stage);
   text('.job-detail', job.detail);
   text('.job-left', job.left);
 }
+
+// After a press, until the server has answered.
+let pressed = false;
+
+function showPressed() {
+  pressed = true;
+  $('.job-player').pause();
+  $('.job').classList.remove('playing');
+  $('.job').dataset.before = $('.job').dataset.phase;
+  phase('waiting');
+  showProgress({ id: '', status: 'waiting', fraction: 0, stage: 'Starting', detail: '', left: '' });
+}
+
+function endPressed(isRefused) {
+  if (pressed && isRefused) phase($('.job').dataset.before);
+  pressed = false;
+  if (isRefused && last && !background) show(last);
+}
+
+const tell = (state) => document.dispatchEvent(new CustomEvent('multitalk:job', { detail: state }));
 
 function stopPlayer() {
   if (playing === null) return;
@@ -87,12 +127,14 @@ function showResult(result, note, warnings = []) {
     detail.textContent = value;
     return [term, detail];
   }));
+  text('.job-weights', result.notice || '');
   $('.job').dataset.result = result.name;
 }
 
 const isUnfinished = (job) => job.status === 'waiting' || job.status === 'running';
 
 function show(job) {
+  if (pressed) return;
   ready = job.ready;
   onScreen = job.id;
   if (!isUnfinished(job)) seen = job.id;
@@ -185,6 +227,7 @@ async function follow(id) {
     if (following !== id) return;
     if (job) {
       last = job.status === 'gone' ? null : job;
+      if (!pressed) tell(last);
       if (!background && last) show(last);
       else if (!background) showGone();
       offer();
@@ -227,6 +270,7 @@ function update() {
   const value = props.value || {};
   if (value.job) {
     if (following === value.job) return;
+    endPressed(false);
     background = false;
     stopPlayer();
     $('.job').classList.remove('playing');
@@ -255,5 +299,7 @@ $('.job-lost-again').addEventListener('click', askAgain);
 $('.job-lost-dismiss').addEventListener('click', dismiss);
 $('.job-other > button').addEventListener('click', showOffered);
 $('.job-again').addEventListener('click', () => trigger('select', { name: $('.job').dataset.result }));
+document.addEventListener('multitalk:asked', showPressed);
+document.addEventListener('multitalk:refused', () => endPressed(true));
 watch('value', update);
 update();

@@ -1,0 +1,22 @@
+"""The page's footer: version, documents, API, and logging out."""
+
+from __future__ import annotations
+
+import os
+
+import gradio as gr
+
+from .. import __version__
+from .docs_route import document_link
+
+
+def footer() -> gr.HTML:
+    """Create the footer; Gradio's own is hidden by the page's styles."""
+    links = [
+        document_link("README.md", "README"),
+        document_link("PAGE.md", "About this page"),
+        '<a href="?view=api">API</a>',
+        '<a href="logout?all_session=false">Log out</a>' if os.environ.get("UI_USERNAME", "").strip() else "",
+    ]
+    items = "".join(f"<li>{item}</li>" for item in (f"MultiTalk {__version__}", *links) if item)
+    return gr.HTML(f'<ul class="page-footer">{items}</ul>', elem_id="page-footer", container=False)

@@ -1,0 +1,109 @@
+"""What the page tells about a video: how long it takes, and what the demo weights can do."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from tests.ui.app import EXAMPLES, App
+from tests.ui.steps import SLOW, be_quick, bring, bring_sound, cancel, example, make, wait_phase
+from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
+
+pytestmark = pytest.mark.slow
+
+WATCH = """() => {
+  window.seen = [];
+  setInterval(() => window.seen.push({
+    at: performance.now() / 1000,
+    phase: document.querySelector('.job').dataset.phase,
+    width: parseFloat(document.querySelector('.job-bar > i').style.width) || 0,
+    left: document.querySelector('.job-left').textContent,
+  }), 100);
+}"""
+
+
+def seconds_told(words: str) -> float:
+    """Return the seconds of a text such as "about 1 min 20 s left"."""
+    amounts = {unit: float(number) for number, unit in re.findall(r"([\d.]+) (h|min|s)\b", words)}
+    return 3600 * amounts.get("h", 0) + 60 * amounts.get("min", 0) + amounts.get("s", 0)
+
+
+def test_the_bar_moves_and_the_time_left_is_true(open_page):
+    """A whole video with the settings of the demo, on whatever machine this is."""
+    page = open_page()
+    example(page, "One person")
+    page.evaluate(WATCH)
+    page.locator("#make").click()
+    assert wait_phase(page, "done", "failed", seconds=900) == "done"
+    seen = [each for each in page.evaluate("window.seen") if each["phase"] == "running"]
+    begin, end = seen[0]["at"], seen[-1]["at"]
+    widths = [each["width"] for each in seen]
+    assert widths == sorted(widths)
+    moves = [begin, *(b["at"] for a, b in itertools.pairwise(seen) if b["width"] > a["width"]), end]
+    longest = max(after - before for before, after in itertools.pairwise(moves))
+    assert longest <= 0.05 * (end - begin)
+    for share in (0.25, 0.5, 0.75):
+        now = begin + share * (end - begin)
+        told = next(each for each in seen if each["at"] >= now)["left"]
+        assert seconds_told(told) == pytest.approx(end - now, rel=0.5), (share, told)
+
+
+@pytest.fixture(scope="module")
+def asking_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app that asks before every video, on a machine of any speed."""
+    folder = tmp_path_factory.mktemp("asking")
+    app = App(folder, MULTITALK_WEIGHTS=str(weights), ASK_ABOVE_MINUTES="0.0001")
+    try:
+        yield app.wait_open().wait_loaded()
+    finally:
+        app.stop()
+
+
+@SCREENS
+def test_a_long_video_asks_before_it_starts(screen, open_page, asking_app):
+    page = open_page(asking_app.url, **screen)
+    jobs = jobs_of(page)
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SLOW)
+    page.locator("#make").click()
+    question = page.locator(".question")
+    question.get_by_text(re.compile("This video takes about .* on this machine")).wait_for()
+    wait_visible(page, ".question")
+    page.locator("#make:enabled").wait_for()
+    question.get_by_role("button", name="Cancel").click()
+    question.wait_for(state="hidden")
+    assert jobs == set()
+    page.locator("#make").click()
+    question.get_by_role("button", name="Generate anyway").click()
+    wait_phase(page, "waiting", "running")
+    question.wait_for(state="hidden")
+    cancel(page)
+    wait_phase(page, "empty", "done")
+    assert len(jobs) == 1
+
+
+def test_the_page_says_what_demo_weights_can_do(open_page, tmp_path):
+    own = tmp_path / "own.png"
+    with Image.open(EXAMPLES / "one_person.png") as picture:
+        ImageOps.mirror(picture).save(own)
+    page = open_page(**PHONE)
+    banner = page.locator(".weights")
+    banner.get_by_text("they animate drawn faces only").wait_for()
+    banner.locator("summary").click()
+    banner.get_by_text("NVIDIA GPU").wait_for()
+    document = page.request.get(page.evaluate("document.querySelector('.weights a').href"))
+    assert "download_models.sh" in document.text()
+    page.locator("#picture input[type=file]").set_input_files(str(own))
+    line = page.locator("#picture-notice .notice")
+    line.get_by_text("drawn faces only").wait_for()
+    bring_sound(page, 1, "one_person.wav")
+    be_quick(page, **{"Maximum seconds": "1"})
+    make(page)
+    page.locator(".job-weights").get_by_text("drawn faces only").wait_for()
+    example(page, "One person")
+    line.wait_for(state="hidden")  # what the weights are for
