@@ -41,13 +41,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason), reason=reason)]
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory) -> Iterator[Workshop]:
     """Base, weights and code, built and pushed as the documentation shows it, the code by another builder."""
-    with open_workshop(kept_folder() or tmp_path_factory.mktemp("image")) as workshop:
+    folder = kept_folder() or tmp_path_factory.mktemp("image")
+    with open_workshop(folder) as workshop:
         workshop.bake("base-cu124")
         (workshop.folder / "weights.log").write_text(workshop.bake("weights-int8"))
         workshop.registry.forget_requests()
         workshop.bake_code_on_an_empty_builder()
         workshop.served_to_the_builder = workshop.registry.served()
         yield workshop
+    if not kept_folder():
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +94,7 @@ def test_weights_are_layers_below_the_code(workshop):
     assert len(weights) == 16
     assert max(weights) == len(layers) - 3  # then the flag, and the code
     assert "/app" in layers[-1].created_by
-    assert (
-        len({layers[number].digest for number in weights}) == 3
-    )  # Kokoro, the rest, and fourteen empty ones
+    assert len([number for number in weights if layers[number].size > 10_000]) == 2  # Kokoro, and the rest
     assert len(layers) < 60  # registries accept 125
 
 
@@ -176,6 +177,7 @@ def test_page_works_on_a_read_only_file_system(workshop, user, tmp_path):
         assert state()["Running"], logs(user, container)
         assert b"MultiTalk" in answer_of(workshop, PAGE)
         workshop.network.run(generate_on_the_page)
+        assert numba_files(user, container, "/tmp/numba") == numba_files(user, container, "/opt/numba") != ""
         assert logs(user, container).startswith(COMPLETED)
         assert user.inspect(container)["State"]["Health"]["Status"] == "healthy"
         stop(user, container)
@@ -183,6 +185,11 @@ def test_page_works_on_a_read_only_file_system(workshop, user, tmp_path):
     assert video.stat().st_uid == 1000
     with av.open(str(video)) as file:
         assert len(list(file.decode(video=0))) > 0
+
+
+def numba_files(engine: Engine, container: str, folder: str) -> str:
+    """List librosa's compiled functions: none is compiled in a container."""
+    return engine("exec", container, "sh", "-c", f"cd {folder} && find . -type f | sort")
 
 
 SMALL = {"size": [64, 64], "steps": 1, "max_seconds": 0.5, "frames_per_clip": 9, "motion_frames": 5}
@@ -301,14 +308,15 @@ def test_every_target_is_built(workshop):
     """The other precisions and stack, whose base is the same here; without speech, to save time."""
     precisions, stacks = ("int8", "bf16", "fp8"), ("cu124", "cu128")
     names = [f"{precision}-{stack}" for stack in stacks for precision in precisions][1:]
-    options = {"DOWNLOAD_OPTIONS": "--no-speech", "PUSH": "false"}
     workshop.bake("base-cu128", PUSH="false")
-    workshop.bake(*(f"weights-{name}" for name in names), **options)
-    workshop.bake(*names, "slim-cu128", **options)
+    workshop.bake("weights-int8-cu128", PUSH="false")
+    others = (f"weights-{name}" for name in names if "int8" not in name)
+    workshop.bake(*others, DOWNLOAD_OPTIONS="--no-speech", PUSH="false")
+    workshop.bake(*names, "slim-cu128", PUSH="false")
     manifest = f"{WEIGHTS}manifest.json"
     for name in names:
         command = ("run", "--rm", "--entrypoint", "cat", f"{ADDRESS}/multitalk:{name}", manifest)
-        assert json.loads(workshop.engine(*command))["precision"] == name.partition("-")[0]
+        assert json.loads(workshop.engine(*command))["precision"]["transformer"] == name.partition("-")[0]
 
 
 SCANNER = """
