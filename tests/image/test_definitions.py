@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -378,6 +379,28 @@ def test_images_are_built_for_linux_amd64():
     platforms = {name: target["platforms"] for name, target in bake_file()["target"].items()}
     assert set(platforms) == {"base", "weights", "app", "slim"}
     assert all(names == ["linux/amd64"] for names in platforms.values())
+
+
+@pytest.mark.parametrize("pinned", ["right", "wrong", "none"])
+def test_kernels_come_from_the_pinned_commit(tmp_path, pinned):
+    """base.Dockerfile compares the commit of the tag that it clones."""
+    command = re.search(r"(commit=\$\(git .*?exit 1; fi) ", joined(BASE_DOCKERFILE))
+    assert command
+    identity = ("-c", "user.name=n", "-c", "user.email=e")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    message = ("commit", "--quiet", "--allow-empty", "--message", "one")
+    subprocess.run(["git", "-C", tmp_path, *identity, *message], check=True)
+    head = subprocess.check_output(["git", "-C", tmp_path, "rev-parse", "HEAD"], text=True).strip()
+    commit = {"right": head, "wrong": "0" * 40, "none": ""}[pinned]
+    done = subprocess.run(
+        ["bash", "-c", command[1].replace("/src/sageattention", str(tmp_path))],
+        env=os.environ | {"SAGE_ATTENTION": "v2.2.0", "SAGE_ATTENTION_COMMIT": commit},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (pinned == "wrong"), done.stderr
+    if pinned == "wrong":
+        assert f"v2.2.0 is {head}, not {commit}. Set it empty to accept any." in done.stderr
 
 
 def test_kernels_keep_their_names(tmp_path):
