@@ -22,6 +22,7 @@ from gradio_client import Client, handle_file
 
 from tests.waiting import wait_until
 
+from .cuda_images import COMMIT, build_cuda_images
 from .engine import Engine, missing_tools
 from .registry import ADDRESS
 from .scan import findings, names_of
@@ -317,6 +318,32 @@ def test_every_target_is_built(workshop):
     for name in names:
         command = ("run", "--rm", "--entrypoint", "cat", f"{ADDRESS}/multitalk:{name}", manifest)
         assert json.loads(workshop.engine(*command))["precision"]["transformer"] == name.partition("-")[0]
+
+
+def test_every_line_of_the_base_is_executed(workshop, tmp_path):
+    """Both stacks, on images under NVIDIA's names, with small packages under the names of the real ones."""
+    build_cuda_images(workshop.engine, tmp_path, f"{ADDRESS}/multitalk-python:cu124")
+    for name in ("docker-bake.hcl", "base.Dockerfile"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    options = {"REGISTRY": f"{ADDRESS}/executed", "PUSH": "false"}
+    bake = ("buildx", "bake", "--progress", "plain", "base-cu124", "base-cu128")
+    with pytest.raises(
+        RuntimeError, match=r"12\.4\.1-cudnn-devel-ubuntu22\.04@sha256:622e78a1"
+    ):  # pinned, and not here
+        workshop.engine(*bake, cwd=tmp_path, **options)
+    unpinned = ("--set", "base-cu124.args.CUDA_DEVEL_DIGEST=")
+    done = workshop.engine.attempt(["docker", *bake, *unpinned], cwd=tmp_path, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = done.stdout + done.stderr
+    for architectures in ("8.0;8.6;8.9;9.0", "8.0;8.6;8.9;9.0;12.0"):
+        assert f"TORCH_CUDA_ARCH_LIST={architectures} EXT_PARALLEL=1 MAX_JOBS=2" in output
+    assert "_qattn_sm90 -gencode arch=compute_90a,code=sm_90a\n" in output
+    check = "import sageattention as s; print(open(s.__path__[0] + '/sm90_compile.py').read())"
+    command = ("run", "--rm", f"{ADDRESS}/executed/multitalk-base:cu124", "python", "-c", check)
+    assert "def attention_fake_impl(x)" in workshop.engine(*command)
+    wrong = ("--set", f"*.args.SAGE_ATTENTION_COMMIT={'0' * 40}")
+    with pytest.raises(RuntimeError, match=f"error: SAGE_ATTENTION_COMMIT: v2.2.0 is {COMMIT}, not 0000"):
+        workshop.engine(*bake, *unpinned, *wrong, cwd=tmp_path, **options)
 
 
 SCANNER = """
