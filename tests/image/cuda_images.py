@@ -1,8 +1,8 @@
 """Images under NVIDIA's names, with which BuildKit executes every line of base.Dockerfile without a network.
 
-Commands that download are replaced: apt-get does nothing, uv and pip create small packages with the names of the
-real ones, git copies a repository with the form of SageAttention's, whose setup.py is changed and run as the real
-one is. Nothing is compiled for a GPU.
+Commands that download are replaced: apt-get does nothing, uv and pip create small packages with the names of
+the real ones, git copies a repository with the form of SageAttention's, whose setup.py is changed and run as
+the real one is. Nothing is compiled for a GPU.
 """
 
 from __future__ import annotations
