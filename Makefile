@@ -1,5 +1,5 @@
 # make run     the page on http://localhost:7860       make test    everything that CI runs
-# make image   the image, with plain docker            make lock    the requirements files, from pyproject.toml
+# make image   the image, with plain docker            make lock    the requirements files and the pins of the image
 
 # Python 3.11 or 3.12; empty: the first that is found
 PYTHON ?=
@@ -61,8 +61,9 @@ test: $(DEV_READY)
 test-fast: $(DEV_READY)
 	$(PYTEST) -m "not slow"
 
-# builds the image from small weights and runs it; needs root, buildah and debootstrap
+# builds, pushes, pulls and runs the image with small weights; needs root and the packages of .ci/run
 test-image: $(DEV_READY)
+	scripts/docker_engine.sh "$${XDG_CACHE_HOME:-$$HOME/.cache}/multitalk/docker-engine"
 	$(BIN)/python -m pytest tests/image
 
 # the suite on the image's own version of torch
@@ -99,6 +100,7 @@ lock: | $(BIN)/uv
 	$(LOCK_APART_FROM_TORCH) pyproject.toml --extra ui --extra worker --extra speech --output-file requirements.txt
 	$(BIN)/python -c '$(DEV_TOOLS)' | $(LOCK_APART_FROM_TORCH) - --constraints requirements.txt --output-file requirements-dev.txt
 	$(LOCK) --python-version 3.10 --group fetch --output-file requirements-fetch.txt
+	$(BIN)/python scripts/lock_image.py
 
 # base and app image on this machine; PRECISION=int8|bf16|fp8|slim STACK=cu124|cu128
 image:

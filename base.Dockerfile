@@ -5,9 +5,12 @@
 #     --build-arg CUDA_ARCHITECTURES="8.0;8.6;8.9;9.0;12.0" .
 # docker-bake.hcl has both. The cu124 stack does not support the RTX 5090.
 ARG CUDA=12.4.1
+# "@sha256:..." pins NVIDIA's images; docker-bake.hcl has the known digests of each stack.
+ARG CUDA_BASE_DIGEST=""
+ARG CUDA_DEVEL_DIGEST=""
 
 # ---- Python and torch -------------------------------------------------------------------------------------------
-FROM nvidia/cuda:${CUDA}-base-ubuntu22.04 AS python
+FROM nvidia/cuda:${CUDA}-base-ubuntu22.04${CUDA_BASE_DIGEST} AS python
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # Ubuntu 22.04's python3.11 is a release candidate. python-build-standalone provides exact versions with headers in one
 # archive, which uv compares with a hash, and does not depend on a PPA.
@@ -30,12 +33,13 @@ RUN uv pip install --python /opt/venv/bin/python "torch==${TORCH}"
 ARG FLASH_ATTN=2.7.4.post1
 ARG FLASH_ATTN_BUILD=cu12torch2.5cxx11abiFALSE
 ARG FLASH_ATTN_WHEEL=https://github.com/Dao-AILab/flash-attention/releases/download/v${FLASH_ATTN}/flash_attn-${FLASH_ATTN}+${FLASH_ATTN_BUILD}-cp311-cp311-linux_x86_64.whl
+ARG FLASH_ATTN_SHA256=""
 # It needs only einops and torch. CUDA's libraries (2.7 GB) become a separate layer, so that no layer is over 5 GB.
-RUN uv pip install --python /opt/venv/bin/python --no-deps "${FLASH_ATTN_WHEEL}" einops==0.8.1 \
+RUN uv pip install --python /opt/venv/bin/python --no-deps "${FLASH_ATTN_WHEEL}${FLASH_ATTN_SHA256:+#sha256=${FLASH_ATTN_SHA256}}" einops==0.8.1 \
     && mv /opt/venv/lib/python3.11/site-packages/nvidia /opt/nvidia-libraries
 
 # ---- kernels that must be compiled: the only stage with nvcc ------------------------------------------------------
-FROM nvidia/cuda:${CUDA}-cudnn-devel-ubuntu22.04 AS kernels
+FROM nvidia/cuda:${CUDA}-cudnn-devel-ubuntu22.04${CUDA_DEVEL_DIGEST} AS kernels
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -47,8 +51,10 @@ COPY --from=python /opt/nvidia-libraries /opt/venv/lib/python3.11/site-packages/
 ENV PATH=/opt/venv/bin:$PATH
 # SageAttention has no kernels for 7.0 and 7.5, so they are removed below; torch has its own
 ARG CUDA_ARCHITECTURES="7.0;7.5;8.0;8.6;8.9;9.0"
-# a git tag: the newest version on the package index is 1.0.6
+# a git tag, and the commit that it must be: the newest version on the package index is 1.0.6
 ARG SAGE_ATTENTION=v2.2.0
+ARG SAGE_ATTENTION_COMMIT=eb615cf6cf4d221338033340ee2de1c37fbdba4a
+ARG SAGE_ATTENTION_REPOSITORY=https://github.com/thu-ml/SageAttention.git
 # Memory use is EXT_PARALLEL extensions times MAX_JOBS files times one compiler per architecture.
 ARG EXT_PARALLEL=1
 ARG MAX_JOBS=2
@@ -66,7 +72,10 @@ for extension in ext_modules:
 EOF
 
 RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 \
-    && git clone --depth 1 --branch "${SAGE_ATTENTION}" https://github.com/thu-ml/SageAttention.git /src/sageattention \
+    && git clone --depth 1 --branch "${SAGE_ATTENTION}" "${SAGE_ATTENTION_REPOSITORY}" /src/sageattention \
+    && commit=$(git -C /src/sageattention rev-parse HEAD) \
+    && if [ "${SAGE_ATTENTION_COMMIT:-${commit}}" != "${commit}" ]; then \
+    echo "error: SAGE_ATTENTION_COMMIT: ${SAGE_ATTENTION} is ${commit}, not ${SAGE_ATTENTION_COMMIT}. Set it empty to accept any." >&2; exit 1; fi \
     && sed -i 's|^setup(|exec(open("/src/sm90_architecture.py").read())\nsetup(|' /src/sageattention/setup.py \
     && grep -q sm90_architecture /src/sageattention/setup.py \
     && find /src/sageattention/sageattention -name 'sm*_compile.py' -exec \
@@ -75,7 +84,7 @@ RUN pip install --no-cache-dir setuptools==80.9.0 wheel==0.45.1 packaging==25.0 
     pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /src/sageattention
 
 # ---- the base -----------------------------------------------------------------------------------------------------
-FROM nvidia/cuda:${CUDA}-base-ubuntu22.04
+FROM nvidia/cuda:${CUDA}-base-ubuntu22.04${CUDA_BASE_DIGEST}
 # Triton (SageAttention, torch.compile) compiles a C launcher for each kernel at run time with gcc, libc's headers and
 # Python's headers (/opt/python). torch.compile compiles CPU code with g++. nvcc and CUDA's headers are not needed:
 # Triton has its own assembler, and torch contains the int8 and fp8 products.

@@ -58,6 +58,12 @@ else
 fi
 export MULTITALK_WEIGHTS=$weights
 
+# numba refuses a cache that it cannot write to, as on a read-only file system: give it a copy
+if [[ -d ${NUMBA_CACHE_DIR:-} && ! -w $NUMBA_CACHE_DIR ]]; then
+  cp -r "$NUMBA_CACHE_DIR" "${TMPDIR:-/tmp}/numba"
+  export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/numba
+fi
+
 # prefetch the weights into the page cache while Python imports its modules
 if [[ ${READ_AHEAD:-true} == true && -d $weights ]]; then
   python -m multitalk.weights.read_ahead "$weights" &

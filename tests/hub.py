@@ -1,6 +1,6 @@
 """A model hub on the loopback device that serves folders as repositories, with faults on request.
 
-``python -m tests.hub RAW_DIR PORT [LOG TOKEN]`` serves a folder of published weights as its repositories.
+``python -m tests.hub RAW_DIR [HOST:]PORT [LOG TOKEN]`` serves a folder as its repositories.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Hub:
         repositories: Files of each repository, by their paths in it.
         web: Files outside repositories, by name.
         port: 0 takes a free one.
+        host: Address to listen on.
         token: Required for repositories; None: not required.
         log: File to append each request to.
     """
@@ -63,6 +64,7 @@ class Hub:
         port: int = 0,
         token: str | None = None,
         log: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.repositories, self.web, self.token, self.log = repositories, web or {}, token, log
         self.faults = Faults()
@@ -73,8 +75,8 @@ class Hub:
         class Handler(_Handler):
             server_hub = hub
 
-        self._server = _Server(("127.0.0.1", port), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = _Server((host, port), Handler)
+        self.address = f"http://{host}:{self._server.server_port}"
 
     def __enter__(self) -> Hub:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -254,10 +256,11 @@ def _range(text: str, size: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    raw, port = Path(sys.argv[1]), int(sys.argv[2])
+    raw = Path(sys.argv[1])
+    host, _, port = sys.argv[2].rpartition(":")
     log, token = (Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 4 else (None, None)
     web = {path.name: path for path in raw.glob("*.whl")}
-    hub = Hub(published_repositories(raw), web, port, token, log)
+    hub = Hub(published_repositories(raw), web, int(port), token, log, host or "127.0.0.1")
     print(hub.address, flush=True)
     hub.serve_forever()
 

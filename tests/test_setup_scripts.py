@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import hcl2
 import pytest
 
 from multitalk import __version__
@@ -43,7 +41,7 @@ class Machine:
         self.add(name, f'exec {sys.executable} -c "{VERSION.format(version)}" "$2"')
 
     def add_docker(self, *, root: Path | str = "/", images: str = "", broken: str = "nothing") -> None:
-        """A docker that writes its calls down, knows some images and fails at one command."""
+        """A docker that records its calls and variables, knows some images and fails at one command."""
         self.add(
             "docker",
             f"""[[ "$1 $2" != "{broken} "* && $1 != "{broken}" ]] || exit 1
@@ -52,7 +50,8 @@ class Machine:
               "context show") echo desktop ;;
               "image inspect") [[ " {images} " == *" $3 "* ]] ;;
               "info " | "buildx version") ;;
-              *) printf '%s\\0' "$@" >>{self.log}; echo >>{self.log} ;;
+              *) printf '%s\\0' "$@" >>{self.log}; echo >>{self.log}
+                echo "${{REGISTRY:-}} $PUSH $VERSION ${{SBOM_SCANNER:-}}" >>{self.log}.settings ;;
             esac""",
         )
 
@@ -60,6 +59,10 @@ class Machine:
         """The arguments of each call to docker that does something."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [line.split("\0")[:-1] for line in lines]
+
+    def settings(self) -> set[str]:
+        """REGISTRY, PUSH, VERSION and SBOM_SCANNER, as the calls have them."""
+        return set(Path(f"{self.log}.settings").read_text().splitlines())
 
     def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [str(ROOT / "scripts" / script), *arguments]
@@ -142,7 +145,7 @@ def test_image_is_refused_before_anything_starts(machine: Machine, tmp_path: Pat
     assert "unknown precision (int4)" in machine.refusal("image.sh", "build", PRECISION="int4")
     assert "unknown stack (cu99)" in machine.refusal("image.sh", "build", STACK="cu99")
     assert "REGISTRY is not set" in machine.refusal("image.sh", "push")
-    assert "multitalk-base:cu124 is not built" in machine.refusal("image.sh", "push", REGISTRY="r")
+    assert "multitalk:int8-cu124 is not built" in machine.refusal("image.sh", "push", REGISTRY="r")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16", "fp8", "slim"])
@@ -156,64 +159,44 @@ def test_disk_that_a_build_needs_is_the_documented_one(machine: Machine, precisi
     assert f"has 24 GB of free disk, and this build needs {documented}." in needed
 
 
-def build_arguments(call: list[str]) -> dict[str, str]:
-    pairs = (call[i + 1].partition("=") for i, word in enumerate(call) if word == "--build-arg")
-    return {name: value for name, _, value in pairs}
-
-
-def test_base_and_app_are_built_in_turn(machine: Machine) -> None:
+def test_targets_of_the_bake_file_are_built_in_turn(machine: Machine) -> None:
     machine.add_docker()
-    secrets = {"HF_TOKEN": "hf_token", "RUN_AS": "0"}
-    done = machine.run("image.sh", "build", NEEDED_GB="0", PRECISION="bf16", STACK="cu128", **secrets)
+    done = machine.run(
+        "image.sh", "build", NEEDED_GB="0", PRECISION="bf16", STACK="cu128", HF_TOKEN="hf_token"
+    )
     assert done.returncode == 0, done.stderr
-    base, app = machine.calls()
-    for call in (base, app):
-        assert call[:4] == ["buildx", "build", "--builder", "desktop"]
-        assert call[-1] == "."
-        assert "hf_token" not in " ".join(call)
-    assert base[base.index("--tag") + 1] == "multitalk-base:cu128"
-    assert app[app.index("--tag") + 1] == "multitalk:bf16-cu128"
-    arguments = build_arguments(app)
-    assert arguments["BASE_IMAGE"] == "multitalk-base:cu128"
-    assert (arguments["PRECISION"], arguments["VERSION"]) == ("bf16", __version__)
-    assert arguments["RUN_AS"] == ""  # its value is read from the environment
-    assert "id=HF_TOKEN,env=HF_TOKEN" in app
+    targets = ["base-cu128", "weights-bf16-cu128", "bf16-cu128"]
+    assert machine.calls() == [["buildx", "bake", "--builder", "desktop", target] for target in targets]
+    assert machine.settings() == {f" false {__version__} "}
     assert "docker run --gpus all -p 7860:7860 multitalk:bf16-cu128" in done.stdout
 
 
-@pytest.mark.parametrize("stack", ["cu124", "cu128"])
-def test_stacks_are_those_of_the_bake_file(machine: Machine, stack: str) -> None:
-    machine.add_docker()
-    assert machine.run("image.sh", "build", NEEDED_GB="0", STACK=stack).returncode == 0
-    given = build_arguments(machine.calls()[0])
-    stacks = json.loads(json.dumps(hcl2.loads((ROOT / "docker-bake.hcl").read_text())).replace('\\"', ""))
-    target = next(block["base"] for block in stacks["target"] if "base" in block)
-    values = next(values for values in target["matrix"]["stack"] if values["name"] == stack)
-    names = {"CUDA": "cuda", "TORCH": "torch", "FLASH_ATTN": "flash", "FLASH_ATTN_BUILD": "flash_build"}
-    names |= {"CUDA_ARCHITECTURES": "architectures"}
-    defaults = dict(
-        line.removeprefix("ARG ").replace('"', "").split("=", 1)
-        for line in (ROOT / "base.Dockerfile").read_text().splitlines()
-        if line.startswith("ARG ")
-    )
-    for argument, key in names.items():
-        assert given.get(argument, defaults[argument]) == values[key], argument
-
-
-def test_slim_image_is_a_stage_of_its_own(machine: Machine) -> None:
+def test_slim_image_needs_no_weights(machine: Machine) -> None:
     machine.add_docker()
     assert machine.run("image.sh", "build", NEEDED_GB="0", PRECISION="slim").returncode == 0
-    app = machine.calls()[1]
-    assert app[app.index("--target") + 1] == "slim"
-    assert "PRECISION" not in build_arguments(app)
+    assert [call[-1] for call in machine.calls()] == ["base-cu124", "slim-cu124"]
 
 
-def test_images_are_pushed_under_the_names_of_the_bake_file(machine: Machine) -> None:
-    machine.add_docker(images="multitalk-base:cu124 multitalk:int8-cu124")
-    assert machine.run("image.sh", "push", REGISTRY="ghcr.io/you").returncode == 0
-    pushed = [call[1] for call in machine.calls() if call[0] == "push"]
-    names = ["multitalk-base:cu124", "multitalk:int8-cu124", f"multitalk:{__version__}-int8-cu124"]
-    assert pushed == [f"ghcr.io/you/{name}" for name in names]
+@pytest.mark.parametrize(
+    ("given", "scanner"),
+    [
+        ({}, "docker/buildkit-syft-scanner:stable-1"),
+        ({"SBOM_SCANNER": ""}, ""),
+        ({"SBOM_SCANNER": "mine:1"}, "mine:1"),
+    ],
+)
+def test_images_are_pushed_with_an_sbom(machine: Machine, given: dict[str, str], scanner: str) -> None:
+    machine.add_docker(images="multitalk:int8-cu124", root="[driver-type io.containerd.snapshotter.v1]")
+    done = machine.run("image.sh", "push", REGISTRY="ghcr.io/you", **given)
+    assert done.returncode == 0, done.stderr
+    assert [call[-1] for call in machine.calls()] == ["base-cu124", "weights-int8-cu124", "int8-cu124"]
+    assert machine.settings() == {f"ghcr.io/you true {__version__} {scanner}"}
+
+
+def test_image_store_without_attestations_is_refused(machine: Machine) -> None:
+    machine.add_docker(images="multitalk:int8-cu124", root="[[Backing Filesystem extfs]]")
+    message = machine.refusal("image.sh", "push", REGISTRY="ghcr.io/you")
+    assert "Enable the containerd image store" in message
 
 
 def test_docker_s_disk_elsewhere_is_only_noted(machine: Machine) -> None:
@@ -221,4 +204,4 @@ def test_docker_s_disk_elsewhere_is_only_noted(machine: Machine) -> None:
     done = machine.run("image.sh", "build")
     assert done.returncode == 0
     assert "make sure that Docker has 130 GB" in done.stderr
-    assert len(machine.calls()) == 2
+    assert len(machine.calls()) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -190,12 +191,15 @@ def stages(text: str) -> dict[str, str]:
 
 
 def test_every_layer_of_the_bake_is_copied():
-    copied = re.findall(r"COPY --from=fetch /layers/(\d\d)/ ", stages(DOCKERFILE)["baked-weights"])
+    copied = re.findall(r"COPY --link --from=fetch /layers/(\d\d)/ ", stages(DOCKERFILE)["baked-weights"])
     assert copied == [f"{number:02d}" for number in range(LAYERS)]
 
 
 def test_code_is_built_on_weights():
     assert re.search(r"^FROM baked-weights AS app$", DOCKERFILE, re.M)
+    # anything else would download the weights to a builder that lacks them
+    instructions = re.findall(r"^[A-Z]+(?: --link)?", stages(DOCKERFILE)["app"], re.M)
+    assert set(instructions) <= {"COPY --link", "ARG", "USER", "LABEL"}
     assert "multitalk/" not in stages(DOCKERFILE)["baked-weights"].replace("/opt/multitalk/", "")
     assert "pipeline" not in stages(DOCKERFILE)["fetch"]
 
@@ -296,8 +300,10 @@ def target_names(target: dict[str, Any]) -> list[str]:
         .replace("${stack.name}", stack)
         .replace("${stack}", stack)
         .replace("${precision}", precision)
+        .replace("${content}", content)
         for stack in stacks
         for precision in target["matrix"].get("precision", [""])
+        for content in target["matrix"].get("content", [""])
     ]
 
 
@@ -306,7 +312,11 @@ def test_bake_targets_are_stages_with_their_arguments():
         text = BASE_DOCKERFILE if target.get("dockerfile") == "base.Dockerfile" else DOCKERFILE
         for argument in target["args"]:
             assert re.search(rf"^ARG {argument}\b", text, re.M), f"{name} sets {argument}"
-        for stage in (*target.get("contexts", {}), *([target["target"]] if "target" in target else [])):
+        contents = target["matrix"].get("content", [""])
+        names = {
+            target["target"].replace("${content}", content) for content in contents if "target" in target
+        }
+        for stage in (*target.get("contexts", {}), *names):
             assert stage in stages(text), f"{name} names the stage {stage}"
 
 
@@ -335,9 +345,11 @@ def test_bake_has_a_target_for_each_stack_and_precision():
     for stack in ("cu124", "cu128"):
         assert {f"base-{stack}", f"slim-{stack}"} <= names
         for precision in ("int8", "bf16", "fp8"):
-            assert {f"{precision}-{stack}", f"weights-{precision}-{stack}"} <= names
+            parts = [f"baked-{part}-{precision}-{stack}" for part in ("weights", "requirements")]
+            assert {f"{precision}-{stack}", *parts} <= names
+            assert content["group"][f"weights-{precision}-{stack}"]["targets"] == parts
     for group in content["group"].values():
-        assert set(group["targets"]) <= names
+        assert set(group["targets"]) <= names | set(content["group"])
 
 
 def test_only_code_is_compressed():
@@ -367,6 +379,28 @@ def test_images_are_built_for_linux_amd64():
     platforms = {name: target["platforms"] for name, target in bake_file()["target"].items()}
     assert set(platforms) == {"base", "weights", "app", "slim"}
     assert all(names == ["linux/amd64"] for names in platforms.values())
+
+
+@pytest.mark.parametrize("pinned", ["right", "wrong", "none"])
+def test_kernels_come_from_the_pinned_commit(tmp_path, pinned):
+    """base.Dockerfile compares the commit of the tag that it clones."""
+    command = re.search(r"(commit=\$\(git .*?exit 1; fi) ", joined(BASE_DOCKERFILE))
+    assert command
+    identity = ("-c", "user.name=n", "-c", "user.email=e")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    message = ("commit", "--quiet", "--allow-empty", "--message", "one")
+    subprocess.run(["git", "-C", tmp_path, *identity, *message], check=True)
+    head = subprocess.check_output(["git", "-C", tmp_path, "rev-parse", "HEAD"], text=True).strip()
+    commit = {"right": head, "wrong": "0" * 40, "none": ""}[pinned]
+    done = subprocess.run(
+        ["bash", "-c", command[1].replace("/src/sageattention", str(tmp_path))],
+        env=os.environ | {"SAGE_ATTENTION": "v2.2.0", "SAGE_ATTENTION_COMMIT": commit},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (pinned == "wrong"), done.stderr
+    if pinned == "wrong":
+        assert f"v2.2.0 is {head}, not {commit}. Set it empty to accept any." in done.stderr
 
 
 def test_kernels_keep_their_names(tmp_path):

@@ -1,0 +1,98 @@
+"""Seconds per gigabyte of a push, and of a pull and its unpacking: ``python -m benchmarks.image_pull``.
+
+Builds an image of random int8 weights with Docker Engine, once per compression of its layer, pushes it to a
+registry on the loopback device and pulls it into a daemon without images. Needs what the image's tests need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tests.image.engine import Engine, missing_tools
+from tests.image.network import LoopbackNetwork
+from tests.image.registry import ADDRESS, Registry
+
+COMPRESSIONS = {
+    "uncompressed": "compression=uncompressed",
+    "zstd": "compression=zstd,compression-level=9",
+    "gzip": "compression=gzip",
+}
+
+
+def write_weights(folder: Path, gigabytes: float) -> None:
+    """Write weights as the bake quantizes them: the rows of a normal distribution, in int8."""
+    for number in range(max(1, round(gigabytes))):
+        rows = torch.randn(round(1e9 * min(gigabytes, 1)) // 5120, 5120)
+        scale = rows.abs().amax(dim=1, keepdim=True) / 127
+        save_file({"weight": (rows / scale).round().to(torch.int8)}, folder / f"{number}.safetensors")
+
+
+def timed(engine: Engine, *arguments: str) -> float:
+    start = time.perf_counter()
+    engine(*arguments)
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, gigabytes: float) -> dict[str, dict[str, float]]:
+    """Return seconds per gigabyte of weights, and the size of the layer, by compression."""
+    context = folder / "context"
+    for name in ("context", "builder", "user"):
+        (folder / name).mkdir()
+    write_weights(context, gigabytes)
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY *.safetensors /\n")
+    size = sum(path.stat().st_size for path in context.glob("*.safetensors")) / 1e9
+    results: dict[str, Any] = {}
+    with (
+        LoopbackNetwork() as network,
+        Registry(folder, network) as registry,
+        Engine(folder / "builder", network) as builder,
+        Engine(folder / "user", network) as user,
+    ):
+        for name, compression in COMPRESSIONS.items():
+            image = f"{ADDRESS}/{name}:1"
+            output = (
+                f"type=image,name={image},push=true,force-compression=true,oci-mediatypes=true,{compression}"
+            )
+            push = timed(builder, "buildx", "build", "--output", output, str(context))
+            pull = timed(user, "pull", "--quiet", image)
+            user("rmi", "--force", image)
+            (layer,) = registry.image(name, "1").layers
+            results[name] = {
+                "layer": layer.size / 1e9 / size,
+                "build and push": push / size,
+                "pull": pull / size,
+            }
+    return results
+
+
+def main() -> None:
+    """Print the measurements as a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--gigabytes", type=float, default=1)
+    parser.add_argument("--folder", type=Path, required=True, help="a new folder, on the disk to measure")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    options = parser.parse_args()
+    if reason := missing_tools():
+        parser.error(reason)
+    options.folder.mkdir()
+    try:
+        results = measure(options.folder, options.gigabytes)
+    finally:
+        shutil.rmtree(options.folder)
+    print(f"{'per GB of weights':18} {'layer GB':>9} {'build and push s':>17} {'pull s':>7}")
+    for name, row in results.items():
+        print(f"{name:18} {row['layer']:9.2f} {row['build and push']:17.1f} {row['pull']:7.1f}")
+    if options.output:
+        options.output.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
