@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,7 @@ Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]
 FOLDER_PREFIX = "multitalk-job-"
 WORKER_STOPS = "The job was cancelled because the worker is shutting down."
+MAX_LOGGED_NAMES = 100
 ALIAS_FILENAME = "generated_video"  # file name of the known worker, without extension
 
 
@@ -233,7 +235,7 @@ class JobWorker:
     def _log_start(self, job_id: str, job_input: Any) -> None:
         fields: dict[str, Any] = {}
         if isinstance(job_input, Mapping):
-            fields["fields"] = sorted(str(name)[:80] for name in job_input)
+            fields["fields"] = sorted(str(name)[:80] for name in islice(job_input, MAX_LOGGED_NAMES))
             if self.settings.log_inputs:
                 speech = job_input.get("speech")
                 fields |= {"prompt": job_input.get("prompt"), "speech": speech, "urls": input_urls(job_input)}
