@@ -189,7 +189,7 @@ class JobWorker:
         with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
             folder = Path(name)
             delivery = JobDelivery(
-                self.settings, self.bucket, job_id, folder, self.pipeline.fps, emit, reporter.on_url
+                self.settings, self.bucket, job_id, folder, self.pipeline.fps, emit, reporter.on_url, cancel
             )
             delivery.start()
             result = self.pipeline.generate(

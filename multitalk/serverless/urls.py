@@ -153,7 +153,7 @@ def _too_large(field: str) -> InvalidInput:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv4 addresses embedded in an IPv6 prefix by translating networks (RFC 6052, RFC 8215)
 TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-# All public IPv6 addresses are in the first (RFC 4291; not fec0::/10, once site-local), except examples (RFC 9637).
+# All public IPv6 addresses are in the first (not fec0::/10, once site-local), except examples (RFC 9637).
 PUBLIC_IPV6, EXAMPLES_IPV6 = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("3fff::/20")
 
 
