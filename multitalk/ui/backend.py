@@ -19,14 +19,19 @@ from ..request.build import build_request
 from ..request.generation_request import Speech
 from ..speech.speak import SpokenScript, speak
 from . import fields
-from .access import FileOwners, browser_of
+from .access import TOKEN_HEADER, browser_of
 from .estimates import describe_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
+from .owners import FileOwners
 from .preset_fields import PRESET_FIELDS
 from .worker import ModelWorker
 
+FOREIGN_FILE = (
+    "File belongs to another browser. Upload it in this browser. Programs that keep no cookies must send the "
+    f"header {TOKEN_HEADER}."
+)
 LETTERS_PER_SECOND = 14  # approximate speaking rate
 
 
@@ -57,7 +62,7 @@ class Backend:
         browser = browser_of(request)
         for path in paths:
             if path and not self.owners.has(path, browser):
-                raise InvalidInput("File belongs to another browser. Upload it in this browser.")
+                raise InvalidInput(FOREIGN_FILE)
 
     def share(self, path: str | Path, request: gr.Request) -> str:
         """Give a file to the browser that sent a request; return the path that Gradio serves."""

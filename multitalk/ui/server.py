@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
+from ..runtime.temporary_folders import remove_abandoned_folders, temporary_folder
 from ..start.cold_start import ColdStart
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
-MAX_UPLOAD = "500mb"
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
 LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
@@ -85,14 +84,23 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
     Raises:
         InvalidInput: An environment variable is invalid.
     """
-    from .access import FileOwners
     from .backend import Backend
     from .estimates import Estimator
     from .gallery import Gallery
     from .jobs import JobQueue
+    from .owners import GB, FileOwners, UploadLimits
     from .worker import ModelWorker
 
-    limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
+    limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * GB
+    defaults = UploadLimits()
+    total, per_browser, keep_free = (
+        read_number(name, default / GB, "gigabytes") * GB
+        for name, default in (
+            ("UPLOAD_LIMIT_GB", defaults.total),
+            ("UPLOAD_LIMIT_PER_BROWSER_GB", defaults.per_browser),
+            ("UPLOAD_KEEP_FREE_GB", defaults.keep_free),
+        )
+    )
     results = read_text("OUTPUT_DIR", "outputs")
     try:
         gallery = Gallery(Path(results).resolve(), limit)
@@ -100,7 +108,7 @@ def make_backend(folder: Path, start: ColdStart | None = None) -> Backend:
         raise InvalidInput(f"OUTPUT_DIR cannot be used ({results}): {error.strerror}.") from None
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
     queue = JobQueue(folder / "jobs", worker.load, worker.generate)
-    return Backend(queue, worker, gallery, FileOwners(), folder)
+    return Backend(queue, worker, gallery, FileOwners(UploadLimits(total, per_browser, keep_free)), folder)
 
 
 def serve(start: ColdStart | None = None) -> int:
@@ -114,6 +122,7 @@ def serve(start: ColdStart | None = None) -> int:
     """
     interrupt_on_signals()
     start = start or ColdStart()
+    threading.Thread(target=remove_abandoned_folders, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -123,16 +132,16 @@ def serve(start: ColdStart | None = None) -> int:
             logger.warning(
                 "listening on %s without a login; set UI_USERNAME and UI_PASSWORD to require one", address
             )
-        with tempfile.TemporaryDirectory(prefix="multitalk-", ignore_cleanup_errors=True) as name:
+        with temporary_folder("page") as folder:
             # Gradio reads these when it is imported: uploads are deleted with the folder, no telemetry is
             # sent, and a blank port would be an error
             set_variables(
-                GRADIO_TEMP_DIR=str(Path(name) / "uploads"),
-                GRADIO_EXAMPLES_CACHE=str(Path(name) / "examples"),
+                GRADIO_TEMP_DIR=str(folder / "uploads"),
+                GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
             )
-            _serve(make_backend(Path(name), start), address, port, credentials)
+            _serve(make_backend(folder, start), address, port, credentials)
     except InvalidInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -146,19 +155,28 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
 
     from ..patches.gradio import set_shutdown_timeout
     from .access import AccessControl
+    from .login_delay import LoginDelay
+    from .origins import AllowedHosts, OriginCheck
     from .page import build_page, launch_options
     from .routes import PageRoutes
+    from .uploads import MAX_FILE, BodyLimit, UploadRoute
 
     page = build_page(backend)
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
-    protection = [Middleware(AccessControl, owners=backend.owners)]
+    routes += UploadRoute(backend.owners).routes()
+    protection = [
+        Middleware(OriginCheck, hosts=AllowedHosts.from_environment(address)),
+        Middleware(LoginDelay),
+        Middleware(BodyLimit),
+        Middleware(AccessControl, owners=backend.owners),
+    ]
     try:
         page.queue(default_concurrency_limit=4).launch(
             server_name=address,
             server_port=port,
             auth=credentials,
             auth_message=LOGIN_MESSAGE,
-            max_file_size=MAX_UPLOAD,
+            max_file_size=MAX_FILE,
             show_error=True,
             quiet=True,
             prevent_thread_lock=True,

@@ -22,8 +22,8 @@ class Gate:
         target: URL of the server.
 
     Attributes:
-        answers: For each next request: a status, "reset" (the connection is reset), or a status, a space and the
-            URL of another server to which the request is redirected.
+        answers: For each next request: a status, "reset" (the connection is reset), or a status, a space and
+            the URL of another server to which the request is redirected.
         always: The answer to all requests after these; None forwards them.
         asked: Method and path of each request.
         on_request: Called at each request.
