@@ -1,4 +1,4 @@
-"""Gradio: closed routes, uploads, downloads of URLs, login state, cached files and the server's shutdown."""
+"""Gradio: closed routes, uploads, downloads, errors, login state, cached files and the server's shutdown."""
 
 from __future__ import annotations
 
@@ -48,6 +48,30 @@ def disable_downloads(message: str) -> None:
     # Gradio looks these up by name at every call
     processing_utils.async_ssrf_protected_download = refuse_async
     processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = refuse
+
+
+def replace_errors(unexpected: str, not_uploaded: str) -> None:
+    """Replace the messages of Gradio's own errors, in the whole process.
+
+    They contain paths of the server, such as the working directory, and parts of the code.
+
+    Args:
+        unexpected: The message for clients, instead of any exception other than `gradio.Error`.
+        not_uploaded: The message for a file that Gradio did not receive as an upload.
+    """
+    from gradio import queueing, utils
+    from gradio.exceptions import Error, InvalidPathError
+    from gradio_client.exceptions import AppError
+
+    describe = utils.error_payload
+
+    def describe_without_paths(error: BaseException | None, show_error: bool) -> dict[str, Any]:
+        if error is not None and not isinstance(error, AppError):
+            message = not_uploaded if isinstance(error, InvalidPathError) else unexpected
+            error = Error(message, print_exception=False)
+        return dict(describe(error, show_error))
+
+    utils.error_payload = queueing.error_payload = describe_without_paths
 
 
 @contextmanager

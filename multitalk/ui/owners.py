@@ -16,6 +16,7 @@ from ..errors import MultiTalkError
 GB = 1e9
 MIN_SIZE = 64 * 1024  # a file counts as at least this, so that empty files are limited too
 IN_USE_SECONDS = 3600.0  # younger files may be in a form, and are not deleted to make room
+MAX_SECONDS = 24 * 3600.0
 
 
 class NoRoom(MultiTalkError):
@@ -83,6 +84,13 @@ class FileOwners:
             file = self._files.get(os.path.abspath(path))
             return file is not None and browser in file.browsers
 
+    def delete_old(self, seconds: float = MAX_SECONDS) -> None:
+        """Delete the files that were added longer ago."""
+        with self._lock:
+            for path, file in list(self._files.items()):
+                if file.added < time.time() - seconds:
+                    self._delete(path)
+
     def check_room(self, browser: str, size: int, folder: Path) -> None:
         """Check that a browser may store more bytes in a folder; old files are deleted if that helps.
 
@@ -142,14 +150,18 @@ class FileOwners:
 
         if not exceeds(True) and not exceeds(False):
             return
-        for path in [path for path in self._files if not os.path.exists(path)]:  # deleted by Gradio
+        for path in [path for path in self._files if not os.path.exists(path)]:
             del self._files[path]
         for path, file in sorted(self._files.items(), key=lambda item: item[1].added):
             if file.added > time.time() - IN_USE_SECONDS:
                 return
             if exceeds(True) or (exceeds(False) and file.browsers == {browser}):
-                Path(path).unlink(missing_ok=True)
-                del self._files[path]
+                self._delete(path)
+
+    def _delete(self, path: str) -> None:
+        with suppress(OSError):
+            os.unlink(path)
+        del self._files[path]
 
 
 def free_space(folder: Path) -> int:

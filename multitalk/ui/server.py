@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
+CLEANING_SECONDS = 900.0  # between two searches for old uploads
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
 LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
@@ -190,7 +192,9 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     # only now: importing the models' libraries delays the first page load
     backend.queue.start()
     try:
-        threading.Event().wait()  # until a signal raises KeyboardInterrupt
+        while True:  # until a signal raises KeyboardInterrupt
+            time.sleep(CLEANING_SECONDS)
+            backend.owners.delete_old()
     finally:
         backend.queue.close(STOP_SECONDS)
         set_shutdown_timeout(page, 1)

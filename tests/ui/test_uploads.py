@@ -89,7 +89,19 @@ def test_old_files_make_room_and_younger_ones_stay(tmp_path):
     assert foreign.exists()
 
 
-def test_files_that_gradio_has_deleted_are_forgotten(tmp_path):
+def test_files_are_deleted_after_a_day(tmp_path):
+    owners = FileOwners()
+    old = stored(tmp_path, owners, "old", 1000, age=24 * 3600 + 1)
+    young = stored(tmp_path, owners, "young", 1000, age=24 * 3600 - 60)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    owners.add(str(folder), "a")
+    owners._files[str(folder)].added = 0
+    owners.delete_old()
+    assert (old.exists(), young.exists(), owners.has(str(old), "a")) == (False, True, False)
+
+
+def test_files_that_are_gone_are_forgotten(tmp_path):
     owners = FileOwners(LIMITS)
     for number in range(4):
         stored(tmp_path, owners, str(number), 500_000).unlink()
