@@ -56,7 +56,11 @@ def create_locked_folder(purpose: str) -> tuple[Path, int]:
 
 def remove_abandoned_folders() -> None:
     """Remove the folders of processes that were killed; those of running processes are locked."""
-    for path in Path(tempfile.gettempdir()).iterdir():
+    try:
+        paths = list(Path(tempfile.gettempdir()).iterdir())
+    except OSError:  # the folder cannot be listed
+        return
+    for path in paths:
         if not NAME.fullmatch(path.name):
             continue
         with contextlib.suppress(OSError):  # a link, of another user, or locked
