@@ -8,7 +8,7 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
 * ``jobs``, ``worker``: the queue, and the model thread;
 * ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
 * ``estimates``, ``faces``: run times, face detection;
-* ``access``, ``owners``, ``uploads``, ``origins``, ``login_delay``: who may use which files, limits of uploads, requests of
-  other websites, wrong passwords;
+* ``access``, ``owners``: the browsers' files; ``uploads``: their limits;
+* ``origins``, ``login_delay``: requests of other websites, wrong passwords;
 * ``routes``: HTTP routes for the scripts; ``api``: the same functions for programs.
 """
