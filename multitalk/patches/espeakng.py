@@ -6,13 +6,14 @@ import _ctypes
 import atexit
 import ctypes
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import espeakng_loader
+
+from ..runtime.temporary_folders import create_locked_folder
 
 PINNED = {"espeakng-loader": ("0.2.4",)}
 
@@ -38,6 +39,6 @@ def _private_copy() -> Path:
     While another user in the process holds the packaged file (phonemizer does, once Kokoro has read French),
     loading that file would return the loaded library with its state.
     """
-    folder = tempfile.mkdtemp(prefix="multitalk-espeak-")
+    folder, _ = create_locked_folder("espeak")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(shutil.copy(espeakng_loader.get_library_path(), folder))

@@ -1,4 +1,4 @@
-"""Gradio: closed routes, downloads of URLs, login state, cached files and the server's shutdown."""
+"""Gradio: closed routes, uploads, downloads, errors, login state, cached files and the server's shutdown."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ LOGIN_PATHS = frozenset(
     )
 )
 LOGIN_FOLDERS = ("/assets/", "/static/", "/svelte/")
-# Routes that the page does not use: fetching URLs, editing code, statistics.
+# Routes that the page does not use: fetching URLs, editing code, statistics, and more uploads.
 UNUSED_ROUTES = re.compile(
-    r"/(gradio_api/)?(proxy=|vibe|undo-vibe|deep_link|process_recording|monitoring|dev/|runs)"
+    r"/(gradio_api/)?"
+    r"(proxy=|vibe|undo-vibe|deep_link|process_recording|component_server|monitoring|dev/|runs)"
 )
+UPLOAD_PATH = "/gradio_api/upload"
 FILE_ROUTE = re.compile(r"/(?:gradio_api/)?file(?:=|/)(.*)", re.DOTALL)
 
 
@@ -48,6 +50,30 @@ def disable_downloads(message: str) -> None:
     processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = refuse
 
 
+def replace_errors(unexpected: str, not_uploaded: str) -> None:
+    """Replace the messages of Gradio's own errors, in the whole process.
+
+    They contain paths of the server, such as the working directory, and parts of the code.
+
+    Args:
+        unexpected: The message for clients, instead of any exception other than `gradio.Error`.
+        not_uploaded: The message for a file that Gradio did not receive as an upload.
+    """
+    from gradio import queueing, utils
+    from gradio.exceptions import Error, InvalidPathError
+    from gradio_client.exceptions import AppError
+
+    describe = utils.error_payload
+
+    def describe_without_paths(error: BaseException | None, show_error: bool) -> dict[str, Any]:
+        if error is not None and not isinstance(error, AppError):
+            message = not_uploaded if isinstance(error, InvalidPathError) else unexpected
+            error = Error(message, print_exception=False)
+        return dict(describe(error, show_error))
+
+    utils.error_payload = queueing.error_payload = describe_without_paths
+
+
 @contextmanager
 def no_stub_files() -> Iterator[None]:
     """Define component classes inside without Gradio writing a .pyi file beside their module."""
@@ -67,6 +93,60 @@ def cache_file(path: str | Path) -> str:
     from gradio.utils import get_upload_folder
 
     return str(save_file_to_cache(path, get_upload_folder()))
+
+
+class UploadInvalid(Exception):
+    """An upload that Gradio refuses.
+
+    Args:
+        too_large: Whether a file is too large; otherwise, the request is not a valid upload.
+    """
+
+    def __init__(self, too_large: bool) -> None:
+        super().__init__("file too large" if too_large else "not a valid upload")
+        self.too_large = too_large
+
+
+def upload_folder() -> str:
+    """Return the folder of uploads."""
+    from gradio.utils import get_upload_folder
+
+    return str(get_upload_folder())
+
+
+async def receive_upload(request: Any, folder: str, max_file: int) -> list[str]:
+    """Receive an upload as Gradio's own route does.
+
+    Args:
+        request: A request of Starlette to that route.
+        folder: Where the files are written, each in a folder named by its hash.
+        max_file: Maximum size of a file in bytes.
+
+    Returns:
+        Paths of the files of the form field ``files``. The folder may contain other files too.
+
+    Raises:
+        UploadInvalid: A file is too large, or the request is not a valid upload.
+    """
+    from gradio.route_utils import upload_fn
+    from gradio.routes import file_upload_statuses
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException
+
+    upload_id = request.query_params.get("upload_id")
+    statuses = file_upload_statuses if upload_id else None
+    try:
+        paths, _, _ = await upload_fn(
+            request, folder, max_file, upload_id, force_move=True, upload_progress=statuses
+        )
+    except MultiPartException as error:
+        raise UploadInvalid("maximum allowed size" in error.message) from None
+    except (HTTPException, TypeError, AttributeError, KeyError):  # forms that Gradio does not expect
+        raise UploadInvalid(False) from None
+    finally:
+        if upload_id:
+            file_upload_statuses.set_done(upload_id)
+    return [str(path) for path in paths]
 
 
 def is_logged_in(app: Any, cookies: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""RunPod's SDK: cancel running jobs when the worker is asked to shut down."""
+"""RunPod's SDK: cancel running jobs on shutdown, and another server for its local API."""
 
 from __future__ import annotations
 
@@ -25,3 +25,21 @@ def call_on_shutdown(callback: Callable[[], None]) -> None:
         callback()
 
     JobScaler.handle_shutdown = handle_shutdown
+
+
+def replace_api_server(serve: Callable[[Any, str, int], None]) -> None:
+    """Serve the SDK's local API with a function instead of its own server.
+
+    Its own server waits for running jobs when it is asked to stop, and continues jobs whose caller has gone.
+
+    Args:
+        serve: Called with the ASGI app, the address and the port; returns when the server has stopped.
+    """
+    from runpod.serverless.modules.rp_fastapi import WorkerAPI
+
+    def start_uvicorn(
+        api: WorkerAPI, api_host: str = "localhost", api_port: int = 8000, api_concurrency: int = 1
+    ) -> None:
+        serve(api.rp_app, api_host, int(api_port))
+
+    WorkerAPI.start_uvicorn = start_uvicorn

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import math
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..media.fragments import split_clip, write_clip
 from .answers import Undelivered, encoded_size, success
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, Patience
 from .log import log_event
 from .worker_settings import WorkerSettings
 
@@ -30,6 +32,9 @@ CLIPS_SHARE = 0.5
 # The final size is extrapolated from the frames so far; only a clear excess stops a job.
 CLEAR_EXCESS = 1.2
 BASE64 = 4 / 3
+# How long to wait for a bucket that is temporarily not available: before the job and during it, when waiting
+# delays the models, and with a finished video that could also be delivered another way.
+CLIP_SECONDS, VIDEO_SECONDS = 10.0, 300.0
 ELSEWHERE = "set the BUCKET_* variables, attach a network volume to the endpoint"
 
 Emit = Callable[[dict[str, Any]], None]
@@ -46,6 +51,7 @@ class JobDelivery:
         fps: Frames per second.
         emit: Sends a message of a streaming worker; None for a worker that returns one output.
         on_url: Called with the number and the URL of each uploaded clip.
+        cancel: Set when the job is cancelled: ends the waiting for the bucket.
     """
 
     def __init__(
@@ -57,13 +63,16 @@ class JobDelivery:
         fps: int,
         emit: Emit | None,
         on_url: Callable[[int, str], None],
+        cancel: threading.Event | None = None,
     ) -> None:
+        self._cancel = cancel or threading.Event()
         self._settings, self._bucket, self._folder = settings, bucket, folder
         self._job_id, self._fps, self._emit, self._on_url = job_id, fps, emit, on_url
         self._name = safe_name(job_id)
         self._limit = settings.answer_limit(job_id)
         self._sent = 0  # bytes of messages so far: /run and /runsync return all of them together
         self._problem: BucketError | None = None
+        self._clips_arrive = True
 
     def start(self) -> None:
         """Check the bucket before the job starts.
@@ -72,8 +81,9 @@ class JobDelivery:
         """
         if self._bucket is None:
             return
+        self._problem = None
         try:
-            self._bucket.check(f"{self._name}/video.mp4")
+            self._bucket.check(f"{self._name}/video.mp4", self._patience(CLIP_SECONDS))
         except BucketError as error:
             self._note_problem(error)
 
@@ -106,8 +116,11 @@ class JobDelivery:
         """
         answer = success(result, self._fps, filename)
         if self._bucket is not None:
+            has_other_place = self._settings.output_root is not None or self._may_fit(result.path)
+            patience = self._patience(VIDEO_SECONDS if has_other_place else math.inf)
             try:
-                return answer | {"video_url": self._bucket.upload(result.path, f"{self._name}/video.mp4")}
+                url = self._bucket.upload(result.path, f"{self._name}/video.mp4", patience)
+                return answer | {"video_url": url}
             except BucketError as error:
                 self._note_problem(error)
         if self._problem is not None:
@@ -120,6 +133,10 @@ class JobDelivery:
         size = f"The video ({result.path.stat().st_size / 1e6:.1f} MB) is too large for the output."
         raise self._kept(result.path, f"{self._problem} {size}" if self._problem else size)
 
+    def _patience(self, seconds: float) -> Patience:
+        limit = self._settings.bucket_retry_seconds
+        return Patience(seconds if limit is None else min(seconds, limit), self._cancel)
+
     def _note_problem(self, error: BucketError) -> None:
         log_event("bucket_failed", self._job_id, logging.ERROR, error)
         self._problem = error
@@ -128,8 +145,12 @@ class JobDelivery:
         path = self._folder / f"clip-{clip.index:04d}.mp4"
         write_clip(clip, path, self._fps)
         try:
-            url = bucket.upload(path, f"{self._name}/{path.name}")
+            # after a failure, the next clips do not wait again
+            seconds = CLIP_SECONDS if self._clips_arrive else 0.0
+            url = bucket.upload(path, f"{self._name}/{path.name}", self._patience(seconds))
+            self._clips_arrive = True
         except BucketError as error:  # the whole video may still be uploaded or kept on the volume
+            self._clips_arrive = False
             log_event("clip_not_uploaded", self._job_id, logging.WARNING, error, clip=clip.index)
             return
         finally:
@@ -157,6 +178,10 @@ class JobDelivery:
         written = sum(path.stat().st_size for path in self._folder.glob(".*.part"))
         expected = written * clip.total_frames / encoded * BASE64
         if expected > (self._limit - self._sent) * CLEAR_EXCESS:
+            if self._problem is not None and self._problem.temporary:
+                self.start()  # the bucket may be available again
+            if self._bucket is not None and self._problem is None:
+                return
             reason = f" {self._problem}" if self._problem else ""
             raise Undelivered(
                 f"The video would be too large for the output (about {expected / BASE64 / 1e6:.1f} MB), so "
@@ -164,9 +189,13 @@ class JobDelivery:
                 f"a smaller size or max_seconds.{reason}"
             )
 
+    def _may_fit(self, path: Path) -> bool:
+        """Return whether the output can probably contain the video."""
+        return self._sent + path.stat().st_size * BASE64 <= self._limit
+
     def _inline(self, answer: dict[str, Any], path: Path) -> dict[str, Any] | None:
         """Return the output with the video, or None if it does not fit; messages contain it in parts."""
-        if path.stat().st_size * BASE64 > self._limit:
+        if not self._may_fit(path):
             return None
         text = base64.b64encode(path.read_bytes()).decode()
         whole = answer | {"video_base64": text}
@@ -202,6 +231,7 @@ class JobDelivery:
                 partial.unlink()
             log_event("volume_failed", self._job_id, logging.ERROR, error)
             return Undelivered(f"{why} Writing it to the network volume failed too ({error.strerror}).")
+        log_event("video_kept", self._job_id, logging.WARNING, path=str(target))
         relative = target.relative_to(root)
         return Undelivered(f"{why} It was saved on the network volume as {relative}.", str(target))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
 from ..runtime.process_memory import peak_memory, trim
+from ..runtime.temporary_folders import temporary_folder
 from .log import log_event
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def run_smallest_job(pipeline: MultiTalkPipeline) -> None:
         frames_per_clip=5,
         motion_frames=1,
     )
-    with tempfile.TemporaryDirectory(prefix="multitalk-fitness-") as folder:
-        pipeline.generate(request, Path(folder) / "fitness.mp4")
+    with temporary_folder("fitness") as folder:
+        pipeline.generate(request, folder / "fitness.mp4")
     release()
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, MultiTalkError
 from ..request.aliases import uses_worker_names
 from ..runtime.process_memory import is_out_of_memory
+from ..runtime.temporary_folders import temporary_folder
 from .answers import encoded_size, failure
 from .bucket import Bucket
 from .delivery import Emit, JobDelivery, safe_name
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 SendProgress = Callable[[dict[str, Any], dict[str, Any]], None]
-FOLDER_PREFIX = "multitalk-job-"
 WORKER_STOPS = "The job was cancelled because the worker is shutting down."
 MAX_IN_MEMORY = 2  # the job that runs, and the one that is read meanwhile
+MAX_LOGGED_NAMES = 100
 ALIAS_FILENAME = "generated_video"  # file name of the known worker, without extension
 
 
@@ -190,10 +190,9 @@ class JobWorker:
         reset_peaks()
         aliased = isinstance(job_input, Mapping) and uses_worker_names(job_input)
         filename = ALIAS_FILENAME if aliased else f"multitalk-{safe_name(job_id)}.mp4"
-        with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
-            folder = Path(name)
+        with temporary_folder("job") as folder:
             delivery = JobDelivery(
-                self.settings, self.bucket, job_id, folder, self.pipeline.fps, emit, reporter.on_url
+                self.settings, self.bucket, job_id, folder, self.pipeline.fps, emit, reporter.on_url, cancel
             )
             delivery.start()
             result = self.pipeline.generate(
@@ -239,7 +238,7 @@ class JobWorker:
     def _log_start(self, job_id: str, job_input: Any) -> None:
         fields: dict[str, Any] = {}
         if isinstance(job_input, Mapping):
-            fields["fields"] = sorted(str(name)[:80] for name in job_input)
+            fields["fields"] = sorted(str(name)[:80] for name in islice(job_input, MAX_LOGGED_NAMES))
             if self.settings.log_inputs:
                 speech = job_input.get("speech")
                 fields |= {"prompt": job_input.get("prompt"), "speech": speech, "urls": input_urls(job_input)}

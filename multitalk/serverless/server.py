@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
-from ..patches.runpod import call_on_shutdown
+from ..patches.runpod import call_on_shutdown, replace_api_server
 from ..runtime.environment import read_text, set_defaults
+from ..runtime.temporary_folders import remove_abandoned_folders, remove_old_parts
 from ..start.cold_start import ColdStart
 from .log import log_event, set_up_logging
 from .worker_settings import WorkerSettings
@@ -21,6 +25,8 @@ from .worker_settings import WorkerSettings
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
     from .handler import JobWorker, SendProgress
+
+PART_SECONDS = 24 * 3600  # another worker may be copying a large video to the same volume
 
 
 def serve(start: ColdStart | None = None) -> int:
@@ -39,6 +45,7 @@ def serve(start: ColdStart | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     limit_sdk_log()
+    threading.Thread(target=remove_leftovers, args=(settings,), daemon=True).start()
     with ThreadPoolExecutor(1) as loader:  # import the SDK while the weights load
         loading = loader.submit(load_pipeline, settings, start)
         with start.stage("import runpod"):
@@ -55,8 +62,7 @@ def serve(start: ColdStart | None = None) -> int:
             pipeline, settings, config, runpod.serverless.progress_update if on_runpod else None
         )
         config["handler"] = worker.stream if settings.stream_clips else worker.handle
-        if on_runpod:
-            cancel_jobs_on_shutdown(worker)
+        cancel_jobs_on_shutdown(worker, on_runpod)
     from .fitness import fitness_checks
 
     def report_ready() -> None:
@@ -77,15 +83,35 @@ def serve(start: ColdStart | None = None) -> int:
     return 0
 
 
-def cancel_jobs_on_shutdown(worker: JobWorker) -> None:
-    """Cancel the worker's jobs when RunPod stops it; each job ends with the error type `cancelled`."""
+def cancel_jobs_on_shutdown(worker: JobWorker, on_runpod: bool) -> None:
+    """Cancel the worker's jobs on SIGTERM or SIGINT; each job ends with the error type `cancelled`.
+
+    Args:
+        worker: The worker.
+        on_runpod: Whether jobs come from RunPod, not from the SDK's local API or ``--test_input``.
+    """
 
     def cancel() -> None:
         with contextlib.suppress(RuntimeError):  # no event loop is running, so there are no jobs
             # scheduled on the loop: the signal may have interrupted code that holds an event's lock
             asyncio.get_running_loop().call_soon_threadsafe(worker.cancel_all)
 
-    call_on_shutdown(cancel)
+    if on_runpod:
+        call_on_shutdown(cancel)
+        return
+    # the local API's server raises the signal again when it has stopped; --test_input has no other handler
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if not _has_option("--test_input"):
+        from .local_api import serve_app
+
+        replace_api_server(partial(serve_app, on_stop=cancel))
+
+
+def remove_leftovers(settings: WorkerSettings) -> None:
+    """Remove the files of workers that were killed."""
+    remove_abandoned_folders()
+    if settings.output_root is not None:
+        remove_old_parts(settings.output_root / "multitalk", "*.part", PART_SECONDS)
 
 
 def is_on_runpod() -> bool:
@@ -94,7 +120,11 @@ def is_on_runpod() -> bool:
 
 
 def _has_local_options() -> bool:
-    return any(argument.startswith(("--rp_serve_api", "--test_input")) for argument in sys.argv[1:])
+    return _has_option("--rp_serve_api") or _has_option("--test_input")
+
+
+def _has_option(name: str) -> bool:
+    return any(argument.startswith(name) for argument in sys.argv[1:])
 
 
 def check_jobs_come(on_runpod: bool) -> None:
@@ -118,7 +148,7 @@ def check_jobs_come(on_runpod: bool) -> None:
 
 def limit_sdk_log() -> None:
     """Keep the SDK from logging whole inputs and outputs, except the output of ``--test_input``."""
-    local = any(argument.startswith("--test_input") for argument in sys.argv[1:])
+    local = _has_option("--test_input")
     if read_text("RUNPOD_DEBUG_LEVEL") is None:
         set_defaults(RUNPOD_LOG_LEVEL="INFO" if local else "WARN")
     set_defaults(DIFFUSERS_VERBOSITY="error")

@@ -153,6 +153,8 @@ def _too_large(field: str) -> InvalidInput:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv4 addresses embedded in an IPv6 prefix by translating networks (RFC 6052, RFC 8215)
 TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+# All public IPv6 addresses are in the first (not fec0::/10, once site-local), except examples (RFC 9637).
+PUBLIC_IPV6, EXAMPLES_IPV6 = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("3fff::/20")
 
 
 class ForbiddenAddress(OSError):
@@ -203,6 +205,8 @@ def _addresses_in(ip: Address) -> list[Address]:
 
 
 def _is_public(ip: Address) -> bool:
-    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
+    if isinstance(ip, ipaddress.IPv6Address) and (
+        ip.scope_id is not None or ip not in PUBLIC_IPV6 or ip in EXAMPLES_IPV6
+    ):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)

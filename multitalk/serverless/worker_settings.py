@@ -67,6 +67,8 @@ class WorkerSettings:
         input_roots: Folders from which jobs may read files by path.
         output_root: Where videos are saved that cannot be delivered; None if there is no such folder.
         bucket: Where videos are uploaded; None returns them in the output.
+        bucket_retry_seconds: How long a finished video waits for a bucket that is temporarily not available;
+            None: a few minutes if there is another place for it, else until the job ends.
         stream_clips: Deliver each clip as soon as it is decoded.
         inline_limit: Largest output in bytes; None uses RunPod's limits.
         allowed_networks: Non-public networks that URLs may point to.
@@ -79,6 +81,7 @@ class WorkerSettings:
     input_roots: tuple[Path, ...] = (Path(VOLUME),)
     output_root: Path | None = None
     bucket: BucketSettings | None = None
+    bucket_retry_seconds: float | None = None
     stream_clips: bool = False
     inline_limit: int | None = None
     allowed_networks: tuple[Network, ...] = ()
@@ -98,11 +101,13 @@ class WorkerSettings:
         """
         max_audio_seconds(environment)  # an invalid value must not wait for the first job
         megabytes = read_number("MAX_INLINE_MB", 0.0, "megabytes", maximum=1000, environment=environment)
+        retry_seconds = read_number("BUCKET_RETRY_SECONDS", 0.0, "seconds", environment=environment)
         return cls(
             weights=read_text("MULTITALK_WEIGHTS", environment=environment),
             input_roots=(Path(VOLUME), *_read_folders("INPUT_ROOTS", environment)),
             output_root=_read_output_root(environment),
             bucket=read_bucket(environment),
+            bucket_retry_seconds=retry_seconds or None,
             stream_clips=read_flag("STREAM_CLIPS", False, environment),
             inline_limit=int(megabytes * 1_000_000) if megabytes else None,
             allowed_networks=_read_networks("URL_ALLOWED_NETWORKS", environment),

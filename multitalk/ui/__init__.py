@@ -11,6 +11,8 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
 * ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
 * ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
 * ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
-* ``faces``, ``access``: face detection, access to files;
+* ``faces``: face detection;
+* ``access``, ``uploaded_files``: the browsers' files; ``uploads``: their limits;
+* ``origins``, ``login_delay``: requests of other websites, wrong passwords;
 * ``routes``, ``gallery_routes``: HTTP routes for the scripts; ``api``: the same functions for programs.
 """

@@ -1,12 +1,10 @@
-"""Access control: a cookie identifies each browser, which may read only its own files."""
+"""Access control: a cookie or token identifies each browser, which may read only its own files."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -14,8 +12,10 @@ from urllib.parse import unquote
 from starlette.requests import HTTPConnection
 
 from ..patches.gradio import FILE_ROUTE, LOGIN_FOLDERS, LOGIN_PATHS, UNUSED_ROUTES, is_logged_in
+from .uploaded_files import FileOwners
 
 COOKIE = "multitalk_browser"
+TOKEN_HEADER = "X-MultiTalk-Token"  # instead of the cookie, for programs that do not keep cookies
 COOKIE_SECONDS = 365 * 24 * 3600
 TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
@@ -24,30 +24,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class FileOwners:
-    """The browsers that may download and use each file in Gradio's folder."""
-
-    def __init__(self) -> None:
-        self._owners: dict[str, set[str]] = {}
-        self._lock = threading.Lock()
-
-    def add(self, path: str, browser: str) -> None:
-        """Give a browser access to a file."""
-        with self._lock:
-            self._owners.setdefault(os.path.abspath(path), set()).add(browser)
-
-    def has(self, path: str, browser: str) -> bool:
-        """Return whether a browser has access to a file."""
-        with self._lock:
-            return browser in self._owners.get(os.path.abspath(path), ())
-
-
 class AccessControl:
     """ASGI middleware that sets the browser cookie and rejects requests for other browsers' files.
 
     Args:
         app: The protected app.
-        owners: Owners of the files; uploads are added.
+        owners: Owners of the files.
     """
 
     def __init__(self, app: Any, owners: FileOwners) -> None:
@@ -58,18 +40,22 @@ class AccessControl:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        cookies = HTTPConnection(scope).cookies
-        browser = cookies.get(COOKIE, "")
-        if not TOKEN.fullmatch(browser):
-            browser = secrets.token_urlsafe(32)
+        connection = HTTPConnection(scope)
+        cookies = connection.cookies
+        browser, token = cookies.get(COOKIE, ""), connection.headers.get(TOKEN_HEADER)
+        if token is not None and not TOKEN.fullmatch(token):
+            await answer(send, 400, f"{TOKEN_HEADER} must be 32 random bytes in URL-safe base64, 43 letters.")
+            return
+        if token is not None or not TOKEN.fullmatch(browser):
+            browser = token or secrets.token_urlsafe(32)
+            # the last cookie of a name counts
             scope = {**scope, "headers": [*scope["headers"], (b"cookie", f"{COOKIE}={browser}".encode())]}
-            send = _set_cookie(send, browser, _is_https(scope))
+            if token is None:
+                send = _set_cookie(send, browser, _is_https(scope))
         path = route_path(scope)
         if refusal := self._refusal(scope, path, cookies, browser):
-            await _answer(send, *refusal)
+            await answer(send, *refusal)
             return
-        if path.rstrip("/").endswith("/upload") and scope["method"] == "POST":
-            send = self._record_uploads(send, browser)
         await self._app(scope, receive, send)
 
     def _refusal(
@@ -86,24 +72,6 @@ class AccessControl:
         if file and ("://" in file[1] or not self._owners.has(unquote(file[1]), browser)):
             return 403, "This file belongs to another browser."
         return None
-
-    def _record_uploads(self, send: Send, browser: str) -> Send:
-        """Add the files in Gradio's response to an upload to the browser's files."""
-        body = bytearray()
-
-        async def record(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.body":
-                body.extend(message.get("body", b""))
-                if not message.get("more_body"):
-                    try:
-                        stored = json.loads(bytes(body))
-                    except ValueError:  # an error page
-                        stored = []
-                    for path in stored if isinstance(stored, list) else []:
-                        self._owners.add(str(path), browser)
-            await send(message)
-
-        return record
 
 
 def browser_of(request: Any) -> str:
@@ -141,7 +109,8 @@ def _set_cookie(send: Send, browser: str, secure: bool) -> Send:
     return add
 
 
-async def _answer(send: Send, status: int, message: str) -> None:
+async def answer(send: Send, status: int, message: str) -> None:
+    """Answer a request with a status and a sentence."""
     body = json.dumps({"detail": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

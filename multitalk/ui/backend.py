@@ -20,7 +20,7 @@ from ..request.build import build_request
 from ..request.generation_request import MIN_SECONDS, GenerationRequest, Speech
 from ..speech.speak import SpokenScript, check_speech, speak
 from . import fields
-from .access import FileOwners, browser_of
+from .access import TOKEN_HEADER, browser_of
 from .estimates import describe_seconds, spoken_seconds
 from .gallery import Gallery
 from .jobs import JobQueue
@@ -29,7 +29,13 @@ from .options import IN_TURNS, SCRIPT
 from .owners import owner_of
 from .preset_fields import PRESET_FIELDS
 from .sharing import Sharing, VisibleResults
+from .uploaded_files import FileOwners
 from .worker import ModelWorker
+
+FOREIGN_FILE = (
+    "File belongs to another browser. Upload it in this browser. Programs that keep no cookies must send the "
+    f"header {TOKEN_HEADER}."
+)
 
 
 @dataclass
@@ -67,7 +73,7 @@ class Backend:
         browser = browser_of(request)
         for path in paths:
             if path and not self.owners.has(path, browser):
-                raise InvalidInput("File belongs to another browser. Upload it in this browser.")
+                raise InvalidInput(FOREIGN_FILE)
 
     def check_speech(self, job_request: GenerationRequest) -> None:
         """Check a job's text before it is queued, if the models are loaded; the job checks it again.

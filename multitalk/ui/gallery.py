@@ -22,6 +22,7 @@ from ..conditioning.metadata import TITLE
 from ..errors import InvalidInput, MultiTalkError
 from ..media.video_tags import UNREADABLE, VideoTags, read_tags
 from ..request.script import without_tags
+from ..runtime.temporary_folders import remove_old_parts
 from .result_notes import delete_note, read_note, write_note
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ POSTERS = ".posters"
 POSTER_SIDE = 360
 MAX_WORDS = 8
 MAX_TITLE = 80  # letters
+PART_SECONDS = 3600  # older files that are half written belong to a killed server
 READ_LETTERS = 2000  # of the text in a file, for its title
 
 
@@ -82,6 +84,8 @@ class Gallery:
         self._cache: dict[tuple[str, int], Result | None] = {}
         self._lock = threading.Lock()
         (folder / POSTERS).mkdir(parents=True, exist_ok=True)
+        for parts in (folder, folder / POSTERS):
+            remove_old_parts(parts, ".*.part", PART_SECONDS)
 
     def path(self, name: str) -> Path | None:
         """Return the file of a result, or None if there is no such result."""

@@ -7,15 +7,15 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Base, Color, sizes
 
-from ..patches.gradio import disable_downloads
+from ..patches.gradio import disable_downloads, replace_errors
 from . import parts
 from .api import Api
-from .backend import Backend
+from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
 from .layout import build_layout
 
-UPLOAD_SECONDS = 24 * 3600  # uploads are deleted after this time
+UNEXPECTED = "The request failed. Check its arguments; the server log has the details."
 
 
 def build_page(backend: Backend) -> gr.Blocks:
@@ -25,7 +25,8 @@ def build_page(backend: Backend) -> gr.Blocks:
         backend: Queue, models and results.
     """
     disable_downloads("URLs are not supported. Upload the file.")
-    page = gr.Blocks(title="MultiTalk", analytics_enabled=False, delete_cache=(3600, UPLOAD_SECONDS))
+    replace_errors(UNEXPECTED, FOREIGN_FILE)
+    page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
         layout = build_layout(example_cards())
         Events(layout, backend).connect(page)

@@ -8,14 +8,15 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
+from ..runtime.temporary_folders import remove_abandoned_folders, temporary_folder
 from ..start.cold_start import ColdStart
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
-MAX_UPLOAD = "500mb"
 JOBS = ".jobs"  # in the folder of results: jobs that survive a restart
+CLEANING_SECONDS = 900.0  # between two searches for old uploads
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
 LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
@@ -88,7 +89,6 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     Raises:
         InvalidInput: An environment variable is invalid.
     """
-    from .access import FileOwners
     from .backend import Backend
     from .estimates import Estimator
     from .gallery import Gallery
@@ -96,10 +96,12 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     from .jobs import JobQueue
     from .long_jobs import ASK_ABOVE_MINUTES
     from .sharing import Sharing
+    from .uploaded_files import GB, FileOwners, limits_from_environment
     from .worker import ModelWorker
 
     ask_above = read_number("ASK_ABOVE_MINUTES", ASK_ABOVE_MINUTES, "minutes")
-    limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * 1e9
+    limit = read_number("OUTPUT_LIMIT_GB", DEFAULT_LIMIT_GB, "gigabytes") * GB
+    owners = FileOwners(limits_from_environment())
     results = read_text("OUTPUT_DIR", "outputs")
     try:
         gallery = Gallery(Path(results).resolve(), limit)
@@ -108,7 +110,7 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
     store = JobStore(gallery.folder / JOBS)
     queue = JobQueue(folder / "jobs", worker.load, worker.generate, store=store)
-    return Backend(queue, worker, gallery, FileOwners(), folder, sharing or Sharing(), ask_above)
+    return Backend(queue, worker, gallery, owners, folder, sharing or Sharing(), ask_above)
 
 
 def serve(start: ColdStart | None = None) -> int:
@@ -122,6 +124,7 @@ def serve(start: ColdStart | None = None) -> int:
     """
     interrupt_on_signals()
     start = start or ColdStart()
+    threading.Thread(target=remove_abandoned_folders, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -131,19 +134,19 @@ def serve(start: ColdStart | None = None) -> int:
             logger.warning(
                 "listening on %s without a login; set UI_USERNAME and UI_PASSWORD to require one", address
             )
-        with tempfile.TemporaryDirectory(prefix="multitalk-", ignore_cleanup_errors=True) as name:
+        with temporary_folder("page") as folder:
             # Gradio reads these when it is imported: uploads are deleted with the folder, no telemetry is
             # sent, and a blank port would be an error
             set_variables(
-                GRADIO_TEMP_DIR=str(Path(name) / "uploads"),
-                GRADIO_EXAMPLES_CACHE=str(Path(name) / "examples"),
+                GRADIO_TEMP_DIR=str(folder / "uploads"),
+                GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
             )
             from .sharing import read_sharing
 
             sharing = read_sharing(credentials is not None, address in LOCAL_NAMES)
-            _serve(make_backend(Path(name), start, sharing), address, port, credentials)
+            _serve(make_backend(folder, start, sharing), address, port, credentials)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -158,20 +161,29 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     from ..patches.gradio import set_shutdown_timeout
     from .access import AccessControl
     from .gallery_routes import GalleryRoutes
+    from .login_delay import LoginDelay
+    from .origins import AllowedHosts, OriginCheck
     from .page import build_page, launch_options
     from .routes import PageRoutes
+    from .uploads import MAX_FILE, BodyLimit, UploadRoute
 
     page = build_page(backend)
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
     routes += GalleryRoutes(backend.gallery, backend.sharing).routes()
-    protection = [Middleware(AccessControl, owners=backend.owners)]
+    routes += UploadRoute(backend.owners).routes()
+    protection = [
+        Middleware(OriginCheck, hosts=AllowedHosts.from_environment(address)),
+        Middleware(LoginDelay),
+        Middleware(BodyLimit),
+        Middleware(AccessControl, owners=backend.owners),
+    ]
     try:
         page.queue(default_concurrency_limit=4).launch(
             server_name=address,
             server_port=port,
             auth=credentials,
             auth_message=LOGIN_MESSAGE,
-            max_file_size=MAX_UPLOAD,
+            max_file_size=MAX_FILE,
             show_error=True,
             quiet=True,
             prevent_thread_lock=True,
@@ -185,7 +197,9 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     # only now: importing the models' libraries delays the first page load
     backend.queue.start()
     try:
-        threading.Event().wait()  # until a signal raises KeyboardInterrupt
+        while True:  # until a signal raises KeyboardInterrupt
+            time.sleep(CLEANING_SECONDS)
+            backend.owners.delete_old()
     finally:
         backend.queue.close(STOP_SECONDS)
         set_shutdown_timeout(page, 1)

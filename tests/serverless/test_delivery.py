@@ -50,8 +50,18 @@ def result(tmp_path: Path) -> GenerationResult:
 
 
 def deliver(result: GenerationResult, settings: WorkerSettings, **options: Any) -> JobDelivery:
-    values = {"bucket": None, "job_id": "job1", "emit": None, "on_url": lambda *_: None} | options
+    values: dict[str, Any] = {
+        "bucket": None,
+        "job_id": "job1",
+        "emit": None,
+        "on_url": lambda *_: None,
+    } | options
     return JobDelivery(settings, folder=result.path.parent, fps=25, **values)
+
+
+def at_once(inline_limit: int | None = None) -> WorkerSettings:
+    """Settings with which nothing waits for a bucket."""
+    return WorkerSettings(inline_limit=inline_limit, bucket_retry_seconds=0.0)
 
 
 def unreachable() -> Bucket:
@@ -141,7 +151,7 @@ def test_with_a_volume_it_goes_on(result, tmp_path):
 
 
 def test_a_bucket_that_cannot_be_reached_is_noticed_before_the_job_and_the_answer_carries_the_video(result):
-    delivery = deliver(result, WorkerSettings(), bucket=unreachable())
+    delivery = deliver(result, at_once(), bucket=unreachable())
     delivery.start()
     answer = delivery.finish(result, "a.mp4")
     assert decoded(answer) == result.path.read_bytes()
@@ -153,7 +163,7 @@ def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_
     port, name = HeldPort(), new_bucket()
     place = BucketSettings(f"http://127.0.0.1:{port.number}", name, None, "made/", 60, "key", "hush-hush")
     messages: list[dict[str, Any]] = []
-    delivery = deliver(result, WorkerSettings(), bucket=Bucket(place), emit=messages.append)
+    delivery = deliver(result, at_once(), bucket=Bucket(place), emit=messages.append)
     delivery.start()
     delivery.clip(clip(0, 0, 20, 20))
     assert "video_base64" in messages[0], "the bucket isn't asked for every clip"
@@ -169,7 +179,7 @@ def test_a_bucket_that_could_not_be_reached_at_the_start_is_asked_once_more_for_
 
 
 def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_carry(result):
-    delivery = deliver(result, WorkerSettings(inline_limit=50_000), bucket=unreachable())
+    delivery = deliver(result, at_once(50_000), bucket=unreachable())
     delivery.start()
     with VideoWriter(result.path.with_name("out.mp4"), 128, 128) as writer:
         writer.write(noise(120))
@@ -178,7 +188,7 @@ def test_with_a_broken_bucket_no_hours_are_spent_on_a_video_that_no_answer_can_c
 
 
 def test_with_a_broken_bucket_and_no_room_the_sentence_says_both(result):
-    delivery = deliver(result, WorkerSettings(inline_limit=1000), bucket=unreachable())
+    delivery = deliver(result, at_once(1000), bucket=unreachable())
     delivery.start()
     with pytest.raises(Undelivered, match=r"cannot be reached.*too large for the output.*BUCKET_"):
         delivery.finish(result, "a.mp4")

@@ -13,8 +13,10 @@ import requests
 
 from tests.serverless.conftest import base64_of, client_settings, frame_count, job_fields, png, wav
 from tests.serverless.fake_runpod import FakeRunPod
+from tests.serverless.gate import Gate
 from tests.serverless.storage import Storage
 from tests.serverless.worker_process import WorkerProcess, run_client, start_client
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
@@ -37,13 +39,22 @@ def runpod_api() -> Iterator[FakeRunPod]:
 
 
 @pytest.fixture(scope="module")
+def gate(storage) -> Iterator[Gate]:
+    """In front of the storage, to turn it off for a while."""
+    gate = Gate(storage.url)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("volume")
 
 
 @pytest.fixture(scope="module")
-def worker(small_weights, runpod_api, storage, volume, tmp_path_factory) -> Iterator[WorkerProcess]:
+def worker(small_weights, runpod_api, storage, gate, volume, tmp_path_factory) -> Iterator[WorkerProcess]:
     environment = runpod_api.environment | storage.environment | {"OUTPUT_ROOT": str(volume)}
+    environment["BUCKET_ENDPOINT_URL"] = gate.url
     environment["FITNESS_HASHES"] = "true"
     process = WorkerProcess(small_weights, tmp_path_factory.mktemp("loop"), [], environment)
     yield process
@@ -170,6 +181,23 @@ def test_wrong_credentials_are_told_and_the_video_is_kept(runpod_api, worker, st
     assert str(kept.relative_to(volume)) in failed["error"]
     assert frame_count(kept.read_bytes()) == 5
     assert "video_url" in do(runpod_api, job_fields(**TINY))["output"], "with the right ones it works again"
+
+
+@pytest.mark.parametrize("answer", [503, "reset"])
+def test_a_bucket_that_is_down_for_a_moment_loses_no_video(runpod_api, worker, storage, gate, volume, answer):
+    tries, kept = len(worker.events("bucket_retry")), list(volume.rglob("*.mp4"))
+    job_id = runpod_api.submit(job_fields(1.0, **{**CLIPS, "steps": 50}))
+    runpod_api.wait_until(lambda: runpod_api.updates[job_id], what="the job's start")
+    gate.always = answer
+    try:
+        wait_until(lambda: len(worker.events("bucket_retry")) >= tries + 2, what="a second attempt")
+    finally:
+        gate.always = None
+    output = runpod_api.wait_for(job_id)["output"]
+    content = requests.get(output["video_url"], timeout=30).content
+    assert frame_count(content) == output["frames"] == 25
+    assert "warning" not in output
+    assert list(volume.rglob("*.mp4")) == kept
 
 
 def test_weights_that_are_damaged_end_the_worker_before_it_takes_a_job(small_weights, tmp_path):

@@ -111,7 +111,7 @@ class LocalServer(WorkerProcess):
         super().__init__(weights, folder, arguments, environment)
         self.url = f"http://127.0.0.1:{port}"
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> LocalServer:
         """Wait for its port to answer."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -120,7 +120,7 @@ class LocalServer(WorkerProcess):
             try:
                 requests.get(f"{self.url}/openapi.json", timeout=10)
                 self._held.let_go()
-                return
+                return self
             except requests.ConnectionError:
                 time.sleep(0.2)
         raise AssertionError(f"the worker didn't start: {self.log.read_text()[-3000:]}")

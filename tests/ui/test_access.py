@@ -105,6 +105,7 @@ def test_results_are_served_only_by_name(app, name):
 
 
 CLOSED = ["proxy=https://example.com", "vibe-code", "monitoring", "deep_link", "runs", "dev/reload"]
+CLOSED += ["component_server", "process_recording"]
 
 
 @pytest.mark.parametrize("path", CLOSED)
@@ -161,7 +162,7 @@ def test_requests_without_a_login_are_refused(guarded):
     posts = [
         "/multitalk/jobs/x/cancel",
         *(f"/gradio_api/{name}" for name in ("upload", "run/predict", "queue/join", "call/generate")),
-        *(f"/gradio_api/{name}" for name in ("component_server", "cancel", "reset")),
+        *(f"/gradio_api/{name}" for name in ("cancel", "reset")),
     ]
     assert {path: guarded.post(path).status_code for path in posts} == dict.fromkeys(posts, 401)
     forged = {"Cookie": "access-token-x=y; access-token-unsecure-x=y"}

@@ -44,6 +44,10 @@ def start(tmp_path, **environment: str) -> tuple[int, list[str]]:
         ({"GRADIO_SERVER_PORT": "70000"}, "not '70000'"),
         ({"GRADIO_SERVER_NAME": "192.0.2.1"}, "Cannot listen on 192.0.2.1"),
         ({"OUTPUT_LIMIT_GB": "much"}, "OUTPUT_LIMIT_GB must be a number"),
+        ({"UPLOAD_LIMIT_GB": "0"}, "UPLOAD_LIMIT_GB must be a number of gigabytes above 0"),
+        ({"UPLOAD_LIMIT_PER_BROWSER_GB": "x"}, "UPLOAD_LIMIT_PER_BROWSER_GB must be a number"),
+        ({"UPLOAD_KEEP_FREE_GB": "x"}, "UPLOAD_KEEP_FREE_GB must be a number"),
+        ({"ALLOWED_HOSTS": "a b"}, "ALLOWED_HOSTS must be host names"),
         (
             {"OUTPUT_DIR": "/dev/null/outputs"},
             "OUTPUT_DIR cannot be used (/dev/null/outputs): Not a directory",
@@ -120,7 +124,7 @@ def test_a_stop_ends_the_job_and_deletes_temporary_files(weights, tmp_path):
             )
             running = '"status": "running"'
             wait_until(lambda: running in json.dumps(job.outputs()), what=running)
-            assert {"multitalk", "multitalk-espeak"} <= temporary_files(temporary)
+            assert {"multitalk-page", "multitalk-espeak"} <= temporary_files(temporary)
             assert not job.done()
             assert end(app) == 0, app.log.read_text()
     finally:
@@ -137,7 +141,7 @@ def test_a_stop_does_not_wait_for_the_models(weights, tmp_path):
         with connected(app) as client:
             job = client.submit(text="Hello", api_name="/speak")
             wait_until(lambda: job.status().code == Status.PROCESSING, what="a request that waits for models")
-            assert temporary_files(temporary) == {"multitalk"}
+            assert temporary_files(temporary) == {"multitalk-page"}
             assert end(app) == 0, app.log.read_text()
     finally:
         app.stop()
