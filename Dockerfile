@@ -2,17 +2,16 @@
 #   docker build -t multitalk:int8 .
 #   docker build -t multitalk:bf16 --build-arg PRECISION=bf16 --secret id=HF_TOKEN,env=HF_TOKEN .
 #   docker build -t multitalk:slim --target slim .
-# To build new code on weights from a registry, without baking them again:
-#   docker build -t multitalk:int8 --build-arg BASE_IMAGE=REGISTRY/multitalk-base:cu124 \
-#     --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8-cu124 .
+# To build new code on weights from a registry, without baking them again and without downloading them:
+#   docker buildx build --push -t REGISTRY/multitalk:int8 --build-arg BASE_IMAGE=REGISTRY/multitalk-base:cu124 \
+#     --build-context baked-weights=docker-image://REGISTRY/multitalk:weights-int8-cu124 \
+#     --build-context baked-requirements=docker-image://REGISTRY/multitalk:requirements-int8-cu124 .
 # docker-bake.hcl has all variants; see docs/IMAGE.md.
 
 # Requirements of the base: Linux, bash, and `python` 3.11 or 3.12 with pip and torch on PATH.
 ARG BASE_IMAGE=multitalk-base:cu124
-
-# Requirements of the code, compared below with those of the weights image.
-FROM scratch AS requirements
-COPY requirements.txt /
+# Compiles the bytecode: any image with `python` of the base's version.
+ARG CODE_IMAGE=${BASE_IMAGE}
 
 FROM ${BASE_IMAGE} AS runtime
 WORKDIR /app
@@ -72,28 +71,33 @@ RUN --mount=type=secret,id=HF_TOKEN \
     && touch -d 2024-01-01 /opt/all_installed.flag
 
 # ---- weights: layers of at most 5 GB; unused ones are empty ---------------------------------------------------------
+# --link: each layer is independent of those below it, here and where the code is added.
 FROM runtime AS baked-weights
-COPY --from=fetch /layers/00/ /opt/multitalk/weights/
-COPY --from=fetch /layers/01/ /opt/multitalk/weights/
-COPY --from=fetch /layers/02/ /opt/multitalk/weights/
-COPY --from=fetch /layers/03/ /opt/multitalk/weights/
-COPY --from=fetch /layers/04/ /opt/multitalk/weights/
-COPY --from=fetch /layers/05/ /opt/multitalk/weights/
-COPY --from=fetch /layers/06/ /opt/multitalk/weights/
-COPY --from=fetch /layers/07/ /opt/multitalk/weights/
-COPY --from=fetch /layers/08/ /opt/multitalk/weights/
-COPY --from=fetch /layers/09/ /opt/multitalk/weights/
-COPY --from=fetch /layers/10/ /opt/multitalk/weights/
-COPY --from=fetch /layers/11/ /opt/multitalk/weights/
-COPY --from=fetch /layers/12/ /opt/multitalk/weights/
-COPY --from=fetch /layers/13/ /opt/multitalk/weights/
-COPY --from=fetch /layers/14/ /opt/multitalk/weights/
-COPY --from=fetch /layers/15/ /opt/multitalk/weights/
-COPY --from=fetch /opt/all_installed.flag /opt/all_installed.flag
+COPY --link --from=fetch /layers/00/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/01/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/02/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/03/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/04/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/05/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/06/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/07/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/08/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/09/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/10/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/11/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/12/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/13/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/14/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/15/ /opt/multitalk/weights/
+COPY --link --from=fetch /opt/all_installed.flag /opt/all_installed.flag
+
+# ---- the requirements that the weights image contains: a small image, so that comparing them downloads no weights ----
+FROM scratch AS baked-requirements
+COPY --from=baked-weights /app/requirements.txt /
 
 # ---- code and its bytecode, which the user of the container cannot write --------------------------------------------
-# (from the base image: bytecode needs only Python, so new code is built without installing anything)
-FROM ${BASE_IMAGE} AS code
+# (bytecode needs only Python, so new code is built without installing anything)
+FROM ${CODE_IMAGE} AS code
 WORKDIR /app
 COPY LICENSE NOTICE README.md app.py requirements-fetch.txt ./
 COPY --chmod=755 entrypoint.sh download_models.sh ./
@@ -112,13 +116,17 @@ ARG VERSION=0.1.0
 ARG REVISION=""
 LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
-# ---- the image ------------------------------------------------------------------------------------------------------
-FROM baked-weights AS app
-# The weights image contains the requirements it was baked with; the code may have newer ones.
-RUN --mount=type=bind,from=requirements,target=/mnt \
-    cmp /mnt/requirements.txt /app/requirements.txt \
+# ---- code for the weights image, which must contain the requirements that the code needs ----------------------------
+FROM code AS checked-code
+COPY requirements.txt /requirements.txt
+RUN --mount=type=bind,from=baked-requirements,target=/mnt \
+    cmp /mnt/requirements.txt /requirements.txt \
     || { echo "error: requirements.txt has changed since the weights image was baked: bake weights-PRECISION-STACK first." >&2; exit 1; }
-COPY --from=code /app /app
+
+# ---- the image ------------------------------------------------------------------------------------------------------
+# Only links and settings: a RUN or a COPY without --link would download the weights to a builder that lacks them.
+FROM baked-weights AS app
+COPY --link --from=checked-code /app /app
 # 1000: multitalk; 0: root, to save results on a network volume that only root can write to
 ARG RUN_AS=1000
 USER ${RUN_AS}

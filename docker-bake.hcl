@@ -3,6 +3,7 @@
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake weights-int8      once per precision; after a change of requirements
 #   REGISTRY=ghcr.io/you PUSH=true docker buildx bake int8              after every change of the code
 
+# empty: names without a registry, for one machine
 variable "REGISTRY" {
   default = "localhost:5000"
 }
@@ -42,6 +43,28 @@ variable "HF_TOKEN" {
   default = ""
 }
 
+# an image with Python 3.11 that compiles the code's bytecode; empty: the base
+variable "CODE_IMAGE" {
+  default = ""
+}
+# scanner for a list of the packages (SBOM), attached to what is pushed; it reads all layers, weights included
+variable "SBOM_SCANNER" {
+  default = ""
+}
+
+function "image" {
+  params = [name]
+  result = REGISTRY == "" ? name : "${REGISTRY}/${name}"
+}
+# how the image was built, and of what
+function "attestations" {
+  params = []
+  result = PUSH != "true" ? [] : concat(
+    ["type=provenance,mode=max"],
+    SBOM_SCANNER == "" ? [] : ["type=sbom,generator=${SBOM_SCANNER}"]
+  )
+}
+
 group "default" {
   targets = ["int8-cu124"]
 }
@@ -65,6 +88,24 @@ group "weights-bf16" {
 }
 group "weights-fp8" {
   targets = ["weights-fp8-cu124"]
+}
+group "weights-int8-cu124" {
+  targets = ["baked-weights-int8-cu124", "baked-requirements-int8-cu124"]
+}
+group "weights-bf16-cu124" {
+  targets = ["baked-weights-bf16-cu124", "baked-requirements-bf16-cu124"]
+}
+group "weights-fp8-cu124" {
+  targets = ["baked-weights-fp8-cu124", "baked-requirements-fp8-cu124"]
+}
+group "weights-int8-cu128" {
+  targets = ["baked-weights-int8-cu128", "baked-requirements-int8-cu128"]
+}
+group "weights-bf16-cu128" {
+  targets = ["baked-weights-bf16-cu128", "baked-requirements-bf16-cu128"]
+}
+group "weights-fp8-cu128" {
+  targets = ["baked-weights-fp8-cu128", "baked-requirements-fp8-cu128"]
 }
 
 # CUDA, torch and kernels
@@ -101,28 +142,32 @@ target "base" {
     MAX_JOBS           = MAX_JOBS
     EXT_PARALLEL       = EXT_PARALLEL
   }
-  tags   = ["${REGISTRY}/multitalk-base:${stack.name}"]
+  tags   = [image("multitalk-base:${stack.name}")]
+  attest = attestations()
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
 }
 
-# Baked weights, the base of the app image. Uncompressed, because weights do not compress and unpacking would be slower.
+# Baked weights, the base of the app image, and their requirements, with which the code's are compared.
+# Weights are uncompressed, because they do not compress and unpacking would be slower.
 target "weights" {
-  name = "weights-${precision}-${stack}"
+  name = "baked-${content}-${precision}-${stack}"
   matrix = {
+    content   = ["weights", "requirements"]
     stack     = ["cu124", "cu128"]
     precision = ["int8", "bf16", "fp8"]
   }
   platforms = ["linux/amd64"]
-  target = "baked-weights"
+  target    = "baked-${content}"
   args = {
-    BASE_IMAGE       = "${REGISTRY}/multitalk-base:${stack}"
+    BASE_IMAGE       = image("multitalk-base:${stack}")
     PRECISION        = precision
     DOWNLOAD_OPTIONS = DOWNLOAD_OPTIONS
     HF_ENDPOINT      = HF_ENDPOINT
     SPACY_MODEL_URL  = SPACY_MODEL_URL
   }
   secret = HF_TOKEN == "" ? [] : ["id=HF_TOKEN,env=HF_TOKEN"]
-  tags   = ["${REGISTRY}/multitalk:weights-${precision}-${stack}"]
+  tags   = [image("multitalk:${content}-${precision}-${stack}")]
+  attest = attestations()
   output = ["type=image,push=${PUSH},compression=uncompressed,oci-mediatypes=true"]
 }
 
@@ -134,17 +179,19 @@ target "app" {
     precision = ["int8", "bf16", "fp8"]
   }
   platforms = ["linux/amd64"]
-  target = "app"
   contexts = {
-    baked-weights = "docker-image://${REGISTRY}/multitalk:weights-${precision}-${stack}"
+    baked-weights      = "docker-image://${image("multitalk:weights-${precision}-${stack}")}"
+    baked-requirements = "docker-image://${image("multitalk:requirements-${precision}-${stack}")}"
   }
   args = {
-    BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"
+    BASE_IMAGE = image("multitalk-base:${stack}")
+    CODE_IMAGE = CODE_IMAGE == "" ? image("multitalk-base:${stack}") : CODE_IMAGE
     RUN_AS     = RUN_AS
     VERSION    = VERSION
     REVISION   = REVISION
   }
-  tags   = ["${REGISTRY}/multitalk:${precision}-${stack}", "${REGISTRY}/multitalk:${VERSION}-${precision}-${stack}"]
+  tags   = [image("multitalk:${precision}-${stack}"), image("multitalk:${VERSION}-${precision}-${stack}")]
+  attest = attestations()
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
 }
 
@@ -155,12 +202,13 @@ target "slim" {
     stack = ["cu124", "cu128"]
   }
   platforms = ["linux/amd64"]
-  target = "slim"
+  target    = "slim"
   args = {
-    BASE_IMAGE = "${REGISTRY}/multitalk-base:${stack}"
+    BASE_IMAGE = image("multitalk-base:${stack}")
     VERSION    = VERSION
     REVISION   = REVISION
   }
-  tags   = ["${REGISTRY}/multitalk:slim-${stack}", "${REGISTRY}/multitalk:${VERSION}-slim-${stack}"]
+  tags   = [image("multitalk:slim-${stack}"), image("multitalk:${VERSION}-slim-${stack}")]
+  attest = attestations()
   output = ["type=image,push=${PUSH},compression=zstd,compression-level=9,oci-mediatypes=true"]
 }

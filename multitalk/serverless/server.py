@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
+from ..patches.imports import narrow_runpod
 from ..patches.runpod import call_on_shutdown
 from ..runtime.environment import read_text, set_defaults
 from ..start.cold_start import ColdStart
@@ -41,7 +42,7 @@ def serve(start: ColdStart | None = None) -> int:
     limit_sdk_log()
     with ThreadPoolExecutor(1) as loader:  # import the SDK while the weights load
         loading = loader.submit(load_pipeline, settings, start)
-        with start.stage("import runpod"):
+        with start.stage("import runpod"), narrow_runpod():
             import runpod
 
         pipeline, failure = loading.result()

