@@ -131,7 +131,7 @@ from multitalk.request.generation_request import GenerationRequest
 pipeline = ColdStart().load_pipeline()
 assert "torch._dynamo" not in sys.modules
 request = {"image": "examples/one_person.png", "speech": {"text": "Hello."}, "size": (64, 64), "steps": 2}
-request |= {"frames_per_clip": 5, "max_seconds": 0.2}
+request |= {"frames_per_clip": 5, "motion_frames": 1, "max_seconds": 0.2}
 for cache in (None, {"name": "first_block"}):
     pipeline.generate(GenerationRequest(**request, cache=cache), sys.argv[1])
 import torch
