@@ -2,8 +2,8 @@
 
 Starts, in turn, Python with torch alone, the worker, and the page, and prints the wall time and the CPU time
 of the process until it is ready, and the CPU time as a multiple of torch's. The wall time needs a machine
-without other load. The CPU time (user and system) does not, but excludes waiting for the disk. Then prints the
-shares of the packages in the imports of the worker and of the page.
+without other load. The CPU time (user and system) does not, but excludes waiting for the disk. Then prints
+the shares of the packages in the imports of the worker and of the page.
 """
 
 from __future__ import annotations

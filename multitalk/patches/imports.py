@@ -65,7 +65,7 @@ def narrow_gradio() -> Iterator[None]:
     To write these files, Gradio parses the source of every component at every start, which takes longer than
     everything else in its import. pandas is imported when one of its names is used: by tables and plots.
     """
-    with deferred(["pandas"]), changed("gradio.component_meta", create_or_modify_pyi=_no_stub_file):
+    with lazy(["pandas"]), changed("gradio.component_meta", create_or_modify_pyi=_no_stub_file):
         yield
 
 
@@ -92,6 +92,16 @@ def deferred(names: Iterable[str]) -> Iterator[None]:
     also after the context.
     """
     with _loaded_by(_DeferringLoader, names):
+        yield
+
+
+@contextmanager
+def lazy(names: Iterable[str]) -> Iterator[None]:
+    """Import packages within the context without running their ``__init__``, nor any of their modules.
+
+    The ``__init__`` runs before the first module of the package is imported, and when a name is used.
+    """
+    with _loaded_by(_LazyLoader, names):
         yield
 
 
@@ -148,16 +158,30 @@ class _DeferringLoader(_WrappingLoader):
 
         def find(name: str) -> Any:
             nonlocal started
-            if not name.startswith("__"):
+            if not name.startswith("__") or name == "__path__":
                 with lock:  # other threads wait; the __init__ itself may look for a name in vain
                     if not started:
                         started = True
-                        self.loader.exec_module(module)
+                        self.run(module)
             if name in vars(module):
                 return vars(module)[name]
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__getattr__ = find  # type: ignore[method-assign]
+
+    def run(self, module: ModuleType) -> None:
+        """Run the ``__init__``."""
+        self.loader.exec_module(module)
+
+
+class _LazyLoader(_DeferringLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        self.path = vars(module).pop("__path__")  # importing a module of the package looks for it first
+
+    def run(self, module: ModuleType) -> None:
+        module.__path__ = self.path
+        super().run(module)
 
 
 @contextmanager

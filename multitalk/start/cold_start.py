@@ -123,8 +123,9 @@ class ColdStart:
                 from ..weights.libraries import import_models
 
                 import_models()
-            with self.stage("release memory"):  # one collection, before automatic collections are on again
-                release_memory()
+            # before automatic collections are on again, which would search all that was imported
+            gc.freeze()
+            trim()
         initializing.join()
         self._memory_before = peak_memory()
         read_ahead = self.read_ahead if self.folder == find_weights(weights) else None
@@ -234,10 +235,3 @@ def quick_imports(optional: Sequence[str] = ()) -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def release_memory() -> None:
-    """Collect the garbage of the imports, exclude the rest from later collections, and return free memory."""
-    gc.collect()
-    gc.freeze()
-    trim()
