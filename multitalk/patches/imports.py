@@ -14,6 +14,8 @@ from typing import Any
 
 PINNED = {"diffusers": ("0.38.0",), "gradio": ("6.31.0",), "runpod": ("1.12.0",)}
 
+_finders = threading.Lock()
+
 # Packages whose __init__ imports every model, or every hook; Wan's models are a few of their modules.
 _DIFFUSERS_PACKAGES = (
     "diffusers.models.transformers",
@@ -145,11 +147,14 @@ def _loaded_by(loader: type[_WrappingLoader], names: Iterable[str]) -> Iterator[
             return spec
 
     finder = Finder()
-    sys.meta_path.insert(0, finder)
+    # a new list each time: other threads may be iterating over the old one, and would skip a finder
+    with _finders:
+        sys.meta_path = [finder, *sys.meta_path]
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        with _finders:
+            sys.meta_path = [each for each in sys.meta_path if each is not finder]
 
 
 class _DeferringLoader(_WrappingLoader):
