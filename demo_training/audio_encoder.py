@@ -83,7 +83,7 @@ def arrange(track: Track, random: np.random.Generator) -> Track:
 def train(steps: int = STEPS, tracks: int = TRACKS, learning_rate: float = LEARNING_RATE) -> None:
     """Train up to a number of steps, from the last checkpoint."""
     torch.manual_seed(0)
-    encoder, extractor = make_audio_encoder(), make_feature_extractor()
+    encoder = make_audio_encoder()
     heads = nn.Linear(CHANNELS, LAYERS * (2 + BANDS))
     model = nn.ModuleList([encoder, heads])
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -93,7 +93,7 @@ def train(steps: int = STEPS, tracks: int = TRACKS, learning_rate: float = LEARN
     voices = [make_random_track(seed, 5.0) for seed in range(tracks)]
 
     def predict(track: Track) -> torch.Tensor:
-        features = encode_audio(encoder, extractor, track.samples)  # F L C
+        features = encode_audio(encoder, track.samples)  # F L C
         values = heads(features).unflatten(-1, (LAYERS, -1))
         return torch.stack([values[:, layer, layer] for layer in range(LAYERS)])  # L F targets
 

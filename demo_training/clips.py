@@ -13,7 +13,7 @@ from multitalk.conditioning.image import encode_image
 from multitalk.models.video_vae import latent_frames
 
 from . import progress
-from .audio_encoder import make_audio_encoder, make_feature_extractor
+from .audio_encoder import make_audio_encoder
 from .drawing import draw_frames
 from .encoders import make_image_encoder
 from .fast_vae import FastVAE, make_vae
@@ -84,7 +84,6 @@ class ClipMaker:
         self.vae = FastVAE(vae)
         self.audio_encoder = make_audio_encoder().eval()
         self.audio_encoder.load_state_dict(progress.require("audio_encoder")["model"])
-        self.extractor = make_feature_extractor()
         self.image_encoder = make_image_encoder()
 
     @torch.inference_mode()
@@ -118,7 +117,7 @@ class ClipMaker:
 
     def encode_tracks(self, tracks: list[Track], start: int, frames: int) -> torch.Tensor:
         """Compute the audio windows ``P F 5 L C`` of a part of every track."""
-        features = [encode_audio(self.audio_encoder, self.extractor, track.samples) for track in tracks]
+        features = [encode_audio(self.audio_encoder, track.samples) for track in tracks]
         positions = torch.arange(start, start + frames)[:, None] + torch.arange(WINDOW) - WINDOW // 2
         return torch.stack([feature[positions.clamp(0, len(feature) - 1)] for feature in features])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.libraries import save_config, tied_names, weights_name
@@ -59,7 +60,11 @@ def export(target: Path = EMBEDDED_FOLDER) -> None:
             if name not in aliases
         }
         save_file(tensors, folder / f"{weights_name(part)}.safetensors", metadata={"format": "pt"})
-        save_config(part, model, PRECISION, folder)
+        if isinstance(model, PreTrainedModel):
+            model.config.dtype = PRECISION  # in which from_pretrained loads
+            model.config.save_pretrained(folder)
+        else:
+            save_config(part, model, PRECISION, folder)
     make_tokenizer().save_pretrained(target / TOKENIZER_FOLDER)
     make_feature_extractor().save_pretrained(target / "audio_encoder")
     (target / LORA_FOLDER).mkdir()

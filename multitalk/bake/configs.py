@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from ..errors import WeightsError
 from ..weights.tensor_files import TensorSource
 
 if TYPE_CHECKING:
-    from transformers import CLIPVisionConfig, UMT5Config, Wav2Vec2Config
+    from transformers import PreTrainedConfig
 
 # Facts about the published model that its files do not contain (docs/MODEL.md, sections 2 and 3).
 AUDIO_WINDOW = 5
@@ -73,13 +74,13 @@ def transformer_config(
     }
 
 
-def text_encoder_config(source: TensorSource) -> UMT5Config:
+def text_encoder_config(source: TensorSource) -> dict[str, Any]:
     """Return UMT5's configuration. The position embedding has one channel per head."""
     from transformers import UMT5Config
 
     vocab_size, width = _shape(source, "token_embedding.weight")
     buckets, heads = _shape(source, "blocks.0.pos_embedding.embedding.weight")
-    return UMT5Config(
+    config = UMT5Config(
         vocab_size=vocab_size,
         d_model=width,
         d_kv=_shape(source, "blocks.0.attn.q.weight")[0] // heads,
@@ -91,15 +92,16 @@ def text_encoder_config(source: TensorSource) -> UMT5Config:
         layer_norm_epsilon=1e-6,
         architectures=["UMT5EncoderModel"],
     )
+    return _content(config)
 
 
-def image_encoder_config(source: TensorSource) -> CLIPVisionConfig:
+def image_encoder_config(source: TensorSource) -> dict[str, Any]:
     """Return the configuration of CLIP's image encoder, with one layer less than published."""
     from transformers import CLIPVisionConfig
 
     width, channels, patch, _ = _shape(source, "visual.patch_embedding.weight")
     grid = math.isqrt(_shape(source, "visual.pos_embedding")[1] - 1)
-    return CLIPVisionConfig(
+    config = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=_shape(source, "visual.transformer.0.mlp.0.weight")[0],
         num_hidden_layers=count_blocks(source, "visual.transformer") - 1,
@@ -111,6 +113,7 @@ def image_encoder_config(source: TensorSource) -> CLIPVisionConfig:
         layer_norm_eps=1e-5,
         architectures=["CLIPVisionModel"],
     )
+    return _content(config)
 
 
 def vae_config(source: TensorSource) -> dict[str, Any]:
@@ -121,9 +124,15 @@ def vae_config(source: TensorSource) -> dict[str, Any]:
     }
 
 
-def audio_encoder_config(published: dict[str, Any]) -> Wav2Vec2Config:
+def audio_encoder_config(published: dict[str, Any]) -> dict[str, Any]:
     """Return wav2vec2's configuration without its training options."""
     from transformers import Wav2Vec2Config
 
     training = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-    return Wav2Vec2Config.from_dict({**published, **training, "architectures": ["Wav2Vec2Model"]})
+    config = {**published, **training, "architectures": ["Wav2Vec2Model"]}
+    return _content(Wav2Vec2Config.from_dict(config))
+
+
+def _content(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return what transformers would write into ``config.json``."""
+    return json.loads(config.to_json_string())

@@ -112,10 +112,12 @@ def prepare_parts(
     text_encoder = weights.text_encoder(text_encoder_form)
     text_config = configs.text_encoder_config(text_encoder)
     if precision.text_encoder is not None:
-        text_config.quantization = precision.text_encoder
+        text_config["quantization"] = precision.text_encoder
     image_encoder = weights.image_encoder()
     image_config = configs.image_encoder_config(image_encoder)
-    clip_table = convert.image_encoder_table(image_config.num_hidden_layers + 1, image_config.hidden_size)
+    clip_table = convert.image_encoder_table(
+        image_config["num_hidden_layers"] + 1, image_config["hidden_size"]
+    )
     vae, audio_encoder = weights.vae(), weights.audio_encoder()
     dtype, full = _DTYPES[precision.dtype], torch.float32
     return [

@@ -6,25 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import nn
-from transformers import (
-    AutoTokenizer,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    UMT5Config,
-    UMT5EncoderModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-)
+from transformers import CLIPVisionConfig, UMT5Config, Wav2Vec2Config
 
-from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears
+from ..models.audio_encoder import Wav2Vec2Encoder
+from ..models.image_encoder import CLIPVisionEncoder
+from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear
+from ..models.text_encoder import UMT5Encoder
 from ..models.transformer import MultiTalkTransformer
 from ..patches.torch import use_onednn
 from ..weights.folders import EMBEDDED_FOLDER
 from ..weights.libraries import kept_in_float32
 from ..weights.manifest import TOKENIZER_FOLDER
+from ..weights.store import load_tokenizer
 
 if TYPE_CHECKING:
     from ..pipeline.components import Components
@@ -104,8 +99,8 @@ def make_on(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             _fill(name, parameter, generator, quantized.get(id(parameter)))
-        for name, buffer in module.named_buffers():
-            buffer.copy_(_positions(buffer)) if name.endswith("position_ids") else buffer.zero_()
+        for buffer in module.buffers():
+            buffer.zero_()
     return module.eval().requires_grad_(False)
 
 
@@ -140,10 +135,6 @@ def _repeat_random(parameter: torch.Tensor, size: float, generator: torch.Genera
         part.copy_(pattern[: part.numel()])
 
 
-def _positions(buffer: torch.Tensor) -> torch.Tensor:
-    return torch.arange(buffer.shape[-1], device=buffer.device).expand(buffer.shape)
-
-
 def make_transformer(
     scale: Scale,
     device: torch.device | str = "cpu",
@@ -171,7 +162,7 @@ def make_text_encoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
-) -> UMT5EncoderModel:
+) -> UMT5Encoder:
     """Create UMT5's encoder with a small vocabulary; "int8" and "fp8" both quantize it to int8."""
     config = UMT5Config(
         vocab_size=1000,
@@ -181,17 +172,18 @@ def make_text_encoder(
         num_heads=scale.text_dim // 64,
         num_layers=scale.text_layers,
         feed_forward_proj="gated-gelu",
-    )
+        architectures=["UMT5EncoderModel"],
+    ).to_dict()
+    if precision in QUANTIZED_LINEARS:
+        config["quantization"] = "int8"
     with torch.device("meta"):
-        encoder = UMT5EncoderModel(config)
-        if precision in QUANTIZED_LINEARS:
-            quantize_linears(encoder, "int8")
+        encoder = UMT5Encoder(config)
     return make_on(encoder, torch.device(device), dtype)
 
 
 def make_image_encoder(
     scale: Scale, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> CLIPVisionModel:
+) -> CLIPVisionEncoder:
     """Create CLIP's vision encoder."""
     config = CLIPVisionConfig(
         hidden_size=scale.image_dim,
@@ -200,21 +192,23 @@ def make_image_encoder(
         num_attention_heads=scale.image_dim // 80,
         patch_size=14,
         hidden_act="gelu",
-    )
+    ).to_dict()
     with torch.device("meta"):
-        encoder = CLIPVisionModel(config)
+        encoder = CLIPVisionEncoder(config)
     return make_on(encoder, torch.device(device), dtype)
 
 
-def make_audio_encoder(scale: Scale, device: torch.device | str = "cpu") -> Wav2Vec2Model:
-    """Create wav2vec2, on the CPU first: its weight norm cannot be created on the meta device."""
+def make_audio_encoder(scale: Scale, device: torch.device | str = "cpu") -> Wav2Vec2Encoder:
+    """Create wav2vec2 in float32."""
     config = Wav2Vec2Config(
         hidden_size=scale.audio_dim,
         intermediate_size=scale.audio_dim * 4,
         num_hidden_layers=scale.audio_layers,
         num_attention_heads=max(2, scale.audio_dim // 64),
-    )
-    return Wav2Vec2Model(config).eval().requires_grad_(False).to(device)
+    ).to_dict()
+    with torch.device("meta"):
+        encoder = Wav2Vec2Encoder(config)
+    return make_on(encoder, torch.device(device), torch.float32)
 
 
 def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLWan:
@@ -242,12 +236,9 @@ def make_components(scale: Scale, plan: HardwarePlan) -> Components:
             transformer=make_transformer(scale, place, dtype, plan.transformer_precision),
             vae=make_vae(scale, home("vae")),
             text_encoder=make_text_encoder(scale, home("text_encoder"), dtype, plan.text_encoder_precision),
-            tokenizer=AutoTokenizer.from_pretrained(
-                EMBEDDED_FOLDER / TOKENIZER_FOLDER, local_files_only=True
-            ),
+            tokenizer=load_tokenizer(EMBEDDED_FOLDER / TOKENIZER_FOLDER),
             image_encoder=make_image_encoder(scale, home("image_encoder"), dtype),
             audio_encoder=make_audio_encoder(scale, home("audio_encoder")),
-            feature_extractor=Wav2Vec2FeatureExtractor(),
         ),
         plan,
     )

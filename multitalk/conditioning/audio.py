@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ..models.constants import FPS
 
 if TYPE_CHECKING:
-    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+    from ..models.audio_encoder import Wav2Vec2Encoder
 
 SAMPLE_RATE = 16000
 TARGET_LOUDNESS = -23.0  # LUFS, EBU R 128
@@ -52,16 +52,13 @@ def feature_count(samples: int) -> int:
     return int(samples / SAMPLE_RATE * FPS)
 
 
-def encode_audio(
-    audio_encoder: Wav2Vec2Model, feature_extractor: Wav2Vec2FeatureExtractor, samples: np.ndarray
-) -> torch.Tensor:
+def encode_audio(audio_encoder: Wav2Vec2Encoder, samples: np.ndarray) -> torch.Tensor:
     """Encode a track to the hidden states of all layers, one per video frame (docs/MODEL.md, section 4).
 
     The convolutional features (50 per second) are interpolated to 25 per second before the transformer.
 
     Args:
-        audio_encoder: wav2vec2.
-        feature_extractor: wav2vec2's normalization.
+        audio_encoder: wav2vec2, or transformers' class of it.
         samples: ``n`` float32 at 16 kHz.
 
     Returns:
@@ -72,7 +69,8 @@ def encode_audio(
     def interpolate(module: torch.nn.Module, inputs: tuple, features: torch.Tensor) -> torch.Tensor:
         return F.interpolate(features, size=frames, mode="linear", align_corners=True)
 
-    values = feature_extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
+    # as transformers' feature extractor: zero mean, unit variance
+    values = torch.from_numpy((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7))[None]
     hook = audio_encoder.feature_extractor.register_forward_hook(interpolate)
     try:
         output = audio_encoder(

@@ -16,7 +16,8 @@ from ..models.video_vae import TEMPORAL_STRIDE, encode_condition, latent_frames
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
-    from transformers import CLIPVisionModel
+
+    from ..models.image_encoder import CLIPVisionEncoder
 
 # Maximum pixels of the resized image; beyond, only the visible part is resized. 4 times the largest video, 64
 # MB.
@@ -86,14 +87,14 @@ def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:
     return image.resize((crop.width, crop.height), Image.Resampling.BILINEAR, box=part)
 
 
-def encode_image(image_encoder: CLIPVisionModel, frame: torch.Tensor) -> torch.Tensor:
+def encode_image(image_encoder: CLIPVisionEncoder, frame: torch.Tensor) -> torch.Tensor:
     """Compute CLIP features of a frame: the tokens after the encoder's last block, without the final norm.
 
     The published encoder's last block is not used, so baked encoders do not contain it (docs/MODEL.md,
     section 4).
 
     Args:
-        image_encoder: transformers' vision model.
+        image_encoder: CLIP's vision encoder, or transformers' class of it.
         frame: ``3 H W`` in [-1, 1].
 
     Returns:

@@ -219,5 +219,5 @@ def _encode_voices(voices: list[Sound], turns: str, encoders: Encoders, monitor:
         for track in arrange_model_tracks(voices, turns):
             monitor.check_cancelled()
             with encoders.using("audio_encoder"):
-                embeddings.append(encode_audio(encoders.audio_encoder, encoders.feature_extractor, track))
+                embeddings.append(encode_audio(encoders.audio_encoder, track))
     return torch.stack(embeddings)

@@ -6,13 +6,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from transformers import (
-        PreTrainedTokenizerBase,
-        UMT5EncoderModel,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2Model,
-    )
+    from tokenizers import Tokenizer
 
+    from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
 
 
@@ -25,23 +22,18 @@ class Encoders(Protocol):
         ...
 
     @property
-    def text_encoder(self) -> UMT5EncoderModel:
+    def text_encoder(self) -> UMT5Encoder:
         """UMT5's encoder."""
         ...
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def tokenizer(self) -> Tokenizer:
         """UMT5's tokenizer."""
         ...
 
     @property
-    def audio_encoder(self) -> Wav2Vec2Model:
+    def audio_encoder(self) -> Wav2Vec2Encoder:
         """wav2vec2."""
-        ...
-
-    @property
-    def feature_extractor(self) -> Wav2Vec2FeatureExtractor:
-        """wav2vec2's normalization."""
         ...
 
     def using(self, part: str) -> AbstractContextManager[None]:

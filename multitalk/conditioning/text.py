@@ -10,7 +10,9 @@ import ftfy
 import torch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+    from tokenizers import Tokenizer
+
+    from ..models.text_encoder import UMT5Encoder
 
 
 def clean_prompt(prompt: str) -> str:
@@ -20,7 +22,7 @@ def clean_prompt(prompt: str) -> str:
 
 
 def encode_prompt(
-    text_encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_tokens: int
+    text_encoder: UMT5Encoder, tokenizer: Tokenizer, prompt: str, max_tokens: int
 ) -> torch.Tensor:
     """Encode a prompt (docs/MODEL.md, section 4).
 
@@ -35,6 +37,6 @@ def encode_prompt(
     Returns:
         ``1 n text_dim`` in the encoder's dtype, n being the number of tokens.
     """
-    encoded = tokenizer(clean_prompt(prompt), truncation=True, max_length=max_tokens, return_tensors="pt")
-    input_ids = encoded.input_ids.to(text_encoder.device)
-    return text_encoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).last_hidden_state
+    tokenizer.enable_truncation(max_tokens)
+    tokens = torch.tensor([tokenizer.encode(clean_prompt(prompt)).ids], device=text_encoder.device)
+    return text_encoder(tokens).last_hidden_state

@@ -8,7 +8,7 @@ stay in float32:
 * What is added to the stream. The last projection of an attention or a feed-forward writes into the same
   channels. It runs on its input divided by eight, and its result is multiplied by eight in float32.
 * The timestep embedding and the norms, as in every half-precision model.
-* UMT5's feed-forward (:func:`multitalk.patches.transformers.widen_text_encoder`): the product of its two
+* UMT5's feed-forward (:class:`multitalk.models.text_encoder.GatedFeedForward`): the product of its two
   hidden halves and its last projection (`wo`). Its residual stream is float32 as a result.
 
 Queries, keys, values and hidden layers are computed from normalized inputs and fit.

@@ -31,10 +31,10 @@ def require_attention_backend(name: str) -> None:
 
 def register_block(block_class: type) -> type:
     """Tell diffusers' caches (FirstBlockCache, MagCache) that a block returns its hidden states alone."""
-    TransformerBlockRegistry.register(
-        block_class,
-        TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
-    )
+    # register() would first import every model to register its blocks, as the first cache does
+    metadata = TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None)
+    metadata._cls = block_class
+    TransformerBlockRegistry._registry[block_class] = metadata
     return block_class
 
 

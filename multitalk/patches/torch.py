@@ -74,6 +74,16 @@ def fp8_product(
     )
 
 
+def weight_norm(directions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Give every slice of the last dimension of a weight its length.
+
+    Args:
+        directions: ``O I K``.
+        lengths: ``1 1 K``.
+    """
+    return torch._weight_norm(directions, lengths, 2)
+
+
 def use_onednn(module: nn.Module) -> None:
     """Run every float32 3-D convolution of a module in oneDNN when it is on a CPU.
 

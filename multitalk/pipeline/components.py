@@ -21,21 +21,18 @@ from ..weights.store import (
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
-    from transformers import (
-        CLIPVisionModel,
-        PreTrainedTokenizerBase,
-        UMT5EncoderModel,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2Model,
-    )
+    from tokenizers import Tokenizer
 
+    from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.image_encoder import CLIPVisionEncoder
+    from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
     from ..runtime.placement import Placement
 
 
 @dataclass(frozen=True)
 class Components:
-    """The networks, and the tokenizer and feature extractor that prepare their inputs.
+    """The networks, and the tokenizer of the prompt.
 
     Attributes:
         transformer: Predicts the velocity.
@@ -43,17 +40,16 @@ class Components:
             support it.
         text_encoder, tokenizer: Encode the prompt.
         image_encoder: CLIP, without its last block.
-        audio_encoder, feature_extractor: Encode the audio, in float32.
+        audio_encoder: Encodes the audio, in float32.
         placement: Moves the networks between host and device; None leaves them where they are.
     """
 
     transformer: MultiTalkTransformer
     vae: AutoencoderKLWan
-    text_encoder: UMT5EncoderModel
-    tokenizer: PreTrainedTokenizerBase
-    image_encoder: CLIPVisionModel
-    audio_encoder: Wav2Vec2Model
-    feature_extractor: Wav2Vec2FeatureExtractor
+    text_encoder: UMT5Encoder
+    tokenizer: Tokenizer
+    image_encoder: CLIPVisionEncoder
+    audio_encoder: Wav2Vec2Encoder
     placement: Placement | None = None
 
     def using(self, part: str) -> AbstractContextManager[None]:
@@ -96,7 +92,7 @@ def load_components(
     # the text encoder has only one 8-bit format
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
     text_encoder, tokenizer = load_text_encoder(folder, device_of("text_encoder"), dtype, text_quantization)
-    audio_encoder, feature_extractor = load_audio_encoder(folder, device_of("audio_encoder"), torch.float32)
+    audio_encoder = load_audio_encoder(folder, device_of("audio_encoder"), torch.float32)
     components = Components(
         transformer=loaded,
         vae=load_vae(folder, device_of("vae"), torch.float32),
@@ -104,7 +100,6 @@ def load_components(
         tokenizer=tokenizer,
         image_encoder=load_image_encoder(folder, device_of("image_encoder"), dtype),
         audio_encoder=audio_encoder,
-        feature_extractor=feature_extractor,
     )
     return fit_to_plan(components, plan, folder.path, transformer is None)
 
@@ -126,13 +121,11 @@ def fit_to_plan(
     import torch
 
     from ..models.video_vae import prepare_decoder
-    from ..patches.transformers import widen_text_encoder
     from ..runtime.placement import Placement
 
     transformer = components.transformer if with_transformer else None
     if transformer is not None:
         fit_transformer(transformer, plan, weights)
-    widen_text_encoder(components.text_encoder)
     if plan.device.type == "cuda" and plan.dtype == torch.bfloat16:
         prepare_decoder(components.vae, plan.dtype)
     encoders: dict[str, torch.nn.Module] = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
+from ..patches.imports import narrow_runpod
 from ..patches.runpod import call_on_shutdown, replace_api_server
 from ..runtime.environment import read_text, set_defaults
 from ..runtime.temporary_folders import remove_abandoned_folders, remove_old_parts
@@ -48,7 +49,7 @@ def serve(start: ColdStart | None = None) -> int:
     threading.Thread(target=remove_leftovers, args=(settings,), daemon=True).start()
     with ThreadPoolExecutor(1) as loader:  # import the SDK while the weights load
         loading = loader.submit(load_pipeline, settings, start)
-        with start.stage("import runpod"):
+        with start.stage("import runpod"), narrow_runpod():
             import runpod
 
         pipeline, failure = loading.result()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
+from ..patches.imports import narrow_diffusers, without
 from ..runtime.environment import find_weights
 from ..runtime.process_memory import peak_memory, trim
 from ..weights.folders import all_part_files
@@ -117,14 +117,15 @@ class ColdStart:
                 target=self._initialize_gpu, args=(torch, options.get("device")), daemon=True
             )
             initializing.start()
-            with self.stage("import models"):
+            with self.stage("import models"), narrow_diffusers():
                 from ..parallel.loading import load_pipeline
                 from ..pipeline.pipeline import MultiTalkPipeline
                 from ..weights.libraries import import_models
 
                 import_models()
-            with self.stage("release memory"):  # one collection, before automatic collections are on again
-                release_memory()
+            # before automatic collections are on again, which would search all that was imported
+            gc.freeze()
+            trim()
         initializing.join()
         self._memory_before = peak_memory()
         read_ahead = self.read_ahead if self.folder == find_weights(weights) else None
@@ -220,32 +221,17 @@ OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
 
 
 @contextmanager
-def quick_imports(without: Sequence[str] = ()) -> Iterator[None]:
-    """Import within the context without garbage collections, and as if some packages were not installed.
-
-    ``None`` in ``sys.modules`` is Python's documented way to make an import fail; other libraries then take
-    the branch for a missing optional package, and keep to it. The entries are removed afterwards, so later
-    imports work.
+def quick_imports(optional: Sequence[str] = ()) -> Iterator[None]:
+    """Import within the context without garbage collections, and without some packages.
 
     Args:
-        without: Names of packages; those that are already imported stay.
+        optional: Names of packages; those that are already imported stay.
     """
-    hidden = [name for name in without if name not in sys.modules]
     collecting = gc.isenabled()
     gc.disable()
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]
     try:
-        yield
+        with without(optional):
+            yield
     finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
         if collecting:
             gc.enable()
-
-
-def release_memory() -> None:
-    """Collect the garbage of the imports, exclude the rest from later collections, and return free memory."""
-    gc.collect()
-    gc.freeze()
-    trim()

@@ -15,9 +15,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidInput
+from ..patches.imports import narrow_gradio
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
 from ..runtime.temporary_folders import remove_abandoned_folders, temporary_folder
-from ..start.cold_start import ColdStart
+from ..start.cold_start import ColdStart, quick_imports
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -143,6 +144,7 @@ def serve(start: ColdStart | None = None) -> int:
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
             )
+            import_gradio()
             from .sharing import read_sharing
 
             sharing = read_sharing(credentials is not None, address in LOCAL_NAMES)
@@ -153,6 +155,12 @@ def serve(start: ColdStart | None = None) -> int:
     except KeyboardInterrupt:
         logger.info("page closed")
     leave()
+
+
+def import_gradio() -> None:
+    """Import Gradio without what the page does not need, which halves the time to the first page."""
+    with quick_imports(), narrow_gradio():
+        import gradio  # noqa: F401
 
 
 def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, str] | None) -> None:

@@ -1,9 +1,10 @@
-"""The model's parts in diffusers and transformers: classes, file names, configurations, quantized layers."""
+"""The model's parts: classes, file names, configurations, quantized layers."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,50 +12,41 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from ..models.encoder import Encoder
 from ..models.quantized import QuantizedLinear
 from ..patches import diffusers as diffusers_patches
-from ..patches import transformers as transformers_patches
 from .folders import PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Parts whose class is diffusers'; the other parts are transformers'.
+# Parts whose class is diffusers'; the other parts have the names and configurations of transformers.
 _DIFFUSERS_PARTS = ("transformer", "vae")
 
 
-def model_class(part: str, quantized: bool = False) -> Any:
-    """Import and return the class of a part, which takes seconds.
-
-    Args:
-        part: Its name.
-        quantized: Whether its layers are quantized; the transformer has one class for both.
-    """
+def model_class(part: str) -> Any:
+    """Import and return the class of a part."""
     match part:
         case "transformer":
             from ..models.transformer import MultiTalkTransformer
 
             return MultiTalkTransformer
         case "vae":
-            from diffusers import AutoencoderKLWan
+            from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
             return AutoencoderKLWan
-        case "text_encoder" if quantized:
-            from ..models.text_encoder import QuantizedUMT5EncoderModel
-
-            return QuantizedUMT5EncoderModel
         case "text_encoder":
-            from transformers import UMT5EncoderModel
+            from ..models.text_encoder import UMT5Encoder
 
-            return UMT5EncoderModel
+            return UMT5Encoder
         case "image_encoder":
-            from transformers import CLIPVisionModel
+            from ..models.image_encoder import CLIPVisionEncoder
 
-            return CLIPVisionModel
+            return CLIPVisionEncoder
         case "audio_encoder":
-            from transformers import Wav2Vec2Model
+            from ..models.audio_encoder import Wav2Vec2Encoder
 
-            return Wav2Vec2Model
+            return Wav2Vec2Encoder
     raise KeyError(part)
 
 
@@ -69,17 +61,17 @@ def weights_name(part: str) -> str:
     return "diffusion_pytorch_model" if part in _DIFFUSERS_PARTS else "model"
 
 
-def empty_model(part: str, config: Any) -> Any:
+def empty_model(part: str, config: Mapping[str, Any]) -> Any:
     """Build a part's model with its parameters on the meta device and its buffers in memory.
 
     Args:
         part: Its name.
-        config: A mapping of arguments for diffusers' classes, a configuration object for transformers'.
+        config: Content of its ``config.json``.
     """
     with _parameters_on_meta():
         if part in _DIFFUSERS_PARTS:
             return model_class(part).from_config(config)
-        return model_class(part, quantized=getattr(config, "quantization", None) is not None)(config)
+        return model_class(part)(config)
 
 
 @contextmanager
@@ -102,20 +94,22 @@ def _parameters_on_meta() -> Iterator[None]:
         hook.remove()
 
 
-def read_config(part: str, folder: Path) -> Any:
+def read_config(part: str, folder: Path) -> dict[str, Any]:
     """Read a part's ``config.json`` into what :func:`empty_model` takes."""
     if part in _DIFFUSERS_PARTS:
         return model_class(part).load_config(folder)
-    return model_class(part).config_class.from_pretrained(folder)
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def save_config(part: str, model: Any, dtype: torch.dtype, folder: Path) -> None:
     """Write a part's ``config.json``."""
     if part in _DIFFUSERS_PARTS:
         model.save_config(folder)
-    else:
-        model.config.dtype = dtype  # the dtype in which from_pretrained loads
-        model.config.save_pretrained(folder)
+        return
+    # the dtype in which from_pretrained loads
+    config = {**model.config, "dtype": str(dtype).removeprefix("torch.")}
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
@@ -127,12 +121,10 @@ def kept_in_float32(model: nn.Module, name: str, dtype: torch.dtype) -> bool:
     """Whether a tensor stays in float32 in a model of this dtype, as in the library's ``from_pretrained``."""
     if dtype.itemsize >= torch.float32.itemsize:
         return False
-    from diffusers import ModelMixin
-
-    if isinstance(model, ModelMixin):
-        kept = diffusers_patches.modules_kept_in_float32(model)
+    if isinstance(model, Encoder):
+        kept = model.modules_kept_in_float32(dtype)
     else:
-        kept = transformers_patches.modules_kept_in_float32(model, dtype)
+        kept = diffusers_patches.modules_kept_in_float32(model)
     return not kept.isdisjoint(name.split("."))
 
 
@@ -160,11 +152,8 @@ def quantized_tensors(
     return {name: weight, scale_name(name): scale}
 
 
-def with_quantization(config: Any, quantization: str | None) -> Any:
+def with_quantization(config: dict[str, Any], quantization: str | None) -> dict[str, Any]:
     """Return a part's configuration with a quantization, unless it already has one."""
     if quantization is None:
         return config
-    if isinstance(config, dict):
-        return {**config, "quantization": config.get("quantization") or quantization}
-    config.quantization = getattr(config, "quantization", None) or quantization
-    return config
+    return {**config, "quantization": config.get("quantization") or quantization}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tokenizers import Tokenizer
 
 from ..errors import WeightsError
 from ..patches.torch import use_onednn
@@ -28,14 +29,10 @@ from .verify import check_complete
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
-    from transformers import (
-        CLIPVisionModel,
-        PreTrainedTokenizerBase,
-        UMT5EncoderModel,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2Model,
-    )
 
+    from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.image_encoder import CLIPVisionEncoder
+    from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
 
 
@@ -141,7 +138,7 @@ def _load_part(
 ) -> Any:
     try:
         model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{folder.part(part) / 'config.json'} is not valid: {error}") from error
     quantized = quantized_weights(model)
 
@@ -156,11 +153,8 @@ def _load_part(
             state |= quantized_tensors(name, tensor, quantized[name])
         else:
             state[name] = tensor
-    tied = tied_names(model)
-    state |= {alias: state[stored] for alias, stored in tied.items() if stored in state}
+    state |= {alias: state[stored] for alias, stored in tied_names(model).items() if stored in state}
     _assign(model, state, folder.part(part))
-    if tied:
-        model.tie_weights()
     return model.eval().requires_grad_(False)
 
 
@@ -184,17 +178,28 @@ def load_transformer(
 
 def load_text_encoder(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype, quantization: str | None = None
-) -> tuple[UMT5EncoderModel, PreTrainedTokenizerBase]:
+) -> tuple[UMT5Encoder, Tokenizer]:
     """Load UMT5's encoder (see :func:`load_part`) and its tokenizer."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder.part(TOKENIZER_FOLDER), local_files_only=True)
+    tokenizer = load_tokenizer(folder.part(TOKENIZER_FOLDER))
     return load_part(folder, "text_encoder", device, dtype, quantization), tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load a tokenizer from its ``tokenizer.json``.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_buffer(path.read_bytes())
+    except Exception as error:  # tokenizers raises Exception itself
+        raise WeightsError(f"{path} is not valid: {error}") from error
 
 
 def load_image_encoder(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype
-) -> CLIPVisionModel:
+) -> CLIPVisionEncoder:
     """Load CLIP's image encoder without its last layer; see :func:`load_part`."""
     return load_part(folder, "image_encoder", device, dtype)
 
@@ -210,9 +215,6 @@ def load_vae(
 
 def load_audio_encoder(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
-) -> tuple[Wav2Vec2Model, Wav2Vec2FeatureExtractor]:
-    """Load wav2vec2 (see :func:`load_part`) and its feature extractor."""
-    from transformers import Wav2Vec2FeatureExtractor
-
-    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder.part("audio_encoder"), local_files_only=True)
-    return load_part(folder, "audio_encoder", device, dtype), extractor
+) -> Wav2Vec2Encoder:
+    """Load wav2vec2; see :func:`load_part`."""
+    return load_part(folder, "audio_encoder", device, dtype)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKLWan, ModelMixin
 from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModel, UMT5EncoderModel, Wav2Vec2Model
 
 from multitalk.bake import catalogue, selection
 from multitalk.bake.bake import MAX_SHARD_BYTES, _pack, bake
@@ -18,6 +20,7 @@ from multitalk.bake.precision import PRECISIONS
 from multitalk.bake.published import PublishedWeights, QuantizedSource
 from multitalk.bake.selection import select
 from multitalk.errors import InvalidInput, WeightsError
+from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.request import presets
 from multitalk.weights.manifest import PARTS, Manifest
 from multitalk.weights.store import WeightsFolder, load_part
@@ -54,17 +57,23 @@ def test_configurations_match_the_shapes(baked):
     assert json.loads((baked / "vae" / "config.json").read_text())["base_dim"] == sizes.vae_dim
 
 
+LIBRARY_CLASSES = {
+    "transformer": MultiTalkTransformer,
+    "text_encoder": UMT5EncoderModel,
+    "image_encoder": CLIPVisionModel,
+    "vae": AutoencoderKLWan,
+    "audio_encoder": Wav2Vec2Model,
+}
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("part", PARTS)
 def test_from_pretrained_loads_the_same_tensors(part, precision, baked, baked_bf16):
-    from multitalk.weights.libraries import model_class
-
     folder = WeightsFolder(baked if precision == "float32" else baked_bf16)
     dtype = torch.bfloat16 if folder.manifest.precision[part] == "bf16" else torch.float32
-    is_diffusers = part in ("transformer", "vae")
-    theirs, info = model_class(part).from_pretrained(
-        folder.part(part), output_loading_info=True, **{"torch_dtype" if is_diffusers else "dtype": dtype}
-    )
+    library = LIBRARY_CLASSES[part]
+    argument = "torch_dtype" if issubclass(library, ModelMixin) else "dtype"
+    theirs, info = library.from_pretrained(folder.part(part), output_loading_info=True, **{argument: dtype})
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     ours = load_part(folder, part, "cpu", dtype).state_dict()

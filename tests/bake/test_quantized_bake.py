@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from multitalk.bake import catalogue
 from multitalk.bake.bake import bake
 from multitalk.models.quantized import Fp8Linear, Int8Linear
-from multitalk.weights.libraries import model_class
+from multitalk.models.quantized_umt5 import QuantizedUMT5EncoderModel
+from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.weights.manifest import Manifest
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.verify import verify
@@ -130,7 +131,8 @@ def test_a_lora_is_merged_before_quantizing(published, folders, tmp_path):
 @pytest.mark.parametrize("part", ["transformer", "text_encoder"])
 def test_from_pretrained_loads_the_same_tensors(part, precision, folders):
     folder = WeightsFolder(folders[precision])
-    theirs = model_class(part, quantized=True).from_pretrained(folder.part(part))
+    library = MultiTalkTransformer if part == "transformer" else QuantizedUMT5EncoderModel
+    theirs = library.from_pretrained(folder.part(part))
     ours = load_part(folder, part, "cpu", torch.float32).state_dict()
     assert ours.keys() == theirs.state_dict().keys()
     for name, tensor in theirs.state_dict().items():
@@ -141,9 +143,7 @@ def test_from_pretrained_loads_the_same_tensors(part, precision, folders):
 def test_fp8_cast_by_diffusers_gives_the_same_results(precision, folders):
     """diffusers casts fp8 weights to the requested dtype, but not int8 weights and scales."""
     folder = WeightsFolder(folders[precision])
-    theirs = model_class("transformer").from_pretrained(
-        folder.part("transformer"), torch_dtype=torch.bfloat16
-    )
+    theirs = MultiTalkTransformer.from_pretrained(folder.part("transformer"), torch_dtype=torch.bfloat16)
     layer = theirs.blocks[1].ffn.net[2]
     ours = load_part(folder, "transformer", "cpu", torch.bfloat16).blocks[1].ffn.net[2]
     values = torch.randn(3, layer.in_features).bfloat16()

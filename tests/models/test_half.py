@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import UMT5Config
 
 from multitalk.models.half import project_to_residual
 from multitalk.models.linear import LoraLinear
 from multitalk.models.quantized import Int8Linear, set_matmuls
+from multitalk.models.text_encoder import UMT5Encoder
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.patches.transformers import widen_text_encoder
 from multitalk.weights.libraries import kept_in_float32
 
 LARGEST = torch.finfo(torch.float16).max  # 65504
@@ -127,12 +127,12 @@ def test_other_dtypes_are_unchanged() -> None:
 @torch.inference_mode()
 def test_a_text_encoder_that_would_overflow() -> None:
     config = UMT5Config(
-        vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, dropout_rate=0.0
+        vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu"
     )
 
-    def make() -> UMT5EncoderModel:
+    def make() -> UMT5Encoder:
         torch.manual_seed(0)
-        encoder = UMT5EncoderModel(config).eval()
+        encoder = UMT5Encoder(config.to_dict())
         for block in encoder.encoder.block:
             network = block.layer[1].DenseReluDense
             for layer in (network.wi_0, network.wi_1):
@@ -143,15 +143,13 @@ def test_a_text_encoder_that_would_overflow() -> None:
         return encoder
 
     ids = torch.arange(1, 13)[None]
-    expected = make()(input_ids=ids).last_hidden_state
-    plain = to_float16(make())
-    assert plain.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == torch.float32
-    assert not plain(input_ids=ids).last_hidden_state.isfinite().all(), "transformers' layer overflows"
-    widened = to_float16(make())
-    widen_text_encoder(widened)
-    got = widened(input_ids=ids).last_hidden_state
+    expected = make()(ids).last_hidden_state
+    half = to_float16(make())
+    network = half.encoder.block[0].layer[1].DenseReluDense
+    assert network.wo.weight.dtype == torch.float32
+    normed = half.encoder.block[0].layer[1].layer_norm(half.shared(ids))
+    product = network.wi_0(normed) * network.wi_1(normed)
+    assert not product.isfinite().all(), "the product overflows in float16"
+    got = half(ids).last_hidden_state
     assert got.dtype == torch.float16
     assert (got.float() - expected).norm() < 0.01 * expected.norm()
-    untouched = make()
-    widen_text_encoder(untouched)
-    assert torch.equal(untouched(input_ids=ids).last_hidden_state, expected)

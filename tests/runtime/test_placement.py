@@ -7,11 +7,12 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import UMT5Config
 
 from multitalk.models import streaming
 from multitalk.models.constants import SLOTS
 from multitalk.models.streaming import BlockStreamer
+from multitalk.models.text_encoder import UMT5Encoder
 from multitalk.runtime import placement as placing
 from multitalk.runtime.placement import Placement
 from multitalk.runtime.plan import PARTS, HardwarePlan
@@ -145,8 +146,9 @@ def test_a_text_encoder_is_offloaded_between_its_stages() -> None:
         num_layers=4,
         num_heads=2,
         relative_attention_num_buckets=8,
+        feed_forward_proj="gated-gelu",
     )
-    encoder = UMT5EncoderModel(config).eval().requires_grad_(False)
+    encoder = UMT5Encoder(config.to_dict()).eval().requires_grad_(False)
     tokens = torch.tensor([[3, 1, 4, 1, 5]])
     expected = encoder(tokens).last_hidden_state
     with SmallDevice() as device:
