@@ -43,10 +43,10 @@ class AllowedHosts:
         Raises:
             InvalidInput: The variable contains something else than names.
         """
-        text = read_text("ALLOWED_HOSTS", "")
-        if text:
-            return cls(parse_value("ALLOWED_HOSTS", text, _parse_names))
-        return cls(()) if is_local(address.strip("[]")) else cls()
+        text, address = read_text("ALLOWED_HOSTS", ""), address.strip("[]")
+        if text:  # Gradio checks at its start that the page answers at its address
+            return cls((*parse_value("ALLOWED_HOSTS", text, _parse_names), address))
+        return cls(()) if is_local(address) else cls()
 
     def allow(self, name: str) -> bool:
         """Return whether a page may be opened under a name."""

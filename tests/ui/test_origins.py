@@ -79,11 +79,11 @@ def test_a_page_with_allowed_hosts_has_those():
         ("", "0.0.0.0", None),
         ("", "::", None),
         ("", "192.0.2.1", None),
-        ("*", "127.0.0.1", ("*",)),
+        ("*", "127.0.0.1", ("*", "127.0.0.1")),
         (
             "Example.com, *.example.org,[2001:db8::1]",
-            "0.0.0.0",
-            ("example.com", "*.example.org", "2001:db8::1"),
+            "[::]",
+            ("example.com", "*.example.org", "2001:db8::1", "::"),
         ),
     ],
 )
