@@ -59,7 +59,10 @@ def example_values(name: str) -> dict[str, Any]:
 def is_example(path: str) -> bool:
     """Return whether a file is the picture of an example."""
     pictures = {FOLDER / example["picture"] for example in EXAMPLES.values()}
-    return any(file.is_file() and filecmp.cmp(path, file, shallow=False) for file in pictures)
+    try:
+        return any(file.is_file() and filecmp.cmp(path, file, shallow=False) for file in pictures)
+    except OSError:  # uploads are deleted after a day
+        return False
 
 
 def small_picture(picture: Image.Image, side: int, kind: str = "JPEG") -> str:

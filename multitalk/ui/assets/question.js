@@ -22,8 +22,8 @@ function update() {
   element.querySelector('.question-text').textContent = question.text;
   const choices = question.choices.map((each, number) => choice(each.title, number === 0, () => submit(each.changes)));
   element.querySelector('.question-choices').replaceChildren(...choices, choice('Cancel', false, () => {}));
-  element.scrollIntoView({ block: 'nearest' });
   choices[0].focus({ preventScroll: true });
+  setTimeout(() => box.scrollIntoView({ block: 'nearest' }), 50); // after the panel has its former size again
 }
 
 document.addEventListener('multitalk:asked', () => { box.hidden = true; });
