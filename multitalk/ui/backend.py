@@ -23,9 +23,9 @@ from . import fields
 from .access import FileOwners, browser_of
 from .estimates import describe_seconds
 from .gallery import Gallery
+from .job_owner import owner_of
 from .jobs import JobQueue
 from .options import IN_TURNS, SCRIPT
-from .owners import owner_of
 from .preset_fields import PRESET_FIELDS
 from .sharing import Sharing, VisibleResults
 from .worker import ModelWorker

@@ -15,8 +15,8 @@ from ..pipeline.progress import Progress
 from .estimates import describe_seconds
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
+from .job_owner import owner_of
 from .jobs import Job, JobQueue
-from .owners import owner_of
 from .worker import ModelWorker
 
 STAGES = {
