@@ -23,8 +23,8 @@ from ..runtime.process_memory import trim
 from .backend import Backend
 from .faces import find_people
 from .fields import hide_folders
+from .job_owner import owner_of
 from .jobs import Job
-from .owners import owner_of
 from .routes import STAGES
 
 POLL_SECONDS = 0.3

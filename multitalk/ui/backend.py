@@ -23,10 +23,10 @@ from . import fields
 from .access import TOKEN_HEADER, browser_of
 from .estimates import describe_seconds, spoken_seconds
 from .gallery import Gallery
+from .job_owner import owner_of
 from .jobs import JobQueue
 from .long_jobs import ASK_ABOVE_MINUTES
 from .options import IN_TURNS, SCRIPT
-from .owners import owner_of
 from .preset_fields import PRESET_FIELDS
 from .sharing import Sharing, VisibleResults
 from .uploaded_files import FileOwners

@@ -19,9 +19,9 @@ from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
 from .faces import found_again, picture_parts, without_picture
 from .file_events import FileEvents
+from .job_owner import owner_of
 from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import ERRORS, Layout
-from .owners import owner_of
 from .parts import QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from .gallery import Gallery, Result
-from .owners import owner_of
+from .job_owner import owner_of
 from .routes import describe_result, missing
 from .sharing import ALL, MINE, Sharing, VisibleResults
 

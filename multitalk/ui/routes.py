@@ -17,8 +17,8 @@ from .docs_route import document_route
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
 from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
+from .job_owner import owner_of
 from .jobs import Job, JobQueue
-from .owners import owner_of
 from .worker import ModelWorker
 
 STAGES = {

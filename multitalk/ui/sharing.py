@@ -45,7 +45,7 @@ class VisibleResults:
     Attributes:
         gallery: All results.
         sharing: Access to them.
-        viewer: The browser (:func:`multitalk.ui.owners.owner_of`).
+        viewer: The browser (:func:`multitalk.ui.job_owner.owner_of`).
     """
 
     gallery: Gallery

@@ -75,7 +75,7 @@ def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     drop(page, result)
     page.locator(".notice").get_by_text("Settings restored.").wait_for()
     page.locator("#more > button").click()
-    page.wait_for_function("document.querySelector('#seed input').value === '77'")
+    page.wait_for_function("document.querySelector('#seed input')?.value === '77'")
     tone = Sound(0.3 * np.sin(np.arange(32_000)[:, None] / 20).astype(np.float32), 16_000)
     with VideoWriter(tmp_path / "clip.mp4", 64, 64, sound=tone) as writer:
         writer.write(np.zeros((50, 64, 64, 3), np.uint8))

@@ -16,7 +16,7 @@ from multitalk.errors import InvalidInput
 from multitalk.ui.access import COOKIE
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.gallery_routes import GalleryRoutes
-from multitalk.ui.owners import owner_of
+from multitalk.ui.job_owner import owner_of
 from multitalk.ui.sharing import Sharing, read_sharing
 from tests.ui.test_gallery import write_video
 
