@@ -58,6 +58,11 @@ else
 fi
 export MULTITALK_WEIGHTS=$weights
 
+# espeak-ng and phonemizer load copies of a library from there; --tmpfs mounts it noexec by default
+if grep -qE '^[^ ]+ /tmp [^ ]+ ([^ ]+,)?noexec' /proc/mounts; then
+  echo "warning: /tmp is mounted noexec, so speech does not work. Mount it with --tmpfs /tmp:exec." >&2
+fi
+
 # numba refuses a cache that it cannot write to, as on a read-only file system: give it a copy
 if [[ -d ${NUMBA_CACHE_DIR:-} && ! -w $NUMBA_CACHE_DIR ]]; then
   cp -r "$NUMBA_CACHE_DIR" "${TMPDIR:-/tmp}/numba"

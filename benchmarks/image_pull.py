@@ -2,6 +2,7 @@
 
 Builds an image of random int8 weights with Docker Engine, once per compression of its layer, pushes it to a
 registry on the loopback device and pulls it into a daemon without images. Needs what the image's tests need.
+Processor time is that of the daemons; on a busy machine, only it can be compared.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import save_file
 
@@ -35,14 +37,21 @@ def write_weights(folder: Path, gigabytes: float) -> None:
         save_file({"weight": (rows / scale).round().to(torch.int8)}, folder / f"{number}.safetensors")
 
 
-def timed(engine: Engine, *arguments: str) -> float:
-    start = time.perf_counter()
+def processor_seconds(engine: Engine) -> float:
+    """Return the processor time of a daemon and of the containerd that it started."""
+    daemon = psutil.Process(engine.process.pid)
+    return sum(sum(process.cpu_times()[:4]) for process in (daemon, *daemon.children(recursive=True)))
+
+
+def timed(engine: Engine, size: float, *arguments: str) -> tuple[float, float]:
+    """Run docker; return seconds and processor seconds per gigabyte."""
+    start, before = time.perf_counter(), processor_seconds(engine)
     engine(*arguments)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / size, (processor_seconds(engine) - before) / size
 
 
-def measure(folder: Path, gigabytes: float) -> dict[str, dict[str, float]]:
-    """Return seconds per gigabyte of weights, and the size of the layer, by compression."""
+def measure(folder: Path, gigabytes: float) -> dict[str, Any]:
+    """Return the size of the layer, and seconds and processor seconds per gigabyte, by compression."""
     context = folder / "context"
     for name in ("context", "builder", "user"):
         (folder / name).mkdir()
@@ -61,15 +70,11 @@ def measure(folder: Path, gigabytes: float) -> dict[str, dict[str, float]]:
             output = (
                 f"type=image,name={image},push=true,force-compression=true,oci-mediatypes=true,{compression}"
             )
-            push = timed(builder, "buildx", "build", "--output", output, str(context))
-            pull = timed(user, "pull", "--quiet", image)
+            push = timed(builder, size, "buildx", "build", "--output", output, str(context))
+            pull = timed(user, size, "pull", "--quiet", image)
             user("rmi", "--force", image)
             (layer,) = registry.image(name, "1").layers
-            results[name] = {
-                "layer": layer.size / 1e9 / size,
-                "build and push": push / size,
-                "pull": pull / size,
-            }
+            results[name] = {"layer": layer.size / 1e9 / size, "push": push, "pull": pull}
     return results
 
 
@@ -87,9 +92,10 @@ def main() -> None:
         results = measure(options.folder, options.gigabytes)
     finally:
         shutil.rmtree(options.folder)
-    print(f"{'per GB of weights':18} {'layer GB':>9} {'build and push s':>17} {'pull s':>7}")
+    print("per GB of weights: layer GB; build and push, pull: seconds (of the processor)")
     for name, row in results.items():
-        print(f"{name:18} {row['layer']:9.2f} {row['build and push']:17.1f} {row['pull']:7.1f}")
+        push, pull = (f"{seconds:.1f} ({processor:.1f})" for seconds, processor in (row["push"], row["pull"]))
+        print(f"{name:13} {row['layer']:.2f}  {push:>14}  {pull:>14}")
     if options.output:
         options.output.write_text(json.dumps(results))
 
