@@ -63,7 +63,7 @@ def test_bake_verify_and_doctor(
     assert capsys.readouterr().out.endswith("files verified\n")
     assert main(["doctor", "--weights", str(baked)]) == 0
     report = capsys.readouterr().out
-    assert "precision  float32" in report
+    assert "precision float32" in report
     assert LIGHTX2V in report
     assert report.endswith("Ready to generate videos.\n")
 

@@ -24,8 +24,10 @@ from multitalk.conditioning.metadata import TITLE
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui.gallery import Gallery, SaveFailed, read_result, slug
+from multitalk.ui.gallery_routes import GalleryRoutes
 from multitalk.ui.jobs import MAX_FINISHED, Job, JobQueue
-from multitalk.ui.routes import PageRoutes, describe_result
+from multitalk.ui.routes import describe_result
+from multitalk.ui.sharing import Sharing
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
@@ -111,7 +113,7 @@ def test_results_with_any_title_are_served(tmp_path, title):
     assert name == f"{slug(title)}-seed{2**63 - 1}.mp4"
     (result,) = gallery.results()
     assert result.name == name
-    app = Starlette(routes=PageRoutes(None, None, gallery).routes())
+    app = Starlette(routes=GalleryRoutes(gallery, Sharing()).routes())
     described = describe_result(result)
     assert described["url"].isascii()
 
