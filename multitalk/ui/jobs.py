@@ -163,6 +163,7 @@ class JobQueue:
                 return
             self._check_places(job.owner)
             job.status, job.error, job.result, job.progress = "waiting", None, None, None
+            job.clock = JobClock()
             job.record.started, job.record.result = False, None
             self._store.update(job.record)
             self._append(job)

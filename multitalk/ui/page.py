@@ -38,7 +38,7 @@ def launch_options() -> dict[str, Any]:
     """Return the arguments of ``launch`` that set the page's appearance."""
     return {
         "theme": make_theme(),
-        "css": parts.asset("page.css") + parts.asset("keeps.css") + parts.asset("panel.css"),
+        "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css")),
         "head": f"<script>{parts.asset('form_store.js')}</script>",
         "footer_links": ["api", "settings"],
         "run_history": False,
