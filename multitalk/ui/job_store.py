@@ -126,7 +126,8 @@ def _write_request(request: GenerationRequest, folder: Path) -> None:
     import soundfile
 
     fields = request.model_dump(mode="json", exclude={"image", "audio"}, exclude_unset=True)
-    (folder / FIELDS).write_text(json.dumps(fields), encoding="utf-8")
+    stored = {"fields": fields, "warnings": request.warnings}
+    (folder / FIELDS).write_text(json.dumps(stored), encoding="utf-8")
     image = request.image.copy()
     image.info.clear()  # PNG would save a color profile or transparency, which change the pixels when read
     image.save(folder / IMAGE, compress_level=1)
@@ -140,12 +141,13 @@ def _read_request(folder: Path) -> GenerationRequest:
     from ..request.script import PEOPLE
 
     try:
-        fields = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
+        stored = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
+        fields, warnings = dict(stored["fields"]), stored["warnings"]
         (folder / IMAGE).stat()
-    except (OSError, ValueError):
+    except (KeyError, OSError, TypeError, ValueError):
         raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
     fields["image"] = folder / IMAGE
     sounds = {person: folder / f"{person}.wav" for person in PEOPLE}
     if audio := {person: path for person, path in sounds.items() if path.is_file()}:
         fields["audio"] = audio
-    return build_request(fields)
+    return build_request(fields).with_warnings(*warnings)
