@@ -69,7 +69,8 @@ def test_a_long_value_keeps_its_beginning_and_its_end():
     assert (line["seed"], line["shortened"]) == (7, True)
 
 
-def test_a_traceback_of_any_length_is_one_line():
+def test_a_traceback_of_any_length_is_one_line(monkeypatch):
+    monkeypatch.setattr(logger, "propagate", False)  # pytest-xdist cannot send captured lone surrogates
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
