@@ -53,7 +53,7 @@ COPY multitalk/__init__.py multitalk/errors.py multitalk/
 COPY multitalk/bake/ multitalk/bake/
 COPY multitalk/models/ multitalk/models/
 COPY multitalk/patches/__init__.py multitalk/patches/diffusers.py multitalk/patches/huggingface_hub.py \
-    multitalk/patches/torch.py multitalk/patches/transformers.py multitalk/patches/
+    multitalk/patches/torch.py multitalk/patches/
 COPY multitalk/weights/ multitalk/weights/
 COPY download_models.sh ./
 ARG PRECISION=int8

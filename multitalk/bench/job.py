@@ -139,6 +139,7 @@ def make_pipeline(options: BenchOptions, plan: HardwarePlan, folder: Path) -> Mu
         make_components(options.shape, native),
         cast(WeightsFolder, RandomWeightsFolder(folder, preset)),
         plan,
+        sizes=sizes_of(options.shape),
     )
     if preset.lora and options.lora_rank:
         add_lora(pipeline.components.transformer, options.lora_rank)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +51,7 @@ class MultiTalkPipeline:
         plan: The hardware plan that they were loaded with.
         planner: Plans each job for its size and length; None runs every job with `plan`.
         executor: Runs the transformer; None runs it in this process.
+        sizes: The networks' sizes; None reads them from the folder.
 
     Attributes:
         plan: The plan of the current or most recent job.
@@ -66,6 +66,7 @@ class MultiTalkPipeline:
         plan: HardwarePlan,
         planner: Planner | None = None,
         executor: TransformerExecutor | None = None,
+        sizes: ModelSizes | None = None,
     ) -> None:
         self.components = components
         self.folder = folder
@@ -73,6 +74,7 @@ class MultiTalkPipeline:
         self.executor = executor or LocalExecutor(components, folder.path, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.speech_device)  # loads at its first use
         self._planner = JobPlanner(planner, plan)
+        self._sizes = sizes or ModelSizes.of(folder)
 
     @classmethod
     def from_pretrained(
@@ -209,10 +211,6 @@ class MultiTalkPipeline:
         frames = count_frames(seconds, features, request.max_seconds)
         spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
         return count_work(self._sizes, workload_of(request, self.preset_of(request), seconds), spans)
-
-    @cached_property
-    def _sizes(self) -> ModelSizes:
-        return ModelSizes.of(self.folder)
 
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         """Plan a job, prepare the weights for it and encode its inputs."""
