@@ -46,7 +46,7 @@ def test_a_run_measures_every_stage_and_two_are_compared(tmp_path, capsys):
     printed = capsys.readouterr().out
     result = json.loads(first.read_text())
     stages = {stage["stage"]: stage for stage in result["stages"]}
-    assert set(stages) == {"speech", "text", "audio", "image", "encode", "denoise", "decode", "video"}
+    assert set(stages) == {"text", "audio", "image", "encode", "denoise", "decode", "video"}
     for name in ("text", "audio", "encode", "denoise", "decode"):
         assert stages[name]["seconds"] > 0
         assert stages[name]["operations"] > 0
