@@ -179,6 +179,6 @@ def test_a_request_selects_a_cache():
 def test_an_invalid_cache_gives_a_one_line_error(fields, message):
     with pytest.raises(ValidationError) as caught:
         request(**fields)
-    error = describe_error(caught.value)
-    assert message in str(error)
-    assert error.field.startswith("cache")
+    sentence, field = describe_error(caught.value)
+    assert message in sentence
+    assert field.startswith("cache")
