@@ -244,8 +244,7 @@ async function follow(id) {
 
 // The server does not know the job: it was forgotten after its end, or the server was replaced.
 function showGone() {
-  const isLost = window.multitalkForm.job() === following;
-  window.multitalkForm.keepJob(null);
+  const isLost = window.multitalkForm.job() === following; // said until the next job, also after a reload
   $('.job-lost').hidden = true;
   if (isLost) empty('Video lost', 'The server was restarted and no longer has it. Select Generate video to start again.');
   else empty(...initial);
