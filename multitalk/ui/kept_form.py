@@ -55,9 +55,13 @@ def save_script(names: list[str]) -> str:
 
 
 def start_script(form: dict[str, Any]) -> str:
-    """Return the script that starts to keep values, once the form contains the kept ones."""
-    # Gradio's ids of elements
-    names = {component.elem_id or f"component-{component._id}": name for name, component in form.items()}
+    """Return the script that starts to keep values, once the form contains the kept ones.
+
+    The script finds the fields by the ids of their elements; those without one get one.
+    """
+    for name, component in form.items():
+        component.elem_id = component.elem_id or f"field-{name.replace('_', '-')}"
+    names = {component.elem_id: name for name, component in form.items()}
     return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
 
 

@@ -94,7 +94,7 @@ def test_a_crash_of_the_server_loses_nothing(page, own_app):
     page.wait_for_selector(".job[data-phase=running]")
     fill(page, Steps="2")
     page.get_by_role("button", name="Generate another").click()
-    page.wait_for_selector(".job[data-phase=waiting]")
+    page.get_by_text("1 video is ahead of yours").wait_for()  # the server has the job
     own_app.kill()
     page.wait_for_selector(LOST)
     assert "Connection to the server lost" in page.inner_text(".connection")
