@@ -48,6 +48,7 @@ function playOnHover(show, result) {
 }
 
 async function remove(item, result) {
+  item.querySelector('.card-show').dispatchEvent(new Event('pointerleave')); // a preview would load a missing file
   let answer = null;
   try {
     answer = await fetch(`${base}results/${result.name}`, { method: 'DELETE' });
