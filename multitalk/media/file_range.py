@@ -54,12 +54,12 @@ class FileRange(io.RawIOBase):
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Read into a buffer; return the number of bytes."""
         target = memoryview(buffer).cast("B")
-        wanted = min(len(target), self.length - self._position)
+        count = min(len(target), self.length - self._position)
         if self._position < len(self._header):
-            data = self._header[self._position : self._position + wanted]
+            data = self._header[self._position : self._position + count]
         else:
             self._file.seek(self.start + self._position)
-            data = self._file.read(wanted)
+            data = self._file.read(count)
         target[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -51,10 +51,11 @@ class MultiTalkPipeline:
         plan: The hardware plan that they were loaded with.
         planner: Plans each job for its size and length; None runs every job with `plan`.
         executor: Runs the transformer; None runs it in this process.
-        sizes: The networks' sizes; None reads them from the folder.
+        sizes: The networks' sizes; None takes those of the planner, or reads them from the folder.
 
     Attributes:
         plan: The plan of the current or most recent job.
+        sizes: The networks' sizes.
     """
 
     fps = FPS
@@ -74,7 +75,9 @@ class MultiTalkPipeline:
         self.executor = executor or LocalExecutor(components, folder.path, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.speech_device)  # loads at its first use
         self._planner = JobPlanner(planner, plan)
-        self._sizes = sizes or ModelSizes.of(folder)
+        if sizes is None and planner is not None and planner.weights is not None:
+            sizes = planner.weights.sizes
+        self.sizes = sizes or ModelSizes.of(folder)
 
     @classmethod
     def from_pretrained(
@@ -210,7 +213,7 @@ class MultiTalkPipeline:
         features = max(1, int(seconds * FPS))
         frames = count_frames(seconds, features, request.max_seconds)
         spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
-        return count_work(self._sizes, workload_of(request, self.preset_of(request), seconds), spans)
+        return count_work(self.sizes, workload_of(request, self.preset_of(request), seconds), spans)
 
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         """Plan a job, prepare the weights for it and encode its inputs."""

@@ -137,15 +137,15 @@ def check_boxes(value: Any, image_size: tuple[int, int] | None) -> dict[str, tup
     return boxes
 
 
-def _box_problem(box: Sequence[float], given: str, image_size: tuple[int, int] | None) -> str | None:
+def _box_problem(box: Sequence[float], text: str, image_size: tuple[int, int] | None) -> str | None:
     """Return what is wrong with a box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box
     if x1 - x0 < 1 or y1 - y0 < 1:
-        return f"is empty ({given}). x1 must be at least 1 pixel above x0, and y1 above y0."
+        return f"is empty ({text}). x1 must be at least 1 pixel above x0, and y1 above y0."
     if image_size is not None:
         width, height = image_size
         if min(x0, y0) < 0 or x1 > width or y1 > height:
-            return f"is outside the image ({given}). x must be from 0 to {width}, and y from 0 to {height}."
+            return f"is outside the image ({text}). x must be from 0 to {width}, and y from 0 to {height}."
     return None
 
 

@@ -166,11 +166,11 @@ class Bucket:
 
     def _follow(self, location: str, key: str) -> bool:
         """Use the endpoint that a request was redirected to from now on; return whether it is known."""
-        target, own = urlsplit(location), urlsplit(self._endpoint)
+        target, current = urlsplit(location), urlsplit(self._endpoint)
         path = f"/{quote(f'{self.settings.name}/{key}')}"
         known = bool(target.hostname) and target.path.endswith(path)
         # never from https to http: the video would be sent unencrypted
-        if not known or target.scheme not in {"https", own.scheme}:
+        if not known or target.scheme not in {"https", current.scheme}:
             return False
         endpoint = f"{target.scheme}://{target.netloc}{target.path.removesuffix(path)}"
         log_event(

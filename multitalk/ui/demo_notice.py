@@ -8,6 +8,7 @@ import gradio as gr
 
 from .docs_route import document_link
 from .examples import is_example
+from .parts import QUIET
 from .worker import ModelWorker
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def picture_line() -> gr.HTML:
 def connect(layout: Layout, backend: Backend) -> None:
     """Register the handlers that fill the lines; call inside the page."""
     more, picture = layout.more, layout.form["picture"]
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def show_banner() -> str:
         return BANNER if backend.worker.has_demo_weights else ""
@@ -47,11 +47,11 @@ def connect(layout: Layout, backend: Backend) -> None:
         line = result_line(backend.worker, path) and AT_PICTURE
         return f'<p class="notice" role="status">{line}</p>' if line else ""
 
-    more["status"].change(show_banner, None, more["weights"], **quiet)
-    gr.on([picture.change, more["status"].change], show_line, picture, more["picture_notice"], **quiet)
+    more["status"].change(show_banner, None, more["weights"], **QUIET)
+    gr.on([picture.change, more["status"].change], show_line, picture, more["picture_notice"], **QUIET)
 
 
 def result_line(worker: ModelWorker, picture: str | None) -> str:
     """Return the line beside the result of a picture; empty for an example, or with other weights."""
-    own = picture is not None and not is_example(picture)
-    return AT_RESULT if own and worker.has_demo_weights else ""
+    is_uploaded = picture is not None and not is_example(picture)
+    return AT_RESULT if is_uploaded and worker.has_demo_weights else ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+
+from .routes import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = {path.name: path for path in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md")}
@@ -27,5 +29,5 @@ def document_route() -> Route:
 def _send(request: Request) -> Response:
     path = DOCUMENTS.get(request.path_params["name"])
     if path is None or not path.is_file():
-        return JSONResponse({"detail": "Not found."}, status_code=404)
+        return missing()
     return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="inline")

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 from ..request.script import PEOPLE
 from . import options
+from .fields import NAMES
 
 PICTURE, SOUND, VIDEO = "picture", "sound", "video"
 FIELDS = ("picture", "mode", *(f"{person}_{name}" for person in PEOPLE for name in ("source", "sound")))
 FILES = ("picture", "person1_sound", "person2_sound")
-NAMES = {"person1": "person 1", "person2": "person 2"}
 
 
 def notice(text: str) -> dict[str, str]:

@@ -65,11 +65,9 @@ class Estimator:
 
     def measure(self, pipeline: MultiTalkPipeline) -> None:
         """Measure this machine's speed with the loaded weights."""
-        from ..runtime.sizes import ModelSizes
-
-        plan, sizes = pipeline.plan, ModelSizes.of(pipeline.folder)
+        plan = pipeline.plan
         name = pipeline.folder.manifest.name
-        self._machine = f"{name} · {plan.description} · {sizes.transformer_parameters} · {COUNTING}"
+        self._machine = f"{name} · {plan.description} · {pipeline.sizes.transformer_parameters} · {COUNTING}"
         self._speed = _matrix_speed(plan.device, plan.dtype) * EFFICIENCY
 
     def estimate(self, work: JobWork) -> Estimate | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import gradio as gr
 
 from .. import __version__
+from ..runtime.environment import read_text
 from .docs_route import document_link
 
 
@@ -16,7 +15,7 @@ def footer() -> gr.HTML:
         document_link("README.md", "README"),
         document_link("PAGE.md", "About this page"),
         '<a href="?view=api">API</a>',
-        '<a href="logout?all_session=false">Log out</a>' if os.environ.get("UI_USERNAME", "").strip() else "",
+        '<a href="logout?all_session=false">Log out</a>' if read_text("UI_USERNAME") else "",
     ]
     items = "".join(f"<li>{item}</li>" for item in (f"MultiTalk {__version__}", *links) if item)
     return gr.HTML(f'<ul class="page-footer">{items}</ul>', elem_id="page-footer", container=False)

@@ -47,8 +47,8 @@ class JobClock:
         self._clock = clock
         self._lock = threading.Lock()
         self._latest: tuple[Progress, float] | None = None
-        self._told: float | None = None
-        self._told_at = 0.0
+        self._shown: float | None = None
+        self._shown_at = 0.0
         self._corrected_at = -math.inf
 
     def note(self, progress: Progress) -> None:
@@ -72,17 +72,17 @@ class JobClock:
 
     def _count_down(self, forecast: float, now: float) -> float:
         """Return the seconds to show: they follow the forecast, but increase only if it is much longer."""
-        if self._told is None or self._told > LONGER * forecast + MUCH:
-            told = forecast
+        if self._shown is None or self._shown > LONGER * forecast + MUCH:
+            shown = forecast
         else:
-            ahead = self._told - forecast
+            ahead = self._shown - forecast
             pace = max(0.0, 1 + ahead / CATCH_UP_SECONDS)
-            told = self._told - pace * (now - self._told_at)
-            told = max(told, 0.0 if ahead < 0 else min(forecast, self._told))
-            if forecast > LONGER * told + MUCH:
-                told, self._corrected_at = forecast, now
-        self._told, self._told_at = told, now
-        return told
+            shown = self._shown - pace * (now - self._shown_at)
+            shown = max(shown, 0.0 if ahead < 0 else min(forecast, self._shown))
+            if forecast > LONGER * shown + MUCH:
+                shown, self._corrected_at = forecast, now
+        self._shown, self._shown_at = shown, now
+        return shown
 
 
 def describe_left(seconds: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -13,12 +12,12 @@ import gradio as gr
 from ..errors import InvalidInput, MultiTalkError
 from ..media.picture import read_picture
 from ..request.checks import check_boxes
+from . import job_store
 from .backend import Backend
 from .layout import Layout
 from .parts import QUIET, Choice
 
 FILES = (gr.Image, gr.Audio)
-JOB_ID = re.compile(r"[0-9a-f]{32}")
 NAMES = "NAMES"  # in the script, replaced by the form's fields
 SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
 LOAD = "async () => [await window.multitalkForm.load()]"
@@ -55,19 +54,14 @@ def save_script(names: list[str]) -> str:
 
 
 def start_script(form: dict[str, Any]) -> str:
-    """Return the script that starts to keep values, once the form contains the kept ones.
-
-    The script finds the fields by the ids of their elements; those without one get one.
-    """
-    for name, component in form.items():
-        component.elem_id = component.elem_id or f"field-{name.replace('_', '-')}"
+    """Return the script that starts to keep values, once the form contains the kept ones."""
     names = {component.elem_id: name for name, component in form.items()}
     return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
 
 
 def kept_job(kept: Any) -> str | None:
     """Return the id of a job that the browser has kept, or None."""
-    return kept if isinstance(kept, str) and JOB_ID.fullmatch(kept) else None
+    return kept if isinstance(kept, str) and job_store.ID.fullmatch(kept) else None
 
 
 def kept_values(

@@ -79,6 +79,11 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
         )
         layout.more["restored_file"] = gr.HTML("", elem_id="restored-file", container=False)
     footer()
+    for (
+        name,
+        component,
+    ) in layout.form.items():  # the script that keeps the form finds fields by id
+        component.elem_id = component.elem_id or f"field-{name.replace('_', '-')}"
     return layout
 
 

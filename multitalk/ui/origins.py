@@ -89,10 +89,10 @@ class OriginCheck:
         # browsers send it over https and to localhost, and no proxy changes it
         site = headers.get("sec-fetch-site")
         if site is not None:
-            own = site in ("same-origin", "none")
+            same = site in ("same-origin", "none")
         else:
-            own = origin is None or _is_same(origin, host)
-        if own or (origin is not None and self._hosts.list(_split(origin)[0])):
+            same = origin is None or _is_same(origin, host)
+        if same or (origin is not None and self._hosts.list(_split(origin)[0])):
             return None
         return FOREIGN
 

@@ -21,7 +21,7 @@ def write_note(folder: Path, name: str, owner: str, title: str) -> None:
         folder: Folder of the results.
         name: The result's file name.
         owner: The browser that requested it.
-        title: Title in any script; the file name has ASCII letters only.
+        title: The whole title; the file name has its beginning.
     """
     note = {"owner": owner, "title": title[:MOST_LETTERS]}
     try:

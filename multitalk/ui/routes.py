@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
-from .docs_route import document_route
 from .fields import with_labels
 from .gallery import Gallery, Result, plain_text
 from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
@@ -53,7 +52,6 @@ class PageRoutes:
         """Return the routes."""
         return [
             Route("/multitalk/status", self.status),
-            document_route(),
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),

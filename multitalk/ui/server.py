@@ -168,6 +168,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
 
     from ..patches.gradio import set_shutdown_timeout
     from .access import AccessControl
+    from .docs_route import document_route
     from .gallery_routes import GalleryRoutes
     from .login_delay import LoginDelay
     from .origins import AllowedHosts, OriginCheck
@@ -178,7 +179,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     page = build_page(backend)
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
     routes += GalleryRoutes(backend.gallery, backend.sharing).routes()
-    routes += UploadRoute(backend.owners).routes()
+    routes += [document_route(), *UploadRoute(backend.owners).routes()]
     protection = [
         Middleware(OriginCheck, hosts=AllowedHosts.from_environment(address)),
         Middleware(LoginDelay),

@@ -70,13 +70,13 @@ class VisibleResults:
             words: Words that the title must contain; empty for all results.
             most: Maximum number of results.
         """
-        wanted = _plain(words).split()
+        words_of_search = _plain(words).split()
         found: list[Result] = []
         for result in self.gallery.iterate():
             if len(found) == most:
                 break
-            is_wanted = all(word in _plain(result.title) for word in wanted)
-            if is_wanted and self._may_see(result) and (whose == ALL or result.owner == self.viewer):
+            matches = all(word in _plain(result.title) for word in words_of_search)
+            if matches and self._may_see(result) and (whose == ALL or result.owner == self.viewer):
                 found.append(result)
         return found
 

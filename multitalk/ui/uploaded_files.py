@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -150,7 +151,7 @@ class FileOwners:
             raise NoRoom(f"Your uploads exceed {allowed}. Use smaller files, or try again in an hour.", 413)
         if self._used() + size > limits.total:
             raise NoRoom("The space for uploads on this server is full. Try again later.", 507)
-        if free_space(folder) - size < limits.keep_free:
+        if shutil.disk_usage(folder).free - size < limits.keep_free:
             raise NoRoom("The disk of this server is almost full. Try again later.", 507)
 
     def _used(self, browser: str | None = None) -> int:
@@ -181,9 +182,3 @@ class FileOwners:
         with suppress(OSError):
             os.unlink(path)
         del self._files[path]
-
-
-def free_space(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder."""
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
