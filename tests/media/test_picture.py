@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +10,7 @@ from PIL import Image
 
 from multitalk.errors import InvalidInput
 from multitalk.media.picture import read_picture
-
-
-def png(width: int, height: int) -> bytes:
-    """A PNG with a size in its header, but almost no data."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
-        + chunk(b"IEND", b"")
-    )
-
-
-def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
+from tests.media.hostile import png_header, saved
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -107,12 +83,12 @@ def test_16_bit_gray_is_scaled(source: object) -> None:
         (saved(Image.fromarray(PIXELS), "TGA"), "cannot be read"),
         (saved(Image.fromarray(PIXELS), "PNG")[:400], "cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "cannot be read"),
-        (png(9000, 9000), "64 megapixels"),
-        (png(12000, 12000), "64 megapixels"),
-        (png(100000, 100000), "64 megapixels"),
+        (png_header(9000, 9000), "64 megapixels"),
+        (png_header(12000, 12000), "64 megapixels"),
+        (png_header(100000, 100000), "64 megapixels"),
         (saved(Image.new("RGB", (1, 400)), "PNG"), "1x400"),
-        (png(20_000, 16), "20000x16 pixels, but the longer side must be at most 20 times"),
-        (png(16, 4_000_000), "16x4000000 pixels, but the longer side"),
+        (png_header(20_000, 16), "20000x16 pixels, but the longer side must be at most 20 times"),
+        (png_header(16, 4_000_000), "16x4000000 pixels, but the longer side"),
         (Image.new("1", (336, 16)), "336x16"),
         (saved(Image.fromarray(np.full((32, 32), 30000, np.int32)), "TIFF"), "Save it with 8 or 16 bits"),
         (saved(Image.fromarray(np.full((32, 32), 0.5, np.float32)), "TIFF"), "Save it with 8 or 16 bits"),

@@ -27,16 +27,11 @@ from tests.media.color_profiles import (
     rgb_profile,
 )
 from tests.media.heic_files import heic
+from tests.media.hostile import saved
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "picture"
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 SMOOTH = np.asarray(Image.fromarray(PIXELS[:3, :4]).resize((64, 48), Image.Resampling.BICUBIC))
-
-
-def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
 
 
 def read(source: object) -> np.ndarray:

@@ -62,6 +62,12 @@ class App:
                 stderr=subprocess.STDOUT,
             )
 
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def kill(self) -> None:
         """End the process like a crash."""
         self.process.kill()

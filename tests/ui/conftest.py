@@ -34,11 +34,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app with its models loaded."""
-    app = App(tmp_path_factory.mktemp("app"), MULTITALK_WEIGHTS=str(weights))
-    try:
+    with App(tmp_path_factory.mktemp("app"), MULTITALK_WEIGHTS=str(weights)) as app:
         yield app.wait_open().wait_loaded()
-    finally:
-        app.stop()
 
 
 # playwright's event loop would conflict with later tests that run their own

@@ -22,11 +22,8 @@ pytestmark = pytest.mark.slow
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app with a login and without models."""
     folder = tmp_path_factory.mktemp("guarded")
-    app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret")
-    try:
+    with App(folder, MULTITALK_WEIGHTS=str(folder / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret") as app:
         yield app.wait_open().wait_loaded(username="anna", password="s3cret")
-    finally:
-        app.stop()
 
 
 def upload(client: httpx.Client) -> str:
@@ -117,11 +114,8 @@ def test_unused_routes_are_closed(app, path):
 def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app with a root path, which it removes if a proxy has not; without models."""
     folder = tmp_path_factory.mktemp("rooted")
-    app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk")
-    try:
+    with App(folder, MULTITALK_WEIGHTS=str(folder / "none"), GRADIO_ROOT_PATH="/talk") as app:
         yield app.wait_open().wait_loaded()
-    finally:
-        app.stop()
 
 
 @pytest.mark.parametrize("prefix", ["", "/talk", "/talk/talk"])

@@ -22,11 +22,8 @@ STEPS = "input[aria-label='Steps']"
 @pytest.fixture(scope="module")
 def own_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app that the tests may kill."""
-    app = App(tmp_path_factory.mktemp("restarted"), MULTITALK_WEIGHTS=str(weights))
-    try:
+    with App(tmp_path_factory.mktemp("restarted"), MULTITALK_WEIGHTS=str(weights)) as app:
         yield app.wait_open().wait_loaded()
-    finally:
-        app.stop()
 
 
 @pytest.fixture(params=SCREENS)

@@ -9,21 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
+from benchmarks.page_progress import WATCH
 from tests.ui.app import EXAMPLES, App
 from tests.ui.steps import SLOW, be_quick, bring, bring_sound, cancel, example, make, wait_phase
 from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
 
 pytestmark = pytest.mark.slow
-
-WATCH = """() => {
-  window.seen = [];
-  setInterval(() => window.seen.push({
-    at: performance.now() / 1000,
-    phase: document.querySelector('.job').dataset.phase,
-    width: parseFloat(document.querySelector('.job-bar > i').style.width) || 0,
-    left: document.querySelector('.job-left').textContent,
-  }), 100);
-}"""
 
 
 def test_the_bar_moves_and_the_time_left_is_told(open_page):
@@ -45,11 +36,8 @@ def test_the_bar_moves_and_the_time_left_is_told(open_page):
 def asking_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app that asks before every video, on a machine of any speed."""
     folder = tmp_path_factory.mktemp("asking")
-    app = App(folder, MULTITALK_WEIGHTS=str(weights), ASK_ABOVE_MINUTES="0.0001")
-    try:
+    with App(folder, MULTITALK_WEIGHTS=str(weights), ASK_ABOVE_MINUTES="0.0001") as app:
         yield app.wait_open().wait_loaded()
-    finally:
-        app.stop()
 
 
 @SCREENS

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from multitalk.ui import uploaded_files as owners_module
 from multitalk.ui.uploaded_files import IN_USE_SECONDS, MIN_SIZE, FileOwners, NoRoom, UploadLimits
 from multitalk.ui.uploads import MAX_BODY, BodyLimit
 from tests.ui.app import EXAMPLES, App
@@ -55,7 +56,7 @@ def test_all_browsers_have_a_limit(tmp_path):
 
 def test_space_is_kept_free_for_results(tmp_path, monkeypatch):
     owners = FileOwners(UploadLimits(keep_free=1 * MB))
-    monkeypatch.setattr(owners_module, "free_space", lambda folder: 3 * MB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=3 * MB))
     owners.check_room("a", 2 * MB, tmp_path)
     with pytest.raises(NoRoom, match="almost full") as error:
         owners.check_room("a", 2 * MB + 1, tmp_path)
@@ -145,11 +146,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("small")
     (folder / "tmp").mkdir()
     limits = {"UPLOAD_LIMIT_PER_BROWSER_GB": "0.003", "UPLOAD_LIMIT_GB": "1", "TMPDIR": str(folder / "tmp")}
-    app = App(folder, MULTITALK_WEIGHTS=str(folder / "none"), **limits)
-    try:
+    with App(folder, MULTITALK_WEIGHTS=str(folder / "none"), **limits) as app:
         yield app.wait_open().wait_loaded()
-    finally:
-        app.stop()
 
 
 def files_of(app: App) -> list[str]:
