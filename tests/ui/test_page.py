@@ -62,6 +62,23 @@ def test_the_page_works_while_models_load(browser, held_app):
     page.close()
 
 
+def test_cancel_before_the_server_has_answered(browser, held_app):
+    page = browser.new_page()
+    page.goto(held_app.url)
+    page.wait_for_selector("#make")
+    example(page, "Text to speech")
+    held: list[Route] = []
+    page.route("**/run/**", lambda route: held.append(route))
+    with page.expect_request("**/run/**"):
+        page.locator("#make").click()
+    page.locator(".job-cancel").click()
+    assert page.inner_text(".job-stage") == "Canceling"
+    for route in held:
+        route.continue_()
+    page.get_by_text("No clip was finished").wait_for()
+    page.close()
+
+
 def test_importing_the_page_imports_no_model_libraries():
     code = (
         "import sys, multitalk.ui.page, multitalk.ui.routes; "

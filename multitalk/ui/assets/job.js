@@ -56,9 +56,11 @@ function showProgress(job) {
 
 // After a press, until the server has answered.
 let pressed = false;
+let cancelPressed = false; // Cancel was selected meanwhile
 
 function showPressed() {
   pressed = true;
+  cancelPressed = false;
   $('.job-player').pause();
   $('.job').classList.remove('playing');
   $('.job').dataset.before = $('.job').dataset.phase;
@@ -259,8 +261,12 @@ async function askAgain() {
   } else text('.job-lost-note', answer ? (await answer.json()).detail : 'The server is not answering. Try again.');
 }
 
+async function cancel(id) {
+  await fetch(`${base}jobs/${id}/cancel`, { method: 'POST' }).catch(() => {});
+}
+
 async function dismiss() {
-  await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
+  await cancel(onScreen);
   $('.job-lost').hidden = true;
   empty(...initial);
 }
@@ -269,6 +275,7 @@ function update() {
   const value = props.value || {};
   if (value.job) {
     if (following === value.job) return;
+    if (pressed && cancelPressed) cancel(value.job);
     endPressed(false);
     background = false;
     stopPlayer();
@@ -285,9 +292,10 @@ function update() {
   }
 }
 
-$('.job-cancel').addEventListener('click', async () => {
+$('.job-cancel').addEventListener('click', () => {
   text('.job-stage', 'Canceling');
-  if (onScreen) await fetch(`${base}jobs/${onScreen}/cancel`, { method: 'POST' }).catch(() => {});
+  if (pressed) cancelPressed = true; // the job has no id yet
+  else cancel(onScreen);
 });
 document.addEventListener('multitalk-deleted', ({ detail }) => {
   if ($('.job').dataset.result !== detail || $('.job').dataset.phase !== 'done') return;
