@@ -15,7 +15,7 @@ from ..models.image_encoder import CLIPVisionEncoder
 from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear
 from ..models.text_encoder import UMT5Encoder
 from ..models.transformer import MultiTalkTransformer
-from ..patches.torch import use_onednn
+from ..models.vae_layers import use_fast_layers
 from ..weights.folders import EMBEDDED_FOLDER
 from ..weights.libraries import kept_in_float32
 from ..weights.manifest import TOKENIZER_FOLDER
@@ -216,7 +216,7 @@ def make_vae(scale: Scale, device: torch.device | str = "cpu") -> AutoencoderKLW
     with torch.device("meta"):
         vae = AutoencoderKLWan(base_dim=scale.vae_dim)
     vae = make_on(vae, torch.device(device), torch.float32)
-    use_onednn(vae)
+    use_fast_layers(vae)
     return vae
 
 

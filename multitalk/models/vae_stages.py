@@ -13,6 +13,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import nn
 
+from .vae_layers import CausalConv3d
+
 TEMPORAL_STRIDE = 4
 SPATIAL_STRIDE = 8
 
@@ -28,7 +30,7 @@ def latent_frames(frames: int) -> int:
 
 def new_feature_cache(module: nn.Module) -> FeatureCache:
     """Create an empty cache for an encoder or a decoder."""
-    return [None] * sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
+    return [None] * sum(isinstance(layer, CausalConv3d | WanCausalConv3d) for layer in module.modules())
 
 
 class SteadyStages:
@@ -127,7 +129,7 @@ def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) ->
 
 
 def _cached_convolution(
-    convolution: WanCausalConv3d, x: torch.Tensor, cache: FeatureCache, position: list[int]
+    convolution: nn.Module, x: torch.Tensor, cache: FeatureCache, position: list[int]
 ) -> torch.Tensor:
     """Run a causal convolution on a chunk, with the cached frames of earlier chunks."""
     index = position[0]

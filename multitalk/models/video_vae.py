@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from torch import nn
 
+from .vae_layers import use_channels_last
 from .vae_stages import (
     SPATIAL_STRIDE,
     TEMPORAL_STRIDE,
@@ -119,8 +119,4 @@ def prepare_decoder(vae: AutoencoderKLWan, dtype: torch.dtype) -> None:
     """
     for part in (vae.post_quant_conv, vae.decoder):
         part.to(dtype)
-        for module in part.modules():
-            for parameter in module.parameters(recurse=False):
-                layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-                if layout is not None and isinstance(module, (nn.Conv2d, nn.Conv3d)):
-                    parameter.data = parameter.data.to(memory_format=layout)
+        use_channels_last(part)

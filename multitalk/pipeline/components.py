@@ -120,6 +120,7 @@ def fit_to_plan(
     """
     import torch
 
+    from ..models.vae_layers import use_channels_last
     from ..models.video_vae import prepare_decoder
     from ..runtime.placement import Placement
 
@@ -128,6 +129,8 @@ def fit_to_plan(
         fit_transformer(transformer, plan, weights)
     if plan.device.type == "cuda" and plan.dtype == torch.bfloat16:
         prepare_decoder(components.vae, plan.dtype)
+    elif plan.device.type == "cpu":
+        use_channels_last(components.vae)
     encoders: dict[str, torch.nn.Module] = {
         "text_encoder": components.text_encoder,
         "image_encoder": components.image_encoder,

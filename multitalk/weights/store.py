@@ -11,7 +11,6 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import WeightsError
-from ..patches.torch import use_onednn
 from .libraries import (
     empty_model,
     kept_in_float32,
@@ -208,8 +207,10 @@ def load_vae(
     folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> AutoencoderKLWan:
     """Load the VAE; see :func:`load_part`. Encoding is not safe in half precision."""
+    from ..models.vae_layers import use_fast_layers
+
     vae = load_part(folder, "vae", device, dtype)
-    use_onednn(vae)
+    use_fast_layers(vae)
     return vae
 
 
