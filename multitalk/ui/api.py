@@ -22,9 +22,9 @@ from ..request.script import PEOPLE
 from ..runtime.process_memory import trim
 from .backend import Backend
 from .faces import find_people
-from .fields import hide_folders
+from .form_errors import hide_folders
+from .job import Job
 from .job_owner import owner_of
-from .jobs import Job
 from .routes import STAGES
 
 POLL_SECONDS = 0.3

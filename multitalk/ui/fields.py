@@ -1,19 +1,18 @@
-"""Build a GenerationRequest from the form's fields, and find the place on the page for an error."""
+"""Build a GenerationRequest from the form's fields."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInput, MultiTalkError
+from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..request.script import PEOPLE, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
-from .options import CUSTOM_SIZE, IN_TURNS, LABELS, ONE, SCRIPT, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
@@ -25,12 +24,13 @@ PLAIN = (
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
-# Parts of the request's ``speech``, as errors name them.
-SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}
-SPEECH_LABELS |= {"pause": "Pause", "speed": "Speech speed"}
-
 Form = Mapping[str, Any]
 Synthesize = Callable[[Speech], SpokenScript]
+
+
+def each(*names: str) -> tuple[str, ...]:
+    """Return the form's fields of both people with these names."""
+    return tuple(f"{person}_{name}" for person in PEOPLE for name in names)
 
 
 def speakers(form: Form) -> tuple[str, ...]:
@@ -165,58 +165,6 @@ def title_of(form: Form) -> str:
     if prompt and prompt != DEFAULT_PROMPT:
         return prompt
     return " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
-
-
-def hide_folders(message: str, values: Iterable[Any]) -> str:
-    """Replace the server's paths in an error by file names.
-
-    Args:
-        message: The error.
-        values: The form's values; those that are paths may be part of the message.
-    """
-    for value in values:
-        if isinstance(value, str) and value.startswith("/"):
-            message = message.replace(repr(value), Path(value).name).replace(value, Path(value).name)
-    return re.sub(r"(?<![\w/])/(?:[\w.-]+/)+", "", message)
-
-
-def with_labels(message: str) -> str:
-    """Replace the names of fields in an error by the form's labels."""
-    message = re.sub(r"^boxes\.person([12])", r"Box of person \1", message)
-    message = re.sub(r"^audio\.person([12])", r"Audio of person \1", message)
-    message = re.sub(
-        r"^speech[. ](text|voices?|language|pause|speed)\b", lambda m: SPEECH_LABELS[m[1]], message
-    )
-    message = re.sub(r"^speech\b", "Text", message)
-    message = re.sub(r"\bperson([12])\b", r"person \1", message).replace(" or null,", " or empty,")
-    name, *others = re.split(r"(?=[\s:])", message, maxsplit=1)
-    message = LABELS.get(name, name) + "".join(others)
-    for field, label in LABELS.items():
-        if "_" in field:  # the others are also plain words
-            message = re.sub(rf"\b{field}\b", label.lower(), message)
-    return message[:1].upper() + message[1:]
-
-
-def page_message(error: MultiTalkError, form: Form) -> str:
-    """Return an error as the page shows it."""
-    return with_labels(hide_folders(str(error), form.values()))
-
-
-def place_of(error: InvalidInput, form: Form) -> str:
-    """Return the place on the page for an error: picture, person1, person2, script or settings."""
-    field = error.field or ""
-    if field in ("image", "boxes") or field.startswith("boxes"):
-        return "picture"
-    for person in PEOPLE:
-        if field == person or field.endswith(f".{person}"):
-            return person
-    if field == "audio":
-        return "person1"
-    if field in ("speech", "script") or field.startswith("speech"):
-        if form["mode"] == SCRIPT:
-            return "script"
-        return (*text_speakers(form), "person1")[0]
-    return "settings"
 
 
 def _whole(value: Any) -> Any:

@@ -29,7 +29,7 @@ class JobRecord:
     """An unfinished job without its request.
 
     Attributes:
-        id, title, owner, result: As in :class:`multitalk.ui.jobs.Job`.
+        id, title, owner, result: As in :class:`multitalk.ui.job.Job`.
         changed: Time when it was requested or started, in seconds since 1970.
         started: Whether the job was running: it is lost if the server stops.
         scripts: Text of each person whose audio was made from it, as plain values.

@@ -30,7 +30,6 @@ HEADER = """<header class="masthead"><svg viewBox="0 0 40 40" aria-hidden="true"
  d="M14 6h16a6 6 0 0 1 6 6v10a6 6 0 0 1-6 6v5l-6-5H14a6 6 0 0 1-6-6V12a6 6 0 0 1 6-6z"/><path class="front"
  d="M8 13h13a5 5 0 0 1 5 5v7a5 5 0 0 1-5 5h-8l-5 5v-5a5 5 0 0 1-5-5v-7a5 5 0 0 1 5-5z"/></svg>
 <div><h1>MultiTalk</h1><p>Turn an image and a voice into a talking video.</p></div></header>"""
-ERRORS = ("picture", "person1", "person2", "script", "settings")
 
 
 @dataclass

@@ -10,6 +10,7 @@ import gradio as gr
 from ..request.generation_request import Speech
 from ..request.script import PEOPLE, read_script, tagged_people
 from . import options, parts
+from .fields import each
 from .file_settings import parse_settings
 from .worker import ModelWorker
 
@@ -17,7 +18,7 @@ RESTORED = (
     *("prompt", "negative_prompt", "preset", "size", "height", "width", "seed", "steps", "shift"),
     *("text_guidance", "audio_guidance", "teacache", "cache", "apg", "color_correction"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
-    *(f"person{n}_{name}" for n in (1, 2) for name in ("source", "text", "voice", "language")),
+    *each("source", "text", "voice", "language"),
 )
 RESTORED_TEXT = "Settings restored. Add the image and audio again: the file does not contain them."
 BOXES_TEXT = "The boxes are restored with the image."

@@ -16,7 +16,7 @@ from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
-from .jobs import Job
+from .job import Job
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline

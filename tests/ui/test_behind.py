@@ -20,7 +20,7 @@ from multitalk.pipeline.work import JobWork, count_work
 from multitalk.request.script import read_script
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
-from multitalk.ui import fields
+from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
@@ -123,7 +123,7 @@ def test_every_error_has_its_place(change, place, words):
     form = FORM | change
     with pytest.raises(InvalidInput, match=words) as error:
         fields.request_from_form(form, no_voice)
-    assert fields.place_of(error.value, form) == place
+    assert form_errors.place_of(error.value, form) == place
 
 
 def test_errors_do_not_contain_folders_of_the_server(tmp_path):
@@ -133,12 +133,12 @@ def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     with pytest.raises(InvalidInput) as error:
         fields.request_from_form(form, no_voice)
     for message in (
-        fields.page_message(error.value, form),
-        fields.hide_folders(str(error.value), [str(broken)]),
+        form_errors.page_message(error.value, form),
+        form_errors.hide_folders(str(error.value), [str(broken)]),
     ):
         assert "voice.wav" in message
         assert "/" not in message
-    assert fields.place_of(error.value, FORM) == "person1"
+    assert form_errors.place_of(error.value, FORM) == "person1"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     ],
 )
 def test_errors_on_the_page_have_its_labels(message, shown):
-    assert fields.page_message(InvalidInput(message), FORM) == shown
+    assert form_errors.page_message(InvalidInput(message), FORM) == shown
 
 
 def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatch):

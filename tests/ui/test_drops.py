@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui import drops
-from multitalk.ui.fields import with_labels
+from multitalk.ui.form_errors import with_labels
 from tests.ui.app import EXAMPLES
 from tests.ui.screens import SCREENS
 from tests.ui.steps import choose
