@@ -23,6 +23,7 @@ from .numbers import Range, shown
 DEFAULT_LANGUAGE = "a"  # speech language code (default: a, American English)
 # Default threshold of each of diffusers' caches.
 CACHES = {"first_block": 0.05, "magcache": 0.06}
+LORA_SCALE = Range(-100, 100)
 
 
 class Strict(BaseModel):
@@ -97,7 +98,7 @@ class LoraSpec(Strict):
     @field_validator("scale", mode="before")
     @classmethod
     def _check_scale(cls, value: Any) -> Any:
-        return Range(-100, 100).check(value, "lora.scale")
+        return LORA_SCALE.check(value, "lora.scale")
 
 
 class CacheSpec(Strict):

@@ -21,6 +21,8 @@ from .form_errors import PLACES, error_places, page_message
 from .job_owner import owner_of
 from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import Layout
+from .lora_events import LoraEvents
+from .loras import lora_paths
 from .parts import QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
@@ -63,6 +65,7 @@ class Events:
         KeptFormEvents(self.layout, self.backend).connect(page)
         FileEvents(self.layout, self.backend).connect(self._refresh())
         VoiceEvents(self.layout, self.backend).connect(self._refresh())
+        LoraEvents(self.layout, self.backend).connect()
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -119,7 +122,8 @@ class Events:
 
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
         form = self._named(values)
-        self.backend.check_access([form["picture"], form["person1_sound"], form["person2_sound"]], request)
+        files = [form["picture"], form["person1_sound"], form["person2_sound"]]
+        self.backend.check_access([*files, *lora_paths(form["loras"])], request)
         return form
 
     def start(self, event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
@@ -133,8 +137,10 @@ class Events:
                 raise MultiTalkError(worker.status[1])
             choice = long_jobs.read_choice(event._data, worker)
             form |= choice.changes
-            job_request = fields.request_from_form(form, self.backend.synthesize)
+            job_request = fields.request_from_form(form, self.backend.synthesize, worker.lora_file)
             self.backend.check_speech(job_request)
+            for path in lora_paths(form["loras"]):
+                worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)
             if question is not None and not choice.is_made:
                 return [gr.skip(), answer, question, *error_places(None, form)]

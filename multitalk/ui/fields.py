@@ -12,6 +12,7 @@ from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..request.script import PEOPLE, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
+from .loras import FindLora, chosen_loras
 from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
@@ -45,12 +46,13 @@ def text_speakers(form: Form) -> tuple[str, ...]:
     return tuple(person for person in speakers(form) if form[f"{person}_source"] == TEXT)
 
 
-def request_from_form(form: Form, synthesize: Synthesize) -> GenerationRequest:
+def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -> GenerationRequest:
     """Build the request that a form describes.
 
     Args:
         form: Values by field name.
         synthesize: Text to speech, used if two people speak text at the same time.
+        find_lora: Returns the file of a LoRA of the weights folder by its name.
 
     Raises:
         InvalidInput: A field is missing or invalid; the error's ``field`` names it.
@@ -63,11 +65,13 @@ def request_from_form(form: Form, synthesize: Synthesize) -> GenerationRequest:
     fields |= _voice_fields(form, synthesize)
     if form["mode"] != ONE and form.get("boxes"):
         fields["boxes"] = form["boxes"]
+    if loras := chosen_loras(form.get("loras"), find_lora):
+        fields["lora"] = loras
     return build_request(fields | setting_fields(form))
 
 
 def setting_fields(form: Form) -> dict[str, Any]:
-    """Return the request's fields apart from the image and the voices."""
+    """Return the request's fields apart from the image, the voices and the LoRAs."""
     fields: dict[str, Any] = {}
     for name in PLAIN:
         value = form.get(name)

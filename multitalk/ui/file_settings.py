@@ -10,8 +10,10 @@ from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
 from ..request.numbers import NUMBERS
-from ..request.parts import CACHES
+from ..request.parts import CACHES, LORA_SCALE
 from ..request.presets import PRESETS
+
+MAX_LORA_NAME = 255  # letters
 
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         cache_name = cache.get("name") if isinstance(cache, dict) else None
         parsed["cache"] = cache_name if _is_name(cache_name, CACHES) else ""
     parsed |= _boxes(settings)
+    if loras := _loras(settings.get("lora")):
+        parsed["loras"] = loras
     if omitted := _omitted(settings):
         parsed["omitted"] = omitted
     size = settings.get("size")
@@ -80,7 +84,18 @@ def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
     cache = settings.get("cache")
     has_options = isinstance(cache, dict) and len(cache) > 1
-    return ("LoRAs",) * bool(settings.get("lora")) + ("options of the cache",) * has_options
+    return ("options of the cache",) * has_options
+
+
+def _loras(value: Any) -> list[tuple[str, float]]:
+    """Return the names and scales of a file's LoRAs."""
+    loras = []
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+            with contextlib.suppress(InvalidInput):
+                scale = LORA_SCALE.check(entry.get("scale"), "lora.scale")
+                loras.append((entry["path"][:MAX_LORA_NAME], float(scale or 0)))
+    return loras
 
 
 def _voices(settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from . import parts
 from .fields import Form, text_speakers
 from .options import LABELS, SCRIPT
 
-PLACES = ("picture", "person1", "person2", "script", "settings")
+PLACES = ("picture", "person1", "person2", "script", "loras", "settings")
 # Parts of the request's ``speech``, as errors name them.
 SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}
 SPEECH_LABELS |= {"pause": "Pause", "speed": "Speech speed"}
@@ -55,13 +55,15 @@ def page_message(error: MultiTalkError, form: Form) -> str:
 
 
 def place_of(error: InvalidInput, form: Form) -> str:
-    """Return the place on the page for an error: picture, person1, person2, script or settings."""
+    """Return the place on the page for an error, one of ``PLACES``."""
     field = error.field or ""
     if field in ("image", "boxes") or field.startswith("boxes"):
         return "picture"
     for person in PEOPLE:
         if field == person or field.endswith(f".{person}"):
             return person
+    if field.startswith("lora"):
+        return "loras"
     if field == "audio":
         return "person1"
     if field in ("speech", "script") or field.startswith("speech"):

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
+from .form_errors import hide_folders
 from .gallery import SaveFailed
 from .job import Job, describe_failure
 from .job_clock import JobClock
 from .job_store import JobRecord, JobStore
+from .loras import FOLDER, link_uploads
 from .queue_limits import MAX_BYTES, check_memory, check_places
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class JobQueue:
             is complete.
         max_bytes: Limit of the memory for the images and audio of all jobs.
         store: Where jobs survive a restart, or None. Its jobs are added to the queue.
+        uploads: Folder of uploads, on the same disk; a job keeps the LoRAs there until it is over.
     """
 
     def __init__(
@@ -47,13 +50,14 @@ class JobQueue:
         run: Callable[[Job], bool],
         max_bytes: int = MAX_BYTES,
         store: JobStore | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self._folder, self._prepare, self._run, self._max_bytes = folder, prepare, run, max_bytes
         self._waiting: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._store = store
+        self._store, self._uploads = store, uploads
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         for record in store.records() if store is not None else ():
             self._restore(record)
@@ -82,6 +86,8 @@ class JobQueue:
             self._check_room(request, owner)
         job = Job(request, title, owner, self._folder, scripts or {})
         job.folder = self._folder / job.id
+        if self._uploads is not None:
+            request = job.request = link_uploads(request, self._uploads, job.folder)
         if keep and self._store is not None:  # without the lock, since it may take seconds
             job.record = JobRecord(job.id, title, owner)
             self._store.add(job.record, request, job.scripts)
@@ -90,7 +96,7 @@ class JobQueue:
                 self._check_room(request, owner)
                 self._append(job)
         except MultiTalkError:
-            self._unstore(job)
+            self._release(job)
             raise
         return job
 
@@ -125,6 +131,11 @@ class JobQueue:
             job.status, job.error, job.result = "lost", LOST, record.result
         else:
             self._waiting.append(job)
+
+    def _release(self, job: Job) -> None:
+        """Delete the files that a job needed until its end."""
+        shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
+        self._unstore(job)
 
     def _unstore(self, job: Job) -> None:
         if job.record is not None and self._store is not None:
@@ -179,7 +190,7 @@ class JobQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.status, job.request = "cancelled", None
-                self._unstore(job)
+                self._release(job)
 
     def close(self, seconds: float) -> None:
         """Cancel every job and start no other; stored jobs that wait remain stored.
@@ -227,12 +238,12 @@ class JobQueue:
         except Cancelled:
             status = "cancelled"
         except InvalidInput as error:
-            job.error, job.error_field = str(error), error.field
+            job.error, job.error_field = _without_folders(error, job), error.field
         except SaveFailed as error:
             logger.error("%s", error)
             job.error, job.unsaved = str(error), error.path
         except MultiTalkError as error:
-            job.error = str(error)
+            job.error = _without_folders(error, job)
         except Exception as error:  # the thread continues with the next job
             logger.exception("job failed")
             job.error = describe_failure(error)
@@ -256,4 +267,10 @@ class JobQueue:
             job.record.result = job.result  # the next server offers to generate the rest
             self._store.update(job.record)
         else:
-            self._unstore(job)
+            self._release(job)
+
+
+def _without_folders(error: MultiTalkError, job: Job) -> str:
+    """Return an error without the server's paths."""
+    loras = () if job.request is None else job.request.lora
+    return hide_folders(str(error), [str(lora.path) for lora in loras])

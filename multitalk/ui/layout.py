@@ -194,6 +194,8 @@ def _build_settings(layout: Layout) -> None:
                 480, label=f"{side.capitalize()} (multiple of 16)", precision=0, elem_id=f"custom-{side}"
             )
     layout.more["custom_size"] = custom_size
+    layout.form["loras"] = parts.lora_list()
+    layout.errors["loras"] = parts.error_place("loras")
     with gr.Accordion("Advanced settings", open=False, elem_id="more"):
         _build_more(layout)
     layout.errors["settings"] = parts.error_place("settings")

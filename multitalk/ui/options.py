@@ -25,6 +25,7 @@ LABELS = {
     "cache": "Other cache",
     "color_correction": "Color correction",
     "apg": "APG",
+    "lora": "LoRA",
 }
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [

@@ -28,6 +28,7 @@ from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_val
 from multitalk.ui.server import make_backend
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
+from tests.ui.requests import no_lora
 
 FORM: dict[str, Any] = {
     **{"picture": str(EXAMPLES / "one_person.png"), "mode": "one", "script": "", "boxes": {}},
@@ -83,7 +84,7 @@ def test_people_are_detected_from_left_to_right():
 
 def test_two_texts_in_turns_become_a_script():
     form = FORM | {"mode": "in_order", "person2_text": "Hi", "person2_voice": "m1"}
-    request = fields.request_from_form(form, no_voice)
+    request = fields.request_from_form(form, no_voice, no_lora)
     assert request.speech.text == "(s1) Hello\n(s2) Hi"
     assert request.speech.voices == {"person2": "m1"}
     assert request.people == 2
@@ -92,7 +93,7 @@ def test_two_texts_in_turns_become_a_script():
 @pytest.mark.parametrize("script", ["Anna: Hello\nBen: Hi", "（s1）Hello\n（s2）Hi", "[s1] Hello [s2] Hi"])
 def test_every_form_of_a_dialogue_gives_two_turns(script):
     form = FORM | {"mode": "script", "script": script}
-    request = fields.request_from_form(form, no_voice)
+    request = fields.request_from_form(form, no_voice, no_lora)
     turns = [(turn.person, turn.lines()) for turn in read_script(request.speech.text)]
     assert turns == [("person1", ["Hello"]), ("person2", ["Hi"])]
     assert slug(fields.title_of(form)) == "hello-hi"
@@ -122,7 +123,7 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
 def test_every_error_has_its_place(change, place, words):
     form = FORM | change
     with pytest.raises(InvalidInput, match=words) as error:
-        fields.request_from_form(form, no_voice)
+        fields.request_from_form(form, no_voice, no_lora)
     assert form_errors.place_of(error.value, form) == place
 
 
@@ -131,7 +132,7 @@ def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     broken.write_bytes(b"no sound" * 30)
     form = FORM | {"person1_source": "sound", "person1_sound": str(broken)}
     with pytest.raises(InvalidInput) as error:
-        fields.request_from_form(form, no_voice)
+        fields.request_from_form(form, no_voice, no_lora)
     for message in (
         form_errors.page_message(error.value, form),
         form_errors.hide_folders(str(error.value), [str(broken)]),
