@@ -17,7 +17,7 @@ from ..media.stopping import in_stoppable_thread
 from ..request.generation_request import Speech
 from ..request.script import PEOPLE
 from ..runtime.process_memory import trim
-from .api_request import find_uploaded, request_from_call, with_uploaded_loras
+from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras
 from .backend import Backend
 from .faces import find_people
 from .form_errors import hide_folders
@@ -178,7 +178,7 @@ class Api:
             {
                 "status": job.status,
                 "name": path.name,
-                "settings": result.settings if result else {},
+                "settings": settings_without_paths(result.settings) if result else {},
                 "seconds": result.seconds if result else None,
                 "warnings": list(job.warnings),
             },

@@ -66,7 +66,7 @@ def with_uploaded_loras(settings: Any, uploaded: list[str]) -> Any:
     if not isinstance(settings, dict):
         return settings  # refused later
     entries = _lora_entries(settings.get("lora") or [])
-    named = [entry.get("path") if isinstance(entry, dict) else entry for entry in entries]
+    named = [_name_of(entry) for entry in entries]
     more = [name for name in (Path(path).name for path in uploaded) if name not in named]
     return settings | {"lora": [*entries, *more]}
 
@@ -81,10 +81,26 @@ def _lora_entries(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _name_of(entry: Any) -> Any:
+    return entry.get("path", entry.get("name")) if isinstance(entry, dict) else entry
+
+
 def _lora_files(value: Any, find_lora: FindLora) -> list[Any]:
     return [
-        {**entry, "path": str(find_lora(entry.get("path")))}
+        {key: item for key, item in entry.items() if key != "name"}
+        | {"path": str(find_lora(_name_of(entry)))}
         if isinstance(entry, dict)
         else str(find_lora(entry))
         for entry in _lora_entries(value)
     ]
+
+
+def settings_without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a result's settings whose LoRAs have a ``name``: Gradio's client downloads every ``path``."""
+    loras = settings.get("lora")
+    if not isinstance(loras, list):
+        return settings
+    named = [
+        {"name": entry.get("path"), "scale": entry.get("scale")} for entry in loras if isinstance(entry, dict)
+    ]
+    return settings | {"lora": named}

@@ -93,7 +93,7 @@ def _loras(value: Any) -> list[tuple[str, float]]:
     for entry in value if isinstance(value, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("path"), str):
             with contextlib.suppress(InvalidInput):
-                scale = LORA_SCALE.check(entry.get("scale"), "lora.scale")
+                scale = LORA_SCALE.check(entry.get("scale", 1.0), "lora.scale")
                 loras.append((entry["path"][:MAX_LORA_NAME], float(scale or 0)))
     return loras
 

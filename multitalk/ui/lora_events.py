@@ -59,7 +59,7 @@ class LoraRoute:
         return [Route("/multitalk/loras", self.check, methods=["POST"])]
 
     async def check(self, request: Request) -> Response:
-        """Check the file whose ``path`` the body contains; return its warnings, or a sentence."""
+        """Check the file whose ``path`` the body contains; return its ``warnings``, or the ``refusal``."""
         path: Any = None
         try:
             path = (await request.json())["path"]
@@ -69,5 +69,5 @@ class LoraRoute:
         except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError):
             return JSONResponse({"detail": "The request must contain a path."}, status_code=400)
         except MultiTalkError as error:
-            return JSONResponse({"detail": page_message(error, {"lora": path})}, status_code=422)
+            return JSONResponse({"refusal": page_message(error, {"lora": path})})
         return JSONResponse({"warnings": list(warnings)})

@@ -1,7 +1,7 @@
 // Take the files that are dropped anywhere on the page: they are uploaded, and the server fills in their fields.
 // value: {text, id}, a message that is shown for some seconds.
 const SECONDS = 12;
-const { kindOf, sizeRefusal, upload, fail } = window.multitalkFiles;
+const { kindOf, sizeRefusal, sendFile, fail } = window.multitalkFiles;
 const PART = 2 ** 20; // bytes at the start and the end of a file that are searched for settings
 let timer = null;
 
@@ -28,7 +28,7 @@ function person() {
 async function send(file) {
   say(`Uploading ${file.name} …`, true);
   // in steps of 10 %, since screen readers read the message
-  return upload(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`, true));
+  return sendFile(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`, true));
 }
 
 // `speaker`: the person for whom the files were chosen; null for files that were dropped anywhere.

@@ -14,6 +14,7 @@ window.multitalkFiles = (() => {
     sound: 'audio. Use a WAV, MP3, M4A, FLAC or OGG file, or a video.',
     video: 'a video. Use an MP4, MOV, WebM or MKV file.',
     lora: 'a LoRA. Use a .safetensors file.',
+    result: 'a generated video. Use an MP4 file that MultiTalk generated.',
   };
   // The fields of Gradio: element, label, kind of file.
   const FIELDS = [
@@ -22,7 +23,7 @@ window.multitalkFiles = (() => {
       [`#person${n}-sound`, `Audio of person ${n}`, 'sound'],
       [`#person${n}-track`, `Audio of person ${n}`, 'video'],
     ]),
-    ['#restore', 'Results', 'video'],
+    ['#restore', 'Results', 'result'],
   ];
 
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent(`multitalk:${name}`, { detail }));
@@ -35,9 +36,11 @@ window.multitalkFiles = (() => {
 
   // Return why a file is refused, or an empty text.
   function refusal(file, label, kind) {
-    const isVideoWithSound = kind === 'sound' && kindOf(file) === 'video';
-    if (kindOf(file) !== kind && !isVideoWithSound) return `${label}: ${file.name} is not ${WANTED[kind]}`;
-    return sizeRefusal(file, label);
+    const fits = {
+      sound: ['sound', 'video'].includes(kindOf(file)), // a video's sound is used
+      result: /\.mp4$/i.test(file.name),
+    }[kind] ?? kindOf(file) === kind;
+    return fits ? sizeRefusal(file, label) : `${label}: ${file.name} is not ${WANTED[kind]}`;
   }
 
   function sizeRefusal(file, label) {
@@ -52,7 +55,7 @@ window.multitalkFiles = (() => {
   }
 
   // Send a file and return its path on the server; `onProgress` gets the sent share. Throws an Error with a sentence.
-  function upload(file, onProgress = () => {}) {
+  function sendFile(file, onProgress = () => {}) {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const failed = () => reject(new Error(
@@ -89,16 +92,20 @@ window.multitalkFiles = (() => {
 
   // Files that are chosen for a field of Gradio, or dropped on it: this runs before Gradio's own check.
   function check(event, files) {
-    const target = event.target.closest ? event.target : null;
-    const field = target && FIELDS.find(([selector]) => target.closest(selector));
+    const { target } = event;
+    // the file input of a button of Gradio is beside it
+    const field = FIELDS.find(([selector]) => target.closest(selector) || target.nextElementSibling?.matches(selector));
     if (!field || !files.length) return;
     const [selector, label, kind] = field;
     const refused = files.map((file) => refusal(file, label, kind)).find(Boolean);
-    const [main] = Object.keys(TYPES).filter((type) => TYPES[type] === kind);
-    if (!refused && files.every((file) => file.type.startsWith(`${main}/`))) return;
+    const main = { picture: 'image/', sound: 'audio/', video: 'video/', result: '' }[kind];
+    if (!refused && files.every((file) => file.type.startsWith(main))) {
+      tell('notice', { text: '' }); // of an earlier file
+      return;
+    }
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (event.target.type === 'file') event.target.value = '';
+    if (target.type === 'file') target.value = '';
     document.body.classList.remove('dropping');
     if (refused) fail(refused);
     else tell('take', { files, person: (selector.match(/person\d/) || [])[0] });
@@ -108,8 +115,8 @@ window.multitalkFiles = (() => {
     if (event.target.type === 'file') check(event, [...event.target.files]);
   }, true);
   document.addEventListener('drop', (event) => {
-    if (event.target.closest && event.target.closest('#restore')) check(event, [...event.dataTransfer.files]);
+    if (event.target.closest?.('#restore')) check(event, [...event.dataTransfer.files]);
   }, true);
 
-  return { kindOf, refusal, sizeRefusal, upload, fail };
+  return { kindOf, refusal, sizeRefusal, sendFile, fail };
 })();

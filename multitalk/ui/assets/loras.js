@@ -2,11 +2,12 @@
 // value: [{name, path, strength}]; path is null for a LoRA of the weights.
 // The server sets `available`: [{name, note}].
 const base = location.pathname.replace(/\/*$/, '/') + 'multitalk/';
-const { refusal, upload } = window.multitalkFiles;
+const { refusal, sendFile } = window.multitalkFiles;
 const STRONGEST = 2;
 const STEP = 0.05;
 const $ = (selector) => element.querySelector(selector);
 const loras = () => (Array.isArray(props.value) ? props.value : []);
+const shown = (name) => name.replace(/\.safetensors$/, '');
 let drawn = ''; // names of the rows
 
 function say(words) {
@@ -29,13 +30,13 @@ function add(lora) {
   const known = loras().find((each) => each.name === lora.name);
   // the same file again replaces the earlier one
   set([...loras().filter((each) => each !== known), { strength: known ? known.strength : 1, ...lora }]);
-  say(`${lora.name} added.`);
+  say(`${shown(lora.name)} added.`);
 }
 
 function remove(name) {
   const index = loras().findIndex((each) => each.name === name);
   set(loras().filter((each) => each.name !== name));
-  say(`${name} removed.`);
+  say(`${shown(name)} removed.`);
   const buttons = element.querySelectorAll('.lora-remove');
   (buttons[Math.min(index, buttons.length - 1)] || $('.lora-choose')).focus(); // the removed button had the focus
 }
@@ -51,12 +52,12 @@ function row(lora) {
   item.innerHTML = `<span class="lora-name"></span><label>Strength
     <input type="number" class="lora-strength" min="0" max="${STRONGEST}" step="${STEP}"></label>
     <button type="button" class="lora-remove">Remove</button>`;
-  item.querySelector('.lora-name').textContent = lora.name;
+  item.querySelector('.lora-name').textContent = shown(lora.name);
   const strength = item.querySelector('input');
-  strength.setAttribute('aria-label', `Strength of ${lora.name}`);
+  strength.setAttribute('aria-label', `Strength of ${shown(lora.name)}`);
   strength.addEventListener('change', () => setStrength(lora.name, strength.value));
   const button = item.querySelector('.lora-remove');
-  button.setAttribute('aria-label', `Remove ${lora.name}`);
+  button.setAttribute('aria-label', `Remove ${shown(lora.name)}`);
   button.addEventListener('click', () => remove(lora.name));
   return item;
 }
@@ -78,7 +79,7 @@ function drawChoices() {
   $('.lora-select').replaceChildren(...available.map(({ name, note }) => {
     const choice = document.createElement('option');
     choice.value = name;
-    choice.textContent = note ? `${name} (${note})` : name;
+    choice.textContent = note ? `${shown(name)} (${note})` : shown(name);
     return choice;
   }));
 }
@@ -94,7 +95,8 @@ async function check(path) {
     throw new Error('LoRA: the server is not answering. Try again when it answers.');
   }
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.detail || 'LoRA: the file could not be checked. Try again.');
+  if (content.refusal) throw new Error(content.refusal);
+  if (!answer.ok) throw new Error('LoRA: the file could not be checked. Try again.');
   return content.warnings;
 }
 
@@ -106,7 +108,7 @@ async function take(files) {
       const refused = refusal(file, 'LoRA', 'lora');
       if (refused) throw new Error(refused);
       say(`Uploading ${file.name} …`);
-      const path = await upload(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`));
+      const path = await sendFile(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`));
       const warnings = await check(path);
       window.multitalkForm.remember(path, file);
       add({ name: path.split('/').pop(), path });
