@@ -28,6 +28,7 @@ from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
+from .speech_choices import language_choices, voice_choices
 from .voice_events import VoiceEvents
 from .voices import voice_names
 
@@ -92,6 +93,12 @@ class Events:
             more["custom_size"],
             **QUIET,
         )
+        form["cache"].change(
+            lambda cache: gr.update(visible=True if cache else "hidden"),
+            form["cache"],
+            form["threshold"],
+            **QUIET,
+        )
 
     def _connect_estimates(self) -> None:
         form, more = self.layout.form, self.layout.more
@@ -108,7 +115,15 @@ class Events:
         applied = [event.then(None, [proposed, *values], values, js=apply, **QUIET) for event in changed]
         applied[-1].then(*self._refresh(), **QUIET)  # the others refresh through the fields they change
         changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
-        changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
+        changing += [
+            "audio_guidance",
+            "frames_per_clip",
+            "motion_frames",
+            "max_seconds",
+            "speed",
+            "cache",
+            "threshold",
+        ]
         changing += fields.each("source", "text", "voice")
         triggers = [form[name].change for name in changing]
         gr.on(triggers, *self._refresh(), trigger_mode="always_last", **QUIET)
@@ -205,8 +220,8 @@ class Events:
         if form["preset"] not in [preset.name for preset in presets]:  # none, or of other weights
             form["preset"] = long_jobs.suggested_preset(worker)
         engine = worker.speech_engine()
-        voices = gr.update(choices=options.voice_choices(engine))
-        languages = gr.update(choices=options.language_choices(engine))
+        voices = gr.update(choices=voice_choices(engine))
+        languages = gr.update(choices=language_choices(engine))
         preset = gr.update(choices=options.preset_choices(presets, {}), value=form["preset"])
         return [
             proposals(form, missing_values(worker, form, size)),

@@ -13,17 +13,19 @@ from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Spee
 from ..request.script import PEOPLE, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
-from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("teacache", "cache", "color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
+    *("color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
 )
 # Gradio returns 0 for an empty number field: the preset's value, or off.
-EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")
+EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
+
+TEACACHE_THRESHOLD = 0.2  # mild
 
 Form = Mapping[str, Any]
 Synthesize = Callable[[Speech], SpokenScript]
@@ -77,6 +79,7 @@ def setting_fields(form: Form) -> dict[str, Any]:
         value = form.get(name)
         if value not in (None, "") and not (value == 0 and name in EMPTY_AT_ZERO):
             fields[name] = int(value) if name in WHOLE and float(value).is_integer() else value
+    fields |= cache_fields(form)
     if form.get("apg"):
         fields["apg"] = True
     if form.get("preset"):
@@ -84,6 +87,16 @@ def setting_fields(form: Form) -> dict[str, Any]:
     if size := size_of(form):
         fields["size"] = size
     return fields
+
+
+def cache_fields(form: Form) -> dict[str, Any]:
+    """Return the request's ``teacache`` or ``cache``."""
+    name, threshold = form.get("cache"), form.get("threshold")
+    if not name:
+        return {}
+    if name == TEACACHE:
+        return {"teacache": threshold or TEACACHE_THRESHOLD}
+    return {"cache": {"name": name, "threshold": threshold} if threshold else {"name": name}}
 
 
 def size_of(form: Form) -> Any:

@@ -18,7 +18,7 @@ from .worker import ModelWorker
 
 RESTORED = (
     *("prompt", "negative_prompt", "preset", "size", "height", "width", "seed", "steps", "shift"),
-    *("text_guidance", "audio_guidance", "teacache", "cache", "apg", "color_correction"),
+    *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
     *each("source", "text", "voice", "language"),
     "loras",
@@ -50,7 +50,7 @@ def restored_values(settings: dict[str, Any] | None, worker: ModelWorker) -> lis
         values["size"] = options.AUTOMATIC
     values |= _voices(parsed)
     values["loras"], missing = restored_loras(parsed.get("loras", ()), worker.lora_names())
-    cleared = ("teacache", "max_seconds")
+    cleared = ("max_seconds",)
     return [
         (values[name] or 0 if name in cleared else values[name]) if name in values else gr.skip()
         for name in RESTORED

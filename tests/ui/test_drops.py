@@ -88,7 +88,7 @@ def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     page.locator(".notice").get_by_text("audio").wait_for()
     (tmp_path / "notes.txt").write_text("text")
     drop(page, tmp_path / "notes.txt")
-    page.locator(".notice").get_by_text("notes.txt is not an image, audio or a video.").wait_for()
+    page.locator(".notice").get_by_text("notes.txt cannot be used. Drop an image, audio, a video").wait_for()
 
 
 @pytest.mark.slow

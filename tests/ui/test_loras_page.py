@@ -130,6 +130,7 @@ def test_the_keyboard_is_enough(page, lora_app):
     summary = page.locator(".loras summary")
     summary.focus()
     page.keyboard.press("Enter")
+    page.locator(".lora-select").wait_for()
     page.keyboard.press("Tab")
     assert page.locator(".lora-select").evaluate("node => node === document.activeElement")
     page.keyboard.press("Tab")
@@ -172,16 +173,15 @@ def test_programs_upload_loras(lora_app, files):
             "max_seconds": 0.2,
         },
     }
-    named = [{"path": "own.safetensors", "scale": 0.5}, FUSIONX]
+    named = [{"name": "own.safetensors", "scale": 0.5}, FUSIONX]
+    own, other = ([handle_file(str(files / f"{name}.safetensors"))] for name in ("own", "other"))
     with connected(lora_app) as client:
-        own = [handle_file(str(files / "own.safetensors"))]
         _, result = client.predict(**arguments, loras=own, api_name="/generate")
-        assert result["settings"]["lora"] == [{"path": "own.safetensors", "scale": 1.0}]
+        assert result["settings"]["lora"] == [{"name": "own.safetensors", "scale": 1.0}]
         arguments["settings"] |= {"lora": named}
         _, result = client.predict(**arguments, loras=own, api_name="/generate")
-        assert result["settings"]["lora"] == [named[0], {"path": FUSIONX, "scale": 1.0}]
+        assert result["settings"]["lora"] == [named[0], {"name": FUSIONX, "scale": 1.0}]
         with pytest.raises(AppError, match="is for another model"):
-            other = [handle_file(str(files / "other.safetensors"))]
             client.predict(**arguments, loras=other, api_name="/generate")
 
 

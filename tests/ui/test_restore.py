@@ -186,11 +186,11 @@ def test_boxes_without_a_valid_image_size_are_dropped(size):
 
 
 def test_settings_without_a_field_are_named(worker):
-    used = {"seed": 3, "lora": [{"path": "<a>.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
+    used = {"seed": 3, "lora": [{"path": "<a>.safetensors"}], "cache": {"name": "magcache", "ratios": [1.0]}}
     *_, sentence, _ = restored_values(used, worker)
     assert "Add these LoRAs again: &lt;a&gt;.safetensors (strength 1)." in sentence
-    assert "no field for it: options of the cache" in sentence
-    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache"}}, worker)
+    assert "no field for it: options of Skip steps" in sentence
+    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache", "max_skip_steps": 3}}, worker)
     assert "no field" not in sentence
 
 

@@ -37,7 +37,7 @@ async function take(files, speaker = null) {
   if (loras.length) document.dispatchEvent(new CustomEvent('multitalk:loras', { detail: loras }));
   const known = files.filter((file) => kindOf(file) && kindOf(file) !== 'lora');
   if (!known.length) {
-    if (!loras.length) fail(`${files[0].name} is not an image, audio, a video or a LoRA.`);
+    if (!loras.length) fail(`${files[0].name} cannot be used. Drop an image, audio, a video or a LoRA.`);
     return;
   }
   const refused = known.map((file) => sizeRefusal(file, 'Upload')).find(Boolean);
