@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.page_progress import WATCH
 from tests.ui.app import EXAMPLES, App
-from tests.ui.steps import SLOW, be_quick, bring, bring_sound, cancel, example, make, wait_phase
+from tests.ui.steps import SLOW, be_quick, bring, bring_sound, example, make, wait_phase
 from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
 
 pytestmark = pytest.mark.slow
@@ -58,8 +58,8 @@ def test_a_long_video_asks_before_it_starts(screen, open_page, asking_app):
     question.get_by_role("button", name="Generate anyway").click()
     wait_phase(page, "waiting", "running")
     question.wait_for(state="hidden")
-    cancel(page)
-    wait_phase(page, "empty", "done")
+    page.wait_for_function("document.querySelector('#make-bar .make-bar').dataset.state !== 'asked'")
+    # the video's end is not awaited: the first one of an app takes a minute, and the fixture cancels it
     assert len(jobs) == 1
 
 
