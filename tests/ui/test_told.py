@@ -11,16 +11,18 @@ from PIL import Image, ImageOps
 
 from benchmarks.page_progress import WATCH
 from tests.ui.app import EXAMPLES, App
-from tests.ui.steps import SLOW, be_quick, bring, bring_sound, example, make, wait_phase
+from tests.ui.steps import SLOW, be_quick, bring, bring_sound, example, fill, make, wait_phase
 from tests.ui.test_panel import PHONE, SCREENS, jobs_of, wait_visible
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_bar_moves_and_the_time_left_is_told(open_page):
-    """A whole demo video; benchmarks/page_progress.py measures how true the time is."""
+    """A demo video of one clip; benchmarks/page_progress.py measures how true the time is."""
     page = open_page()
     example(page, "One person")
+    page.locator("#more > button").click()
+    fill(page, **{"Maximum seconds": "2"})
     page.evaluate(WATCH)
     page.locator("#make").click()
     assert wait_phase(page, "done", "failed", seconds=900) == "done"
