@@ -14,6 +14,12 @@ from dataclasses import dataclass
 TRUST = 0.1
 # Seconds of measurements that correct the expectations of other stages by half.
 DOUBT = 5.0
+# The speed of the last seconds counts for a measurement of this age as much as 1/e for a new one.
+MEMORY = 5.0
+# Seconds of measurements at the job's average speed that the speed of the last seconds is averaged with.
+STEADY = 0.5
+# The machine returns from the speed of the last seconds to the job's average speed within this many seconds.
+RETURN = 30.0
 # A part is shown as at most this share done until it is.
 ALMOST = 0.9
 
@@ -72,6 +78,7 @@ class Forecast:
         self._costs, self._clock = costs, clock
         self._clips: list[dict[str, float]] = []
         self._measured: dict[str, tuple[float, float]] = {}  # by stage: units, seconds
+        self._recent = (0.0, 0.0)  # seconds of the last measurements, and those at the job's average speed
         self._parts: tuple[float, ...]
         self._stage, self._clip, self._parts, self._finished = "", 0, (1.0,), 0
         self._begun = self._mark = self._reported = clock()
@@ -94,11 +101,18 @@ class Forecast:
         parts = len(self._parts) if parts is None else min(parts, len(self._parts))
         now = self._clock()
         if parts > self._finished and self._clips:
-            units, seconds = self._measured.get(self._stage, (0.0, 0.0))
-            units += self._share(self._finished, parts) * self._amount(self._stage, self._clip)
-            self._measured[self._stage] = (units, seconds + now - self._mark)
+            units = self._share(self._finished, parts) * self._amount(self._stage, self._clip)
+            self._measure(units, now - self._mark)
             self._mark, self._finished = now, parts
         return self._report()
+
+    def _measure(self, units: float, seconds: float) -> None:
+        """Take the time of units of the current stage."""
+        before = self._measured.get(self._stage, (0.0, 0.0))
+        self._measured[self._stage] = (before[0] + units, before[1] + seconds)
+        average = units * (self._rate(self._stage) or 0.0)
+        faded = math.exp(-seconds / MEMORY)
+        self._recent = (self._recent[0] * faded + seconds, self._recent[1] * faded + average)
 
     def end(self) -> Times:
         """Report that the last clip is complete."""
@@ -141,7 +155,16 @@ class Forecast:
                         part = seconds * self._share(self._finished, self._finished + 1)
                         seconds *= self._share(self._finished)
                 left += seconds
-        return left, part
+        return self._at_recent_speed(left), self._at_recent_speed(part)
+
+    def _at_recent_speed(self, seconds: float) -> float:
+        """Return how long something takes that takes this many seconds at the job's average speed.
+
+        Other programs slow a machine down for a while: it goes on as in the last seconds, and returns to the
+        average.
+        """
+        slowness = (self._recent[0] + STEADY) / (self._recent[1] + STEADY)
+        return seconds + (slowness - 1) * RETURN * (1 - math.exp(-seconds / RETURN))
 
     def _share(self, first: int, last: int | None = None) -> float:
         """Return the share of the current stage's work that a range of its parts has."""

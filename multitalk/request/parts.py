@@ -23,6 +23,8 @@ from .numbers import Range, shown
 DEFAULT_LANGUAGE = "a"  # speech language code (default: a, American English)
 # Default threshold of each of diffusers' caches.
 CACHES = {"first_block": 0.05, "magcache": 0.06}
+MAX_SKIP_STEPS = 3
+LORA_SCALE = Range(-100, 100)
 
 
 class Strict(BaseModel):
@@ -97,7 +99,7 @@ class LoraSpec(Strict):
     @field_validator("scale", mode="before")
     @classmethod
     def _check_scale(cls, value: Any) -> Any:
-        return Range(-100, 100).check(value, "lora.scale")
+        return LORA_SCALE.check(value, "lora.scale")
 
 
 class CacheSpec(Strict):
@@ -115,7 +117,7 @@ class CacheSpec(Strict):
     label: ClassVar[str] = "cache"
     name: str
     threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
-    max_skip_steps: int = 3
+    max_skip_steps: int = MAX_SKIP_STEPS
     ratios: tuple[float, ...] | None = None
 
     @field_validator("name", mode="before")

@@ -19,7 +19,16 @@ KOKORO_VOICES = tuple(
     """.split()  # noqa: SIM905
 )
 # Preferred voices of languages that have several: those with the best grade in Kokoro's VOICES.md.
-_BEST = ("af_heart", "am_adam", "bf_emma", "bm_george", "jf_alpha", "zf_xiaobei", "zm_yunjian", "hf_alpha")
+BEST_VOICES = (
+    "af_heart",
+    "am_adam",
+    "bf_emma",
+    "bm_george",
+    "jf_alpha",
+    "zf_xiaobei",
+    "zm_yunjian",
+    "hf_alpha",
+)
 _EXAMPLE = "af_heart:0.6+af_bella:0.4"
 
 
@@ -75,7 +84,7 @@ def choose_voice(voices: Iterable[str], language: str, man: bool, other_than: st
             voice == other_than,
             is_man(voice) != man,
             voice[:1] != language,
-            voice not in _BEST,
+            voice not in BEST_VOICES,
             voice,
         )
 

@@ -53,6 +53,18 @@ class SpeechEngine(Protocol):
         """Return the names of the voices."""
         ...
 
+    def best_voices(self) -> tuple[str, ...]:
+        """Return the voices to offer first."""
+        ...
+
+    def voice_sex(self, voice: str) -> str:
+        """Return "woman" or "man"; empty if it is unknown."""
+        ...
+
+    def language_title(self, language: str) -> str:
+        """Return the English name of a language; its code if it has no name."""
+        ...
+
     def languages(self) -> tuple[str, ...]:
         """Return the language codes, Kokoro's letters first."""
         ...

@@ -15,7 +15,7 @@ from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.voices import KOKORO_VOICES, is_man, parse_mix
 from .engine import Utterance, Word, check_available, unpronounceable
-from .espeak_library import RATE, data_folder, language_names, synthesize
+from .espeak_library import RATE, data_folder, language_names, language_titles, synthesize
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,18 @@ class EspeakEngine:
     def voices(self) -> tuple[str, ...]:
         """Return the names of the voices; each speaks every language."""
         return _voices()
+
+    def best_voices(self) -> tuple[str, ...]:
+        """Return the clearest voices."""
+        return (*WOMEN, *MEN)
+
+    def voice_sex(self, voice: str) -> str:
+        """Return "woman" or "man"; empty if the voice's file does not say it."""
+        return _voice_sexes().get(voice, "")
+
+    def language_title(self, language: str) -> str:
+        """Return the English name of a language."""
+        return language_titles().get(language, language)
 
     def languages(self) -> tuple[str, ...]:
         """Return the language codes: Kokoro's letters, then espeak-ng's codes."""
@@ -151,6 +163,18 @@ class EspeakEngine:
 @cache
 def _voices() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in (data_folder() / "voices" / "!v").iterdir()))
+
+
+@cache
+def _voice_sexes() -> dict[str, str]:
+    sexes = {}
+    for path in (data_folder() / "voices" / "!v").iterdir():
+        found = re.search(
+            r"^gender\s+(male|female)", path.read_text(errors="replace"), re.MULTILINE | re.IGNORECASE
+        )
+        if found:
+            sexes[path.name] = "man" if found[1].lower() == "male" else "woman"
+    return sexes
 
 
 def _time_words(text: str, events: list[tuple[int, float]], seconds: float) -> tuple[Word, ...]:

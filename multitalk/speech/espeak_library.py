@@ -112,7 +112,17 @@ def synthesize(text: str, voice: str, words_per_minute: int) -> tuple[np.ndarray
 @cache
 def language_names() -> dict[str, str]:
     """Return the name under which espeak-ng loads each language, by language code."""
-    names: dict[str, str] = {}
+    return {code: name for code, (name, _) in _languages().items()}
+
+
+def language_titles() -> dict[str, str]:
+    """Return the English name of each language, by language code."""
+    return {code: title for code, (_, title) in _languages().items()}
+
+
+@cache
+def _languages() -> dict[str, tuple[str, str]]:
+    names: dict[str, tuple[str, str]] = {}
     with _open_library() as library:
         library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
         voices = library.espeak_ListVoices(None)
@@ -123,7 +133,8 @@ def language_names() -> dict[str, str]:
             address = ctypes.cast(voice.languages, ctypes.c_void_p).value
             if address and voice.identifier:
                 code = ctypes.string_at(address + 1).decode()
-                names.setdefault(code, voice.identifier.decode().rpartition("/")[2])
+                name = voice.identifier.decode().rpartition("/")[2]
+                names.setdefault(code, (name, voice.name.decode().replace("_", " ")))
             index += 1
     return dict(sorted(names.items()))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..media.sound import Sound
-from ..request.voices import choose_voice, parse_mix
+from ..request.voices import BEST_VOICES, choose_voice, is_man, parse_mix
 from ..weights.folders import KOKORO_CONFIG, KOKORO_FOLDER, KOKORO_VOICES, KOKORO_WEIGHTS, SPACY_MODEL
 from .engine import Utterance, Word, check_available, ends_sentence, unpronounceable
 
@@ -86,6 +86,18 @@ class KokoroEngine:
     def voices(self) -> tuple[str, ...]:
         """Return the names of the voices in the folder."""
         return tuple(sorted(path.stem for path in (self._folder / KOKORO_VOICES).glob("*.pt")))
+
+    def best_voices(self) -> tuple[str, ...]:
+        """Return the voices with the best grades."""
+        return BEST_VOICES
+
+    def voice_sex(self, voice: str) -> str:
+        """Return "woman" or "man"."""
+        return "man" if is_man(voice) else "woman"
+
+    def language_title(self, language: str) -> str:
+        """Return the code: the page has names for Kokoro's languages."""
+        return language
 
     def languages(self) -> tuple[str, ...]:
         """Return the language codes, Kokoro's letters first."""

@@ -3,14 +3,17 @@
 ``server`` starts and stops the page. ``page`` combines ``layout`` (the components,
 with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). Behind them:
 
-* ``fields``: form -> request, and error -> place on the page;
+* ``fields``, ``form_errors``: form -> request, and error -> sentence and place on the page;
 * ``preset_fields``: the sampling settings that a preset fills in;
 * ``kept_form``, ``drops``: values that the browser has kept, and files dropped on the page;
-* ``jobs``, ``job_store``, ``worker``: the queue, its jobs on disk, and the model thread;
+* ``job``, ``jobs``, ``queue_limits``, ``job_store``: the queue, and its jobs on disk; ``worker``: the model
+  thread;
+* ``voices``, ``voice_events``: audio and text to speech;
 * ``sharing``, ``job_owner``, ``result_notes``: who sees and deletes which results;
 * ``gallery``, ``restore``, ``file_settings``: finished videos, and from a video's metadata back to the form;
 * ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
 * ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
+* ``loras``, ``lora_events``: the form's LoRAs, and the check of uploaded ones;
 * ``faces``: face detection;
 * ``access``, ``uploaded_files``: the browsers' files; ``uploads``: their limits;
 * ``origins``, ``login_delay``: requests of other websites, wrong passwords;

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from ..errors import InvalidInput, MultiTalkError
+from ..errors import MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.stopping import in_stoppable_thread
-from ..request.aliases import ALIASES, override
-from ..request.build import build_request
-from ..request.generation_request import GenerationRequest, Speech
-from ..request.numbers import shown
+from ..request.generation_request import Speech
 from ..request.script import PEOPLE
 from ..runtime.process_memory import trim
+from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras
 from .backend import Backend
 from .faces import find_people
-from .fields import hide_folders
+from .form_errors import hide_folders
+from .job import Job
 from .job_owner import owner_of
-from .jobs import Job
 from .routes import STAGES
 
 POLL_SECONDS = 0.3
@@ -49,7 +47,21 @@ class Api:
             prompt, size = gr.Textbox("", label="prompt"), gr.Textbox("", label="size")
             seed = gr.Number(42, label="seed", precision=0)
             video, result = gr.File(label="video"), gr.JSON(label="result")
-            inputs = [image, audio1, audio2, speech, turns, boxes, prompt, preset, size, seed, settings]
+            loras = gr.File(label="loras", file_count="multiple")
+            inputs = [
+                image,
+                audio1,
+                audio2,
+                speech,
+                turns,
+                boxes,
+                prompt,
+                preset,
+                size,
+                seed,
+                settings,
+                loras,
+            ]
             gr.Button().click(
                 self.generate, inputs, [video, result], api_name="generate", concurrency_limit=None
             )
@@ -76,6 +88,7 @@ class Api:
         size: str = "",
         seed: int | None = 42,
         settings: Any = None,
+        loras: list[str] | None = None,
     ) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
         """Generate a video.
 
@@ -91,8 +104,9 @@ class Api:
             preset: Name of a preset; empty: the default of the weights.
             size: "480p", "720p", ...; empty: the preset's.
             seed: Seed; -1 draws one.
-            settings: Other fields of a request, by field or common name; no files, but names of LoRAs in the
-                weights' ``loras/``.
+            settings: Other fields of a request, by field or common name; no paths. ``lora`` has names of
+                uploaded LoRAs and of those in the weights' ``loras/``.
+            loras: Uploaded LoRAs; those that ``settings`` does not name have the scale 1.
 
         Yields:
             A finished clip's file, at the end the whole video's, or None; and the job's state. Canceling the
@@ -103,9 +117,9 @@ class Api:
         sounds = {person: path for person, path in zip(PEOPLE, (audio1, audio2), strict=True) if path}
         refusal = None
         try:
-            job = await self._submit(request, image, sounds, arguments, settings)
+            job = await self._submit(request, image, sounds, arguments, settings, loras or [])
         except MultiTalkError as error:
-            refusal = hide_folders(str(error), [image, *sounds.values()])
+            refusal = hide_folders(str(error), [image, *sounds.values(), *(loras or [])])
         if refusal is not None:  # raised here, so that it does not reference the first error and its frames
             await asyncio.to_thread(trim)  # each of the server's threads has a heap, which keeps free memory
             raise gr.Error(refusal, print_exception=False)
@@ -122,9 +136,13 @@ class Api:
         sounds: dict[str, str],
         arguments: dict[str, Any],
         settings: Any,
+        loras: list[str],
     ) -> Job:
-        self.backend.check_access([image, *sounds.values()], request)
-        find_lora = self.backend.worker.lora_file
+        self.backend.check_access([image, *sounds.values(), *loras], request)
+        for path in loras:
+            await asyncio.to_thread(self.backend.worker.check_lora, path)
+        settings = with_uploaded_loras(settings, loras)
+        find_lora = partial(find_uploaded, loras, self.backend.worker.lora_file)
         job_request = await in_stoppable_thread(
             request_from_call, image, sounds, arguments, settings, find_lora
         )
@@ -160,7 +178,7 @@ class Api:
             {
                 "status": job.status,
                 "name": path.name,
-                "settings": result.settings if result else {},
+                "settings": settings_without_paths(result.settings) if result else {},
                 "seconds": result.seconds if result else None,
                 "warnings": list(job.warnings),
             },
@@ -237,61 +255,3 @@ class Api:
             "width": picture.width,
             "height": picture.height,
         }
-
-
-# A path in the settings would be read with the server's rights, whoever owns the file.
-UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
-EMPTY: tuple[Any, ...] = (None, "", {}, [])
-
-FindLora = Callable[[Any], Path]
-
-
-def request_from_call(
-    image: str | None, sounds: dict[str, str], arguments: dict[str, Any], settings: Any, find_lora: FindLora
-) -> GenerationRequest:
-    """Build a request from the arguments of a call; empty arguments have their defaults.
-
-    Args:
-        image: The uploaded image.
-        sounds: Uploaded audio files by person.
-        arguments: The call's other arguments.
-        settings: Other fields of a request, also by common name; they override `arguments`.
-        find_lora: Returns the file of a LoRA by its name.
-
-    Raises:
-        MultiTalkError: A field is missing or invalid.
-    """
-    if image is None:
-        raise InvalidInput("image is missing.", "image")
-    fields = {
-        name: value
-        for name, value in override(arguments, _checked(settings)).items()
-        if value not in EMPTY or ALIASES.get(name, name) == "seed"  # null: random, or the default?
-    }
-    if "lora" in fields:
-        fields["lora"] = _lora_files(fields["lora"], find_lora)
-    if sounds:
-        fields["audio"] = sounds
-    return build_request({**fields, "image": image})
-
-
-def _checked(settings: Any) -> dict[str, Any]:
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        example = '{"steps": 8}'
-        raise InvalidInput(f"settings must be fields such as {example}, not {shown(settings)}.", "settings")
-    for name, argument in UPLOADED.items():
-        if name in settings:
-            raise InvalidInput(f"settings cannot contain {name}. Upload files as {argument}.", name)
-    return settings
-
-
-def _lora_files(value: Any, find_lora: FindLora) -> list[Any]:
-    entries = value if isinstance(value, list) else [value]
-    return [
-        {**entry, "path": str(find_lora(entry.get("path")))}
-        if isinstance(entry, dict)
-        else str(find_lora(entry))
-        for entry in entries
-    ]

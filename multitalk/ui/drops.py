@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from ..request.script import PEOPLE
 from . import options
-from .fields import NAMES
+from .fields import NAMES, each
 
 PICTURE, SOUND, VIDEO = "picture", "sound", "video"
-FIELDS = ("picture", "mode", *(f"{person}_{name}" for person in PEOPLE for name in ("source", "sound")))
+FIELDS = ("picture", "mode", *each("source", "sound"))
 FILES = ("picture", "person1_sound", "person2_sound")
 
 

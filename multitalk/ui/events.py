@@ -9,25 +9,28 @@ from uuid import uuid4
 
 import gradio as gr
 
-from ..errors import InvalidInput, MultiTalkError
-from ..media.mix import soundtrack
+from ..errors import MultiTalkError
 from ..media.picture import read_picture
-from ..media.sound_reading import read_length, read_sound
 from . import demo_notice, fields, long_jobs, options, parts
 from .backend import Backend, length_of
 from .examples import FIELDS as EXAMPLE_FIELDS
 from .examples import example_values
 from .faces import found_again, picture_parts, without_picture
 from .file_events import FileEvents
+from .form_errors import PLACES, error_places, page_message
 from .job_owner import owner_of
 from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
-from .layout import ERRORS, Layout
+from .layout import Layout
+from .lora_events import LoraEvents
+from .loras import lora_paths
 from .parts import QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
-from .voices import VOICE_PARTS, voice_names, voice_parts
+from .speech_choices import language_choices, voice_choices
+from .voice_events import VoiceEvents
+from .voices import voice_names
 
 
 class Events:
@@ -42,7 +45,7 @@ class Events:
         self.layout, self.backend = layout, backend
         self.names = list(layout.form)
         self.inputs = list(layout.form.values())
-        self.errors = [layout.errors[place] for place in ERRORS]
+        self.errors = [layout.errors[place] for place in PLACES]
 
     def connect(self, page: gr.Blocks) -> None:
         """Register the handlers; call inside the page."""
@@ -53,13 +56,6 @@ class Events:
         answer = [more["job"], more["make"], more["question"], *self.errors]
         make = more["make"].submit(self.start, self.inputs, answer, **QUIET)
         make.then(None, js=parts.asset("show_error.js"), **QUIET)
-        more["hear"].click(
-            self.hear,
-            self.inputs,
-            [more["heard"], *self.errors],
-            show_progress="minimal",
-            api_visibility="private",
-        )
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
         more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
@@ -69,6 +65,8 @@ class Events:
         page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
         KeptFormEvents(self.layout, self.backend).connect(page)
         FileEvents(self.layout, self.backend).connect(self._refresh())
+        VoiceEvents(self.layout, self.backend).connect(self._refresh())
+        LoraEvents(self.layout, self.backend).connect()
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -85,26 +83,6 @@ class Events:
         shown.then(*self._refresh(), **QUIET)
         form["boxes"].retry(self.find_faces, form["picture"], form["boxes"], **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
-        gr.on(
-            [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
-            self.show_voices,
-            [form["mode"], form["person1_source"], form["person2_source"]],
-            [more[name] for name in VOICE_PARTS],
-            **QUIET,
-        )
-        for person in fields.PEOPLE:
-            sound, track = form[f"{person}_sound"], more[f"{person}_track"]
-            checked = gr.on(
-                [sound.change, sound.upload, sound.stop_recording, form["max_seconds"].blur],
-                getattr(self, f"check_sound_of_{person}"),
-                [sound, form["max_seconds"]],
-                errors[person],
-                trigger_mode="multiple",
-                **QUIET,
-            )
-            checked.then(*self._refresh(), **QUIET)
-            chosen = [track, form["max_seconds"]]
-            track.upload(self.use_track, chosen, [sound, errors[person]], **QUIET)
         if "examples" in more:
             targets = [form[name] for name in EXAMPLE_FIELDS]
             filled = more["examples"].select(self.use_example, None, targets, **QUIET)
@@ -113,6 +91,12 @@ class Events:
             lambda size: gr.update(visible=True if size == options.CUSTOM_SIZE else "hidden"),
             form["size"],
             more["custom_size"],
+            **QUIET,
+        )
+        form["cache"].change(
+            lambda cache: gr.update(visible=True if cache else "hidden"),
+            form["cache"],
+            form["threshold"],
             **QUIET,
         )
 
@@ -131,8 +115,16 @@ class Events:
         applied = [event.then(None, [proposed, *values], values, js=apply, **QUIET) for event in changed]
         applied[-1].then(*self._refresh(), **QUIET)  # the others refresh through the fields they change
         changing = ["mode", "script", "size", "height", "width", "preset", "steps", "text_guidance"]
-        changing += ["audio_guidance", "frames_per_clip", "motion_frames", "max_seconds", "speed"]
-        changing += [f"{person}_{name}" for person in fields.PEOPLE for name in ("source", "text", "voice")]
+        changing += [
+            "audio_guidance",
+            "frames_per_clip",
+            "motion_frames",
+            "max_seconds",
+            "speed",
+            "cache",
+            "threshold",
+        ]
+        changing += fields.each("source", "text", "voice")
         triggers = [form[name].change for name in changing]
         gr.on(triggers, *self._refresh(), trigger_mode="always_last", **QUIET)
 
@@ -145,14 +137,9 @@ class Events:
 
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
         form = self._named(values)
-        self.backend.check_access([form["picture"], form["person1_sound"], form["person2_sound"]], request)
+        files = [form["picture"], form["person1_sound"], form["person2_sound"]]
+        self.backend.check_access([*files, *lora_paths(form["loras"])], request)
         return form
-
-    def _show_errors(self, error: MultiTalkError | None, form: dict[str, Any]) -> list[str]:
-        """Return the content of every error place: the error in its place, the others empty."""
-        place = fields.place_of(error, form) if isinstance(error, InvalidInput) else "settings"
-        message = None if error is None else fields.page_message(error, form)
-        return [parts.show_error(message if name == place else None) for name in ERRORS]
 
     def start(self, event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
         """Check the form and add a job to the queue, or ask before a long one."""
@@ -165,27 +152,19 @@ class Events:
                 raise MultiTalkError(worker.status[1])
             choice = long_jobs.read_choice(event._data, worker)
             form |= choice.changes
-            job_request = fields.request_from_form(form, self.backend.synthesize)
+            job_request = fields.request_from_form(form, self.backend.synthesize, worker.lora_file)
             self.backend.check_speech(job_request)
+            for path in lora_paths(form["loras"]):
+                worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)
             if question is not None and not choice.is_made:
-                return [gr.skip(), answer, question, *self._show_errors(None, form)]
+                return [gr.skip(), answer, question, *error_places(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
             job.notice = demo_notice.result_line(worker, form["picture"])
         except MultiTalkError as error:
-            return [gr.skip(), answer, gr.skip(), *self._show_errors(error, form)]
-        return [{"job": job.id}, answer | {"job": job.id}, {}, *self._show_errors(None, form)]
-
-    def hear(self, request: gr.Request, *values: Any) -> list[Any]:
-        """Play the form's text as speech."""
-        form = self._named(values)
-        try:
-            spoken = self.backend.synthesize(fields.speech_of(form, *fields.script_of(form)))
-        except MultiTalkError as error:
-            return [gr.update(value=None, visible="hidden"), *self._show_errors(error, form)]
-        path = self.backend.save_sound(soundtrack(list(spoken.tracks.values())), "speech.wav", request)
-        return [gr.update(value=path, visible=True), *self._show_errors(None, form)]
+            return [gr.skip(), answer, gr.skip(), *error_places(error, form)]
+        return [{"job": job.id}, answer | {"job": job.id}, {}, *error_places(None, form)]
 
     def show_picture(self, path: str | None, mode: str, restored: Any, request: gr.Request) -> list[Any]:
         """Check an image, and show it or, for two people, the editor of their boxes."""
@@ -195,7 +174,7 @@ class Events:
             self.backend.check_access([path], request)
             picture = read_picture(path)
         except MultiTalkError as error:
-            message = fields.page_message(error, {"picture": path})
+            message = page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
         if is_shown_as_in_video(path):
             return [*picture_parts(path, picture, mode, restored), "", picture.size]
@@ -210,38 +189,6 @@ class Events:
             return found_again(read_picture(path))
         except MultiTalkError:  # shown beside the image
             return gr.skip()
-
-    def check_sound_of_person1(self, path: str | None, most: float | None, request: gr.Request) -> str:
-        """Check person 1's audio, of which the video uses at most `most` seconds."""
-        return self._check_sound(path, "audio.person1", most, request)
-
-    def check_sound_of_person2(self, path: str | None, most: float | None, request: gr.Request) -> str:
-        """Check person 2's audio, of which the video uses at most `most` seconds."""
-        return self._check_sound(path, "audio.person2", most, request)
-
-    def _check_sound(self, path: str | None, field: str, most: float | None, request: gr.Request) -> str:
-        try:
-            self.backend.check_access([path], request)
-            if path:
-                read_length(path, field, most or None)
-        except MultiTalkError as error:
-            return parts.show_error(fields.page_message(error, {"sound": path}))
-        return ""
-
-    def use_track(self, path: str, most: float | None, request: gr.Request) -> list[Any]:
-        """Use a video's audio."""
-        try:
-            self.backend.check_access([path], request)
-            sound = read_sound(path, "audio", most or None)
-        except MultiTalkError as error:
-            return [gr.skip(), parts.show_error(fields.page_message(error, {"sound": path}))]
-        for warning in sound.warnings:  # the result does not repeat it
-            gr.Warning(fields.with_labels(warning))
-        return [self.backend.save_sound(sound, "audio.wav", request), ""]
-
-    def show_voices(self, mode: str, source1: str, source2: str) -> list[Any]:
-        """Show the fields that apply to the mode and the sources."""
-        return [gr.update(**state) for state in voice_parts(mode, source1, source2).values()]
 
     def use_example(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Fill the form with an example."""
@@ -273,8 +220,8 @@ class Events:
         if form["preset"] not in [preset.name for preset in presets]:  # none, or of other weights
             form["preset"] = long_jobs.suggested_preset(worker)
         engine = worker.speech_engine()
-        voices = gr.update(choices=options.voice_choices(engine))
-        languages = gr.update(choices=options.language_choices(engine))
+        voices = gr.update(choices=voice_choices(engine))
+        languages = gr.update(choices=language_choices(engine))
         preset = gr.update(choices=options.preset_choices(presets, {}), value=form["preset"])
         return [
             proposals(form, missing_values(worker, form, size)),
@@ -325,4 +272,4 @@ class Events:
         return [{"job": shown} if shown else {}, self.show_gallery()]
 
 
-SPEECH_CHOICES = ("person1_voice", "person1_language", "person2_voice", "person2_language")
+SPEECH_CHOICES = fields.each("voice", "language")

@@ -1,36 +1,39 @@
-"""Build a GenerationRequest from the form's fields, and find the place on the page for an error."""
+"""Build a GenerationRequest from the form's fields."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInput, MultiTalkError
+from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
 from ..request.script import PEOPLE, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
-from .options import CUSTOM_SIZE, IN_TURNS, LABELS, ONE, SCRIPT, TEXT, TOGETHER
+from .loras import FindLora, chosen_loras
+from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("teacache", "cache", "color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
+    *("color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
 )
 # Gradio returns 0 for an empty number field: the preset's value, or off.
-EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "teacache", "max_seconds")
+EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
-# Parts of the request's ``speech``, as errors name them.
-SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}
-SPEECH_LABELS |= {"pause": "Pause", "speed": "Speech speed"}
+TEACACHE_THRESHOLD = 0.2  # mild
 
 Form = Mapping[str, Any]
 Synthesize = Callable[[Speech], SpokenScript]
+
+
+def each(*names: str) -> tuple[str, ...]:
+    """Return the form's fields of both people with these names."""
+    return tuple(f"{person}_{name}" for person in PEOPLE for name in names)
 
 
 def speakers(form: Form) -> tuple[str, ...]:
@@ -45,12 +48,13 @@ def text_speakers(form: Form) -> tuple[str, ...]:
     return tuple(person for person in speakers(form) if form[f"{person}_source"] == TEXT)
 
 
-def request_from_form(form: Form, synthesize: Synthesize) -> GenerationRequest:
+def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -> GenerationRequest:
     """Build the request that a form describes.
 
     Args:
         form: Values by field name.
         synthesize: Text to speech, used if two people speak text at the same time.
+        find_lora: Returns the file of a LoRA of the weights folder by its name.
 
     Raises:
         InvalidInput: A field is missing or invalid; the error's ``field`` names it.
@@ -63,16 +67,19 @@ def request_from_form(form: Form, synthesize: Synthesize) -> GenerationRequest:
     fields |= _voice_fields(form, synthesize)
     if form["mode"] != ONE and form.get("boxes"):
         fields["boxes"] = form["boxes"]
+    if loras := chosen_loras(form.get("loras"), find_lora):
+        fields["lora"] = loras
     return build_request(fields | setting_fields(form))
 
 
 def setting_fields(form: Form) -> dict[str, Any]:
-    """Return the request's fields apart from the image and the voices."""
+    """Return the request's fields apart from the image, the voices and the LoRAs."""
     fields: dict[str, Any] = {}
     for name in PLAIN:
         value = form.get(name)
         if value not in (None, "") and not (value == 0 and name in EMPTY_AT_ZERO):
             fields[name] = int(value) if name in WHOLE and float(value).is_integer() else value
+    fields |= cache_fields(form)
     if form.get("apg"):
         fields["apg"] = True
     if form.get("preset"):
@@ -80,6 +87,16 @@ def setting_fields(form: Form) -> dict[str, Any]:
     if size := size_of(form):
         fields["size"] = size
     return fields
+
+
+def cache_fields(form: Form) -> dict[str, Any]:
+    """Return the request's ``teacache`` or ``cache``."""
+    name, threshold = form.get("cache"), form.get("threshold")
+    if not name:
+        return {}
+    if name == TEACACHE:
+        return {"teacache": threshold or TEACACHE_THRESHOLD}
+    return {"cache": {"name": name, "threshold": threshold} if threshold else {"name": name}}
 
 
 def size_of(form: Form) -> Any:
@@ -165,58 +182,6 @@ def title_of(form: Form) -> str:
     if prompt and prompt != DEFAULT_PROMPT:
         return prompt
     return " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
-
-
-def hide_folders(message: str, values: Iterable[Any]) -> str:
-    """Replace the server's paths in an error by file names.
-
-    Args:
-        message: The error.
-        values: The form's values; those that are paths may be part of the message.
-    """
-    for value in values:
-        if isinstance(value, str) and value.startswith("/"):
-            message = message.replace(repr(value), Path(value).name).replace(value, Path(value).name)
-    return re.sub(r"(?<![\w/])/(?:[\w.-]+/)+", "", message)
-
-
-def with_labels(message: str) -> str:
-    """Replace the names of fields in an error by the form's labels."""
-    message = re.sub(r"^boxes\.person([12])", r"Box of person \1", message)
-    message = re.sub(r"^audio\.person([12])", r"Audio of person \1", message)
-    message = re.sub(
-        r"^speech[. ](text|voices?|language|pause|speed)\b", lambda m: SPEECH_LABELS[m[1]], message
-    )
-    message = re.sub(r"^speech\b", "Text", message)
-    message = re.sub(r"\bperson([12])\b", r"person \1", message).replace(" or null,", " or empty,")
-    name, *others = re.split(r"(?=[\s:])", message, maxsplit=1)
-    message = LABELS.get(name, name) + "".join(others)
-    for field, label in LABELS.items():
-        if "_" in field:  # the others are also plain words
-            message = re.sub(rf"\b{field}\b", label.lower(), message)
-    return message[:1].upper() + message[1:]
-
-
-def page_message(error: MultiTalkError, form: Form) -> str:
-    """Return an error as the page shows it."""
-    return with_labels(hide_folders(str(error), form.values()))
-
-
-def place_of(error: InvalidInput, form: Form) -> str:
-    """Return the place on the page for an error: picture, person1, person2, script or settings."""
-    field = error.field or ""
-    if field in ("image", "boxes") or field.startswith("boxes"):
-        return "picture"
-    for person in PEOPLE:
-        if field == person or field.endswith(f".{person}"):
-            return person
-    if field == "audio":
-        return "person1"
-    if field in ("speech", "script") or field.startswith("speech"):
-        if form["mode"] == SCRIPT:
-            return "script"
-        return (*text_speakers(form), "person1")[0]
-    return "settings"
 
 
 def _whole(value: Any) -> Any:

@@ -10,7 +10,7 @@ import gradio as gr
 from ..errors import MultiTalkError
 from ..media.sound_reading import read_sound
 from ..media.video_tags import read_tags_safely
-from . import drops, fields, parts
+from . import drops, form_errors, parts
 from .backend import Backend
 from .gallery import read_result
 from .layout import Layout
@@ -76,5 +76,5 @@ class FileEvents:
             self.backend.check_access([values.get(name) for name in drops.FILES], request)
         except MultiTalkError as error:
             paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
-            values, message = {}, fields.page_message(error, paths)
+            values, message = {}, form_errors.page_message(error, paths)
         return [drops.notice(message), *(values.get(name, gr.skip()) for name in drops.FIELDS)]

@@ -10,8 +10,11 @@ from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
 from ..request.numbers import NUMBERS
-from ..request.parts import CACHES
+from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec
 from ..request.presets import PRESETS
+from .options import NO_CACHE, TEACACHE
+
+MAX_LORA_NAME = 255  # letters
 
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -29,11 +32,10 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         parsed["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
         parsed["apg"] = settings["apg"]
-    if "cache" in settings:
-        cache = settings["cache"]
-        cache_name = cache.get("name") if isinstance(cache, dict) else None
-        parsed["cache"] = cache_name if _is_name(cache_name, CACHES) else ""
+    parsed |= _cache(settings)
     parsed |= _boxes(settings)
+    if loras := _loras(settings.get("lora")):
+        parsed["loras"] = loras
     if omitted := _omitted(settings):
         parsed["omitted"] = omitted
     size = settings.get("size")
@@ -79,8 +81,33 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
 def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
     cache = settings.get("cache")
-    has_options = isinstance(cache, dict) and len(cache) > 1
-    return ("LoRAs",) * bool(settings.get("lora")) + ("options of the cache",) * has_options
+    if not isinstance(cache, dict):
+        return ()
+    has_options = "ratios" in cache or cache.get("max_skip_steps", MAX_SKIP_STEPS) != MAX_SKIP_STEPS
+    return ("options of Skip steps",) * has_options
+
+
+def _cache(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return ``cache``, as in the form, and ``threshold``."""
+    with contextlib.suppress(InvalidInput):
+        if threshold := NUMBERS["teacache"].check(settings.get("teacache"), "teacache"):
+            return {"cache": TEACACHE, "threshold": threshold}
+        if isinstance(settings.get("cache"), dict):
+            names = ("name", "threshold")
+            spec = CacheSpec.checked({k: v for k, v in settings["cache"].items() if k in names})
+            return {"cache": spec.name, "threshold": spec.threshold}
+    return {"cache": NO_CACHE, "threshold": 0} if {"cache", "teacache"} & settings.keys() else {}
+
+
+def _loras(value: Any) -> list[tuple[str, float]]:
+    """Return the names and scales of a file's LoRAs."""
+    loras = []
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+            with contextlib.suppress(InvalidInput):
+                scale = LORA_SCALE.check(entry.get("scale", 1.0), "lora.scale")
+                loras.append((entry["path"][:MAX_LORA_NAME], float(scale or 0)))
+    return loras
 
 
 def _voices(settings: dict[str, Any]) -> dict[str, Any]:

@@ -89,11 +89,13 @@ def describe_left(seconds: float | None) -> str:
     """Return a text such as "about 25 s left"; empty if the time is unknown or the job is about to end."""
     if seconds is None or seconds <= FINISHING_SECONDS:
         return ""
-    if seconds <= 60:
-        return f"about {5 * math.ceil(seconds / 5)} s left"
+    if seconds <= 20:
+        return f"about {round(seconds)} s left"
+    if seconds < 57.5:
+        return f"about {5 * round(seconds / 5)} s left"
     if seconds < 10 * 60:
-        minutes, rest = divmod(10 * math.ceil(seconds / 10), 60)
+        minutes, rest = divmod(10 * round(seconds / 10), 60)
         return f"about {minutes} min {rest} s left" if rest else f"about {minutes} min left"
     if seconds < 60 * 60:
-        return f"about {math.ceil(seconds / 60)} min left"
+        return f"about {round(seconds / 60)} min left"
     return f"about {seconds / 3600:.1f} h left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .loras import place_files
+
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest, Speech
 
@@ -21,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 RECORD, IMAGE, FIELDS = "job.json", "image.png", "request.json"
 ID = re.compile(r"[0-9a-f]{32}")
+KEEP_FREE = 2 * 10**9  # bytes that copies of LoRAs leave free, for results
 LOST_SECONDS = 24 * 3600  # a lost job can be requested again for this time, as long as uploads are kept
 
 
@@ -29,7 +33,7 @@ class JobRecord:
     """An unfinished job without its request.
 
     Attributes:
-        id, title, owner, result: As in :class:`multitalk.ui.jobs.Job`.
+        id, title, owner, result: As in :class:`multitalk.ui.job.Job`.
         changed: Time when it was requested or started, in seconds since 1970.
         started: Whether the job was running: it is lost if the server stops.
         scripts: Text of each person whose audio was made from it, as plain values.
@@ -47,14 +51,16 @@ class JobRecord:
 class JobStore:
     """A folder with a subfolder for each unfinished job.
 
-    The image is stored as PNG and the audio as float WAV: a job gives the same video after a restart.
+    The image is stored as PNG, the audio as float WAV and a LoRA as a copy: a job gives the same video after
+    a restart.
 
     Args:
         folder: The folder; created when the first job is stored.
+        temporary: Folder of files that do not survive a restart: of the LoRAs, only these are copied.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, temporary: Path | None = None) -> None:
+        self._folder, self._temporary = folder, temporary
 
     def add(self, record: JobRecord, request: GenerationRequest, scripts: Mapping[str, Speech]) -> None:
         """Store a job; a failure is logged, and the job does not survive a restart."""
@@ -62,11 +68,26 @@ class JobStore:
         folder = self._folder / record.id
         try:
             folder.mkdir(parents=True, mode=0o700)
-            _write_request(request, folder)
+            _write_request(self._with_own_loras(request, folder), folder)
             self._write(record)  # last: a folder without a record is incomplete
         except OSError as error:
             logger.warning("cannot store a waiting job, which a restart would lose: %s", error)
             self.remove(record.id)
+
+    def _with_own_loras(self, request: GenerationRequest, folder: Path) -> GenerationRequest:
+        """Copy LoRAs that a restart would delete.
+
+        Raises:
+            OSError: A file cannot be copied, or the disk would be almost full.
+        """
+
+        def is_temporary(path: Path) -> bool:
+            return self._temporary is not None and path.is_relative_to(self._temporary)
+
+        size = sum(lora.path.stat().st_size for lora in request.lora if is_temporary(lora.path))
+        if size and shutil.disk_usage(folder).free - size < KEEP_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        return place_files(request, folder, is_temporary)
 
     def update(self, record: JobRecord) -> None:
         """Write a job's record, with the time of the change; without effect if the job is not stored."""

@@ -9,81 +9,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from ..errors import Cancelled, InvalidInput, MultiTalkError
-from ..runtime.process_memory import is_out_of_memory
+from .form_errors import hide_folders
 from .gallery import SaveFailed
+from .job import Job, describe_failure
 from .job_clock import JobClock
 from .job_store import JobRecord, JobStore
+from .loras import FOLDER, link_uploads
+from .queue_limits import MAX_BYTES, check_memory, check_places
 
 if TYPE_CHECKING:
-    from ..pipeline.progress import Progress
     from ..request.generation_request import GenerationRequest, Speech
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 50
-MAX_PER_BROWSER = 10  # leaves room for other browsers
-MAX_BYTES = 4 * 2**30  # of the decoded images and audio, which a job holds while it waits
 MAX_FINISHED = 30  # finished jobs whose state is available
 LOST = "The server stopped while this video was generated."
-
-
-@dataclass(eq=False)  # comparing fields would compare whole images
-class Job:
-    """A video in the queue, in progress or finished.
-
-    Attributes:
-        request: The request; None once the job is over, and until a stored job runs.
-        title: Title of the video, from which its file is named.
-        owner: The browser that requested it.
-        folder: The job's folder, for clips while it runs.
-        scripts: Text of each person whose audio was made from it; saved in the file.
-        status: "waiting", "running", "done", "stopped" (canceled, with the finished part saved), "cancelled",
-            "failed", or "lost" (the server stopped while it ran).
-        progress: The latest progress.
-        clock: The time that the page shows.
-        clips: Finished clips, each a playable file.
-        result: Name of the finished video in the gallery.
-        warnings: What the user should know about the video, one sentence each.
-        error: Error message, if the job failed.
-        error_field: Field of the request that the error is about, or None.
-        unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
-            stops.
-        seconds_taken: Run time.
-        record: What is stored of the job, or None.
-        notice: A line that the page shows beside the result.
-    """
-
-    request: GenerationRequest | None
-    title: str
-    owner: str
-    folder: Path
-    scripts: Mapping[str, Speech] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: uuid4().hex)
-    status: str = "waiting"
-    progress: Progress | None = None
-    clock: JobClock = field(default_factory=JobClock)
-    clips: list[Path] = field(default_factory=list)
-    result: str | None = None
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
-    error_field: str | None = None
-    unsaved: Path | None = None
-    started: float | None = None
-    seconds_taken: float | None = None
-    record: JobRecord | None = None
-    notice: str = ""
-    cancel: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the job has ended."""
-        return self.status not in ("waiting", "running")
 
 
 class JobQueue:
@@ -96,6 +40,7 @@ class JobQueue:
             is complete.
         max_bytes: Limit of the memory for the images and audio of all jobs.
         store: Where jobs survive a restart, or None. Its jobs are added to the queue.
+        uploads: Folder of uploads, on the same disk; a job keeps the LoRAs there until it is over.
     """
 
     def __init__(
@@ -105,13 +50,14 @@ class JobQueue:
         run: Callable[[Job], bool],
         max_bytes: int = MAX_BYTES,
         store: JobStore | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self._folder, self._prepare, self._run, self._max_bytes = folder, prepare, run, max_bytes
         self._waiting: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._store = store
+        self._store, self._uploads = store, uploads
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         for record in store.records() if store is not None else ():
             self._restore(record)
@@ -140,6 +86,8 @@ class JobQueue:
             self._check_room(request, owner)
         job = Job(request, title, owner, self._folder, scripts or {})
         job.folder = self._folder / job.id
+        if self._uploads is not None:
+            request = job.request = link_uploads(request, self._uploads, job.folder)
         if keep and self._store is not None:  # without the lock, since it may take seconds
             job.record = JobRecord(job.id, title, owner)
             self._store.add(job.record, request, job.scripts)
@@ -148,7 +96,7 @@ class JobQueue:
                 self._check_room(request, owner)
                 self._append(job)
         except MultiTalkError:
-            self._unstore(job)
+            self._release(job)
             raise
         return job
 
@@ -161,7 +109,7 @@ class JobQueue:
         with self._changed:
             if job.status != "lost" or job.record is None or self._store is None:
                 return
-            self._check_places(job.owner)
+            check_places(self._waiting, job.owner)
             job.status, job.error, job.result, job.progress = "waiting", None, None, None
             job.clock = JobClock()
             job.record.started, job.record.result = False, None
@@ -184,29 +132,19 @@ class JobQueue:
         else:
             self._waiting.append(job)
 
+    def _release(self, job: Job) -> None:
+        """Delete the files that a job needed until its end."""
+        shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
+        self._unstore(job)
+
     def _unstore(self, job: Job) -> None:
         if job.record is not None and self._store is not None:
             job.record = None
             self._store.remove(job.id)
 
-    def _check_places(self, owner: str) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            raise MultiTalkError(f"The queue is full ({MAX_WAITING} videos). Try again later.")
-        if sum(job.owner == owner for job in self._waiting) >= MAX_PER_BROWSER:
-            raise MultiTalkError(
-                f"{MAX_PER_BROWSER} of your videos are already waiting. Wait until one of them starts."
-            )
-
     def _check_room(self, request: GenerationRequest, owner: str) -> None:
-        self._check_places(owner)
-        # each request is read once, since the model thread clears those of finished jobs
-        requests = [job.request for job in self._jobs.values()]
-        held = sum(_bytes_of(each) for each in requests if each is not None)
-        if held + _bytes_of(request) > self._max_bytes:
-            raise MultiTalkError(
-                "The images and audio of waiting videos fill the memory reserved for them. Try again later, "
-                "or use shorter audio."
-            )
+        check_places(self._waiting, owner)
+        check_memory(self._jobs.values(), request, self._max_bytes)
 
     def job(self, job_id: str) -> Job | None:
         """Return a job by its id."""
@@ -252,7 +190,7 @@ class JobQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.status, job.request = "cancelled", None
-                self._unstore(job)
+                self._release(job)
 
     def close(self, seconds: float) -> None:
         """Cancel every job and start no other; stored jobs that wait remain stored.
@@ -300,12 +238,12 @@ class JobQueue:
         except Cancelled:
             status = "cancelled"
         except InvalidInput as error:
-            job.error, job.error_field = str(error), error.field
+            job.error, job.error_field = _without_folders(error, job), error.field
         except SaveFailed as error:
             logger.error("%s", error)
             job.error, job.unsaved = str(error), error.path
         except MultiTalkError as error:
-            job.error = str(error)
+            job.error = _without_folders(error, job)
         except Exception as error:  # the thread continues with the next job
             logger.exception("job failed")
             job.error = describe_failure(error)
@@ -329,17 +267,10 @@ class JobQueue:
             job.record.result = job.result  # the next server offers to generate the rest
             self._store.update(job.record)
         else:
-            self._unstore(job)
+            self._release(job)
 
 
-def _bytes_of(request: GenerationRequest) -> int:
-    """Return the approximate size of a request in memory."""
-    sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
-    return sounds + request.image.width * request.image.height * len(request.image.getbands())
-
-
-def describe_failure(error: Exception) -> str:
-    """Return the message for an unexpected error."""
-    if is_out_of_memory(error):
-        return "Not enough memory for this video: choose a smaller size or fewer frames per clip."
-    return "The video failed with an unexpected error. Try again; the server log has the details."
+def _without_folders(error: MultiTalkError, job: Job) -> str:
+    """Return an error without the server's paths."""
+    loras = () if job.request is None else job.request.lora
+    return hide_folders(str(error), [str(lora.path) for lora in loras])

@@ -15,6 +15,7 @@ from ..request.checks import check_boxes
 from . import job_store
 from .backend import Backend
 from .layout import Layout
+from .loras import kept_loras
 from .parts import QUIET, Choice
 
 FILES = (gr.Image, gr.Audio)
@@ -79,7 +80,10 @@ def kept_values(
     values = []
     for name, component in form.items():
         value = kept.get(name)
-        if isinstance(component, FILES):
+        if name == "loras":
+            own = kept_loras(value, lambda path: _own_file(path, check_access) is not None)
+            values.append(own if name in kept else gr.skip())
+        elif isinstance(component, FILES):
             values.append(_own_file(value, check_access) or gr.skip())
         else:
             values.append(value if name in kept and is_valid(component, value) else gr.skip())

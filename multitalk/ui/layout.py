@@ -15,7 +15,6 @@ from .options import (
     AUTOMATIC,
     CACHES,
     LABELS,
-    LANGUAGES,
     MODES,
     NO_CACHE,
     ONE,
@@ -25,12 +24,12 @@ from .options import (
     SOURCES,
     preset_choices,
 )
+from .speech_choices import LANGUAGES
 
 HEADER = """<header class="masthead"><svg viewBox="0 0 40 40" aria-hidden="true"><path class="back"
  d="M14 6h16a6 6 0 0 1 6 6v10a6 6 0 0 1-6 6v5l-6-5H14a6 6 0 0 1-6-6V12a6 6 0 0 1 6-6z"/><path class="front"
  d="M8 13h13a5 5 0 0 1 5 5v7a5 5 0 0 1-5 5h-8l-5 5v-5a5 5 0 0 1-5-5v-7a5 5 0 0 1 5-5z"/></svg>
 <div><h1>MultiTalk</h1><p>Turn an image and a voice into a talking video.</p></div></header>"""
-ERRORS = ("picture", "person1", "person2", "script", "settings")
 
 
 @dataclass
@@ -188,13 +187,21 @@ def _build_settings(layout: Layout) -> None:
     layout.form["preset"] = parts.Choice(
         preset_choices([], {}), value=AUTOMATIC, label=LABELS["preset"], elem_id="preset"
     )
-    layout.form["size"] = gr.Dropdown(SIZES, value=AUTOMATIC, label=LABELS["size"], elem_id="size")
+    layout.form["size"] = gr.Dropdown(
+        SIZES,
+        value=AUTOMATIC,
+        label=LABELS["size"],
+        info="Higher: sharper, longer run time, more memory.",
+        elem_id="size",
+    )
     with gr.Group(visible="hidden", elem_classes="plain") as custom_size, gr.Row():
         for side in ("height", "width"):
             layout.form[side] = gr.Number(
                 480, label=f"{side.capitalize()} (multiple of 16)", precision=0, elem_id=f"custom-{side}"
             )
     layout.more["custom_size"] = custom_size
+    layout.form["loras"] = parts.lora_list()
+    layout.errors["loras"] = parts.error_place("loras")
     with gr.Accordion("Advanced settings", open=False, elem_id="more"):
         _build_more(layout)
     layout.errors["settings"] = parts.error_place("settings")
@@ -206,33 +213,58 @@ def _build_more(layout: Layout) -> None:
     def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
         form[name] = gr.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
 
-    form["prompt"] = gr.Textbox(DEFAULT_PROMPT, label=LABELS["prompt"], lines=2, elem_id="prompt")
+    form["prompt"] = gr.Textbox(
+        DEFAULT_PROMPT,
+        label=LABELS["prompt"],
+        info="Describes the scene and how the person talks.",
+        lines=2,
+        elem_id="prompt",
+    )
     with gr.Row(equal_height=True):
         number("seed", 42, "The same seed gives the same video.", precision=0, elem_id="seed")
         layout.more["dice"] = gr.Button("Random seed", size="sm", elem_id="dice")
     with gr.Row():
-        number("steps", None, "More take longer.", precision=0)
-        number("shift", None, "Timestep shift.")
-        number("text_guidance", None, "1 is off.")
-        number("audio_guidance", None, "1 is off.")
+        number("steps", None, "More: finer detail, longer run time.", precision=0)
+        number("shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
+    with gr.Row():
+        number("text_guidance", None, "How closely the video follows the prompt; 1 is off.")
+        number("audio_guidance", None, "How strongly the lips follow the audio; 1 is off.")
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
-        number("max_seconds", 0, "0: length of the audio.")
-        number("frames_per_clip", 81, "4n + 1, such as 81.", precision=0)
-        number("motion_frames", 25, "Shared by clips.", precision=0)
+        number("max_seconds", 0, "Ends the video earlier; 0 is off.")
+        number("frames_per_clip", 81, "Longer clips need more memory; 4n + 1, such as 81.", precision=0)
+        number("motion_frames", 25, "Frames that a clip repeats; more: smoother transitions.", precision=0)
     with gr.Row():
-        number("teacache", 0, "0 is off, 0.2 is mild.")
         form["cache"] = gr.Dropdown(
-            CACHES, value=NO_CACHE, label=LABELS["cache"], info="Instead of TeaCache.", elem_id="cache"
+            CACHES,
+            value=NO_CACHE,
+            label=LABELS["cache"],
+            info="Faster, with small differences.",
+            elem_id="cache",
         )
+        number("threshold", 0, "Higher skips more; 0: the default.", visible="hidden", elem_id="threshold")
+    with gr.Row():
         form["color_correction"] = gr.Slider(
-            0, 1, 0, step=0.05, label=LABELS["color_correction"], info="0 is off."
+            0,
+            1,
+            0,
+            step=0.05,
+            label=LABELS["color_correction"],
+            info="Keeps the colors of the image; 0 is off.",
         )
-        form["apg"] = gr.Checkbox(False, label=LABELS["apg"], info="Adaptive projected guidance.")
+        form["apg"] = gr.Checkbox(
+            False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
+        )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
-        form["speed"] = gr.Slider(0.5, 2, 1, step=0.05, label="Speech speed")
-        form["pause"] = gr.Slider(0, 3, 0.3, step=0.1, label="Pause (seconds)")
+        form["speed"] = gr.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
+        form["pause"] = gr.Slider(
+            0, 3, 0.3, step=0.1, label="Pause (seconds)", info="Silence between two turns."
+        )
     layout.more["speech_row"] = speech
     form["negative_prompt"] = gr.Textbox(
-        DEFAULT_NEGATIVE_PROMPT, label=LABELS["negative_prompt"], lines=2, elem_id="negative-prompt"
+        DEFAULT_NEGATIVE_PROMPT,
+        label=LABELS["negative_prompt"],
+        info="What the video should not show.",
+        lines=2,
+        elem_id="negative-prompt",
     )

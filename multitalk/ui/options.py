@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..request.presets import Preset
-from ..speech.engine import SpeechEngine
 
 # By field of the request: the form's labels, which errors begin with.
 LABELS = {
@@ -21,10 +20,12 @@ LABELS = {
     "max_seconds": "Maximum seconds",
     "frames_per_clip": "Frames per clip",
     "motion_frames": "Motion frames",
-    "teacache": "TeaCache",
-    "cache": "Other cache",
+    "teacache": "Skip steps threshold",
+    "cache": "Skip steps",
     "color_correction": "Color correction",
     "apg": "APG",
+    "lora": "LoRA",
+    "threshold": "Threshold",
 }
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [
@@ -45,29 +46,14 @@ SIZES = [
     ("720p, reference aspect ratios", "720p-bucket"),
     ("Custom height and width", CUSTOM_SIZE),
 ]
-NO_CACHE = ""
-CACHES = [("None", NO_CACHE), ("First block", "first_block"), ("MagCache", "magcache")]
+NO_CACHE, TEACACHE = "", "teacache"
+CACHES = [
+    ("No: compute every step", NO_CACHE),
+    ("TeaCache: skip similar steps", TEACACHE),
+    ("First block: skip most of a similar step", "first_block"),
+    ("MagCache: skip steps by measured magnitudes", "magcache"),
+]
 PRESET_TITLES = {"quality": "Best quality", "fusionx": "Fast", "lightx2v": "Fastest", "demo": "Demo"}
-LANGUAGES = {
-    "a": "English, American",
-    "b": "English, British",
-    "e": "Spanish",
-    "f": "French",
-    "h": "Hindi",
-    "i": "Italian",
-    "j": "Japanese",
-    "p": "Portuguese, Brazilian",
-    "z": "Chinese, Mandarin",
-    "de": "German",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "ar": "Arabic",
-    "ko": "Korean",
-}
 SCRIPT_SAMPLE = (
     "(s1) Hello! How are you today?\n(s2) Very well, thank you. And you?\n(s1) I feel like talking."
 )
@@ -88,16 +74,3 @@ def preset_choices(presets: list[Preset], times: dict[str, str]) -> list[tuple[s
         time = f" · {times[preset.name]}" if preset.name in times else ""
         choices.append((f"{title}{time} — {preset.description}", preset.name))
     return choices
-
-
-def language_choices(engine: SpeechEngine | None) -> list[tuple[str, str]]:
-    """Return the engine's languages, those with a name first."""
-    codes = engine.languages() if engine is not None else ("a",)
-    named = [(LANGUAGES[code], code) for code in codes if code in LANGUAGES]
-    return named + [(code, code) for code in codes if code not in LANGUAGES]
-
-
-def voice_choices(engine: SpeechEngine | None) -> list[tuple[str, str]]:
-    """Return the engine's voices, after the automatic choice."""
-    voices = engine.voices() if engine is not None else ()
-    return [("Automatic", AUTOMATIC), *((voice, voice) for voice in voices)]

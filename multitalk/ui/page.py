@@ -14,6 +14,7 @@ from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
 from .layout import build_layout
+from .uploads import MAX_FILE
 
 UNEXPECTED = "The request failed. Check its arguments; the server log has the details."
 
@@ -38,12 +39,16 @@ def launch_options() -> dict[str, Any]:
     """Return the arguments of ``launch`` that set the page's appearance."""
     return {
         "theme": make_theme(),
-        "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css")),
-        "head": f"<script>{parts.asset('form_store.js')}</script>",
+        "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css", "loras.css")),
+        "head": "".join(f"<script>{script}</script>" for script in _scripts()),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
     }
+
+
+def _scripts() -> tuple[str, ...]:
+    return parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE)), parts.asset("form_store.js")
 
 
 ACCENT = Color(

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ..patches.gradio import no_stub_files
+from .uploads import MAX_FILE
 
 ASSETS = Path(__file__).parent / "assets"
 # Arguments of an event that answers at once and shows no progress.
@@ -92,6 +93,15 @@ def question() -> gr.HTML:
     template = """<section class="question" aria-label="Question" hidden>
     <p class="question-text" role="alert"></p><div class="question-choices"></div></section>"""
     return scripted("question", template, value={})
+
+
+def lora_list() -> gr.HTML:
+    """Create the folded list of the video's LoRAs; see :mod:`multitalk.ui.loras` for its value.
+
+    The server sets ``available``: ``[{"name": ..., "note": ...}]``, the LoRAs of the weights folder.
+    """
+    template = asset("loras.html").replace("MAX_FILE", str(MAX_FILE // 10**6))
+    return scripted("loras", template, value=[], available=[])
 
 
 def gallery_cards() -> gr.HTML:

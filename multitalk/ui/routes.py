@@ -13,11 +13,12 @@ from starlette.routing import Route
 
 from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
-from .fields import with_labels
+from .form_errors import with_labels
 from .gallery import Gallery, Result, plain_text
+from .job import Job
 from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
 from .job_owner import owner_of
-from .jobs import Job, JobQueue
+from .jobs import JobQueue
 from .worker import ModelWorker
 
 STAGES = {

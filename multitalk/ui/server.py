@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 7860
 DEFAULT_LIMIT_GB = 10.0
+UPLOADS = "uploads"  # in the temporary folder
 JOBS = ".jobs"  # in the folder of results: jobs that survive a restart
 CLEANING_SECONDS = 900.0  # between two searches for old uploads
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
@@ -109,8 +110,8 @@ def make_backend(folder: Path, start: ColdStart | None = None, sharing: Sharing 
     except OSError as error:
         raise InvalidInput(f"OUTPUT_DIR cannot be used ({results}): {error.strerror}.") from None
     worker = ModelWorker(None, gallery, Estimator(gallery.folder / ".runs.json"), start)
-    store = JobStore(gallery.folder / JOBS)
-    queue = JobQueue(folder / "jobs", worker.load, worker.generate, store=store)
+    store = JobStore(gallery.folder / JOBS, temporary=folder)
+    queue = JobQueue(folder / "jobs", worker.load, worker.generate, store=store, uploads=folder / UPLOADS)
     return Backend(queue, worker, gallery, owners, folder, sharing or Sharing(), ask_above)
 
 
@@ -139,7 +140,7 @@ def serve(start: ColdStart | None = None) -> int:
             # Gradio reads these when it is imported: uploads are deleted with the folder, no telemetry is
             # sent, and a blank port would be an error
             set_variables(
-                GRADIO_TEMP_DIR=str(folder / "uploads"),
+                GRADIO_TEMP_DIR=str(folder / UPLOADS),
                 GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
                 GRADIO_ANALYTICS_ENABLED="False",
                 GRADIO_SERVER_PORT=str(port),
@@ -171,6 +172,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     from .docs_route import document_route
     from .gallery_routes import GalleryRoutes
     from .login_delay import LoginDelay
+    from .lora_events import LoraRoute
     from .origins import AllowedHosts, OriginCheck
     from .page import build_page, launch_options
     from .routes import PageRoutes
@@ -179,6 +181,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     page = build_page(backend)
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
     routes += GalleryRoutes(backend.gallery, backend.sharing).routes()
+    routes += LoraRoute(backend.worker, backend.owners).routes()
     routes += [document_route(), *UploadRoute(backend.owners).routes()]
     protection = [
         Middleware(OriginCheck, hosts=AllowedHosts.from_environment(address)),

@@ -8,7 +8,7 @@ from typing import Any
 from . import fields, options
 
 VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "person2_error", "speech_row", "hear")
-VOICE_PARTS += tuple(f"person{n}_{part}" for n in (1, 2) for part in ("sound_group", "words", "voice_row"))
+VOICE_PARTS += fields.each("source", "sound_group", "words", "voice_row")
 
 
 def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, Any]]:
@@ -24,6 +24,7 @@ def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, An
         "hear": any_text,
     }
     for n in (1, 2):
+        visible[f"person{n}_source"] = not script  # a dialogue is always spoken text
         visible[f"person{n}_sound_group"] = not script and not text[n]
         visible[f"person{n}_words"] = not script and text[n]
         visible[f"person{n}_voice_row"] = script or text[n]

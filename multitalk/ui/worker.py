@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput, MultiTalkError
+from ..errors import InvalidInput, MultiTalkError, WeightsError
 from ..media.fragments import write_clip
 from ..pipeline.progress import JobMonitor, Progress
-from ..request.checks import check_choice
+from ..request.checks import check_choice, check_lora_file
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
-from .jobs import Job
+from .job import Job
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
@@ -123,6 +123,28 @@ class ModelWorker:
             raise InvalidInput("lora is not supported: these weights have no LoRAs to choose from.", "lora")
         # looked up in the list, so that no name leads outside the folder
         return folder.lora_file(check_choice(name, "lora", names))
+
+    def lora_names(self) -> list[str]:
+        """Return the names of the LoRAs in the weights' ``loras/``; empty while the models load."""
+        return [] if self.pipeline is None else self.pipeline.folder.lora_names()
+
+    def check_lora(self, path: str | Path) -> tuple[str, ...]:
+        """Check that an uploaded LoRA can be used, as far as that is known while the models load.
+
+        Returns:
+            What will be left out, one sentence each.
+
+        Raises:
+            InvalidInput: It cannot be used.
+        """
+        from ..weights.lora import LoraFile
+
+        try:
+            if self.pipeline is None:
+                return LoraFile(check_lora_file(path)).warnings
+            return self.pipeline.executor.loras.check(check_lora_file(path))
+        except WeightsError as error:
+            raise InvalidInput(str(error), "lora") from None
 
     def _await_pipeline(self) -> MultiTalkPipeline:
         """Wait for the pipeline.

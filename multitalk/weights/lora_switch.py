@@ -126,6 +126,22 @@ class LoraSwitcher:
         self._active = active
         self.warnings = tuple(warning for file in files for warning in file.warnings)
 
+    def check(self, path: str | Path) -> tuple[str, ...]:
+        """Check that a LoRA fits the model, without a change of the model.
+
+        Args:
+            path: The file.
+
+        Returns:
+            What would be left out, one sentence each.
+
+        Raises:
+            WeightsError: The file is missing, damaged or for another model.
+        """
+        file = LoraFile(path)
+        self._targets([file])
+        return file.warnings
+
     def _targets(self, files: Sequence[LoraFile]) -> dict[str, list[Slot]]:
         """Find the tensors that LoRAs change, by published name, and check their shapes."""
         modules = dict(self._transformer.named_modules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -26,8 +27,20 @@ class Clock:
         return self.now
 
 
-def run(costs: StageCosts, clock: Clock) -> list[tuple[float, Times]]:
-    """Run a job whose units take their true times; return each report with its time."""
+def steadily(seconds: float) -> float:
+    return 1.0
+
+
+def run(
+    costs: StageCosts, clock: Clock, slowness: Callable[[float], float] = steadily
+) -> list[tuple[float, Times]]:
+    """Run a job whose units take their true times; return each report with its time.
+
+    Args:
+        costs: The expectations.
+        clock: Moved by the job.
+        slowness: Factor of the time that a unit takes which starts at this second.
+    """
     forecast, seen = Forecast(costs, clock), []
 
     def note(times: Times) -> None:
@@ -42,7 +55,7 @@ def run(costs: StageCosts, clock: Clock) -> list[tuple[float, Times]]:
             weights = parts.get(stage, [1.0])
             note(forecast.start(stage, span.index, weights))
             for number in range(1, len(weights) + 1):
-                clock.now += TRUE[stage] * units / len(weights)
+                clock.now += TRUE[stage] * units / len(weights) * slowness(clock.now)
                 note(forecast.finish(number))
     note(forecast.end())
     return seen
@@ -87,6 +100,19 @@ def test_the_time_left_is_right_during_the_whole_job(costs):
     assert max(after - before for before, after in pairwise([started, *moved, total])) < 0.05 * total
     at_half = truth_at(0.5, seen)[1] / total
     assert at_half == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("before", "after"), [(3.0, 1.0), (1.0, 3.0)], ids=["faster", "slower"])
+@pytest.mark.parametrize("changes_at", [10.0, 40.0])
+def test_the_time_left_follows_the_machines_speed(before, after, changes_at):
+    """Another program starts or ends: 15 seconds later, the last half minute is forecast right."""
+    costs = in_seconds(encode=2.0, denoise=0.7, decode=0.9)
+    seen = run(costs, Clock(), lambda second: before if second < changes_at else after)
+    end = seen[-1][0]
+    later = [(at, times) for at, times in seen[:-1] if at > max(changes_at + 15, end - 30)]
+    assert later
+    for at, times in later:
+        assert times.left == pytest.approx(end - at, rel=0.5, abs=1.0)
 
 
 def test_known_costs_are_exact_and_spread_over_decoding():

@@ -10,7 +10,7 @@ from multitalk.cli.main import _unexpected
 from multitalk.parallel.failures import sentence_of
 from multitalk.runtime.process_memory import SMALLER, is_out_of_memory, peak_memory, trim
 from multitalk.serverless.answers import failure
-from multitalk.ui.jobs import describe_failure
+from multitalk.ui.job import describe_failure
 from multitalk.weights import host_memory
 from multitalk.weights.host_memory import container_limit, free_memory, usable_memory
 

@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 from multitalk.errors import InvalidInput
 from multitalk.request.aliases import COMMON_NAMES, SIDES
 from multitalk.request.parts import LoraSpec
-from multitalk.ui.api import request_from_call
+from multitalk.ui.api_request import request_from_call
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.worker import ModelWorker

@@ -20,7 +20,7 @@ from multitalk.pipeline.work import JobWork, count_work
 from multitalk.request.script import read_script
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
-from multitalk.ui import fields
+from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
@@ -28,6 +28,7 @@ from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_val
 from multitalk.ui.server import make_backend
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
+from tests.ui.requests import no_lora
 
 FORM: dict[str, Any] = {
     **{"picture": str(EXAMPLES / "one_person.png"), "mode": "one", "script": "", "boxes": {}},
@@ -83,7 +84,7 @@ def test_people_are_detected_from_left_to_right():
 
 def test_two_texts_in_turns_become_a_script():
     form = FORM | {"mode": "in_order", "person2_text": "Hi", "person2_voice": "m1"}
-    request = fields.request_from_form(form, no_voice)
+    request = fields.request_from_form(form, no_voice, no_lora)
     assert request.speech.text == "(s1) Hello\n(s2) Hi"
     assert request.speech.voices == {"person2": "m1"}
     assert request.people == 2
@@ -92,7 +93,7 @@ def test_two_texts_in_turns_become_a_script():
 @pytest.mark.parametrize("script", ["Anna: Hello\nBen: Hi", "（s1）Hello\n（s2）Hi", "[s1] Hello [s2] Hi"])
 def test_every_form_of_a_dialogue_gives_two_turns(script):
     form = FORM | {"mode": "script", "script": script}
-    request = fields.request_from_form(form, no_voice)
+    request = fields.request_from_form(form, no_voice, no_lora)
     turns = [(turn.person, turn.lines()) for turn in read_script(request.speech.text)]
     assert turns == [("person1", ["Hello"]), ("person2", ["Hi"])]
     assert slug(fields.title_of(form)) == "hello-hi"
@@ -122,8 +123,8 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
 def test_every_error_has_its_place(change, place, words):
     form = FORM | change
     with pytest.raises(InvalidInput, match=words) as error:
-        fields.request_from_form(form, no_voice)
-    assert fields.place_of(error.value, form) == place
+        fields.request_from_form(form, no_voice, no_lora)
+    assert form_errors.place_of(error.value, form) == place
 
 
 def test_errors_do_not_contain_folders_of_the_server(tmp_path):
@@ -131,14 +132,14 @@ def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     broken.write_bytes(b"no sound" * 30)
     form = FORM | {"person1_source": "sound", "person1_sound": str(broken)}
     with pytest.raises(InvalidInput) as error:
-        fields.request_from_form(form, no_voice)
+        fields.request_from_form(form, no_voice, no_lora)
     for message in (
-        fields.page_message(error.value, form),
-        fields.hide_folders(str(error.value), [str(broken)]),
+        form_errors.page_message(error.value, form),
+        form_errors.hide_folders(str(error.value), [str(broken)]),
     ):
         assert "voice.wav" in message
         assert "/" not in message
-    assert fields.place_of(error.value, FORM) == "person1"
+    assert form_errors.place_of(error.value, FORM) == "person1"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_errors_do_not_contain_folders_of_the_server(tmp_path):
     ],
 )
 def test_errors_on_the_page_have_its_labels(message, shown):
-    assert fields.page_message(InvalidInput(message), FORM) == shown
+    assert form_errors.page_message(InvalidInput(message), FORM) == shown
 
 
 def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui import drops
-from multitalk.ui.fields import with_labels
+from multitalk.ui.form_errors import with_labels
 from tests.ui.app import EXAMPLES
 from tests.ui.screens import SCREENS
 from tests.ui.steps import choose
@@ -88,7 +88,7 @@ def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     page.locator(".notice").get_by_text("audio").wait_for()
     (tmp_path / "notes.txt").write_text("text")
     drop(page, tmp_path / "notes.txt")
-    page.locator(".notice").get_by_text("notes.txt is not an image, audio or a video.").wait_for()
+    page.locator(".notice").get_by_text("notes.txt cannot be used. Drop an image, audio, a video").wait_for()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from multitalk.ui.page import UNEXPECTED
 from tests.ui.app import EXAMPLES, ROOT, App
 
 pytestmark = pytest.mark.slow
-FUNCTIONS = {"detect_people": 1, "generate": 11, "speak": 5}
+FUNCTIONS = {"detect_people": 1, "generate": 12, "speak": 5}
 
 
 def file(path: Any) -> dict[str, Any]:

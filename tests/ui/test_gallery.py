@@ -25,7 +25,8 @@ from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui.gallery import Gallery, SaveFailed, read_result, slug
 from multitalk.ui.gallery_routes import GalleryRoutes
-from multitalk.ui.jobs import MAX_FINISHED, Job, JobQueue
+from multitalk.ui.job import Job
+from multitalk.ui.jobs import MAX_FINISHED, JobQueue
 from multitalk.ui.routes import describe_result
 from multitalk.ui.sharing import Sharing
 from tests.ui.requests import small_request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.page_progress import seconds_told
 from multitalk.pipeline.progress import Progress
 from multitalk.ui.job_clock import JobClock, describe_left
 
@@ -67,13 +68,22 @@ def test_a_large_correction_is_explained():
     [
         (None, ""),
         (1.0, ""),
-        (3.0, "about 5 s left"),
-        (58.0, "about 60 s left"),
-        (61.0, "about 1 min 10 s left"),
+        (3.2, "about 3 s left"),
+        (18.7, "about 19 s left"),
+        (22.0, "about 20 s left"),
+        (54.0, "about 55 s left"),
+        (58.0, "about 1 min left"),
+        (66.0, "about 1 min 10 s left"),
         (118.0, "about 2 min left"),
-        (700.0, "about 12 min left"),
+        (680.0, "about 11 min left"),
         (7200.0, "about 2.0 h left"),
     ],
 )
 def test_the_time_left_in_words(seconds, words):
     assert describe_left(seconds) == words
+
+
+def test_the_words_are_true_at_every_time():
+    for tenths in range(16, 50_000):
+        told = seconds_told(describe_left(tenths / 10))
+        assert told == pytest.approx(tenths / 10, rel=0.34, abs=0.0), "rounding alone says no wrong time"

@@ -15,8 +15,10 @@ from multitalk.media.sound import Sound
 from multitalk.request.build import build_request
 from multitalk.request.generation_request import GenerationRequest, Speech
 from multitalk.ui import job_store
+from multitalk.ui.job import Job
 from multitalk.ui.job_store import LOST_SECONDS, JobRecord, JobStore
-from multitalk.ui.jobs import LOST, MAX_PER_BROWSER, Job, JobQueue
+from multitalk.ui.jobs import LOST, JobQueue
+from multitalk.ui.queue_limits import MAX_PER_BROWSER
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 

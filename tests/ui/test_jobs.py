@@ -10,7 +10,9 @@ from starlette.requests import Request
 
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.ui.access import browser_of
-from multitalk.ui.jobs import MAX_PER_BROWSER, MAX_WAITING, Job, JobQueue
+from multitalk.ui.job import Job
+from multitalk.ui.jobs import JobQueue
+from multitalk.ui.queue_limits import MAX_PER_BROWSER, MAX_WAITING
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 

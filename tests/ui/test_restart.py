@@ -101,7 +101,7 @@ def test_a_crash_of_the_server_loses_nothing(page, own_app):
     page.locator(".job-lost-again").wait_for(timeout=240_000)
     assert "The server stopped while this video was generated." in page.inner_text(".job")
     wait_ready(page)
-    assert not page.locator(LOST).count(), "the message goes by itself"
+    page.locator(".connection").wait_for(state="hidden")  # the message goes by itself
     assert state_of(page) == before | {"prompt": "Written meanwhile", "steps": "9"}
     waiting = page.locator(".job-other")
     waiting.get_by_text("Your video is ready.").wait_for(timeout=240_000)

@@ -21,6 +21,7 @@ from multitalk.ui.gallery import Gallery, read_result
 from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
+from tests.ui.requests import no_lora
 
 EMPTY: dict[str, Any] = {
     **{"picture": str(EXAMPLES / "two_people.png"), "mode": "one", "script": "", "boxes": {}},
@@ -63,7 +64,7 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
 )
 def test_restored_fields_give_the_same_job(worker, form):
     form = EMPTY | form
-    first = fields.request_from_form(form, speak)
+    first = fields.request_from_form(form, speak, no_lora)
     values = restored_values(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
     skipped = {
         name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
@@ -74,7 +75,7 @@ def test_restored_fields_give_the_same_job(worker, form):
         speaks = form["mode"] != "script" and (form["mode"] != "one" or "person1" in name)
         if speaks and (form[f"{name[:7]}_source"] == "text" or "source" in name):
             assert again[name] == form[name]
-    second = fields.request_from_form(again, speak)
+    second = fields.request_from_form(again, speak, no_lora)
     assert (second.spoken, second.people, second.turns) == (first.spoken, first.people, first.turns)
     assert (second.speech is None) == (first.speech is None)
     if first.speech is not None:
@@ -87,7 +88,7 @@ def test_restored_fields_give_the_same_job(worker, form):
 
 
 def test_a_file_without_text_names_the_people_with_text(worker):
-    request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak)
+    request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak, no_lora)
     values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
@@ -172,9 +173,8 @@ def test_boxes_are_restored_with_the_size_of_their_image(worker):
     boxes = {"person1": [10, 20, 60, 90], "person2": [100, 20, 160, 90]}
     with Image.open(EXAMPLES / "two_people.png") as picture:
         size = picture.size
-    *_, sentence, kept = restored_values(
-        saved_settings(fields.request_from_form(EMPTY | {"mode": "together", "boxes": boxes}, speak)), worker
-    )
+    request = fields.request_from_form(EMPTY | {"mode": "together", "boxes": boxes}, speak, no_lora)
+    *_, sentence, kept = restored_values(saved_settings(request), worker)
     assert "boxes are restored" in sentence
     assert (kept["boxes"], kept["size"]) == (boxes, size)
 
@@ -186,10 +186,11 @@ def test_boxes_without_a_valid_image_size_are_dropped(size):
 
 
 def test_settings_without_a_field_are_named(worker):
-    used = {"seed": 3, "lora": [{"path": "a.safetensors"}], "cache": {"name": "magcache", "threshold": 0.1}}
+    used = {"seed": 3, "lora": [{"path": "<a>.safetensors"}], "cache": {"name": "magcache", "ratios": [1.0]}}
     *_, sentence, _ = restored_values(used, worker)
-    assert "LoRAs, options of the cache" in sentence
-    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache"}}, worker)
+    assert "Add these LoRAs again: &lt;a&gt;.safetensors (strength 1)." in sentence
+    assert "no field for it: options of Skip steps" in sentence
+    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache", "max_skip_steps": 3}}, worker)
     assert "no field" not in sentence
 
 

@@ -1,26 +1,17 @@
 // Take the files that are dropped anywhere on the page: they are uploaded, and the server fills in their fields.
 // value: {text, id}, a message that is shown for some seconds.
 const SECONDS = 12;
-const ENDINGS = {
-  picture: /\.(png|jpe?g|webp|bmp|gif|tiff?|avif|heic)$/i,
-  sound: /\.(wav|mp3|m4a|flac|ogg|opus|aac|wma|aiff?)$/i,
-  video: /\.(mp4|mov|webm|mkv|avi|m4v)$/i,
-};
-const TYPES = { image: 'picture', audio: 'sound', video: 'video' };
+const { kindOf, sizeRefusal, sendFile, fail } = window.multitalkFiles;
 const PART = 2 ** 20; // bytes at the start and the end of a file that are searched for settings
 let timer = null;
 
-function say(words) {
+// A message goes after some seconds, except an error, which stays until the next message.
+function say(words, stays = false) {
   const notice = element.querySelector('.notice');
   notice.firstElementChild.textContent = words;
   notice.hidden = !words;
   clearTimeout(timer);
-  if (words) timer = setTimeout(() => say(''), SECONDS * 1000);
-}
-
-function kindOf(file) {
-  const byEnding = Object.keys(ENDINGS).find((kind) => ENDINGS[kind].test(file.name));
-  return TYPES[file.type.split('/')[0]] || byEnding;
+  if (words && !stays) timer = setTimeout(() => say(''), SECONDS * 1000);
 }
 
 // A video of MultiTalk contains its settings: it restores them instead of being an input.
@@ -34,23 +25,36 @@ function person() {
   return tabs.findIndex((tab) => tab.getAttribute('aria-selected') === 'true') === 1 ? 'person2' : 'person1';
 }
 
-async function take(files) {
-  const known = files.filter(kindOf);
+async function send(file) {
+  say(`Uploading ${file.name} …`, true);
+  // in steps of 10 %, since screen readers read the message
+  return sendFile(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`, true));
+}
+
+// `speaker`: the person for whom the files were chosen; null for files that were dropped anywhere.
+async function take(files, speaker = null) {
+  const loras = files.filter((file) => kindOf(file) === 'lora');
+  if (loras.length) document.dispatchEvent(new CustomEvent('multitalk:loras', { detail: loras }));
+  const known = files.filter((file) => kindOf(file) && kindOf(file) !== 'lora');
   if (!known.length) {
-    say(`${files[0].name} is not an image, audio or a video.`);
+    if (!loras.length) fail(`${files[0].name} cannot be used. Drop an image, audio, a video or a LoRA.`);
     return;
   }
-  say(`Uploading ${known[0].name} …`);
+  const refused = known.map((file) => sizeRefusal(file, 'Upload')).find(Boolean);
+  if (refused) {
+    fail(refused);
+    return;
+  }
   try {
-    if (kindOf(known[0]) === 'video' && await hasSettings(known[0])) {
-      trigger('apply', { path: (await upload(known[0])).path });
+    if (!speaker && kindOf(known[0]) === 'video' && await hasSettings(known[0])) {
+      trigger('apply', { path: await send(known[0]) });
       return;
     }
     const stored = [];
-    for (const file of known) stored.push({ kind: kindOf(file), name: file.name, path: (await upload(file)).path });
-    trigger('upload', { files: stored, person: person() });
+    for (const file of known) stored.push({ kind: kindOf(file), name: file.name, path: await send(file) });
+    trigger('upload', { files: stored, person: speaker || person() });
   } catch (error) {
-    say(`${known[0].name} could not be uploaded. Try again.`);
+    fail(error.message);
   }
 }
 
@@ -68,5 +72,7 @@ for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   }, true);
 }
 
+document.addEventListener('multitalk:take', ({ detail }) => take(detail.files, detail.person));
+document.addEventListener('multitalk:notice', ({ detail }) => say(detail.text, detail.stays));
 element.querySelector('.notice button').addEventListener('click', () => say(''));
 watch('value', () => { if (props.value && props.value.text) say(props.value.text); });

@@ -5,6 +5,12 @@ window.multitalkForm = (() => {
   const KEY = `multitalk-form ${base}`;
   const JOB = `multitalk-job ${base}`;
   const isFile = (value) => value !== null && typeof value === 'object' && typeof value.path === 'string';
+  // Fields of IndexedDB with the files of a field of the form: itself, or one for each file of a list.
+  const filesOf = ([field, value]) => {
+    if (isFile(value)) return [[field, value]];
+    return Array.isArray(value) ? value.filter(isFile).map((file) => [`${field} ${file.name}`, file]) : [];
+  };
+  const sent = new Map(); // files that this page has sent, by path: the server need not send them back
   const kept = {}; // path of the file that is kept for each field
   let ready = false; // the form contains the kept values: only then changes are kept
 
@@ -44,9 +50,12 @@ window.multitalkForm = (() => {
         await inFiles('readwrite', (files) => files.delete(field));
         return;
       }
-      const answer = await fetch(urlOf(path));
-      if (!answer.ok) throw new Error(answer.status);
-      const blob = await answer.blob();
+      let blob = sent.get(path);
+      if (!blob) {
+        const answer = await fetch(urlOf(path));
+        if (!answer.ok) throw new Error(answer.status);
+        blob = await answer.blob();
+      }
       if (kept[field] === path) await inFiles('readwrite', (files) => files.put({ path, blob, name: file.orig_name }, field));
     } catch (error) {
       if (kept[field] === path) kept[field] = undefined; // keep it with the next change
@@ -57,9 +66,10 @@ window.multitalkForm = (() => {
     if (!ready) return;
     const form = Object.fromEntries(names.map((name, index) => [name, values[index]]));
     attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
-    for (const [field, value] of Object.entries(form)) {
-      if (isFile(value)) keepFile(field, value);
-      else if (kept[field]) keepFile(field, null);
+    const files = Object.fromEntries(Object.entries(form).flatMap(filesOf));
+    for (const [field, file] of Object.entries(files)) keepFile(field, file);
+    for (const field of Object.keys(kept)) {
+      if (kept[field] && !files[field]) keepFile(field, null);
     }
   }
 
@@ -70,7 +80,7 @@ window.multitalkForm = (() => {
       if (target.tagName !== 'TEXTAREA' && target.type !== 'number') return;
       const block = target.closest(blocks);
       const form = block && attempt(() => JSON.parse(localStorage.getItem(KEY)));
-      if (!form) return;
+      if (!form || Array.isArray(form[fields[block.id]])) return; // a list keeps itself
       const value = target.value === '' ? null : Number(target.value);
       form[fields[block.id]] = target.type === 'number' ? value : target.value;
       attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
@@ -110,11 +120,16 @@ window.multitalkForm = (() => {
     await Promise.all(Object.entries(form).filter(([, value]) => isFile(value)).map(async ([field, value]) => {
       form[field] = await pathOf(field, value.path);
     }));
+    await Promise.all(Object.entries(form).filter(([, value]) => Array.isArray(value)).map(async ([field, list]) => {
+      for (const file of list.filter(isFile)) file.path = await pathOf(`${field} ${file.name}`, file.path) || '';
+      form[field] = list.filter((file) => file.path !== ''); // without lost files
+    }));
     return form;
   }
 
   return {
     save,
+    remember: (path, file) => sent.set(path, file),
     load,
     // The form is filled. `fields`: names of the fields by id of their elements.
     start(fields) {

@@ -1,0 +1,62 @@
+"""The choices of languages and voices: by name, language and sex, the useful ones first."""
+
+from __future__ import annotations
+
+from ..request.voices import KOKORO_VOICES
+from ..speech.engine import SpeechEngine
+from ..speech.kokoro import LANGUAGE_ALIASES
+from .options import AUTOMATIC
+
+LANGUAGES = {
+    "a": "English, American",
+    "b": "English, British",
+    "e": "Spanish",
+    "f": "French",
+    "h": "Hindi",
+    "i": "Italian",
+    "j": "Japanese",
+    "p": "Portuguese, Brazilian",
+    "z": "Chinese, Mandarin",
+    "de": "German",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "ar": "Arabic",
+    "ko": "Korean",
+}
+
+
+def language_choices(engine: SpeechEngine) -> list[tuple[str, str]]:
+    """Return the engine's languages: the most common ones first, the others by name."""
+    codes = [code for code in engine.languages() if code not in LANGUAGE_ALIASES]  # the same as a letter
+    common = [(LANGUAGES[code], code) for code in LANGUAGES if code in codes]
+    others = [(f"{engine.language_title(code)} ({code})", code) for code in codes if code not in LANGUAGES]
+    return common + sorted(others)
+
+
+def voice_choices(engine: SpeechEngine) -> list[tuple[str, str]]:
+    """Return the voices: automatic, the best ones, those whose sex is known, the others."""
+    best = engine.best_voices()
+
+    def rank(voice: str) -> tuple[bool, bool, int, str]:
+        return voice not in best, not engine.voice_sex(voice), _order(voice), voice.lower()
+
+    voices = sorted(engine.voices(), key=rank)
+    return [("Automatic", AUTOMATIC), *((_voice_title(engine, voice), voice) for voice in voices)]
+
+
+def _order(voice: str) -> int:
+    """Return the position of a Kokoro voice's language."""
+    return list(LANGUAGES).index(voice[0]) if voice in KOKORO_VOICES else 0
+
+
+def _voice_title(engine: SpeechEngine, voice: str) -> str:
+    """Return a title such as "Heart, woman, English, American (af_heart)"; all of it can be searched for."""
+    sex = engine.voice_sex(voice)
+    if voice in KOKORO_VOICES:
+        return f"{voice[3:].capitalize()}, {sex}, {LANGUAGES[voice[0]]} ({voice})"
+    name = voice[:1].upper() + voice[1:]
+    return f"{name}, {sex}" if sex else name

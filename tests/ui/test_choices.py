@@ -1,0 +1,131 @@
+"""The form's words: languages and voices by name, one control for skipped steps, no dead switch."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+from multitalk.request.build import build_request
+from multitalk.request.voices import KOKORO_VOICES
+from multitalk.speech.espeak import EspeakEngine
+from multitalk.speech.kokoro import KokoroEngine
+from multitalk.ui.estimates import Estimator
+from multitalk.ui.fields import cache_fields
+from multitalk.ui.gallery import Gallery
+from multitalk.ui.restore import RESTORED, restored_values
+from multitalk.ui.speech_choices import language_choices, voice_choices
+from multitalk.ui.worker import ModelWorker
+from tests.ui.app import EXAMPLES
+from tests.ui.screens import SCREENS
+from tests.ui.steps import choose
+from tests.ui.test_restore import saved_settings
+
+
+@pytest.fixture(scope="module")
+def kokoro(tmp_path_factory) -> KokoroEngine:
+    """Kokoro with the names of its voices; the network is not used."""
+    folder = tmp_path_factory.mktemp("kokoro")
+    (folder / "voices").mkdir()
+    for voice in KOKORO_VOICES:
+        (folder / "voices" / f"{voice}.pt").touch()
+    return KokoroEngine(folder, "cpu")
+
+
+def test_languages_have_names_and_common_ones_are_first(kokoro):
+    espeak = language_choices(EspeakEngine())
+    assert [name for name, _ in espeak[:3]] == ["English, American", "English, British", "Spanish"]
+    assert ("German", "de") in espeak[:18]
+    assert ("Afrikaans (af)", "af") in espeak
+    assert all(name.split(" (")[0] != code for name, code in espeak)
+    assert len({code for _, code in espeak}) == len(espeak)
+    assert "en-us" not in {code for _, code in espeak}, "American English is already there"
+    assert [code for _, code in language_choices(kokoro)] == list("abefhijpz")
+
+
+def test_voices_have_names_and_the_best_are_first(kokoro):
+    names = [name for name, _ in voice_choices(kokoro)]
+    assert names[0] == "Automatic"
+    assert "Heart, woman, English, American (af_heart)" in names[1:9]
+    assert "Adam, man, English, American (am_adam)" in names[1:9]
+    assert len(names) == len(KOKORO_VOICES) + 1
+    espeak = [name for name, _ in voice_choices(EspeakEngine())]
+    assert {name.split(", ")[1] for name in espeak[1:9]} == {"woman", "man"}
+    assert espeak.index("Alicia, woman") < espeak.index("Robosoft")
+
+
+@pytest.mark.parametrize(
+    ("cache", "threshold", "expected"),
+    [
+        ("", 0.3, {}),
+        ("teacache", 0, {"teacache": 0.2}),
+        ("teacache", 0.3, {"teacache": 0.3}),
+        ("first_block", None, {"cache": {"name": "first_block"}}),
+        ("magcache", 0.1, {"cache": {"name": "magcache", "threshold": 0.1}}),
+    ],
+)
+def test_skipped_steps_are_one_setting_and_restored(tmp_path, cache, threshold, expected):
+    assert cache_fields({"cache": cache, "threshold": threshold}) == expected
+    worker = ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
+    request = build_request(
+        {"image": EXAMPLES / "one_person.png", "audio": EXAMPLES / "one_person.wav", **expected}
+    )
+    *values, sentence, _ = restored_values(saved_settings(request), worker)
+    restored = dict(zip(RESTORED, values, strict=True))
+    again = build_request(
+        {"image": request.image, "audio": EXAMPLES / "one_person.wav", **cache_fields(restored)}
+    )
+    assert (again.teacache, again.cache) == (request.teacache, request.cache)
+    assert "Not restored" not in sentence
+
+
+@pytest.fixture(params=SCREENS)
+def page(request, open_page) -> Page:
+    return open_page(**SCREENS[request.param])
+
+
+@pytest.mark.slow
+def test_a_heard_text_goes_when_the_words_change(page):
+    choose(page, "Text to speech")
+    text = page.locator("#person1-text textarea")
+    text.fill("Good morning.")
+    page.locator("#hear").click()
+    heard = page.locator("#heard")
+    heard.get_by_label("Play").or_(heard.get_by_label("Pause")).first.wait_for()
+    text.press("End")
+    text.press_sequentially(" Really")
+    heard.wait_for(state="hidden")
+    page.locator("#hear").click()
+    heard.get_by_label("Play").or_(heard.get_by_label("Pause")).first.wait_for()
+    page.locator("#person1-voice input").fill("Alicia")
+    page.get_by_role("option", name="Alicia, woman").click()
+    heard.wait_for(state="hidden")
+
+
+@pytest.mark.slow
+def test_a_dialogue_has_no_switch_between_audio_and_text(page):
+    source = page.locator("#field-person1-source")
+    source.wait_for()
+    choose(page, "Dialogue script")
+    source.wait_for(state="hidden")
+    page.locator("#person1-voice").wait_for()
+    choose(page, "One person")
+    source.wait_for()
+
+
+@pytest.mark.slow
+def test_languages_are_found_by_name_and_the_threshold_belongs_to_skipped_steps(page):
+    choose(page, "Text to speech")
+    language = page.locator("#person1-language input")
+    language.fill("scot")
+    page.get_by_role("option", name="English (Scotland) (en-gb-scotland)").click()
+    assert language.input_value() == "English (Scotland) (en-gb-scotland)"
+    page.locator("#more > button").click()
+    threshold = page.locator("#threshold")
+    page.locator("#cache input").wait_for()
+    assert not threshold.is_visible()
+    page.locator("#cache input").click()
+    page.get_by_role("option", name="TeaCache").click()
+    threshold.wait_for()
+    for label in ("Steps", "Shift", "Text guidance", "Audio guidance", "Seed"):
+        block = page.locator(".block", has=page.locator(f"input[aria-label='{label}']")).last
+        assert len(block.inner_text().split()) > 3, f"{label} says what it does"
