@@ -19,7 +19,6 @@ from ..request.build import build_request
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.numbers import shown
 from ..request.script import PEOPLE
-from ..runtime.process_memory import trim
 from .backend import Backend
 from .faces import find_people
 from .fields import hide_folders
@@ -107,7 +106,6 @@ class Api:
         except MultiTalkError as error:
             refusal = hide_folders(str(error), [image, *sounds.values()])
         if refusal is not None:  # raised here, so that it does not reference the first error and its frames
-            await asyncio.to_thread(trim)  # each of the server's threads has a heap, which keeps free memory
             raise gr.Error(refusal, print_exception=False)
         try:
             async for update in self._follow(job, request):
