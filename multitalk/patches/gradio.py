@@ -91,7 +91,8 @@ def no_empty_files() -> None:
             raise Error(f"The file must have one of these types: {', '.join(types)}.", print_exception=False)
         return NamedString(file.path)
 
-    File._process_single_file = UploadButton._process_single_file = process
+    for component in (File, UploadButton):
+        setattr(component, "_process_single_file", process)  # noqa: B010
 
 
 @contextmanager
