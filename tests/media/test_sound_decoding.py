@@ -382,3 +382,16 @@ def test_an_hour_of_audio_is_taken_for_a_short_video() -> None:
     hour[: 5 * 16000] = tone(5.0)
     assert decode(written(hour, 16000), max_seconds=5).seconds == 600
     assert read_sound((hour[:, 0], 16000), max_seconds=5).seconds == 600
+
+
+def test_an_mp4_without_its_index() -> None:
+    """As of a recording that was interrupted: the index is at the end."""
+    whole = encoded("aac", "mp4", tone(2, 44100), 44100)
+    cut = whole[: whole.index(b"moov") - 4]
+    with pytest.raises(
+        InvalidInput, match=r"has no index \(moov\): the recording .* was interrupted\. Record"
+    ):
+        read_sound(cut)
+    joined = read_sound(whole + cut)
+    assert joined.seconds == pytest.approx(2, abs=0.1)
+    assert len(joined.warnings) == 1
