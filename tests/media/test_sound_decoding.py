@@ -395,3 +395,29 @@ def test_an_mp4_without_its_index() -> None:
     joined = read_sound(whole + cut)
     assert joined.seconds == pytest.approx(2, abs=0.1)
     assert len(joined.warnings) == 1
+
+
+@pytest.mark.parametrize("codec", [0, 0x4242, 0xFFFE])
+def test_an_unknown_codec_is_named_as_that(codec: int) -> None:
+    content = bytearray(written(tone(1), 16000))
+    content[20:22] = codec.to_bytes(2, "little")
+    with pytest.raises(InvalidInput, match=r"audio format that is not supported\. Convert it to WAV"):
+        read_sound(bytes(content))
+
+
+def test_a_track_of_an_unknown_codec_is_passed_over() -> None:
+    """Phones record a second track in a format of their own; here it is the first one."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as writer:
+        for _ in range(2):
+            writer.add_stream("aac", rate=44100, layout="mono")
+        for stream in writer.streams:
+            frame = av.AudioFrame.from_ndarray(tone(1, 44100).reshape(1, -1), format="flt", layout="mono")
+            frame.sample_rate = 44100
+            writer.mux(stream.encode(frame))
+            writer.mux(stream.encode(None))
+    content = file.getvalue()
+    assert content.count(b"mp4a") == 2
+    sound = read_sound(content.replace(b"mp4a", b"zzzz", 1))
+    assert sound.seconds == pytest.approx(1, abs=0.1)
+    assert not sound.is_silent()
