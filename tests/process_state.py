@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -25,3 +31,33 @@ def state_of(pid: int) -> ProcessState:
     memory = sum(int(status[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
     process = psutil.Process(pid)
     return ProcessState(memory, process.num_fds(), process.num_threads(), len(process.children()))
+
+
+def trend(values: Sequence[float]) -> float:
+    """Return the growth per round of one value per round: the median of all slopes (Theil-Sen)."""
+    slopes = [(b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(values), 2)]
+    return median(slopes)
+
+
+@contextmanager
+def peak_memory_of(pid: int) -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the peak of the memory of a process and its children so far."""
+    peak, over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.02):
+            processes = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+            total = 0
+            for each in processes:
+                with contextlib.suppress(psutil.NoSuchProcess, OSError, KeyError):  # it has ended
+                    total += state_of(each).memory
+            peak = max(peak, total)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: peak
+    finally:
+        over.set()
+        thread.join()

@@ -81,7 +81,7 @@ def measure_sound(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any]
         contextlib.suppress(Exception),
         av.open(file, "r", options=options, metadata_errors="replace") as container,
     ):
-        stream = container.streams.audio[0]
+        stream = next(each for each in container.streams.audio if each.codec_context is not None)
         seconds = float((container.duration or 0) / av.time_base)
         return {"bytes": int(seconds * stream.rate * stream.channels) * 4}, b""
     return {"bytes": 0}, b""

@@ -40,7 +40,7 @@ def decode_with_ffmpeg(
     delay: int = 0,
     is_cut: bool = False,
 ) -> None:
-    """Decode the first audio track.
+    """Decode the first audio track whose format is supported.
 
     Args:
         file: A seekable binary file.
@@ -50,7 +50,7 @@ def decode_with_ffmpeg(
         is_cut: Whether the file is shorter than the sizes in it, so that its end may be missing.
 
     Raises:
-        InvalidInput: The file has no audio track, or its audio is too long.
+        InvalidInput: The file has no such track, or its audio is too long.
         av.error.FFmpegError: The file cannot be opened.
     """
     import av
@@ -60,7 +60,13 @@ def decode_with_ffmpeg(
     with av.open(file, "r", container_format, options=options, metadata_errors="replace") as container:
         if not container.streams.audio:
             raise InvalidInput(f"{sound.field} ({sound.name}) has no audio track.", sound.field)
-        stream = container.streams.audio[0]
+        stream = next((each for each in container.streams.audio if each.codec_context is not None), None)
+        if stream is None:
+            raise InvalidInput(
+                f"{sound.field} ({sound.name}) has an audio format that is not supported. Convert it to WAV, "
+                "FLAC, MP3 or M4A.",
+                sound.field,
+            )
         if stream.codec_context.name == FLAC:  # without this, a damaged frame becomes noise
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         track = _Track(sound, container.format.name, delay)

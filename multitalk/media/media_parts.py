@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .file_range import FileRange
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -20,22 +22,35 @@ def split_media(file: FileRange) -> list[tuple[FileRange, bool]]:
         return [(file, _is_cut_matroska(file))]
     if file.read_at(4, 4) not in BOXES:
         return [(file, False)]
-    starts, position = [0], 0
+    boxes = list(_boxes(file))
+    starts = [0, *(start for kind, start, _ in boxes if kind == b"ftyp" and start)]
+    ends = [*starts[1:], file.length]
+    parts = [FileRange(file, start, end) for start, end in zip(starts, ends, strict=True)]
+    is_cut = boxes[-1][2] > file.length
+    return [(part, is_cut and part is parts[-1]) for part in parts]
+
+
+def lacks_index(file: FileRange) -> bool:
+    """Whether an MP4 or MOV file lacks the box that says where its tracks are, which recorders write last."""
+    return file.read_at(4, 4) in BOXES and all(kind != b"moov" for kind, _, _ in _boxes(file))
+
+
+def _boxes(file: FileRange) -> Iterator[tuple[bytes, int, int]]:
+    """Iterate over a file's outermost boxes: the kind, the start, and the end, which may be missing."""
+    position = 0
     for _ in range(MAX_BOXES):
         header = file.read_at(position, 16)
         if len(header) < 8:
-            break
-        if header[4:8] == b"ftyp" and position:
-            starts.append(position)
+            return
         size = int.from_bytes(header[:4], "big")
         if size == 1:
             size = int.from_bytes(header[8:16], "big")
-        if size < 8:  # up to the end of the file (0), or not a box
-            break
-        position += size
-    ends = [*starts[1:], file.length]
-    parts = [FileRange(file, start, end) for start, end in zip(starts, ends, strict=True)]
-    return [(part, position > file.length and part is parts[-1]) for part in parts]
+        start = position
+        if size >= 8:  # otherwise, up to the end of the file (0), or not a box
+            position += size
+        yield header[4:8], start, position
+        if size < 8:
+            return
 
 
 def is_shorter_than_header(file: FileRange) -> bool:

@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from .color_codes import add_profile
+
 START = 64  # bytes that show the format
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
@@ -56,9 +58,12 @@ def open_picture(file: BinaryIO) -> Image.Image:
     if name == "HEIF":
         from pi_heif import HeifImageFile  # not registered with PIL, whose registry belongs to all
 
-        return HeifImageFile(file)
-    Image.init()
-    return Image.open(file, formats=[name])
+        picture: Image.Image = HeifImageFile(file)
+    else:
+        Image.init()
+        picture = Image.open(file, formats=[name])
+    add_profile(picture, file)
+    return picture
 
 
 def load_picture(picture: Image.Image, file: BinaryIO) -> Image.Image:

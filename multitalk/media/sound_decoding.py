@@ -8,7 +8,7 @@ from typing import BinaryIO
 from ..errors import InvalidInput
 from .ffmpeg_decoding import decode_with_ffmpeg
 from .file_range import BinaryFile, FileRange, without_id3
-from .media_parts import is_shorter_than_header, split_media
+from .media_parts import is_shorter_than_header, lacks_index, split_media
 from .mp3_file import is_mp3, scan_mp3
 from .ogg_file import LONGEST_BLOCK, MAGIC, split_ogg
 from .sound import Sound
@@ -63,9 +63,26 @@ def _decode(file: FileRange, sound: SoundBuilder) -> None:
     elif not start.startswith(b"fLaC") and _decode_with_soundfile(file, sound):
         sound.is_incomplete |= is_shorter_than_header(file)
     else:
-        for part, is_cut in split_media(file):
-            part.seek(0)
+        _decode_parts(file, sound)
+
+
+def _decode_parts(file: FileRange, sound: SoundBuilder) -> None:
+    import av
+
+    for part, is_cut in split_media(file):
+        part.seek(0)
+        try:
             decode_with_ffmpeg(part, sound, is_cut=is_cut)
+        except av.error.FFmpegError:
+            if not lacks_index(part):
+                raise
+            if not sound.seconds:
+                raise InvalidInput(
+                    f"{sound.field} ({sound.name}) has no index (moov): the recording or the download was "
+                    "interrupted. Record or download it again, or repair it.",
+                    sound.field,
+                ) from None
+            sound.is_incomplete = True
 
 
 def _decode_wav(file: FileRange, sound: SoundBuilder) -> None:

@@ -1,4 +1,4 @@
-"""Gradio: closed routes, uploads, downloads, errors, login state, cached files and the server's shutdown."""
+"""Gradio: closed routes, uploads, downloads, errors, login state, temporary files and shutdown."""
 
 from __future__ import annotations
 
@@ -72,6 +72,27 @@ def replace_errors(unexpected: str, not_uploaded: str) -> None:
         return dict(describe(error, show_error))
 
     utils.error_payload = queueing.error_payload = describe_without_paths
+
+
+def no_empty_files() -> None:
+    """Make Gradio's file components create no temporary files, in the whole process.
+
+    They create an empty one for every file that they receive, which nothing uses or deletes.
+    """
+    from gradio.components.file import File
+    from gradio.components.upload_button import UploadButton
+    from gradio.exceptions import Error
+    from gradio.utils import NamedString
+    from gradio_client.utils import is_valid_file
+
+    def process(component: File | UploadButton, file: Any) -> str:
+        types = component.file_types
+        if types and not is_valid_file(file.path, types):
+            raise Error(f"The file must have one of these types: {', '.join(types)}.", print_exception=False)
+        return NamedString(file.path)
+
+    for component in (File, UploadButton):
+        setattr(component, "_process_single_file", process)  # noqa: B010
 
 
 @contextmanager

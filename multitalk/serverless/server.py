@@ -18,6 +18,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..patches.imports import narrow_runpod
 from ..patches.runpod import call_on_shutdown, replace_api_server
 from ..runtime.environment import read_text, set_defaults
+from ..runtime.process_memory import return_large_blocks
 from ..runtime.temporary_folders import remove_abandoned_folders, remove_old_parts
 from ..start.cold_start import ColdStart
 from .log import log_event, set_up_logging
@@ -36,6 +37,7 @@ def serve(start: ColdStart | None = None) -> int:
     Args:
         start: Records the startup time and prefetches the weights; None starts both now.
     """
+    return_large_blocks()
     start = start or ColdStart()
     set_up_logging()
     on_runpod = is_on_runpod()

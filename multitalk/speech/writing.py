@@ -44,6 +44,7 @@ WRITINGS = {
 }
 _SAME = {"IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA"}
 KANA = frozenset({"HIRAGANA", "KATAKANA"})
+_IN_KANA = frozenset({"CJK", "LATIN"})  # kanji and foreign words, which can be written in kana
 
 
 def check_readable(text: str, language: str, engine: SpeechEngine, person: str = "") -> None:
@@ -79,12 +80,12 @@ def _advice(used: set[str], writing: str, language: str, engine: SpeechEngine, p
         for _, code, name in (*japanese, WRITINGS[writing])
         if code in engine.languages() and used <= engine.writings(code)
     ]
-    if engine.writings(language) & KANA:  # the text may be Japanese or Chinese
+    if engine.writings(language) & KANA and writing in _IN_KANA:  # the text may be Japanese or Chinese
         other = f", s{set_language} to {readers[0]}" if readers else ""
         return f"Write it in kana{other}, or use an audio file."
     if readers:
         return f"S{set_language}, for example to {readers[0]}."
-    if japanese and japanese[0][1] in engine.languages():
+    if japanese and used <= KANA | _IN_KANA and japanese[0][1] in engine.languages():
         return f"S{set_language} to j (Japanese) and write it in kana, or use an audio file."
     return "Use an audio file."
 

@@ -16,7 +16,6 @@ from ..media.picture import read_picture
 from ..media.stopping import in_stoppable_thread
 from ..request.generation_request import Speech
 from ..request.script import PEOPLE
-from ..runtime.process_memory import trim
 from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras
 from .backend import Backend
 from .faces import find_people
@@ -121,7 +120,6 @@ class Api:
         except MultiTalkError as error:
             refusal = hide_folders(str(error), [image, *sounds.values(), *(loras or [])])
         if refusal is not None:  # raised here, so that it does not reference the first error and its frames
-            await asyncio.to_thread(trim)  # each of the server's threads has a heap, which keeps free memory
             raise gr.Error(refusal, print_exception=False)
         try:
             async for update in self._follow(job, request):

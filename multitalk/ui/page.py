@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Base, Color, sizes
 
-from ..patches.gradio import disable_downloads, replace_errors
+from ..patches.gradio import disable_downloads, no_empty_files, replace_errors
 from . import parts
 from .api import Api
 from .backend import FOREIGN_FILE, Backend
@@ -27,6 +27,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     """
     disable_downloads("URLs are not supported. Upload the file.")
     replace_errors(UNEXPECTED, FOREIGN_FILE)
+    no_empty_files()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
         layout = build_layout(example_cards())

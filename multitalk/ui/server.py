@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ..errors import InvalidInput
 from ..patches.imports import narrow_gradio
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
+from ..runtime.process_memory import return_large_blocks
 from ..runtime.temporary_folders import remove_abandoned_folders, temporary_folder
 from ..start.cold_start import ColdStart, quick_imports
 
@@ -125,6 +126,7 @@ def serve(start: ColdStart | None = None) -> int:
         The exit status if the page cannot be opened.
     """
     interrupt_on_signals()
+    return_large_blocks()
     start = start or ColdStart()
     threading.Thread(target=remove_abandoned_folders, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")

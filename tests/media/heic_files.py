@@ -9,13 +9,16 @@ import av
 import numpy as np
 
 
-def heic(pixels: np.ndarray, profile: bytes = b"", quarter_turns: int = 0) -> bytes:
+def heic(
+    pixels: np.ndarray, profile: bytes = b"", quarter_turns: int = 0, codes: tuple[int, int] | None = None
+) -> bytes:
     """Encode an image, uint8 ``[height, width, 3]``.
 
     Args:
         pixels: The image; its sides are multiples of 16.
         profile: A color profile.
         quarter_turns: Rotation to the left that the file prescribes.
+        codes: H.273's codes of the primaries and of the transfer function.
     """
     configuration, data = _hevc(pixels)
     height, width = pixels.shape[:2]
@@ -26,6 +29,8 @@ def heic(pixels: np.ndarray, profile: bytes = b"", quarter_turns: int = 0) -> by
     ]
     if profile:
         properties.append(_box(b"colr", b"prof" + profile))
+    if codes is not None:
+        properties.append(_box(b"colr", b"nclx" + struct.pack(">HHHB", *codes, 6, 0)))
     association = struct.pack(">IHB", 1, 1, len(properties))
     association += bytes(0x80 * (index != 2) | index for index in range(1, len(properties) + 1))
     files = _box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from skimage.color import lab2xyz
 
 from multitalk.errors import InvalidInput
@@ -176,6 +177,37 @@ def test_heic_with_a_profile() -> None:
     pixels = np.full((32, 32, 3), (182, 59, 52), np.uint8)
     content = heic(pixels, rgb_profile(DISPLAY_P3, None))
     assert np.abs(read(content)[9, 9] - as_srgb((182, 59, 52), DISPLAY_P3, None)).max() <= 5
+
+
+P3_CODES = (12, 13)
+
+
+def with_codes(kind: str, pixels: np.ndarray, codes: tuple[int, int]) -> bytes:
+    if kind == "HEIC":
+        return heic(pixels, codes=codes)
+    picture = Image.fromarray(pixels)
+    if kind == "PNG":
+        chunk = PngInfo()
+        chunk.add(b"cICP", bytes([*codes, 0, 1]))
+        return saved(picture, "PNG", pnginfo=chunk)
+    content = saved(picture, "AVIF", quality=100)
+    at = content.index(b"colrnclx") + 8
+    return content[:at] + b"".join(code.to_bytes(2, "big") for code in codes) + content[at + 4 :]
+
+
+@pytest.mark.parametrize("kind", ["HEIC", "AVIF", "PNG"])
+def test_a_color_space_by_codes_alone(kind: str) -> None:
+    pixels = np.full((64, 64, 3), (182, 59, 52), np.uint8)
+    expected = as_srgb((182, 59, 52), DISPLAY_P3, None)
+    assert np.abs(read(with_codes(kind, pixels, P3_CODES))[9, 9] - expected).max() <= 5
+    for codes in ((1, 13), (2, 2), (12, 16)):
+        assert np.abs(read(with_codes(kind, pixels, codes))[9, 9] - (182, 59, 52)).max() <= 5, codes
+
+
+def test_the_primaries_of_bt_2020() -> None:
+    """The red of sRGB is (0.6274, 0.0691, 0.0164) there, in linear values (ITU-R BT.2087)."""
+    pixels = np.full((64, 64, 3), (207, 74, 34), np.uint8)
+    assert np.abs(read(with_codes("PNG", pixels, (9, 13)))[9, 9] - (255, 0, 0)).max() <= 6
 
 
 def test_damaged_heic() -> None:

@@ -382,3 +382,42 @@ def test_an_hour_of_audio_is_taken_for_a_short_video() -> None:
     hour[: 5 * 16000] = tone(5.0)
     assert decode(written(hour, 16000), max_seconds=5).seconds == 600
     assert read_sound((hour[:, 0], 16000), max_seconds=5).seconds == 600
+
+
+def test_an_mp4_without_its_index() -> None:
+    """As of a recording that was interrupted: the index is at the end."""
+    whole = encoded("aac", "mp4", tone(2, 44100), 44100)
+    cut = whole[: whole.index(b"moov") - 4]
+    with pytest.raises(
+        InvalidInput, match=r"has no index \(moov\): the recording .* was interrupted\. Record"
+    ):
+        read_sound(cut)
+    joined = read_sound(whole + cut)
+    assert joined.seconds == pytest.approx(2, abs=0.1)
+    assert len(joined.warnings) == 1
+
+
+@pytest.mark.parametrize("codec", [0, 0x4242, 0xFFFE])
+def test_an_unknown_codec_is_named_as_that(codec: int) -> None:
+    content = bytearray(written(tone(1), 16000))
+    content[20:22] = codec.to_bytes(2, "little")
+    with pytest.raises(InvalidInput, match=r"audio format that is not supported\. Convert it to WAV"):
+        read_sound(bytes(content))
+
+
+def test_a_track_of_an_unknown_codec_is_passed_over() -> None:
+    """Phones record a second track in a format of their own; here it is the first one."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as writer:
+        for _ in range(2):
+            writer.add_stream("aac", rate=44100, layout="mono")
+        for stream in writer.streams:
+            frame = av.AudioFrame.from_ndarray(tone(1, 44100).reshape(1, -1), format="flt", layout="mono")
+            frame.sample_rate = 44100
+            writer.mux(stream.encode(frame))
+            writer.mux(stream.encode(None))
+    content = file.getvalue()
+    assert content.count(b"mp4a") == 2
+    sound = read_sound(content.replace(b"mp4a", b"zzzz", 1))
+    assert sound.seconds == pytest.approx(1, abs=0.1)
+    assert not sound.is_silent()

@@ -13,6 +13,7 @@ from multitalk.serverless.answers import failure
 from multitalk.ui.job import describe_failure
 from multitalk.weights import host_memory
 from multitalk.weights.host_memory import container_limit, free_memory, usable_memory
+from tests.fresh_process import run_script
 
 
 def of_the_cpu() -> Exception:
@@ -52,6 +53,37 @@ def test_the_peak_counts_held_memory_and_stays():
     trim()
     assert (after := peak_memory()) is not None
     assert after > peak - size // 2  # the kernel counts pages, with a delay
+
+
+FREE_PICTURES = """
+import os, threading
+from PIL import Image
+from multitalk.runtime.process_memory import return_large_blocks
+from tests.process_state import state_of
+
+return_large_blocks()
+Image.new("RGB", (6000, 4000))
+before = state_of(os.getpid()).memory
+together = threading.Barrier(5)
+
+def work():
+    together.wait()  # so that every thread has a heap of its own
+    Image.new("RGB", (6000, 4000))
+    together.wait()
+    together.wait()
+
+for _ in range(4):
+    threading.Thread(target=work).start()
+for _ in range(2):
+    together.wait()
+print(state_of(os.getpid()).memory - before)
+together.wait()
+"""
+
+
+def test_threads_keep_no_memory_of_freed_pictures():
+    """Four threads keep 200 MB with glibc's defaults, 50 MB each."""
+    assert int(run_script(FREE_PICTURES)) < 10_000_000
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,19 @@ from tests.process_state import state_of
 from tests.serverless.conftest import base64_of, job_fields, wav
 from tests.serverless.test_bad_inputs import NoModels
 
-MEGAPIXELS_24 = base64_of(saved(Image.new("RGB", (6000, 4000), "gray"), "JPEG"))
+PHOTO = base64_of(saved(Image.new("RGB", (3000, 2000), "gray"), "JPEG"))
 HALF_A_MINUTE = base64_of(wav(30, rate=48000))
 
 
 def two_people(second: str) -> dict[str, Any]:
-    return job_fields(image=MEGAPIXELS_24, audio={"person1": HALF_A_MINUTE, "person2": second})
+    return job_fields(image=PHOTO, audio={"person1": HALF_A_MINUTE, "person2": second})
 
 
 REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
-    "silent": lambda: job_fields(image=MEGAPIXELS_24, audio=base64_of(silent_flac(30))),
+    "silent": lambda: job_fields(image=PHOTO, audio=base64_of(silent_flac(5))),
     "damaged second sound": lambda: two_people(base64_of(b"x" * 100_000)),
-    "box outside": lambda: job_fields(image=MEGAPIXELS_24, boxes={"person1": [0, 0, 9000, 10]}),
-    "too many scans": lambda: job_fields(image=base64_of(jpeg_with_scans(300, 2000))),
+    "box outside": lambda: job_fields(image=PHOTO, boxes={"person1": [0, 0, 9000, 10]}),
+    "too many scans": lambda: job_fields(image=base64_of(jpeg_with_scans(300, 1000))),
 }
 
 
@@ -54,6 +54,6 @@ def test_refused_jobs_leave_no_memory_behind(kind: str) -> None:
         return before, state_of(os.getpid())
 
     before, after = asyncio.run(states())
-    # one picture has 96 MB, the smallest sound 6 MB
+    # one picture has 24 MB, the smallest sound 6 MB
     assert after.memory < before.memory + 4_000_000
     assert (after.files, after.threads, after.children) == (before.files, before.threads, before.children)

@@ -9,6 +9,7 @@ import pytest
 from multitalk.errors import InvalidInput
 from multitalk.request.generation_request import Speech
 from multitalk.speech.espeak import WRITINGS, EspeakEngine
+from multitalk.speech.kokoro import KokoroEngine
 from multitalk.speech.speak import check_speech, speak
 from multitalk.speech.writing import WRITINGS as ALL
 
@@ -81,6 +82,8 @@ def test_the_engine_alone_would_spell_it(text: str) -> None:
         ("日本語です。", "j", "Write it in kana, or use an audio file."),
         ("日本語", "j", "Write it in kana, set the language to z (Mandarin Chinese), or use an audio file."),
         ("これは iPhone です。", "ja", "Write it in kana, or use an audio file."),
+        ("Привет", "j", "in language j. Set the language, for example to ru (Russian)."),
+        ("これは Привет です。", "j", "in language j. Use an audio file."),
         ("今日は", "z", "Set the language to j (Japanese) and write it in kana, or use an audio file."),
         ("Hello မင်္ဂလာပါ", "a", "Burmese letters"),
         ("Hello", "ky", "for example to a (American English)."),
@@ -94,6 +97,22 @@ def test_the_engine_alone_would_spell_it(text: str) -> None:
 def test_what_to_do(text: str, language: str | dict[str, str], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(sentence)):
         check(text, language)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("你好世界", "Set the language, for example to z (Mandarin Chinese)."),
+        ("日本語です。", "Set the language, for example to j (Japanese)."),
+        ("नमस्ते", "Set the language, for example to h (Hindi)."),
+        *((text, "Use an audio file.") for text in ("مرحبا", "안녕하세요", "Привет", "Καλημέρα")),
+    ],
+)
+def test_kokoro_names_a_language_that_reads_it(kokoro: KokoroEngine, text: str, advice: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(f"Kokoro does not read in language a. {advice}")):
+        check_speech(Speech(text=text), "person1", kokoro)
+    if code := re.search(r"to (\w) \(", advice):
+        check_speech(Speech(text=text, language=code[1]), "person1", kokoro)
 
 
 @pytest.mark.parametrize(
