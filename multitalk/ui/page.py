@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Base, Color, sizes
 
-from ..patches.gradio import disable_downloads, replace_errors
+from ..patches.gradio import disable_downloads, replace_errors, use_page_host
 from . import parts
 from .api import Api
 from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
+from .gradio_words import gradio_words
 from .layout import build_layout
 
 UNEXPECTED = "The request failed. Check its arguments; the server log has the details."
@@ -26,6 +27,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     """
     disable_downloads("URLs are not supported. Upload the file.")
     replace_errors(UNEXPECTED, FOREIGN_FILE)
+    use_page_host()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
         layout = build_layout(example_cards())
@@ -39,7 +41,8 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": make_theme(),
         "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css")),
-        "head": f"<script>{parts.asset('form_store.js')}</script>",
+        "head": "".join(f"<script>{parts.asset(name)}</script>" for name in ("form_store.js", "names.js")),
+        "i18n": gradio_words(),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
@@ -93,6 +96,8 @@ def make_theme() -> Base:
         input_background_fill_dark="*neutral_900",
         input_border_color="*neutral_300",
         input_border_color_dark="*neutral_700",
+        input_border_width="1px",
+        input_padding="8px 11px",
         input_border_color_focus="*primary_500",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

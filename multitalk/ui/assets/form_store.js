@@ -113,12 +113,21 @@ window.multitalkForm = (() => {
     return form;
   }
 
+  // The page appears with its fields filled in, so that nothing moves while Gradio builds it.
+  const show = () => document.body.classList.add('built');
+  setTimeout(show, 4000); // also without an answer of the server
+  // Others may use this browser after logging out.
+  document.addEventListener('click', ({ target }) => {
+    if (target.closest && target.closest('a[href=logout]')) window.multitalkForm.forget();
+  });
+
   return {
     save,
     load,
     // The form is filled. `fields`: names of the fields by id of their elements.
     start(fields) {
       ready = true;
+      show();
       keepTyping(fields);
     },
     isReady: () => ready,
