@@ -45,7 +45,7 @@ def connect(layout: Layout, backend: Backend) -> None:
 
     def show_line(path: str | None, request: gr.Request) -> str:
         line = result_line(backend.worker, path) and AT_PICTURE
-        return f'<p class="notice" role="status">{line}</p>' if line else ""
+        return f'<p class="picture-notice" role="status">{line}</p>' if line else ""
 
     more["weights"].value = show_banner()  # a line that appears later would move the page
     more["status"].change(show_banner, None, more["weights"], **QUIET)
