@@ -1,7 +1,7 @@
 """Create the README's images with the real page: ``python -m tests.ui.pictures``.
 
-In ``docs/images``, ``page.png`` shows the page with a finished video, ``phone.png`` the same on a phone in dark
-mode, and ``talking.webp`` the start of the video.
+In ``docs/images``, ``page.png`` shows the page with a finished video, ``phone.png`` the same on a phone in
+dark mode, and ``talking.webp`` the start of the video.
 """
 
 from __future__ import annotations
