@@ -1,7 +1,7 @@
 """Lighthouse's scores of the page that is open: ``python -m benchmarks.page_lighthouse [URL]``.
 
-Prints the accessibility score and the layout shift. Lighthouse is fetched from npm in a fixed version, and runs
-on an emulated phone.
+Prints the accessibility score and the layout shift. Lighthouse is fetched from npm in a fixed version, and
+runs on an emulated phone.
 """
 
 from __future__ import annotations

@@ -113,6 +113,22 @@ def test_fields_that_do_not_apply_are_hidden(open_page):
     page.locator("#person1-voice").wait_for()
 
 
+def test_the_second_person_has_the_fields_of_its_source(open_page):
+    page = open_page()
+    choose(page, "Two at once")
+    page.get_by_role("tab", name="Person 2").click()
+    sound, text, voice = (page.locator(f"#person2-{name}") for name in ("sound", "text", "voice"))
+    for source in ("Text to speech", "Audio", "Text to speech"):
+        choose(page, source)
+        (sound if source == "Audio" else text).wait_for()
+        assert [part.is_visible() for part in (sound, text, voice)] == [source == "Audio"] + [
+            source != "Audio"
+        ] * 2
+    choose(page, "Dialogue script")
+    text.wait_for(state="hidden")
+    assert [part.is_visible() for part in (sound, voice)] == [False, True]
+
+
 def test_presets_show_times_and_fill_in_their_values(open_page):
     page = open_page()
     example(page, "Text to speech")
