@@ -10,14 +10,10 @@ from typing import Any, NoReturn
 
 PINNED = {"gradio": ("6.31.0",), "uvicorn": ("0.54.0",)}
 
-# Routes that the login form needs; every other route is behind the login.
+# Routes that are open without a login: the login page, and what Gradio requests from itself when it starts.
 LOGIN_PATHS = frozenset(
-    (
-        *("/", "/login", "/login/", "/logout", "/theme.css", "/gradio_api/theme.css", "/manifest.json"),
-        *("/favicon.ico", "/robots.txt", "/gradio_api/startup-events"),
-    )
+    ("/", "/login", "/login/", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
 )
-LOGIN_FOLDERS = ("/assets/", "/static/", "/svelte/")
 # Routes that the page does not use: fetching URLs, editing code, statistics, and more uploads.
 UNUSED_ROUTES = re.compile(
     r"/(gradio_api/)?"
@@ -93,6 +89,37 @@ def no_empty_files() -> None:
 
     for component in (File, UploadButton):
         setattr(component, "_process_single_file", process)  # noqa: B010
+
+
+def use_page_host() -> None:
+    """Make the URLs in answers to the page relative to the opened address, in the whole process.
+
+    Gradio's URLs contain the request's Host header, and the page sends its own requests there. Behind a proxy
+    that does not pass the header on, that is an address that the browser cannot reach. Programs get complete
+    URLs.
+    """
+    from gradio import route_utils
+    from gradio_client.utils import is_http_url_like
+    from httpx import URL
+
+    with_host = route_utils.get_root_url
+
+    def root_of(request: Any, route_path: str, root_path: str | None) -> str:
+        root = str(with_host(request, route_path, root_path))
+        if is_http_url_like(root_path or "") or not _is_from_page(request.headers):
+            return root
+        # the dot: Gradio appends "/gradio_api", and a URL that begins with "//" would name a host
+        return URL(root).path.rstrip("/") or "/."
+
+    route_utils.get_root_url = root_of
+
+
+def _is_from_page(headers: Mapping[str, str]) -> bool:
+    """Return whether a browser sends a request to open the page, or the page sends it to its own server."""
+    if headers.get("accept", "").startswith("text/html"):
+        return True
+    site = headers.get("sec-fetch-site")  # browsers send it over https and to localhost
+    return site == "same-origin" if site else "referer" in headers and "origin" not in headers
 
 
 @contextmanager
@@ -177,8 +204,25 @@ def is_logged_in(app: Any, cookies: Mapping[str, str]) -> bool:
         app: Gradio's ASGI app.
         cookies: The browser's cookies.
     """
-    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    return app.auth is None or any(cookies.get(name) in app.tokens for name in names)
+    return app.auth is None or any(cookies.get(name) in app.tokens for name in _login_cookies(app))
+
+
+def forget_login(app: Any, cookies: Mapping[str, str]) -> tuple[str, ...]:
+    """End a browser's login on the server; return the names of its cookies.
+
+    Gradio's own route keeps the token of a page that is not served by https.
+
+    Args:
+        app: Gradio's ASGI app.
+        cookies: The browser's cookies.
+    """
+    for name in _login_cookies(app):
+        app.tokens.pop(cookies.get(name), None)
+    return _login_cookies(app)
+
+
+def _login_cookies(app: Any) -> tuple[str, str]:
+    return f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"
 
 
 def set_shutdown_timeout(page: Any, seconds: int) -> None:

@@ -16,6 +16,7 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
 * ``loras``, ``lora_events``: the form's LoRAs, and the check of uploaded ones;
 * ``faces``: face detection;
 * ``access``, ``uploaded_files``: the browsers' files; ``uploads``: their limits;
-* ``origins``, ``login_delay``: requests of other websites, wrong passwords;
+* ``gradio_words``: the words of Gradio's components;
+* ``login_page``, ``login_delay``, ``origins``: logging in, wrong passwords, requests of other websites;
 * ``routes``, ``gallery_routes``: HTTP routes for the scripts; ``api``: the same functions for programs.
 """

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from starlette.requests import HTTPConnection
 
-from ..patches.gradio import FILE_ROUTE, LOGIN_FOLDERS, LOGIN_PATHS, UNUSED_ROUTES, is_logged_in
+from ..patches.gradio import FILE_ROUTE, LOGIN_PATHS, UNUSED_ROUTES, is_logged_in
 from .uploaded_files import FileOwners
 
 COOKIE = "multitalk_browser"
@@ -64,8 +64,7 @@ class AccessControl:
         """Return status and message if a request is refused."""
         if UNUSED_ROUTES.match(path):
             return 404, "Not found."
-        is_open = path in LOGIN_PATHS or path.startswith(LOGIN_FOLDERS)
-        if not is_open and not is_logged_in(scope["app"], cookies):
+        if path not in LOGIN_PATHS and not is_logged_in(scope["app"], cookies):
             return 401, "Log in first."
         file = FILE_ROUTE.match(path)
         # only registered files, by their full path: no pattern in a path can reach another file

@@ -27,7 +27,7 @@ AT_RESULT = "Generated with the demo weights, which animate drawn faces only. Ph
 
 
 def banner() -> gr.HTML:
-    """Create the line at the top, which is empty until demo weights are loaded."""
+    """Create the line at the top, which is empty without demo weights."""
     return gr.HTML("", elem_id="weights", container=False)
 
 
@@ -45,8 +45,9 @@ def connect(layout: Layout, backend: Backend) -> None:
 
     def show_line(path: str | None, request: gr.Request) -> str:
         line = result_line(backend.worker, path) and AT_PICTURE
-        return f'<p class="notice" role="status">{line}</p>' if line else ""
+        return f'<p class="picture-notice" role="status">{line}</p>' if line else ""
 
+    more["weights"].value = show_banner()  # a line that appears later would move the page
     more["status"].change(show_banner, None, more["weights"], **QUIET)
     gr.on([picture.change, more["status"].change], show_line, picture, more["picture_notice"], **QUIET)
 

@@ -15,7 +15,7 @@ def footer() -> gr.HTML:
         document_link("README.md", "README"),
         document_link("PAGE.md", "About this page"),
         '<a href="?view=api">API</a>',
-        '<a href="logout?all_session=false">Log out</a>' if read_text("UI_USERNAME") else "",
+        '<a href="logout">Log out</a>' if read_text("UI_USERNAME") else "",
     ]
     items = "".join(f"<li>{item}</li>" for item in (f"MultiTalk {__version__}", *links) if item)
     return gr.HTML(f'<ul class="page-footer">{items}</ul>', elem_id="page-footer", container=False)

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from ..runtime.environment import parse_value, read_text
-from .access import Receive, Scope, Send, answer
+from .access import Receive, Scope, Send, answer, route_path
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+STATIC_FOLDERS = ("/assets/", "/static/", "/svelte/")  # Gradio's own files, which are public
 FOREIGN = (
-    "This request comes from another website. Open the page itself, or add that website to ALLOWED_HOSTS."
+    "This request comes from {}, which is not an address of this page. If you opened the page there, start "
+    "the server with ALLOWED_HOSTS={}."
 )
 
 
@@ -81,11 +83,13 @@ class OriginCheck:
         host = headers.get("host", "")
         name, _ = _split(f"{scope['scheme']}://{host}")
         if not self._hosts.allow(name):
-            shown = re.sub(r"[^\w.:-]", "", name)[:80]
+            shown = _shown(name)
             return f"This page is not open under the name {shown}. Add the name to ALLOWED_HOSTS to allow it."
         origin = headers.get("origin")
         if scope["method"] in SAFE_METHODS and origin is None:
             return None  # links and pictures; what they get is not readable for another website
+        if scope["method"] in SAFE_METHODS and route_path(scope).startswith(STATIC_FOLDERS):
+            return None  # the browser names the page's origin for its scripts
         # browsers send it over https and to localhost, and no proxy changes it
         site = headers.get("sec-fetch-site")
         if site is not None:
@@ -94,7 +98,7 @@ class OriginCheck:
             same = origin is None or _is_same(origin, host)
         if same or (origin is not None and self._hosts.list(_split(origin)[0])):
             return None
-        return FOREIGN
+        return FOREIGN.format(*[_shown(_split(origin or "")[0]) or "another website"] * 2)
 
 
 def is_local(name: str) -> bool:
@@ -105,6 +109,10 @@ def is_local(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _shown(name: str) -> str:
+    return re.sub(r"[^\w.:-]", "", name)[:80]
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Base, Color, sizes
 
-from ..patches.gradio import disable_downloads, no_empty_files, replace_errors
+from ..patches.gradio import disable_downloads, no_empty_files, replace_errors, use_page_host
 from . import parts
 from .api import Api
 from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
+from .gradio_words import gradio_words
 from .layout import build_layout
 from .uploads import MAX_FILE
 
@@ -28,6 +29,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     disable_downloads("URLs are not supported. Upload the file.")
     replace_errors(UNEXPECTED, FOREIGN_FILE)
     no_empty_files()
+    use_page_host()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
         layout = build_layout(example_cards())
@@ -42,6 +44,7 @@ def launch_options() -> dict[str, Any]:
         "theme": make_theme(),
         "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css", "loras.css")),
         "head": "".join(f"<script>{script}</script>" for script in _scripts()),
+        "i18n": gradio_words(),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
@@ -49,7 +52,8 @@ def launch_options() -> dict[str, Any]:
 
 
 def _scripts() -> tuple[str, ...]:
-    return parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE)), parts.asset("form_store.js")
+    files = parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE))
+    return files, parts.asset("form_store.js"), parts.asset("names.js")
 
 
 ACCENT = Color(
@@ -99,6 +103,8 @@ def make_theme() -> Base:
         input_background_fill_dark="*neutral_900",
         input_border_color="*neutral_300",
         input_border_color_dark="*neutral_700",
+        input_border_width="1px",
+        input_padding="8px 11px",
         input_border_color_focus="*primary_500",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

@@ -52,7 +52,8 @@ class PageRoutes:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("/multitalk/status", self.status),
+            # POST is refused like the page's other requests if its address is not allowed
+            Route("/multitalk/status", self.status, methods=["GET", "POST"]),
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),

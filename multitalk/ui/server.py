@@ -32,7 +32,6 @@ UPLOADS = "uploads"  # in the temporary folder
 JOBS = ".jobs"  # in the folder of results: jobs that survive a restart
 CLEANING_SECONDS = 900.0  # between two searches for old uploads
 STOP_SECONDS = 3.0  # containers are killed ten seconds after SIGTERM
-LOGIN_MESSAGE = "Log in to this MultiTalk server."
 logger = logging.getLogger(__name__)
 
 
@@ -174,6 +173,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     from .docs_route import document_route
     from .gallery_routes import GalleryRoutes
     from .login_delay import LoginDelay
+    from .login_page import LoginPage, logout_route
     from .lora_events import LoraRoute
     from .origins import AllowedHosts, OriginCheck
     from .page import build_page, launch_options
@@ -184,19 +184,19 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     routes = PageRoutes(backend.queue, backend.worker, backend.gallery).routes()
     routes += GalleryRoutes(backend.gallery, backend.sharing).routes()
     routes += LoraRoute(backend.worker, backend.owners).routes()
-    routes += [document_route(), *UploadRoute(backend.owners).routes()]
+    routes += [logout_route(), document_route(), *UploadRoute(backend.owners).routes()]
     protection = [
         Middleware(OriginCheck, hosts=AllowedHosts.from_environment(address)),
         Middleware(LoginDelay),
         Middleware(BodyLimit),
         Middleware(AccessControl, owners=backend.owners),
+        Middleware(LoginPage),
     ]
     try:
         page.queue(default_concurrency_limit=4).launch(
             server_name=address,
             server_port=port,
             auth=credentials,
-            auth_message=LOGIN_MESSAGE,
             max_file_size=MAX_FILE,
             show_error=True,
             quiet=True,

@@ -14,6 +14,7 @@ from ..pipeline.progress import JobMonitor, Progress
 from ..request.checks import check_choice, check_lora_file
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
+from ..weights.folders import EMBEDDED_FOLDER
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
 from .job import Job
@@ -79,8 +80,10 @@ class ModelWorker:
 
     @property
     def has_demo_weights(self) -> bool:
-        """Whether the loaded weights animate drawn faces only."""
-        return self.pipeline is not None and self.pipeline.folder.manifest.default_preset == "demo"
+        """Whether the weights animate drawn faces only."""
+        if self.pipeline is None:
+            return self._start is not None and self._start.folder == EMBEDDED_FOLDER
+        return bool(self.pipeline.folder.manifest.default_preset == "demo")
 
     def presets(self) -> list[Preset]:
         """Return the presets that the weights support, their default first; empty while they load."""

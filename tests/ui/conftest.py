@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +13,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_pla
 
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.manifest import MANIFEST
-from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, App
+from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, EXAMPLES, App
 from tests.ui.steps import wait_ready
 
 Open = Callable[..., Page]
+PACKAGE = Path(__file__).with_name("node")
 JOB = re.compile(r"http.*/multitalk/jobs/[^/?]+")
 
 
@@ -36,6 +39,18 @@ def app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
     """The app with its models loaded."""
     with App(tmp_path_factory.mktemp("app"), MULTITALK_WEIGHTS=str(weights)) as app:
         yield app.wait_open().wait_loaded()
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages of ``node/`` in their locked versions, and the examples."""
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(PACKAGE / name, folder)
+    install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=300)
+    (folder / "examples").symlink_to(EXAMPLES)
+    return folder
 
 
 # playwright's event loop would conflict with later tests that run their own

@@ -1,6 +1,7 @@
 """Create the README's images with the real page: ``python -m tests.ui.pictures``.
 
-``docs/images/page.png`` shows the page with a finished video, ``docs/images/talking.webp`` its start.
+In ``docs/images``, ``page.png`` shows the page with a finished video, ``phone.png`` the same on a phone in
+dark mode, and ``talking.webp`` the start of the video.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, ROOT, App
+from tests.ui.screens import PHONE, SCREENS
 from tests.ui.steps import example, fill, wait_phase, wait_ready
 
 SECONDS = 3.0
@@ -59,10 +61,16 @@ def main() -> None:
             animate(
                 app.outputs / str(page.get_attribute(".job", "data-result")), options.images / "talking.webp"
             )
+            page.set_viewport_size(SCREENS[PHONE]["viewport"])
+            page.emulate_media(color_scheme="dark")
+            page.locator(".job").evaluate("node => node.scrollIntoView({ block: 'start' })")
+            page.wait_for_timeout(1000)
+            page.screenshot(path=options.images / "phone.png")
             browser.close()
         finally:
             app.stop()
-    shrink(options.images / "page.png")
+    for name in ("page.png", "phone.png"):
+        shrink(options.images / name)
 
 
 def animate(video: Path, target: Path) -> None:

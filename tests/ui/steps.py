@@ -56,9 +56,9 @@ def bring_sound(page: Page, number: int, sound: str) -> None:
     if number == 2:
         page.get_by_role("tab", name="Person 2").click()
     with page.expect_file_chooser() as chooser:
-        page.locator(f"#person{number}-sound").get_by_text("Click to Upload").click()
+        page.locator(f"#person{number}-sound .upload-container").click()
     chooser.value.set_files(EXAMPLES / sound)
-    page.locator(f"#person{number}-sound").get_by_label("Play").first.wait_for()
+    page.locator(f"#person{number}-sound").get_by_label("Play", exact=True).wait_for()
 
 
 def choose(page: Page, name: str) -> None:

@@ -14,6 +14,7 @@ from gradio import processing_utils
 
 from multitalk.patches.gradio import disable_downloads
 from tests.ui.app import EXAMPLES, App
+from tests.ui.screens import SCREENS
 
 pytestmark = pytest.mark.slow
 
@@ -173,14 +174,39 @@ def test_login(guarded):
         assert client.get("/config").status_code == 200
 
 
-def test_the_login_page_opens_the_page(guarded, browser):
-    page = browser.new_page()
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_login_page_opens_the_page(guarded, browser, screen):
+    page = browser.new_page(**SCREENS[screen])
     page.goto(guarded.url)
-    page.get_by_label("username").fill("anna")
-    page.get_by_label("password").fill("s3cret")
-    page.get_by_role("button", name="Login").click()
+    log_in(page, "guess")
+    page.get_by_text("The username or the password is wrong").wait_for()
+    log_in(page, "s3cret")
     page.wait_for_selector("#make")
+    assert page.request.get(f"{guarded.url}/multitalk/status").status == 200
+    cookies = page.context.cookies()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.get_by_role("link", name="Log out").click()
+    page.get_by_role("heading", name="MultiTalk").wait_for()
+    page.get_by_label("Password").wait_for()
+    assert page.request.get(f"{guarded.url}/multitalk/status").status == 401
+    page.context.add_cookies(cookies)
+    assert page.request.get(f"{guarded.url}/multitalk/status").status == 401, "the server forgot the login"
     page.close()
+
+
+def log_in(page, password: str) -> None:
+    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def test_without_a_login_only_the_login_page_is_open(guarded):
+    page = guarded.get("/").text
+    assert "Log in" in page
+    assert "gradio" not in page.lower()
+    assert {guarded.get(path).status_code for path in ("/assets/index.js", "/theme.css", "/static/x")} == {
+        401
+    }
 
 
 def test_listening_without_a_login_logs_a_warning(tmp_path: Path):

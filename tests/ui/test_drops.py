@@ -82,7 +82,7 @@ def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     choose(page, "Text to speech")
     drop(page, tmp_path / "clip.mp4")
     page.locator(".notice").get_by_text("Audio of person 1: clip.mp4.").wait_for()
-    page.locator("#person1-sound").get_by_label("Play").first.wait_for()
+    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
     silent = write_video(tmp_path / "silent.mp4")
     drop(page, silent)
     page.locator(".notice").get_by_text("audio").wait_for()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from tests.ui.app import EXAMPLES, ROOT, App
 
 pytestmark = pytest.mark.slow
-PACKAGE = Path(__file__).with_name("node")
 FAST = {"size": [64, 64], "steps": 2, "max_seconds": 0.4}
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
@@ -32,18 +30,6 @@ try {{
 }}
 process.exit();
 """
-
-
-@pytest.fixture(scope="module")
-def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the client installed in its locked version, and the examples."""
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(PACKAGE / name, folder)
-    install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=300)
-    (folder / "examples").symlink_to(EXAMPLES)
-    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from multitalk.ui.origins import AllowedHosts, OriginCheck
 from tests.ui.app import EXAMPLES, App
 
 
-def status_of(hosts: AllowedHosts, method: str = "POST", scheme: str = "http", **headers: str) -> int:
+def status_of(
+    hosts: AllowedHosts, method: str = "POST", scheme: str = "http", path: str = "/", **headers: str
+) -> int:
     """Return the status of the answer to a request."""
     sent: list[dict[str, Any]] = []
 
@@ -23,7 +25,7 @@ def status_of(hosts: AllowedHosts, method: str = "POST", scheme: str = "http", *
         sent.append(message)
 
     encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": method, "scheme": scheme, "path": "/", "headers": encoded}
+    scope = {"type": "http", "method": method, "scheme": scheme, "path": path, "headers": encoded}
     asyncio.run(OriginCheck(app, hosts)(scope, None, send))  # type: ignore[arg-type]
     return int(sent[0]["status"])
 
@@ -139,6 +141,14 @@ def test_other_websites_may_not_post(headers):
         assert status_of(EVERY, "GET", host=HOST, **headers) == 403, "nor read"
 
 
+def test_the_pages_own_scripts_load_under_every_address():
+    """The browser names the page's origin for them, and the page then says what to set."""
+    headers = {"host": HOST, "origin": "http://page.example"}
+    assert status_of(EVERY, "GET", path="/assets/index.js", **headers) == 200
+    assert status_of(EVERY, "GET", path="/config", **headers) == 403
+    assert status_of(EVERY, "POST", path="/assets/index.js", **headers) == 403
+
+
 def test_links_and_pictures_of_other_websites_work():
     assert status_of(EVERY, "GET", host=HOST, sec_fetch_site="cross-site") == 200
 
@@ -185,4 +195,4 @@ def test_a_refusal_says_what_to_do(app: App):
         files = {"files": ("me.png", file)}
         answer = app.post("/gradio_api/upload", files=files, headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
-    assert "another website" in answer.json()["detail"]
+    assert "ALLOWED_HOSTS=evil.example" in answer.json()["detail"]

@@ -15,8 +15,7 @@ from playwright.sync_api import Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from tests.ui.app import EXAMPLES, App, HeldApp
-from tests.ui.proxy import Proxy
+from tests.ui.app import EXAMPLES, HeldApp
 from tests.ui.steps import be_quick, choose, error_at, example, fill, wait_ready, wait_state
 
 pytestmark = pytest.mark.slow
@@ -129,6 +128,22 @@ def test_fields_that_do_not_apply_are_hidden(open_page):
     page.locator("#script").wait_for()
     page.locator("#person1-text").wait_for(state="hidden")
     page.locator("#person1-voice").wait_for()
+
+
+def test_the_second_person_has_the_fields_of_its_source(open_page):
+    page = open_page()
+    choose(page, "Two at once")
+    page.get_by_role("tab", name="Person 2").click()
+    sound, text, voice = (page.locator(f"#person2-{name}") for name in ("sound", "text", "voice"))
+    for source in ("Text to speech", "Audio", "Text to speech"):
+        choose(page, source)
+        (sound if source == "Audio" else text).wait_for()
+        assert [part.is_visible() for part in (sound, text, voice)] == [source == "Audio"] + [
+            source != "Audio"
+        ] * 2
+    choose(page, "Dialogue script")
+    text.wait_for(state="hidden")
+    assert [part.is_visible() for part in (sound, voice)] == [False, True]
 
 
 def test_presets_show_times_and_fill_in_their_values(open_page):
@@ -275,30 +290,6 @@ def test_every_field_has_a_name(open_page):
     assert nameless == []
 
 
-def test_behind_a_proxy_with_a_root_path(weights, browser, tmp_path):
-    """Like a hosting service: another address, TLS termination, and a root path."""
-    app = App(tmp_path, MULTITALK_WEIGHTS=str(tmp_path / "none"), GRADIO_ROOT_PATH="/talk").wait_open()
-    proxy = Proxy(app.port, "/talk")
-    try:
-        problems: list[str] = []
-        page = browser.new_page()
-        page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.goto(f"{proxy.url}/talk/")
-        wait_state(page, "failed")
-        assert "Videos cannot be generated" in page.inner_text(".status")
-        page.locator("#picture input[type=file]").set_input_files("examples/one_person.png")
-        page.locator("#picture img").first.wait_for()
-        assert page.evaluate("document.querySelector('#picture img').naturalWidth") > 0
-        assert problems == []
-        page.close()
-        headers = {"Host": "abc-7860.proxy.runpod.net", "X-Forwarded-Proto": "https"}
-        config = app.get("/config", headers=headers).json()
-        assert "http://" not in str(config.get("root"))
-    finally:
-        proxy.stop()
-        app.stop()
-
-
 def _broken(folder, name):
     path = folder / name
     path.write_bytes(b"this is only text " * 40)
@@ -313,5 +304,5 @@ def test_the_audio_of_a_video_file_is_used(open_page, tmp_path):
     with page.expect_file_chooser() as chooser:
         page.locator("#person1-track").click()
     chooser.value.set_files(tmp_path / "clip.mp4")
-    page.locator("#person1-sound").get_by_label("Play").first.wait_for()
+    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
     page.locator("#person1-sound").get_by_text("0:02").first.wait_for()

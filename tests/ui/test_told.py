@@ -77,7 +77,7 @@ def test_the_page_says_what_demo_weights_can_do(open_page, tmp_path):
     document = page.request.get(page.evaluate("document.querySelector('.weights a').href"))
     assert "download_models.sh" in document.text()
     page.locator("#picture input[type=file]").set_input_files(str(own))
-    line = page.locator("#picture-notice .notice")
+    line = page.locator("#picture-notice p")
     line.get_by_text("drawn faces only").wait_for()
     bring_sound(page, 1, "one_person.wav")
     be_quick(page, **{"Maximum seconds": "1"})

@@ -125,7 +125,7 @@ def test_speech_preview_and_video_from_text(open_page, app):
     choose(page, "Text to speech")
     page.locator("#person1-text textarea").fill("Good morning, everybody.")
     page.locator("#hear").click()
-    page.locator("#heard").get_by_label("Play").first.wait_for()
+    page.locator("#heard").get_by_label("Play", exact=True).wait_for()
     be_quick(page)
     name = make(page)
     settings = facts(app.outputs / name)["settings"]

@@ -18,8 +18,9 @@ function say(words) {
 
 async function ask() {
   try {
-    const answer = await fetch(`${base}status`, { cache: 'no-store', signal: AbortSignal.timeout(LONGEST) });
+    const answer = await fetch(`${base}status`, { method: 'POST', signal: AbortSignal.timeout(LONGEST) });
     if (answer.status === 401) return LOGGED_OUT;
+    if (answer.status === 403) return (await answer.json()).detail; // says what to set
     const state = answer.ok ? await answer.json() : null;
     if (!state) return LOST; // a proxy answers for the server
     if (boot !== null && state.server !== boot) location.reload();

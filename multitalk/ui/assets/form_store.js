@@ -127,6 +127,14 @@ window.multitalkForm = (() => {
     return form;
   }
 
+  // The page appears with its fields filled in, so that nothing moves while Gradio builds it.
+  const show = () => document.body.classList.add('built');
+  setTimeout(show, 4000); // also without an answer of the server
+  // Others may use this browser after logging out.
+  document.addEventListener('click', ({ target }) => {
+    if (target.closest && target.closest('a[href=logout]')) window.multitalkForm.forget();
+  });
+
   return {
     save,
     remember: (path, file) => sent.set(path, file),
@@ -134,6 +142,7 @@ window.multitalkForm = (() => {
     // The form is filled. `fields`: names of the fields by id of their elements.
     start(fields) {
       ready = true;
+      show();
       keepTyping(fields);
     },
     isReady: () => ready,

@@ -82,7 +82,6 @@ function card(result) {
   const item = node('div', 'card');
   item.dataset.name = result.name;
   const show = button('card-show', '', () => trigger('select', { name: result.name }));
-  show.setAttribute('aria-label', `Show ${result.title}, ${result.length}`);
   show.title = result.title;
   const picture = node('span', 'card-picture');
   const image = document.createElement('img');
