@@ -53,8 +53,8 @@ def main(url: str) -> None:
     print(f"{end - begin:.1f} s; longest standstill {longest / (end - begin):.1%} of it")
     for share in (0.25, 0.5, 0.75):
         now = begin + share * (end - begin)
-        told = seconds_told(next(each for each in seen if each["at"] >= now)["left"])
-        print(f"at {share:.0%}: told {told / (end - now):.2f} of the true time left")
+        shown = seconds_told(next(each for each in seen if each["at"] >= now)["left"])
+        print(f"at {share:.0%}: {shown / (end - now):.2f} of the true time left was shown")
 
 
 if __name__ == "__main__":

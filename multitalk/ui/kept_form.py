@@ -81,8 +81,8 @@ def kept_values(
     for name, component in form.items():
         value = kept.get(name)
         if name == "loras":
-            own = kept_loras(value, lambda path: _own_file(path, check_access) is not None)
-            values.append(own if name in kept else gr.skip())
+            loras = kept_loras(value, lambda path: _own_file(path, check_access) is not None)
+            values.append(loras if name in kept else gr.skip())
         elif isinstance(component, FILES):
             values.append(_own_file(value, check_access) or gr.skip())
         else:
