@@ -96,11 +96,11 @@ def outputs_of_layers(
 def layer_errors(
     seen: dict[str, tuple[torch.Tensor, torch.Tensor]], model: nn.Module, pattern: str
 ) -> list[float]:
-    """Errors of the layers whose names fit, each given what the float32 layer was given."""
+    """Errors of the layers whose names fit, each with the inputs of the float32 layer."""
     layers = linears(model)
     return [
-        relative_error(layers[name](given.to(torch.bfloat16)).float(), expected)
-        for name, (given, expected) in seen.items()
+        relative_error(layers[name](inputs.to(torch.bfloat16)).float(), expected)
+        for name, (inputs, expected) in seen.items()
         if re.match(pattern, name) and (layers[name].weight.dtype != torch.float32)
     ]
 

@@ -36,7 +36,7 @@ class Call:
 
     def run(self, transformer: MultiTalkTransformer) -> torch.Tensor:
         """Make the call; the result is float32."""
-        projected = (getattr(transformer, name)(given) for name, given in self.conditions.items())
+        projected = (getattr(transformer, name)(condition) for name, condition in self.conditions.items())
         output = transformer(self.hidden_states, self.timestep, *projected, person_masks=self.person_masks)
         return output.float()
 
@@ -83,9 +83,9 @@ def record(pipeline: MultiTalkPipeline, size: tuple[int, int] | str) -> Recordin
     def keep_condition(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         method = getattr(transformer, name)
 
-        def project(given: torch.Tensor) -> torch.Tensor:
-            conditions[name] = given
-            return method(given)
+        def project(condition: torch.Tensor) -> torch.Tensor:
+            conditions[name] = condition
+            return method(condition)
 
         return project
 
