@@ -84,7 +84,7 @@ def synchronize(device: torch.device) -> None:
 
 def _eight_bit_product(kernel: str, side: int, device: torch.device) -> Callable[[], object]:
     """Return the product of 8-bit matrices, without quantizing activations."""
-    if kernel == "int8":
+    if kernel.startswith("int8"):
         left, right = (torch.randint(-127, 127, (side, side), device=device).to(torch.int8) for _ in range(2))
         return lambda: int8_product(left, right)
     left, right = (torch.randn(side, side, device=device).to(torch.float8_e4m3fn) for _ in range(2))
@@ -148,6 +148,9 @@ def operations(name: str, args: tuple[Any, ...], result: Any) -> int:
         return 2 * output.numel() * args[1][0].numel()
     if name in ("mm", "bmm", "_int_mm", "_scaled_mm", "matmul"):
         return 2 * result.numel() * args[0].shape[-1]
+    if name == "eight_bit_product":
+        low_rank = 0 if args[5] is None else args[5].shape[-1]
+        return 2 * result.numel() * (args[0].shape[-1] + low_rank)
     if name in ("addmm", "addmm_", "baddbmm", "addbmm"):
         return 2 * result.numel() * args[1].shape[-1]
     return 0

@@ -9,7 +9,8 @@ from diffusers.models.transformers.transformer_wan import WanAttention
 
 from .attention_backends import attend
 from .half import project_to_residual
-from .rotary import RotaryTable, apply_rotary
+from .quantized import project_together
+from .rotary import RotaryTable, normalize_and_rotate
 from .sequence import TokenShard
 
 # Attention kernels require a head width that is a multiple of 8, so the mask columns are padded.
@@ -49,14 +50,11 @@ class SelfAttentionProcessor:
             The output ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks. With a
             shard, the output contains the shard's tokens only, and the map all tokens.
         """
-        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
-        query = attn.norm_q(query).unflatten(-1, (attn.heads, -1))
-        key = attn.norm_k(key).unflatten(-1, (attn.heads, -1))
+        query, key, value = project_together(hidden_states, attn.to_q, attn.to_k, attn.to_v)
+        # one at a time: keeping both unrotated tensors would raise the block's peak memory
+        query = normalize_and_rotate(query, attn.norm_q, attn.heads, rotary_emb)
+        key = normalize_and_rotate(key, attn.norm_k, attn.heads, rotary_emb)
         value = value.unflatten(-1, (attn.heads, -1))
-        if rotary_emb is not None:
-            # one at a time: keeping both unrotated tensors would raise the block's peak memory
-            query = apply_rotary(query, rotary_emb)
-            key = apply_rotary(key, rotary_emb)
         if shard is not None:
             query, key, value = shard.tokens_to_heads(query, key, value)
         attended = attend(query, key, value, self._attention_backend)
@@ -115,16 +113,15 @@ class CrossAttentionProcessor:
         image_hidden_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend from ``B N D`` to text ``B text_len D`` and image tokens ``B 257 D``; return ``B N D``."""
-        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
-        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-        key_image, value_image = attn.add_k_proj(image_hidden_states), attn.add_v_proj(image_hidden_states)
-        attended = self._attend(query, attn.norm_k(key), value)
-        attended = attended + self._attend(query, attn.norm_added_k(key_image), value_image)
+        query = normalize_and_rotate(attn.to_q(hidden_states), attn.norm_q, attn.heads)
+        key = normalize_and_rotate(attn.to_k(encoder_hidden_states), attn.norm_k, attn.heads)
+        attended = self._attend(query, key, attn.to_v(encoder_hidden_states))
+        key = normalize_and_rotate(attn.add_k_proj(image_hidden_states), attn.norm_added_k, attn.heads)
+        attended = attended + self._attend(query, key, attn.add_v_proj(image_hidden_states))
         return project_to_residual(attn.to_out[0], attended.type_as(hidden_states))
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        heads = query.shape[2]
-        key, value = key.unflatten(-1, (heads, -1)), value.unflatten(-1, (heads, -1))
+        value = value.unflatten(-1, (query.shape[2], -1))
         # a context with a batch of 1 is shared by all branches
         key, value = (part.expand(query.shape[0], -1, -1, -1) for part in (key, value))
         return attend(query, key, value, self._attention_backend).flatten(2)

@@ -1,0 +1,59 @@
+"""Decide between a kernel and its PyTorch form."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+# True and False override the decision: for the probe, which compares both, and for tests
+_forced: ContextVar[bool | None] = ContextVar("forced", default=None)
+
+
+def use_kernels(tensor: torch.Tensor) -> bool:
+    """Return whether an operation on a tensor runs as a kernel.
+
+    The kernels have no gradients, and the compiler fuses the PyTorch forms itself.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return False
+    forced = _forced.get()
+    return tensor.is_cuda and works(tensor.device) if forced is None else forced
+
+
+@contextmanager
+def forced(kernels: bool) -> Iterator[None]:
+    """Use only kernels, or only PyTorch forms, on any device."""
+    token = _forced.set(kernels)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+@functools.cache
+def works(device: torch.device) -> bool:
+    """Return whether the kernels run on a device and agree with the PyTorch forms; logs the answer once."""
+    problem = _problem(device)
+    if problem is None:
+        logger.info("GPU kernels are used on %s.", device)
+    else:
+        logger.warning("GPU kernels are not used on %s, which costs speed: %s.", device, problem)
+    return problem is None
+
+
+def _problem(device: torch.device) -> str | None:
+    if device.type != "cuda" or torch.version.cuda is None:
+        return "they are written for CUDA"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    from .probe import probe
+
+    return probe(device)
