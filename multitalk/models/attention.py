@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from .attention_backends import attend
 from .half import project_to_residual
-from .quantized import project_together
+from .quantized import project, quantize_once
 from .rotary import RotaryTable, normalize_and_rotate
 from .sequence import TokenShard
 
@@ -50,11 +51,16 @@ class SelfAttentionProcessor:
             The output ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks. With a
             shard, the output contains the shard's tokens only, and the map all tokens.
         """
-        query, key, value = project_together(hidden_states, attn.to_q, attn.to_k, attn.to_v)
-        # one at a time: keeping both unrotated tensors would raise the block's peak memory
-        query = normalize_and_rotate(query, attn.norm_q, attn.heads, rotary_emb)
-        key = normalize_and_rotate(key, attn.norm_k, attn.heads, rotary_emb)
-        value = value.unflatten(-1, (attn.heads, -1))
+        tokens = quantize_once(hidden_states, attn.to_q, attn.to_k, attn.to_v)
+        value = project(attn.to_v, hidden_states, tokens).unflatten(-1, (attn.heads, -1))
+        # nothing but the call holds a projection, so that it is freed before the rotation
+        query = normalize_and_rotate(
+            project(attn.to_q, hidden_states, tokens), attn.norm_q, attn.heads, rotary_emb
+        )
+        key = normalize_and_rotate(
+            project(attn.to_k, hidden_states, tokens), attn.norm_k, attn.heads, rotary_emb
+        )
+        del tokens
         if shard is not None:
             query, key, value = shard.tokens_to_heads(query, key, value)
         attended = attend(query, key, value, self._attention_backend)
@@ -84,11 +90,10 @@ class SelfAttentionProcessor:
         """
         classes, tokens_per_frame = person_masks.shape
         columns = person_masks.float() / person_masks.float().sum(dim=1, keepdim=True).clamp(min=1.0)
-        value = columns.new_zeros(tokens_per_frame, _MAP_WIDTH)
-        value[:, :classes] = columns.T
+        value = F.pad(columns.T, (0, _MAP_WIDTH - classes))
         value = value.type_as(query)[None, :, None].expand(query.shape[0], -1, query.shape[2], -1)
         # PyTorch's attention, the only backend that accepts values of another width than the keys
-        scores = torch.nn.functional.scaled_dot_product_attention(
+        scores = F.scaled_dot_product_attention(
             query.transpose(1, 2), key[:, :tokens_per_frame].transpose(1, 2), value.transpose(1, 2)
         )
         return scores[..., :classes].float().mean(dim=1).transpose(1, 2)

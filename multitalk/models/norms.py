@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -64,13 +66,18 @@ def add_and_normalize(
     gate: torch.Tensor | None,
     norm: Norm,
     dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the result of :func:`add_residual` and the norm of it, in one pass on a GPU."""
+) -> tuple[torch.Tensor, Callable[[], torch.Tensor]]:
+    """Return the result of :func:`add_residual` and a function that returns its norm.
+
+    A kernel computes both in one pass. The PyTorch form normalizes when the function is called, so that the
+    caller can free `update` first.
+    """
     if use_kernels(hidden_states):
         arguments = (hidden_states.contiguous(), update.contiguous(), gate, *_parameters(norm), dtype)
-        return operations.add_residual_norm(*arguments)
-    hidden_states = add_residual(hidden_states, update, gate)
-    return hidden_states, normalize(hidden_states, norm, dtype)
+        summed, normed = operations.add_residual_norm(*arguments)
+        return summed, lambda: normed
+    summed = add_residual(hidden_states, update, gate)
+    return summed, partial(normalize, summed, norm, dtype)
 
 
 def _parameters(norm: Norm) -> tuple[torch.Tensor, torch.Tensor, float, bool]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..patches.torch import FixedDtypeModule
+from .kernels.dispatch import use_kernels
 from .linear import LowRankLayer, replace_linears
 from .quantized_matmul import (
     LARGEST,
@@ -114,7 +115,7 @@ class QuantizedLinear(FixedDtypeModule, LowRankLayer):
 
         Args:
             hidden_states: The input.
-            tokens: The input in 8 bits, if it is known; see :func:`project_together`.
+            tokens: The input in 8 bits, if it is known; see :func:`quantize_once`.
             gelu: Whether GELU (its tanh form) is applied to the result.
         """
         flat = hidden_states.flatten(0, -2)
@@ -179,13 +180,24 @@ def quantize_linears(module: nn.Module, precision: str) -> None:
     replace_linears(module, replacement)
 
 
-def project_together(hidden_states: torch.Tensor, *layers: nn.Module) -> list[torch.Tensor]:
-    """Run linear layers on one input ``B N C``, which is quantized once for all of them."""
+def quantize_once(hidden_states: torch.Tensor, *layers: nn.Module) -> QuantizedTokens | None:
+    """Quantize the common input ``B N C`` of layers for :func:`project`.
+
+    Returns:
+        None if the layers do not multiply in 8 bits. Also without kernels: rotating queries and keys takes
+        more memory then, and keeping the result would raise the block's peak.
+    """
     first = layers[0]
     if not isinstance(first, QuantizedLinear) or not first.multiplies(hidden_states):
-        return [layer(hidden_states) for layer in layers]
-    tokens = quantize_tokens(hidden_states.flatten(0, -2), first.weight_dtype)
-    return [layer(hidden_states, tokens) for layer in layers]
+        return None
+    if not use_kernels(hidden_states):
+        return None
+    return quantize_tokens(hidden_states.flatten(0, -2), first.weight_dtype)
+
+
+def project(layer: nn.Module, hidden_states: torch.Tensor, tokens: QuantizedTokens | None) -> torch.Tensor:
+    """Run a linear layer on ``B N C``, which :func:`quantize_once` has quantized or not."""
+    return layer(hidden_states) if tokens is None else layer(hidden_states, tokens)
 
 
 def set_matmuls(

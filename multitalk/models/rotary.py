@@ -128,8 +128,8 @@ def normalize_and_rotate(
             hidden_states.contiguous(), heads, norm.weight, epsilon, cosines, sines, None, THETA
         )
         return rotated.unflatten(-1, (heads, -1))
-    normed = norm(hidden_states).unflatten(-1, (heads, -1))
-    return normed if table is None else apply_rotary(normed, table)
+    hidden_states = norm(hidden_states).unflatten(-1, (heads, -1))
+    return hidden_states if table is None else apply_rotary(hidden_states, table)
 
 
 def rotate_by_label(hidden_states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -69,17 +69,22 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         update, reference_map = self.attn1(
             normed, rotary_emb=rotary_emb, person_masks=person_masks, shard=shard
         )
-        hidden_states, normed = add_and_normalize(hidden_states, update, gate, self.norm2, dtype)
+        hidden_states, norm = add_and_normalize(hidden_states, update, gate, self.norm2, dtype)
+        del update  # here and below: frees its memory for the norm
+        normed = norm()
 
         update = self.attn2(normed, text_hidden_states, image_hidden_states=image_hidden_states)
-        hidden_states, normed = add_and_normalize(hidden_states, update, None, self.norm_audio, dtype)
+        hidden_states, norm = add_and_normalize(hidden_states, update, None, self.norm_audio, dtype)
+        del update
+        normed = norm()
 
         labels = None if reference_map is None else video_labels(reference_map)
         if labels is not None and shard is not None:
             labels = shard.take(labels)
         update = self.audio_attn(normed, audio_hidden_states, labels, shard)
-        modulation_of_ffn = Modulation(ffn_scale, ffn_shift, self.eps)
-        hidden_states, normed = add_and_normalize(hidden_states, update, None, modulation_of_ffn, dtype)
-
-        del update  # frees its memory for the hidden layer
+        before_ffn = Modulation(ffn_scale, ffn_shift, self.eps)
+        hidden_states, norm = add_and_normalize(hidden_states, update, None, before_ffn, dtype)
+        del update
+        normed = norm()
+        del norm  # holds the stream
         return add_residual(hidden_states, feed_forward(self.ffn, normed), ffn_gate)

@@ -67,7 +67,9 @@ def probe(device: torch.device, widths: Widths = PUBLISHED) -> str | None:
     return None
 
 
-def cases(device: torch.device, dtype: torch.dtype, widths: Widths, fp8: bool) -> Iterator[tuple[str, Case]]:
+def cases(
+    device: torch.device, dtype: torch.dtype, widths: Widths, fp8: bool, rows: int = _ROWS
+) -> Iterator[tuple[str, Case]]:
     """Yield a name and a function for every kernel; the function runs the kernel or its PyTorch form."""
     dim, heads = widths.dim, widths.heads
     generator = torch.Generator().manual_seed(0)
@@ -76,7 +78,7 @@ def cases(device: torch.device, dtype: torch.dtype, widths: Widths, fp8: bool) -
         return torch.randn(shape, generator=generator).to(device, dtype)
 
     residual = residual_dtype(dtype)
-    tokens, hidden, update = (random(1, _ROWS, dim, dtype=kind) for kind in (dtype, residual, residual))
+    tokens, hidden, update = (random(1, rows, dim, dtype=kind) for kind in (dtype, residual, residual))
     gate, scale, shift = (random(1, 1, dim, dtype=torch.float32) for _ in range(3))
     modulation = Modulation(scale, shift, 1e-6)
     with torch.device(device):
@@ -88,18 +90,18 @@ def cases(device: torch.device, dtype: torch.dtype, widths: Widths, fp8: bool) -
         ("a residual and a norm", None, layer_norm),
         ("a residual and a modulated norm", None, modulation),
     ):
-        yield kind, lambda by=by, norm=norm: add_and_normalize(hidden, update, by, norm, dtype)  # type: ignore[misc]
-    angles = random(1, _ROWS, 1, widths.head_dim // 2, dtype=torch.float32)
+        yield kind, lambda by=by, norm=norm: _both(*add_and_normalize(hidden, update, by, norm, dtype))  # type: ignore[misc]
+    angles = random(1, rows, 1, widths.head_dim // 2, dtype=torch.float32)
     table = angles.cos(), angles.sin()
-    labels = random(1, _ROWS, dtype=torch.float32).abs() * 12
+    labels = random(1, rows, dtype=torch.float32).abs() * 12
     yield "RMSNorm", lambda: (normalize_and_rotate(tokens, rms_norm, heads),)
     yield "RMSNorm and RoPE", lambda: (normalize_and_rotate(tokens, rms_norm, heads, table),)
     yield "label RoPE", lambda: (rotate_by_label(tokens.unflatten(-1, (heads, -1)), labels),)
     for eight_bit in EIGHT_BITS[: 1 + fp8]:
         yield f"quantization to {eight_bit}", lambda to=eight_bit: _restored(tokens[0], to)  # type: ignore[misc]
-    sums = random(_ROWS, dim, dtype=torch.float32) * 1000
-    token_scale, row_scale = (random(size, 1, dtype=torch.float32).abs() / 1000 for size in (_ROWS, dim))
-    inner, up = random(_ROWS, _RANK), random(dim, _RANK)
+    sums = random(rows, dim, dtype=torch.float32) * 1000
+    token_scale, row_scale = (random(size, 1, dtype=torch.float32).abs() / 1000 for size in (rows, dim))
+    inner, up = random(rows, _RANK), random(dim, _RANK)
     products = [sums.int(), sums.bfloat16()][: 1 + fp8]
     for product, extra in itertools.product(products, (Extra(), Extra(inner, up), Extra(gelu=True))):
 
@@ -108,6 +110,10 @@ def cases(device: torch.device, dtype: torch.dtype, widths: Widths, fp8: bool) -
             return (finish_product(product.__getitem__, token_scale, row_scale, bias, dtype, extra),)
 
         yield f"the epilogue of products in {product.dtype}", finished
+
+
+def _both(summed: torch.Tensor, norm: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return summed, norm()
 
 
 def _restored(tokens: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
