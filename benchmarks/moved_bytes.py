@@ -1,7 +1,7 @@
 """Bytes that a transformer block moves in one model call, counted on tensors without data; no GPU is needed.
 
-Every operation counts as its operands and results, a Triton kernel as one operation. Compared are the PyTorch
-forms with the kernels of multitalk.models.kernels.
+Every operation counts as its operands and results: a Triton kernel as one operation, an attention as one that
+writes no scores. Compared are the PyTorch forms with the kernels of multitalk.models.kernels.
 
     python -m benchmarks.moved_bytes
     python -m benchmarks.moved_bytes --size 720 1280 --people 1 --operations
@@ -20,7 +20,9 @@ from multitalk.bench.networks import SCALES
 from multitalk.models.kernels.dispatch import forced
 from multitalk.models.linear import LoraLinear, LowRankLayer, replace_linears
 from multitalk.models.quantized import QuantizedLinear, quantize_linears
+from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.models.transformer_block import MultiTalkTransformerBlock
+from multitalk.weights.libraries import kept_in_float32
 
 SCALE = SCALES["real"]
 DIM = SCALE.heads * SCALE.head_dim
@@ -53,26 +55,34 @@ class Recorder(Counter):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = self.work.bytes
         result = super().__torch_dispatch__(func, types, args, kwargs)
+        name = func.overloadpacket.__name__
         if self.work.bytes > before:
-            self.by_name[func.overloadpacket.__name__] += self.work.bytes - before
-            self.calls[func.overloadpacket.__name__] += 1
+            self.by_name[name] += self.work.bytes - before
+            self.calls[name] += 1
+        if name == "scaled_dot_product_attention":
+            # B H N D: kernels on a GPU write it as B N H D, so that the output projection needs no copy
+            return result.transpose(1, 2).contiguous().transpose(1, 2)
         return result
 
 
-def make_block(precision: str | None, lora: bool, matmul: str | None) -> MultiTalkTransformerBlock:
-    """Create a block of the published widths; a LoRA has the layers of the preset lightx2v."""
+def make_block(
+    precision: str | None, lora: bool, matmul: str | None, dtype: torch.dtype = torch.bfloat16
+) -> MultiTalkTransformerBlock:
+    """Create a block of the published widths on the meta device; a LoRA has the layers of preset lightx2v."""
     with torch.device("meta"):
         block = MultiTalkTransformerBlock(DIM, SCALE.ffn_dim, SCALE.heads, 1e-6, AUDIO_DIM)
     if precision is not None:
         quantize_linears(block, precision)
     replace_linears(block, LoraLinear.from_linear)
-    block.requires_grad_(False).to(torch.bfloat16)
+    for name, parameter in block.named_parameters():
+        if parameter.itemsize > 1 and not kept_in_float32(MultiTalkTransformer, name, dtype):
+            parameter.data = parameter.data.to(dtype)
     for name, layer in block.named_modules():
         if isinstance(layer, QuantizedLinear):
             layer.matmul = matmul
         if lora and isinstance(layer, LowRankLayer) and not name.startswith(("audio_attn", "attn2.add")):
             down, up = (
-                torch.empty(shape, device="meta", dtype=torch.bfloat16)
+                torch.empty(shape, device="meta", dtype=dtype)
                 for shape in ((RANK, layer.in_features), (layer.out_features, RANK))
             )
             layer.set_low_rank(down, up)

@@ -172,6 +172,8 @@ def _moved_bytes(name: str, inputs: Any, result: Any) -> int:
         return 0
     if name in _FILLING:
         read = read[1:]
+    elif name == "type_as":
+        read = read[:1]
     return sum(map(_bytes, (*read, *written)))
 
 

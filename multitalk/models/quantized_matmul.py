@@ -145,12 +145,7 @@ def multiply_fp8_rowwise(
     values, token_scale = tokens
     sums = torch.bfloat16  # the only one that this kernel supports
     bias = None if bias is None else bias.to(sums)
-    product = fp8_product(values, weight, token_scale, scale.t(), sums, bias)
-    if extra.is_empty or not use_kernels(product):
-        return extra.apply(product.to(dtype))
-    output = product.new_empty(product.shape, dtype=dtype)
-    operations.finish(product, None, None, None, extra.inner, extra.up, extra.gelu, output)
-    return output
+    return finish_scaled(fp8_product(values, weight, token_scale, scale.t(), sums, bias), dtype, extra)
 
 
 def multiply_fused(
@@ -202,6 +197,15 @@ def finish_product(
         return (scaled if bias is None else scaled.add_(bias)).to(dtype)
 
     return extra.apply(_in_pieces(piece, shape, dtype, scale.device))
+
+
+def finish_scaled(product: torch.Tensor, dtype: torch.dtype, extra: Extra) -> torch.Tensor:
+    """Apply `extra` to a product ``M N`` that has its scales and bias."""
+    if extra.is_empty or not use_kernels(product):
+        return extra.apply(product.to(dtype))
+    output = product.new_empty(product.shape, dtype=dtype)
+    operations.finish(product, None, None, None, extra.inner, extra.up, extra.gelu, output)
+    return output
 
 
 def _in_pieces(

@@ -8,8 +8,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from ..transformer import MultiTalkTransformer
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,23 @@ def forced(kernels: bool) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+def prepare(transformer: MultiTalkTransformer, device: torch.device) -> None:
+    """Load the kernels of a transformer before its first job; what Triton's cache lacks is compiled.
+
+    Args:
+        transformer: Its widths decide which kernels are needed.
+        device: Device that it will run on.
+    """
+    if device.type != "cuda" or not works(device):
+        return
+    from .probe import PUBLISHED, Widths, probe
+
+    config = transformer.config
+    widths = Widths(config.num_attention_heads, config.attention_head_dim, config.ffn_dim, config.audio_dim)
+    if widths != PUBLISHED and (problem := probe(device, widths)) is not None:
+        raise RuntimeError(f"The GPU kernels fail for this transformer: {problem}.")
 
 
 @functools.cache

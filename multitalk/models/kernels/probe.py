@@ -13,7 +13,7 @@ from torch import nn
 from ..constants import BFLOAT16_CAPABILITY, FP8_CAPABILITY
 from ..half import residual_dtype
 from ..norms import Modulation, add_and_normalize, add_residual, normalize
-from ..quantized_matmul import Extra, finish_product, quantize_tokens
+from ..quantized_matmul import Extra, finish_product, finish_scaled, quantize_tokens
 from ..rotary import normalize_and_rotate, rotate_by_label
 from .dispatch import forced
 
@@ -32,10 +32,14 @@ class Widths:
 
     Attributes:
         heads, head_dim: Attention heads and their width.
+        ffn_dim: Width of the feed-forward's hidden layer.
+        audio_dim: Width of an audio token.
     """
 
     heads: int = 40
     head_dim: int = 128
+    ffn_dim: int = 13824
+    audio_dim: int = 768
 
     @property
     def dim(self) -> int:
@@ -97,19 +101,27 @@ def cases(
     yield "RMSNorm", lambda: (normalize_and_rotate(tokens, rms_norm, heads),)
     yield "RMSNorm and RoPE", lambda: (normalize_and_rotate(tokens, rms_norm, heads, table),)
     yield "label RoPE", lambda: (rotate_by_label(tokens.unflatten(-1, (heads, -1)), labels),)
-    for eight_bit in EIGHT_BITS[: 1 + fp8]:
-        yield f"quantization to {eight_bit}", lambda to=eight_bit: _restored(tokens[0], to)  # type: ignore[misc]
+    for width, to in itertools.product((dim, widths.ffn_dim, widths.audio_dim), EIGHT_BITS[: 1 + fp8]):
+        wide = random(rows, width)
+        yield f"quantization to {to}", lambda wide=wide, to=to: _restored(wide, to)  # type: ignore[misc]
     sums = random(rows, dim, dtype=torch.float32) * 1000
     token_scale, row_scale = (random(size, 1, dtype=torch.float32).abs() / 1000 for size in (rows, dim))
-    inner, up = random(rows, _RANK), random(dim, _RANK)
-    products = [sums.int(), sums.bfloat16()][: 1 + fp8]
-    for product, extra in itertools.product(products, (Extra(), Extra(inner, up), Extra(gelu=True))):
+    bias = tokens[0, 0]
+    extras = extras_for(random(rows, _RANK), random(dim, _RANK))
+    for product, extra in itertools.product([sums.int(), sums.bfloat16()][: 1 + fp8], extras):
 
         def finished(product: torch.Tensor = product, extra: Extra = extra) -> tuple[torch.Tensor, ...]:
-            bias = tokens[0, 0]
             return (finish_product(product.__getitem__, token_scale, row_scale, bias, dtype, extra),)
 
         yield f"the epilogue of products in {product.dtype}", finished
+    scaled = tokens[0]
+    for extra in extras[1:] if fp8 else ():
+        yield "the epilogue of scaled products", lambda extra=extra: (finish_scaled(scaled, dtype, extra),)  # type: ignore[misc]
+
+
+def extras_for(inner: torch.Tensor, up: torch.Tensor) -> list[Extra]:
+    """Return every combination of a LoRA and GELU; the first one is empty."""
+    return [Extra(), Extra(inner, up), Extra(gelu=True), Extra(inner, up, gelu=True)]
 
 
 def _both(summed: torch.Tensor, norm: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -49,7 +49,9 @@ def assert_rounded_alike(result: torch.Tensor, expected: torch.Tensor, roundings
 def test_every_kernel(dtype):
     """13 tokens of width 120 and 5 heads: neither blocks nor warps divide them."""
     names = set()
-    for name, case in cases(CPU, dtype, Widths(heads=5, head_dim=24), fp8=True, rows=13):
+    for name, case in cases(
+        CPU, dtype, Widths(heads=5, head_dim=24, ffn_dim=136, audio_dim=40), fp8=True, rows=13
+    ):
         if "float8" in name or (dtype == torch.bfloat16 and name.startswith("the epilogue")):
             continue  # see test_quantized_tokens and test_products
         with forced(True):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.skipif(
+    metadata.version("triton") == "3.1.0", reason="the interpreter of Triton 3.1 fails with NumPy 2"
+)
 def test_the_kernels_equal_their_pytorch_forms():
     pytest = ("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider")
     run = subprocess.run(
