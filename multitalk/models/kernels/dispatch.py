@@ -56,18 +56,27 @@ def prepare(transformer: MultiTalkTransformer, device: torch.device) -> None:
     config = transformer.config
     widths = Widths(config.num_attention_heads, config.attention_head_dim, config.ffn_dim, config.audio_dim)
     if widths != PUBLISHED and (problem := probe(device, widths)) is not None:
-        raise RuntimeError(f"The GPU kernels fail for this transformer: {problem}.")
+        _problems(device).append(problem)
+        _warn(device, problem)
+
+
+def works(device: torch.device) -> bool:
+    """Return whether the kernels run on a device and agree with the PyTorch forms; logs the answer once."""
+    return not _problems(device)
 
 
 @functools.cache
-def works(device: torch.device) -> bool:
-    """Return whether the kernels run on a device and agree with the PyTorch forms; logs the answer once."""
+def _problems(device: torch.device) -> list[str]:
     problem = _problem(device)
     if problem is None:
         logger.info("GPU kernels are used on %s.", device)
-    else:
-        logger.warning("GPU kernels are not used on %s, which costs speed: %s.", device, problem)
-    return problem is None
+        return []
+    _warn(device, problem)
+    return [problem]
+
+
+def _warn(device: torch.device, problem: str) -> None:
+    logger.warning("GPU kernels are not used on %s, which costs speed: %s.", device, problem)
 
 
 def _problem(device: torch.device) -> str | None:
