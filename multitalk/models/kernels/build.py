@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from ...patches.torch import newest_architecture
 from ..constants import BFLOAT16_CAPABILITY, FP8_CAPABILITY
 from ..quantized_matmul import FUSED_CAPABILITY, QUANTIZED_MATMULS, quantize_tokens
 from .dispatch import forced
@@ -38,7 +39,7 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="80",
-        help="compute capabilities (default: all that this version of Triton supports)",
+        help="compute capabilities (default: all that torch is built for)",
     )
     parser.add_argument("--cache", type=Path, help="folder of the cache (default: a temporary one)")
     parser.add_argument("--no-launchers", dest="launchers", action="store_false")
@@ -48,19 +49,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["TRITON_CACHE_DIR"] = str(options.cache or Path(temporary, "cache"))
-        compilation = build(options.capabilities or CAPABILITIES, Path(temporary), options.launchers)
-        for capability, compiled, problem in compilation:
-            if problem is not None and options.capabilities:
-                raise problem
-            report(capability, compiled, problem)
+        newest = newest_architecture() or max(CAPABILITIES)
+        capabilities = options.capabilities or [known for known in CAPABILITIES if known <= newest]
+        for capability, compiled in build(capabilities, Path(temporary), options.launchers):
+            report(capability, compiled)
 
 
-def report(capability: int, compiled: list[Compiled], problem: Exception | None) -> None:
-    """Print the kernels of a compute capability, or why there are none."""
-    if problem is not None:
-        reason = str(problem).strip().splitlines()[-1] if str(problem).strip() else type(problem).__name__
-        print(f"sm_{capability}: not compiled ({reason})")
-        return
+def report(capability: int, compiled: list[Compiled]) -> None:
+    """Print the kernels of a compute capability."""
     total = sum(size for _, size, _ in compiled)
     print(f"sm_{capability}: {len(compiled)} kernels, {total / 1000:.0f} kB")
     for name in sorted({name for name, _, _ in compiled}):
@@ -72,7 +68,7 @@ def report(capability: int, compiled: list[Compiled], problem: Exception | None)
 
 def build(
     capabilities: Sequence[int], temporary: Path, launchers: bool
-) -> Iterator[tuple[int, list[Compiled], Exception | None]]:
+) -> Iterator[tuple[int, list[Compiled]]]:
     """Compile for GPUs.
 
     Args:
@@ -81,8 +77,7 @@ def build(
         launchers: Whether the launchers are built, too; this needs a C compiler.
 
     Yields:
-        Each compute capability with name, size and shared memory of its kernels, and the error of Triton's
-        compiler if there was one.
+        Each compute capability with name, size and shared memory of its kernels.
     """
     from ...patches.triton import StandInDriver, build_launchers
 
@@ -92,12 +87,8 @@ def build(
     stand_in.install()
     for capability in capabilities:
         stand_in.capability, stand_in.compiled = capability, []
-        problem: Exception | None = None
-        try:
-            launch_all(divmod(capability, 10))
-        except Exception as error:  # the compiler can raise anything
-            problem = error
-        yield capability, stand_in.compiled, problem
+        launch_all(divmod(capability, 10))
+        yield capability, stand_in.compiled
 
 
 def launch_all(capability: tuple[int, int], widths: Widths = PUBLISHED) -> None:
