@@ -53,9 +53,9 @@ Case = Callable[[], tuple[torch.Tensor, ...]]
 
 def probe(device: torch.device, widths: Widths = PUBLISHED) -> str | None:
     """Run every kernel that a device needs; return what is wrong, or None."""
-    capability = torch.cuda.get_device_capability(device)
-    dtype = torch.bfloat16 if capability >= BFLOAT16_CAPABILITY else torch.float16
     try:
+        capability = torch.cuda.get_device_capability(device)
+        dtype = torch.bfloat16 if capability >= BFLOAT16_CAPABILITY else torch.float16
         with torch.inference_mode():
             for name, case in cases(device, dtype, widths, fp8=capability >= FP8_CAPABILITY):
                 with forced(True):

@@ -36,9 +36,8 @@ def test_a_device_without_kernels_is_logged_once(caplog):
     with caplog.at_level(logging.WARNING):
         assert not dispatch.works(device)
         assert not dispatch.works(device)
-    assert [record.message for record in caplog.records] == [
-        "GPU kernels are not used on cuda:7, which costs speed: they are written for CUDA."
-    ]
+    message = "GPU kernels are not used on cuda:7, which costs speed: "
+    assert [record.message.startswith(message) for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
