@@ -31,6 +31,7 @@ ENV MODE=ui \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
     OUTPUT_DIR=/outputs \
+    TRITON_CACHE_DIR=/opt/triton \
     PYTHONUNBUFFERED=1
 LABEL org.opencontainers.image.title="MultiTalk" \
     org.opencontainers.image.description="A picture and a voice in, a talking video out: a page, or a RunPod worker" \
@@ -70,6 +71,14 @@ RUN --mount=type=secret,id=HF_TOKEN \
     --raw "/var/cache/multitalk/${PRECISION}" --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
     && touch -d 2024-01-01 /opt/all_installed.flag
 
+# ---- the GPU kernels, compiled for every GPU; without Triton the folder is empty -----------------------------------
+FROM runtime AS kernels
+COPY multitalk/__init__.py multitalk/errors.py multitalk/
+COPY multitalk/models/ multitalk/models/
+COPY multitalk/patches/ multitalk/patches/
+RUN mkdir -p "${TRITON_CACHE_DIR}" \
+    && python -m multitalk.models.kernels.build --cache "${TRITON_CACHE_DIR}"
+
 # ---- weights: layers of at most 5 GB; unused ones are empty ---------------------------------------------------------
 # --link: each layer is independent of those below it, here and where the code is added.
 FROM runtime AS baked-weights
@@ -90,6 +99,8 @@ COPY --link --from=fetch /layers/13/ /opt/multitalk/weights/
 COPY --link --from=fetch /layers/14/ /opt/multitalk/weights/
 COPY --link --from=fetch /layers/15/ /opt/multitalk/weights/
 COPY --link --from=fetch /opt/all_installed.flag /opt/all_installed.flag
+# its files contain their own paths, so the folder is the same as in the stage that created them
+COPY --link --chown=1000:1000 --from=kernels /opt/triton /opt/triton
 
 # ---- the requirements that the weights image contains: a small image, so that comparing them downloads no weights ----
 FROM scratch AS baked-requirements
@@ -108,6 +119,7 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash app.py multitalk
 # ---- slim: no weights; the container searches a network volume and the model cache at startup, or downloads them -----
 FROM runtime AS slim
 COPY --from=fetch-environment /opt/fetch /opt/fetch
+COPY --from=kernels /opt/triton /opt/triton
 COPY --from=code /app /app
 # the weights are written to a network volume, which belongs to root
 # hadolint ignore=DL3002

@@ -9,6 +9,8 @@ TORCH ?= torch==2.13.0
 ifeq ($(origin TORCH_INDEX),undefined)
 TORCH_INDEX = $(shell scripts/torch_index.sh $(BIN)/python)
 endif
+# Triton for another torch than that of requirements-dev.txt, for the tests of the GPU kernels
+TRITON ?=
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +48,7 @@ $(RUN_READY): $(VENV)/.lock-ready $(VENV)/.torch-ready
 # PYTHONDONTWRITEBYTECODE is set each of them would do it anew. Some packages contain files that do not compile.
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
 	$(INSTALL) --require-hashes --requirements requirements-dev.txt
+	$(if $(TRITON),$(INSTALL) $(TRITON))
 	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@
 
@@ -68,7 +71,7 @@ test-image: $(DEV_READY)
 
 # the suite on the image's own version of torch
 test-image-stack:
-	$(MAKE) VENV=.venv-image TORCH=torch==2.5.1 test
+	$(MAKE) VENV=.venv-image TORCH=torch==2.5.1 TRITON=triton==3.1.0 test
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

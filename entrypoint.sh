@@ -69,6 +69,12 @@ if [[ -d ${NUMBA_CACHE_DIR:-} && ! -w $NUMBA_CACHE_DIR ]]; then
   export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/numba
 fi
 
+# so does Triton when a kernel is not in its cache; the compiled kernels stay where they are
+if [[ -d ${TRITON_CACHE_DIR:-} && ! -w $TRITON_CACHE_DIR ]]; then
+  cp -r "$TRITON_CACHE_DIR" "${TMPDIR:-/tmp}/triton"
+  export TRITON_CACHE_DIR=${TMPDIR:-/tmp}/triton
+fi
+
 # prefetch the weights into the page cache while Python imports its modules
 if [[ ${READ_AHEAD:-true} == true && -d $weights ]]; then
   python -m multitalk.weights.read_ahead "$weights" &

@@ -84,7 +84,7 @@ def synchronize(device: torch.device) -> None:
 
 def _eight_bit_product(kernel: str, side: int, device: torch.device) -> Callable[[], object]:
     """Return the product of 8-bit matrices, without quantizing activations."""
-    if kernel == "int8":
+    if kernel.startswith("int8"):
         left, right = (torch.randint(-127, 127, (side, side), device=device).to(torch.int8) for _ in range(2))
         return lambda: int8_product(left, right)
     left, right = (torch.randn(side, side, device=device).to(torch.float8_e4m3fn) for _ in range(2))
@@ -148,16 +148,36 @@ def operations(name: str, args: tuple[Any, ...], result: Any) -> int:
         return 2 * output.numel() * args[1][0].numel()
     if name in ("mm", "bmm", "_int_mm", "_scaled_mm", "matmul"):
         return 2 * result.numel() * args[0].shape[-1]
+    if name == "eight_bit_product":
+        low_rank = 0 if args[5] is None else args[5].shape[-1]
+        return 2 * result.numel() * (args[0].shape[-1] + low_rank)
     if name in ("addmm", "addmm_", "baddbmm", "addbmm"):
         return 2 * result.numel() * args[1].shape[-1]
     return 0
 
 
+# They write without reading, and allocate without writing.
+_FILLING = ("copy_", "fill_", "zero_")
+_EMPTY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+
+
 def _moved_bytes(name: str, inputs: Any, result: Any) -> int:
-    """Count the bytes that a call reads and writes; 0 if the result is a view of an input."""
+    """Count the bytes that a call reads and writes; 0 if it only allocates, or returns a view of an input."""
+    if name in _EMPTY:
+        return 0
     read = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
     written = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
     storages = {tensor.untyped_storage()._cdata for tensor in read}
     if not name.endswith("_") and any(tensor.untyped_storage()._cdata in storages for tensor in written):
         return 0
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*read, *written))
+    if name in _FILLING:
+        read = read[1:]
+    elif name == "type_as":
+        read = read[:1]
+    return sum(map(_bytes, (*read, *written)))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """Return the size of what a tensor refers to; an expanded dimension is one value in memory."""
+    sizes = (size if stride else 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return math.prod(sizes) * tensor.element_size()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from .attention_backends import attend
 from .half import project_to_residual
-from .rotary import RotaryTable, apply_rotary
+from .quantized import project, quantize_once
+from .rotary import RotaryTable, normalize_and_rotate
 from .sequence import TokenShard
 
 # Attention kernels require a head width that is a multiple of 8, so the mask columns are padded.
@@ -49,14 +51,16 @@ class SelfAttentionProcessor:
             The output ``B N D`` and the reference map ``B 3 N`` (float32), or None without masks. With a
             shard, the output contains the shard's tokens only, and the map all tokens.
         """
-        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
-        query = attn.norm_q(query).unflatten(-1, (attn.heads, -1))
-        key = attn.norm_k(key).unflatten(-1, (attn.heads, -1))
-        value = value.unflatten(-1, (attn.heads, -1))
-        if rotary_emb is not None:
-            # one at a time: keeping both unrotated tensors would raise the block's peak memory
-            query = apply_rotary(query, rotary_emb)
-            key = apply_rotary(key, rotary_emb)
+        tokens = quantize_once(hidden_states, attn.to_q, attn.to_k, attn.to_v)
+        value = project(attn.to_v, hidden_states, tokens).unflatten(-1, (attn.heads, -1))
+        # nothing but the call holds a projection, so that it is freed before the rotation
+        query = normalize_and_rotate(
+            project(attn.to_q, hidden_states, tokens), attn.norm_q, attn.heads, rotary_emb
+        )
+        key = normalize_and_rotate(
+            project(attn.to_k, hidden_states, tokens), attn.norm_k, attn.heads, rotary_emb
+        )
+        del tokens
         if shard is not None:
             query, key, value = shard.tokens_to_heads(query, key, value)
         attended = attend(query, key, value, self._attention_backend)
@@ -86,11 +90,10 @@ class SelfAttentionProcessor:
         """
         classes, tokens_per_frame = person_masks.shape
         columns = person_masks.float() / person_masks.float().sum(dim=1, keepdim=True).clamp(min=1.0)
-        value = columns.new_zeros(tokens_per_frame, _MAP_WIDTH)
-        value[:, :classes] = columns.T
+        value = F.pad(columns.T, (0, _MAP_WIDTH - classes))
         value = value.type_as(query)[None, :, None].expand(query.shape[0], -1, query.shape[2], -1)
         # PyTorch's attention, the only backend that accepts values of another width than the keys
-        scores = torch.nn.functional.scaled_dot_product_attention(
+        scores = F.scaled_dot_product_attention(
             query.transpose(1, 2), key[:, :tokens_per_frame].transpose(1, 2), value.transpose(1, 2)
         )
         return scores[..., :classes].float().mean(dim=1).transpose(1, 2)
@@ -115,16 +118,15 @@ class CrossAttentionProcessor:
         image_hidden_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend from ``B N D`` to text ``B text_len D`` and image tokens ``B 257 D``; return ``B N D``."""
-        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
-        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-        key_image, value_image = attn.add_k_proj(image_hidden_states), attn.add_v_proj(image_hidden_states)
-        attended = self._attend(query, attn.norm_k(key), value)
-        attended = attended + self._attend(query, attn.norm_added_k(key_image), value_image)
+        query = normalize_and_rotate(attn.to_q(hidden_states), attn.norm_q, attn.heads)
+        key = normalize_and_rotate(attn.to_k(encoder_hidden_states), attn.norm_k, attn.heads)
+        attended = self._attend(query, key, attn.to_v(encoder_hidden_states))
+        key = normalize_and_rotate(attn.add_k_proj(image_hidden_states), attn.norm_added_k, attn.heads)
+        attended = attended + self._attend(query, key, attn.add_v_proj(image_hidden_states))
         return project_to_residual(attn.to_out[0], attended.type_as(hidden_states))
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        heads = query.shape[2]
-        key, value = key.unflatten(-1, (heads, -1)), value.unflatten(-1, (heads, -1))
+        value = value.unflatten(-1, (query.shape[2], -1))
         # a context with a batch of 1 is shared by all branches
         key, value = (part.expand(query.shape[0], -1, -1, -1) for part in (key, value))
         return attend(query, key, value, self._attention_backend).flatten(2)

@@ -8,7 +8,7 @@ from torch import nn
 
 from .attention_backends import attend
 from .half import project_to_residual
-from .rotary import apply_rotary, label_rotary_table
+from .rotary import rotate_by_label
 from .sequence import TokenShard
 
 # Label positions of L-RoPE (docs/MODEL.md, section 3): the range of each person's video tokens, and the
@@ -87,13 +87,10 @@ class AudioCrossAttention(nn.Module):
         key = self.to_k(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))  # (B T) A H D
         value = self.to_v(audio_hidden_states).flatten(0, 1).unflatten(-1, (self.heads, -1))
         if labels is not None:
-            head_dim = query.shape[-1]
-            cosines, sines = label_rotary_table(labels, head_dim)
-            query = apply_rotary(query, (cosines.unsqueeze(2), sines.unsqueeze(2)))
+            query = rotate_by_label(query, labels)
             tokens = audio_hidden_states.shape[2] // len(AUDIO_LABELS)
             positions = torch.cat([torch.full((tokens,), label, device=key.device) for label in AUDIO_LABELS])
-            cosines, sines = label_rotary_table(positions, head_dim)
-            key = apply_rotary(key, (cosines.unsqueeze(1), sines.unsqueeze(1)))
+            key = rotate_by_label(key, positions)
         before, after = (0, 0) if shard is None else shard.padding
         if before or after:  # to whole frames, which are attended one by one
             query = F.pad(query, (0, 0, 0, 0, before, after))

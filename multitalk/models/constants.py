@@ -8,6 +8,8 @@ FPS = 25
 # fp8 ones from Ada on.
 INT8_CAPABILITY = (7, 5)
 FP8_CAPABILITY = (8, 9)
+# Minimum compute capability for bfloat16 matrix products in hardware.
+BFLOAT16_CAPABILITY = (8, 0)
 # Device buffers for streamed or shared blocks: one block computes while the next one is copied.
 SLOTS = 2
 # Side of a VAE tile, and the distance between two tiles, in pixels.

@@ -21,6 +21,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from .kernels.dispatch import use_kernels
+from .quantized import QuantizedLinear
+
 # A power of two, so that scaling is exact: results up to 524,000 fit. A larger factor would cost the bias
 # precision, which is part of the scaled sum and corrected afterwards.
 _SCALE = 8
@@ -54,5 +57,10 @@ def feed_forward(network: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """Run diffusers' ``FeedForward``, its last layer by :func:`project_to_residual`."""
     *first, last = network.net
     for layer in first:
-        hidden_states = layer(hidden_states)
+        projection = getattr(layer, "proj", None)
+        if isinstance(projection, QuantizedLinear) and use_kernels(hidden_states):
+            # the product's epilogue includes GELU; without it, GELU runs after the tokens in 8 bits are freed
+            hidden_states = projection(hidden_states, gelu=True)
+        else:
+            hidden_states = layer(hidden_states)
     return project_to_residual(last, hidden_states)

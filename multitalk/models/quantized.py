@@ -14,8 +14,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..patches.torch import FixedDtypeModule
+from .kernels.dispatch import use_kernels
 from .linear import LowRankLayer, replace_linears
-from .quantized_matmul import LARGEST, MINIMAL_ROWS, QUANTIZED_MATMULS, Matmul, choose_matmul
+from .quantized_matmul import (
+    LARGEST,
+    MINIMAL_ROWS,
+    QUANTIZED_MATMULS,
+    Extra,
+    Matmul,
+    QuantizedTokens,
+    choose_matmul,
+    quantize_tokens,
+)
 
 # Both sizes of a quantized layer are multiples of this: kernels require it, and it keeps the tensors that
 # follow in a file aligned.
@@ -94,16 +104,30 @@ class QuantizedLinear(FixedDtypeModule, LowRankLayer):
         # 8-bit values are exact in every float dtype; in place, so that no wider copy is made
         return self.weight.to(dtype, copy=True).mul_(self.scale)
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Project ``... in_features`` to ``... out_features``, in the input's dtype."""
-        rows = hidden_states.numel() // self.in_features
-        if self.matmul is None or rows < self.minimal_rows:
-            output = F.linear(hidden_states, self.dequantize(hidden_states.dtype), self.bias)
+    def multiplies(self, hidden_states: torch.Tensor) -> bool:
+        """Return whether the product with an input ``... in_features`` is computed in 8 bits."""
+        return self.matmul is not None and hidden_states.numel() // self.in_features >= self.minimal_rows
+
+    def forward(
+        self, hidden_states: torch.Tensor, tokens: QuantizedTokens | None = None, gelu: bool = False
+    ) -> torch.Tensor:
+        """Project ``... in_features`` to ``... out_features``, in the input's dtype.
+
+        Args:
+            hidden_states: The input.
+            tokens: The input in 8 bits, if it is known; see :func:`quantize_once`.
+            gelu: Whether GELU (its tanh form) is applied to the result.
+        """
+        flat = hidden_states.flatten(0, -2)
+        inner = None if self.lora_down is None else F.linear(flat, self.lora_down)
+        extra = Extra(inner, self.lora_up, gelu)
+        if self.matmul is None or not self.multiplies(hidden_states):
+            output = extra.apply(F.linear(flat, self.dequantize(hidden_states.dtype), self.bias))
         else:
+            tokens = quantize_tokens(flat, self.weight_dtype) if tokens is None else tokens
             multiply = QUANTIZED_MATMULS[self.matmul]
-            output = multiply(hidden_states.flatten(0, -2), self.weight, self.scale, self.bias)
-            output = output.unflatten(0, hidden_states.shape[:-1])
-        return self.add_low_rank(hidden_states, output)
+            output = multiply(tokens, self.weight, self.scale, self.bias, hidden_states.dtype, extra)
+        return output.unflatten(0, hidden_states.shape[:-1])
 
     def extra_repr(self) -> str:
         """Describe the layer in the model's ``repr``."""
@@ -154,6 +178,26 @@ def quantize_linears(module: nn.Module, precision: str) -> None:
         return QUANTIZED_LINEARS[precision].from_linear(linear)
 
     replace_linears(module, replacement)
+
+
+def quantize_once(hidden_states: torch.Tensor, *layers: nn.Module) -> QuantizedTokens | None:
+    """Quantize the common input ``B N C`` of layers for :func:`project`.
+
+    Returns:
+        None if the layers do not multiply in 8 bits. Also without kernels: rotating queries and keys takes
+        more memory then, and keeping the result would raise the block's peak.
+    """
+    first = layers[0]
+    if not isinstance(first, QuantizedLinear) or not first.multiplies(hidden_states):
+        return None
+    if not use_kernels(hidden_states):
+        return None
+    return quantize_tokens(hidden_states.flatten(0, -2), first.weight_dtype)
+
+
+def project(layer: nn.Module, hidden_states: torch.Tensor, tokens: QuantizedTokens | None) -> torch.Tensor:
+    """Run a linear layer on ``B N C``, which :func:`quantize_once` has quantized or not."""
+    return layer(hidden_states) if tokens is None else layer(hidden_states, tokens)
 
 
 def set_matmuls(

@@ -6,6 +6,12 @@ import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import nn
 
+from .kernels import operations
+from .kernels.dispatch import use_kernels
+
+# Base of the frequencies
+THETA = 10000.0
+
 RotaryTable = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -40,7 +46,7 @@ class VideoRotaryEmbedding(nn.Module):
     """
 
     def __init__(
-        self, head_dim: int, patch_size: tuple[int, ...], max_length: int = 1024, theta: float = 10000.0
+        self, head_dim: int, patch_size: tuple[int, ...], max_length: int = 1024, theta: float = THETA
     ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
@@ -85,7 +91,7 @@ class VideoRotaryEmbedding(nn.Module):
         return cosine, sine
 
 
-def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10000.0) -> RotaryTable:
+def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = THETA) -> RotaryTable:
     """Compute cosines and sines of label RoPE (docs/MODEL.md, section 3; MultiTalk paper, arXiv 2505.22647).
 
     Args:
@@ -99,3 +105,48 @@ def label_rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10
     exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     angles = positions.float().unsqueeze(-1) * (1.0 / theta**exponents)
     return angles.cos(), angles.sin()
+
+
+def normalize_and_rotate(
+    hidden_states: torch.Tensor, norm: nn.RMSNorm, heads: int, table: RotaryTable | None = None
+) -> torch.Tensor:
+    """Normalize queries or keys over all heads, then rotate every head; one pass on a GPU.
+
+    Args:
+        hidden_states: ``B N (H D)``.
+        norm: Over ``H D``.
+        heads: H.
+        table: Cosines and sines ``1 N 1 D/2``; None does not rotate.
+
+    Returns:
+        ``B N H D``.
+    """
+    if use_kernels(hidden_states):
+        cosines, sines = (None, None) if table is None else table
+        epsilon = torch.finfo(hidden_states.dtype).eps if norm.eps is None else norm.eps
+        rotated = operations.norm_rotate(
+            hidden_states.contiguous(), heads, norm.weight, epsilon, cosines, sines, None, THETA
+        )
+        return rotated.unflatten(-1, (heads, -1))
+    hidden_states = norm(hidden_states).unflatten(-1, (heads, -1))
+    return hidden_states if table is None else apply_rotary(hidden_states, table)
+
+
+def rotate_by_label(hidden_states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Apply label RoPE; a kernel computes the angles from the positions.
+
+    Args:
+        hidden_states: Queries or keys, ``B N H D``.
+        positions: Label positions, ``B N`` or ``N``, float32.
+
+    Returns:
+        ``B N H D``.
+    """
+    heads = hidden_states.shape[2]
+    if use_kernels(hidden_states):
+        positions = positions.expand(hidden_states.shape[:2]).contiguous()
+        flat = hidden_states.flatten(2).contiguous()
+        rotated = operations.norm_rotate(flat, heads, None, 0.0, None, None, positions, THETA)
+        return rotated.unflatten(-1, (heads, -1))
+    cosines, sines = label_rotary_table(positions, hidden_states.shape[-1])
+    return apply_rotary(hidden_states, (cosines.unsqueeze(-2), sines.unsqueeze(-2)))

@@ -19,10 +19,11 @@ from ..patches.diffusers import keep_in_float32, replace_config
 from .audio_projection import AudioProjection
 from .half import residual_dtype
 from .linear import LoraLinear, replace_linears
+from .norms import Modulation, normalize
 from .quantized import quantize_linears
 from .rotary import VideoRotaryEmbedding
 from .sequence import TokenShard
-from .transformer_block import MultiTalkTransformerBlock, modulated_norm
+from .transformer_block import MultiTalkTransformerBlock
 
 
 def timestep_features(timestep: torch.Tensor, dim: int) -> torch.Tensor:
@@ -264,7 +265,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
     ) -> torch.Tensor:
         """Normalize, project and unpatchify tokens ``B N D`` to ``B 16 T h w``."""
         shift, scale = (self.scale_shift_table.float() + embedding.unsqueeze(1)).chunk(2, dim=1)
-        normed = modulated_norm(hidden_states, scale, shift, self.config.eps, self.compute_dtype)
+        normed = normalize(hidden_states, Modulation(scale, shift, self.config.eps), self.compute_dtype)
         patches = self.proj_out(normed)
         if shard is not None:
             patches = shard.gather(patches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
@@ -11,32 +10,9 @@ from ..patches.diffusers import register_block
 from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_attention import AudioCrossAttention, video_labels
 from .half import feed_forward
+from .norms import Modulation, add_and_normalize, add_residual, normalize
 from .rotary import RotaryTable
 from .sequence import TokenShard
-
-
-def modulated_norm(
-    hidden_states: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float, dtype: torch.dtype
-) -> torch.Tensor:
-    """LayerNorm in float32, then ``* (1 + scale) + shift``.
-
-    Args:
-        hidden_states: ``B N D``.
-        scale, shift: ``b 1 D`` float32. b is B, or 1 for the whole batch, which needs one kernel only.
-        eps: Added to the variance.
-        dtype: Dtype of the result.
-    """
-    dim = hidden_states.shape[-1]
-    if scale.shape[0] == 1:
-        normed = F.layer_norm(hidden_states.float(), (dim,), (1 + scale).flatten(), shift.flatten(), eps)
-    else:
-        normed = F.layer_norm(hidden_states.float(), (dim,), None, None, eps) * (1 + scale) + shift
-    return normed.to(dtype)
-
-
-def gated_residual(hidden_states: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """Return ``hidden_states + update * gate``, computed in float32, in the input's dtype."""
-    return torch.addcmul(hidden_states.float(), update.float(), gate).type_as(hidden_states)
 
 
 @register_block
@@ -89,23 +65,26 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
             self.scale_shift_table.float() + modulation
         ).chunk(6, dim=1)
         dtype = text_hidden_states.dtype  # compute dtype; the residual stream may be wider
-        normed = modulated_norm(hidden_states, scale, shift, self.eps, dtype)
-        attended, reference_map = self.attn1(
+        normed = normalize(hidden_states, Modulation(scale, shift, self.eps), dtype)
+        update, reference_map = self.attn1(
             normed, rotary_emb=rotary_emb, person_masks=person_masks, shard=shard
         )
-        hidden_states = gated_residual(hidden_states, attended, gate)
-        del attended
+        hidden_states, norm = add_and_normalize(hidden_states, update, gate, self.norm2, dtype)
+        del update  # here and below: frees its memory for the norm
+        normed = norm()
 
-        normed = self.norm2(hidden_states).to(dtype)
-        hidden_states = hidden_states + self.attn2(
-            normed, text_hidden_states, image_hidden_states=image_hidden_states
-        )
+        update = self.attn2(normed, text_hidden_states, image_hidden_states=image_hidden_states)
+        hidden_states, norm = add_and_normalize(hidden_states, update, None, self.norm_audio, dtype)
+        del update
+        normed = norm()
 
-        normed = self.norm_audio(hidden_states).to(dtype)
         labels = None if reference_map is None else video_labels(reference_map)
         if labels is not None and shard is not None:
             labels = shard.take(labels)
-        hidden_states = hidden_states + self.audio_attn(normed, audio_hidden_states, labels, shard)
-
-        normed = modulated_norm(hidden_states, ffn_scale, ffn_shift, self.eps, dtype)
-        return gated_residual(hidden_states, feed_forward(self.ffn, normed), ffn_gate)
+        update = self.audio_attn(normed, audio_hidden_states, labels, shard)
+        before_ffn = Modulation(ffn_scale, ffn_shift, self.eps)
+        hidden_states, norm = add_and_normalize(hidden_states, update, None, before_ffn, dtype)
+        del update
+        normed = norm()
+        del norm  # holds the stream
+        return add_residual(hidden_states, feed_forward(self.ffn, normed), ffn_gate)

@@ -74,6 +74,13 @@ def fp8_product(
     )
 
 
+def newest_architecture() -> int | None:
+    """Return the highest compute capability that torch is built for, 90 for 9.0; None for a CPU build."""
+    flags = torch._C._cuda_getArchFlags() if torch.version.cuda else None
+    numbers = [flag.removeprefix("sm_").rstrip("af") for flag in (flags or "").split()]
+    return max((int(number) for number in numbers if number.isdigit()), default=None)
+
+
 def weight_norm(directions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Give every slice of the last dimension of a weight its length.
 

@@ -171,7 +171,9 @@ def fit_transformer(
         weights: The folder that it was loaded from, if any.
     """
     from ..models.attention_backends import set_attention_backends
+    from ..models.kernels.dispatch import prepare
 
+    prepare(transformer, plan.device)
     set_matmuls(transformer, plan.device, "auto" if plan.eight_bit_products else "dequantize")
     set_attention_backends(transformer, plan.attention_backend, plan.cross_attention_backend)
     compile_by_plan(transformer, plan, weights)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import InvalidInput
-from ..models.constants import SLOTS
+from ..models.constants import BFLOAT16_CAPABILITY, SLOTS
 from .attention import NATIVE, candidates, cross_attention_backend, refusal
-from .gpus import BFLOAT16_CAPABILITY, GB, format_gb, has_products
+from .gpus import GB, format_gb, has_products
 from .machine import Machine
 from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
 from .operations import clip_seconds

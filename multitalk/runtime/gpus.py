@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ..models.constants import FP8_CAPABILITY, INT8_CAPABILITY
 
-# Lowest compute capability with bfloat16 matrix products in hardware.
-BFLOAT16_CAPABILITY = (8, 0)
 GB = 10**9
 
 

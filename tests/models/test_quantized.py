@@ -11,7 +11,7 @@ from torch import nn
 from multitalk.models import quantized_matmul
 from multitalk.models.linear import LoraLinear, replace_linears
 from multitalk.models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears, set_matmuls
-from multitalk.models.quantized_matmul import QUANTIZED_MATMULS, choose_matmul
+from multitalk.models.quantized_matmul import QUANTIZED_MATMULS, Extra, choose_matmul, quantize_tokens
 from tests.numbers import make_int8_product_exact
 
 CPU = torch.device("cpu")
@@ -95,7 +95,10 @@ def test_integers_are_multiplied_exactly(monkeypatch):
     weight = torch.randint(-127, 128, (24, 64), generator=generator, dtype=torch.int8)
     tokens = torch.randint(-127, 128, (40, 64), generator=generator).float()
     tokens[:, 0] = 127.0
-    result = QUANTIZED_MATMULS["int8"](tokens, weight, torch.ones(24, 1), None)
+    quantized_tokens = quantize_tokens(tokens, torch.int8)
+    result = QUANTIZED_MATMULS["int8"](
+        quantized_tokens, weight, torch.ones(24, 1), None, torch.float32, Extra()
+    )
     assert torch.equal(result, tokens @ weight.float().T)
 
 
