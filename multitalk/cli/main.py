@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(args.command(args))
     except Cancelled:
-        return _fail("cancelled.", args.debug, 130)
+        return _fail("canceled.", args.debug, 130)
     except KeyboardInterrupt:
         return _fail("interrupted.", args.debug, 130)
     except ProcessFailed as error:

@@ -208,16 +208,17 @@ def check_target(path: str | Path) -> Path:
     if target.suffix.lower() not in ("", ".mp4"):
         raise InvalidInput(f"output must be an mp4 file, not {shown}. Use a name such as out.mp4.", "path")
     try:
-        if not folder.is_dir():
-            raise InvalidInput(
-                f"output folder {str(folder)[-200:]!r} does not exist. Create it, or choose another.", "path"
-            )
+        is_folder = folder.is_dir()
         mode = target.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         mode = None
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"output {shown} cannot be used: {reason}.", "path") from None
+    if not is_folder:
+        raise InvalidInput(
+            f"output folder {str(folder)[-200:]!r} does not exist. Create it, or choose another.", "path"
+        )
     if mode is not None and stat.S_ISDIR(mode):
         raise InvalidInput(f"output {shown} is a folder. Add a file name, such as out.mp4.", "path")
     if mode is not None and not stat.S_ISREG(mode):

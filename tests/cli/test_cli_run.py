@@ -160,5 +160,5 @@ def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tm
         if "denoise" in line:
             process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert lines[-1] == "error: cancelled.\n"
+    assert lines[-1] == "error: canceled.\n"
     assert os.listdir(tmp_path) == []

@@ -173,6 +173,10 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / ("a" * 300) / "out.mp4", "File name too long"),
         (tmp_path / "a\0b.mp4", "cannot be used: embedded null byte"),
         (tmp_path / "out.webm", r"output must be an mp4 file, not '.*out\.webm'\. Use .* out\.mp4\."),
+        (
+            tmp_path / "none" / "out.mp4",
+            r"^output folder '.*none' does not exist\. Create it, or choose another\.$",
+        ),
         (tmp_path / "out.MOV", "must be an mp4 file"),
         (tmp_path / "out.mp4.gif", "must be an mp4 file"),
     ]:

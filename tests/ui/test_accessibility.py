@@ -26,12 +26,13 @@ def check(node_folder: Path) -> Check:
 
     def check_state(page: Page, state: str) -> None:
         page.evaluate(axe)
+        page.add_style_tag(content="* { transition: none !important; }")
         violations = []
         for screen, options in SCREENS.items():
             page.set_viewport_size(options["viewport"])
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-                page.wait_for_timeout(500)  # transitions of colors
+                page.wait_for_timeout(500)  # the page follows the scheme
                 found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
                 violations += [(state, screen, scheme, *_summary(rule)) for rule in found]
         page.set_viewport_size(SCREENS[DESKTOP]["viewport"])

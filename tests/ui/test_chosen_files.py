@@ -39,7 +39,7 @@ def choose_by(selector: str) -> Callable[[Page, Path], None]:
     return choose
 
 
-SOUND = choose_by("#person1-sound >> text=Click to Upload")
+SOUND = choose_by("#person1-sound .upload-container")
 FIELDS = {
     "image": (choose_picture, "Image: notes.txt is not an image. Use a PNG, JPEG, WebP or HEIC file."),
     "sound": (SOUND, "Audio of person 1: notes.txt is not audio. Use a WAV, MP3, M4A, FLAC or OGG file"),
@@ -112,4 +112,4 @@ def test_files_that_gradio_would_refuse_are_taken(page, tmp_path):
         writer.write(np.zeros((50, 64, 64, 3), np.uint8))
     SOUND(page, tmp_path / "clip.mp4")
     says(page, "Audio of person 1: clip.mp4.")
-    page.locator("#person1-sound").get_by_label("Play").first.wait_for()
+    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
