@@ -234,7 +234,8 @@ class Events:
         form = self._named(values)
         presets = self.backend.worker.presets()
         choices: Any = gr.skip()
-        if presets:
+        # without the size of an image, the call is older than the image; its answer may come last
+        if presets and (size or not form["picture"]):
             sounds = {person: form[f"{person}_sound"] for person in fields.PEOPLE}
             try:
                 self.backend.check_access(sounds.values(), request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Route
+from playwright.sync_api import Response, Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from tests.ui.app import EXAMPLES, HeldApp
-from tests.ui.steps import be_quick, choose, error_at, example, fill, wait_ready, wait_state
+from tests.ui.steps import be_quick, bring, choose, error_at, example, fill, wait_ready, wait_state
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,40 @@ def test_cancel_before_the_server_has_answered(browser, held_app):
         route.continue_()
     page.get_by_text("No clip was finished").wait_for()
     page.close()
+
+
+def test_a_call_older_than_the_image_does_not_remove_the_estimate(open_page):
+    page = open_page()
+
+    def is_older(response: Response) -> bool:
+        """Whether an answer is that to the form with an image, but before its size is known."""
+        data = json.loads(response.request.post_data or "{}").get("data", [])
+        return len(data) > 20 and data[0] is None and "one_person.png" in str(data[1:])
+
+    with page.expect_response(is_older) as answer:
+        example(page, "One person")
+    assert "choices" not in answer.value.json()["data"][0], "it may arrive after the estimate"
+    page.locator("#preset").get_by_text("estimated").wait_for()
+
+
+def test_an_error_opens_its_persons_tab(open_page):
+    page = open_page()
+    bring(page, "two_people.png", "left.wav")
+    choose(page, "Two in turns")
+    page.get_by_role("tab", name="Person 2").wait_for()
+    page.get_by_role("button", name="Generate video").click()
+    page.locator("#error-person2 [role=alert]").wait_for()
+    page.get_by_role("tab", name="Person 2", selected=True).wait_for()
+
+
+def test_a_dialogue_has_no_choice_of_audio(open_page):
+    page = open_page()
+    choose(page, "Two at once")
+    page.get_by_role("tab", name="Person 2").click()
+    page.locator("#people .segments:visible").wait_for()
+    choose(page, "Dialogue script")
+    page.get_by_label("Person 2: voice").wait_for()
+    assert page.locator("#people .segments:visible").count() == 0
 
 
 def test_importing_the_page_imports_no_model_libraries():
