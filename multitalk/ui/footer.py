@@ -13,7 +13,7 @@ def footer() -> gr.HTML:
     """Create the footer; Gradio's own is hidden by the page's styles."""
     links = [
         document_link("README.md", "README"),
-        document_link("PAGE.md", "About this page"),
+        document_link("docs/PAGE.md", "About this page"),
         '<a href="?view=api">API</a>',
         '<a href="logout">Log out</a>' if read_text("UI_USERNAME") else "",
     ]

@@ -239,6 +239,16 @@ def test_any_settings_in_a_file_can_be_shown(tmp_path, settings):
     assert max(len(value) for _, value in described["facts"]) <= 40
 
 
+def test_the_facts_name_the_loras(tmp_path):
+    loras = [{"path": "style.safetensors", "scale": 0.75}, {"path": "a" * 300}, {"scale": 1}, "x"]
+    write_video(tmp_path / "v.mp4", lora=loras)
+    (result,) = Gallery(tmp_path, 10**9).results()
+    facts = [value for name, value in describe_result(result)["facts"] if name == "LoRA"]
+    assert facts[0] == "style.safetensors × 0.75"
+    assert len(facts) == 2
+    assert len(facts[1]) <= 40
+
+
 def test_a_title_contains_the_text_of_both_people(tmp_path):
     write_video(tmp_path / "v.mp4", said={"person1": {"text": "Hello"}, "person2": {"text": "Hi there"}})
     assert Gallery(tmp_path, 10**9).result("v.mp4").title == "Hello Hi there"
