@@ -62,7 +62,15 @@ class Workshop:
     def bake(self, *arguments: str, engine: Engine | None = None, **variables: str) -> str:
         """Run `docker buildx bake` as the documentation shows it."""
         variables = self.variables | {"PUSH": "true"} | variables
-        return (engine or self.engine)("buildx", "bake", *arguments, cwd=self.context, **variables)
+        docker = engine or self.engine
+        try:
+            return docker("buildx", "bake", *arguments, cwd=self.context, **variables)
+        except RuntimeError as error:
+            # The daemon pushes a tag's manifests at the same time, and the registry writes tags in place: a
+            # request that reads one meanwhile is answered like this.
+            if "500 Internal Server Error" not in str(error):
+                raise
+            return docker("buildx", "bake", *arguments, cwd=self.context, **variables)
 
     @contextmanager
     def empty_engine(self, name: str) -> Iterator[Engine]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.ui.app import App
 from tests.ui.screens import DESKTOP, SCREENS
@@ -101,6 +101,7 @@ def test_a_crash_of_the_server_loses_nothing(page, own_app):
     page.locator(".job-lost-again").wait_for(timeout=240_000)
     assert "The server stopped while this video was generated." in page.inner_text(".job")
     wait_ready(page)
+    expect(page.locator(".job-lost-again")).to_be_in_viewport()
     page.locator(".connection").wait_for(state="hidden")  # the message goes by itself
     assert state_of(page) == before | {"prompt": "Written meanwhile", "steps": "9"}
     waiting = page.locator(".job-other")

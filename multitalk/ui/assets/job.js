@@ -166,6 +166,7 @@ function show(job) {
 
 // The server stopped while the video was generated. Its finished part, if there is one, is a result.
 function showLost(job) {
+  $('.job').scrollIntoView({ block: 'nearest' }); // the page was loaded again
   if (job.result) {
     phase('done');
     showResult(job.result, `${job.error} This is the finished part.`);
