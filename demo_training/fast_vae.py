@@ -33,7 +33,7 @@ def temporal_layers(vae: AutoencoderKLWan) -> set[nn.Module]:
     encoder, decoder = vae.encoder, vae.decoder
     parts = [encoder.down_blocks[-1], encoder.mid_block, encoder.conv_out]
     parts += [decoder.conv_in, decoder.mid_block, decoder.up_blocks[0].resnets]
-    return {layer for part in parts for layer in part.modules() if isinstance(layer, WanCausalConv3d)}
+    return {layer for part in parts for layer in part.modules() if isinstance(layer, nn.Conv3d)}
 
 
 def make_vae() -> AutoencoderKLWan:

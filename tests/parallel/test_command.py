@@ -95,7 +95,9 @@ def test_the_video_of_two_processes_is_that_of_one(start: Start, job: list[str],
     result = json.loads(output)  # only process 0 prints
     assert result["frames"] == 25
     assert errors.count("denoise  clip 2/2") == 1
-    assert (frames_of(tmp_path / "one.mp4") == frames_of(tmp_path / "two.mp4")).all()
+    # products of half the tokens may round differently, depending on the processor
+    difference = frames_of(tmp_path / "one.mp4").astype(int) - frames_of(tmp_path / "two.mp4")
+    assert np.square(difference).mean() < 255**2 / 10**4, "a PSNR of 40 dB"
     assert sorted(os.listdir(tmp_path)) == ["one.mp4", "two.mp4"]
 
 

@@ -107,7 +107,7 @@ def expected(name: str) -> str:
 def main(weights: str, seconds: str) -> None:
     worker = JobWorker(MultiTalkPipeline.from_pretrained(weights), WorkerSettings(), {})
     states = asyncio.run(soak(worker, float(seconds)))
-    decoder = psutil.Process().children()[0].memory_info().rss
+    decoder = max((child.memory_info().rss for child in psutil.Process().children()), default=0)
     files = [str(path) for path in Path(tempfile.gettempdir()).rglob("*")]
     print(json.dumps({"states": [asdict(state) for state in states], "decoder": decoder, "files": files}))
 

@@ -33,7 +33,9 @@ def test_nothing_grows(small_weights: Path, tmp_path: Path) -> None:
     early, late = states[: len(states) // 2], states[len(states) // 2 :]
     # the least of each half: what is kept adds up, what the allocator gives back a round later doesn't
     assert min(state["memory"] for state in late) < min(state["memory"] for state in early) + GROWTH, held
-    assert [state | {"memory": 0} for state in states] == [states[0] | {"memory": 0}] * len(states)
-    assert states[0]["children"] == 1, "one decoder process is kept"
+    for name in ("files", "threads", "children"):
+        assert max(state[name] for state in late) <= max(state[name] for state in early), held
+    # at most: a file that takes too long ends its decoder
+    assert max(state["children"] for state in states) == 1, "one decoder process is kept"
     assert held["decoder"] < 300_000_000
     assert held["files"] == []
