@@ -34,7 +34,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         parsed["apg"] = settings["apg"]
     parsed |= _cache(settings)
     parsed |= _boxes(settings)
-    if loras := _loras(settings.get("lora")):
+    if loras := parse_loras(settings.get("lora")):
         parsed["loras"] = loras
     if omitted := _omitted(settings):
         parsed["omitted"] = omitted
@@ -99,7 +99,7 @@ def _cache(settings: dict[str, Any]) -> dict[str, Any]:
     return {"cache": NO_CACHE, "threshold": 0} if {"cache", "teacache"} & settings.keys() else {}
 
 
-def _loras(value: Any) -> list[tuple[str, float]]:
+def parse_loras(value: Any) -> list[tuple[str, float]]:
     """Return the names and scales of a file's LoRAs."""
     loras = []
     for entry in value if isinstance(value, list) else ():

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
-from .file_settings import parse_settings
+from .file_settings import parse_loras
 from .form_errors import with_labels
 from .gallery import Gallery, Result, plain_text
 from .job import Job
@@ -134,7 +134,7 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
     for name, label in (("seed", "Seed"), ("preset", "Preset"), ("steps", "Steps")):
         if isinstance(settings.get(name), (int, float, str)):
             facts.append((label, plain_text(settings[name], MAX_FACT)))
-    for name, scale in parse_settings(settings).get("loras", ())[:MAX_LORAS]:
+    for name, scale in parse_loras(settings.get("lora"))[:MAX_LORAS]:
         facts.append(("LoRA", f"{plain_text(name, MAX_FACT - 8)} × {scale:g}"))
     if seconds_taken is not None:
         facts.append(("Run time", f"{seconds_taken:.0f} s"))

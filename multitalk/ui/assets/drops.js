@@ -25,11 +25,7 @@ function person() {
   return tabs.findIndex((tab) => tab.getAttribute('aria-selected') === 'true') === 1 ? 'person2' : 'person1';
 }
 
-async function send(file) {
-  say(`Uploading ${file.name} …`, true);
-  // in steps of 10 %, since screen readers read the message
-  return sendFile(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`, true));
-}
+const send = (file) => sendFile(file, (words) => say(words, true));
 
 // `speaker`: the person for whom the files were chosen; null for files that were dropped anywhere.
 async function take(files, speaker = null) {

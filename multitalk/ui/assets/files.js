@@ -54,13 +54,15 @@ window.multitalkFiles = (() => {
     return status ? 'Try again.' : 'The server is not answering. Try again when it answers.';
   }
 
-  // Send a file and return its path on the server; `onProgress` gets the sent share. Throws an Error with a sentence.
-  function sendFile(file, onProgress = () => {}) {
+  // Send a file and return its path on the server; `say` gets words about the progress. Throws an Error with a sentence.
+  function sendFile(file, say = () => {}) {
+    say(`Uploading ${file.name} …`);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const failed = () => reject(new Error(
         `${file.name} could not be uploaded. ${reason(request.status, request.responseText)}`));
-      request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
+      // in steps of 10 %, since screen readers read the message
+      request.upload.onprogress = ({ loaded, total }) => say(`Uploading ${file.name}: ${Math.floor(loaded / total * 10)}0 %`);
       request.onerror = failed;
       request.onload = () => {
         if (request.status !== 200) failed();

@@ -2,6 +2,7 @@
 // localStorage, and the files, which the server deletes when it stops, in IndexedDB.
 window.multitalkForm = (() => {
   const base = location.pathname.replace(/\/*$/, '/');
+  const { sendFile, fail } = window.multitalkFiles;
   const KEY = `multitalk-form ${base}`;
   const JOB = `multitalk-job ${base}`;
   const isFile = (value) => value !== null && typeof value === 'object' && typeof value.path === 'string';
@@ -93,13 +94,6 @@ window.multitalkForm = (() => {
     return answer.ok;
   }
 
-  async function upload(stored) {
-    const data = new FormData();
-    data.append('files', stored.blob, stored.name || stored.path.split('/').pop());
-    const answer = await fetch(`${base}gradio_api/upload`, { method: 'POST', body: data });
-    return answer.ok ? (await answer.json())[0] : null;
-  }
-
   // Return the path of a field's file on this server: it is uploaded again if the server no longer has it.
   async function pathOf(field, path) {
     try {
@@ -107,7 +101,8 @@ window.multitalkForm = (() => {
       if (await isOnServer(path)) return path;
       const stored = await inFiles('readonly', (files) => files.get(field));
       if (!stored || stored.path !== path) return null;
-      return await upload(stored);
+      const name = stored.name || stored.path.split('/').pop();
+      return await sendFile(new File([stored.blob], name)).catch((error) => { fail(error.message); return null; });
     } catch (error) {
       return null;
     }

@@ -107,8 +107,7 @@ async function take(files) {
     try {
       const refused = refusal(file, 'LoRA', 'lora');
       if (refused) throw new Error(refused);
-      say(`Uploading ${file.name} …`);
-      const path = await sendFile(file, (share) => say(`Uploading ${file.name}: ${Math.floor(share * 10)}0 %`));
+      const path = await sendFile(file, say);
       const warnings = await check(path);
       window.multitalkForm.remember(path, file);
       add({ name: path.split('/').pop(), path });
