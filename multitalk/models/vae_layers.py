@@ -60,10 +60,6 @@ class CausalConv3d(nn.Conv3d):
         return super().forward(x)
 
 
-class NearestUpsample(nn.Upsample):
-    """Nearest upsampling in the dtype of its input: it copies values."""
-
-
 def use_fast_layers(network: nn.Module) -> None:
     """Replace the norms, convolutions and upsampling of diffusers' Wan autoencoder, or of a part of it.
 
@@ -86,7 +82,8 @@ def _replacement(layer: nn.Module) -> nn.Module | None:
     if isinstance(layer, WanCausalConv3d):
         return CausalConv3d(layer)
     if isinstance(layer, WanUpsample):
-        return NearestUpsample(scale_factor=layer.scale_factor, mode=layer.mode)
+        # nearest: it copies values, in any dtype
+        return nn.Upsample(scale_factor=layer.scale_factor, mode=layer.mode)
     return None
 
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import driver as nvidia
 from triton.compiler.compiler import CompiledKernel
@@ -102,8 +101,3 @@ def build_launchers(folder: Path) -> None:
     sys.setdlopenflags(os.RTLD_LAZY)
     ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL | os.RTLD_LAZY)
     nvidia.CudaUtils()
-
-
-def version() -> str:
-    """Return Triton's version."""
-    return triton.__version__
