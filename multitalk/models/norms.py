@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .kernels import operations
-from .kernels.dispatch import use_kernels
+from .kernels.dispatch import kernels_for
 
 
 class Modulation(NamedTuple):
@@ -32,8 +31,8 @@ Norm = Modulation | nn.LayerNorm
 
 def normalize(hidden_states: torch.Tensor, norm: Norm, dtype: torch.dtype) -> torch.Tensor:
     """Apply a norm to ``B N D``; the result has a dtype of its own."""
-    if use_kernels(hidden_states):
-        return operations.norm(hidden_states.contiguous(), *_parameters(norm), dtype)
+    if kernels := kernels_for(hidden_states):
+        return kernels.norm(hidden_states.contiguous(), *_parameters(norm), dtype)
     if not isinstance(norm, Modulation):
         return norm(hidden_states).to(dtype)
     width = (hidden_states.shape[-1],)
@@ -53,8 +52,8 @@ def add_residual(
         hidden_states, update: ``B N D``.
         gate: ``b 1 D`` float32, or None for 1.
     """
-    if use_kernels(hidden_states):
-        return operations.add_residual(hidden_states.contiguous(), update.contiguous(), gate)
+    if kernels := kernels_for(hidden_states):
+        return kernels.add_residual(hidden_states.contiguous(), update.contiguous(), gate)
     if gate is None:
         return hidden_states + update
     return torch.addcmul(hidden_states.float(), update.float(), gate).type_as(hidden_states)
@@ -72,9 +71,9 @@ def add_and_normalize(
     A kernel computes both in one pass. The PyTorch form normalizes when the function is called, so that the
     caller can free `update` first.
     """
-    if use_kernels(hidden_states):
+    if kernels := kernels_for(hidden_states):
         arguments = (hidden_states.contiguous(), update.contiguous(), gate, *_parameters(norm), dtype)
-        summed, normed = operations.add_residual_norm(*arguments)
+        summed, normed = kernels.add_residual_norm(*arguments)
         return summed, lambda: normed
     summed = add_residual(hidden_states, update, gate)
     return summed, partial(normalize, summed, norm, dtype)

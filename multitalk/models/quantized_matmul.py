@@ -16,8 +16,7 @@ import torch.nn.functional as F
 
 from ..patches.torch import fp8_product, int8_product
 from .constants import FP8_CAPABILITY, INT8_CAPABILITY
-from .kernels import operations
-from .kernels.dispatch import use_kernels, works
+from .kernels.dispatch import kernels_for, works
 
 Matmul = Literal["auto", "dequantize"]
 QuantizedTokens = tuple[torch.Tensor, torch.Tensor]
@@ -70,8 +69,8 @@ Multiply = Callable[
 
 def quantize_tokens(hidden_states: torch.Tensor, dtype: torch.dtype) -> QuantizedTokens:
     """Quantize tokens ``M K`` to int8 or e4m3; also returns their scales ``M 1`` float32."""
-    if use_kernels(hidden_states):
-        return operations.quantize(hidden_states.contiguous(), dtype, LARGEST[dtype])
+    if kernels := kernels_for(hidden_states):
+        return kernels.quantize(hidden_states.contiguous(), dtype, LARGEST[dtype])
     # the infinity norm reads the tokens once and makes no copy
     largest = torch.linalg.vector_norm(hidden_states, ord=float("inf"), dim=-1, keepdim=True)
     scale = largest.float().clamp_(min=1e-6) / LARGEST[dtype]
@@ -157,6 +156,8 @@ def multiply_fused(
     extra: Extra = PLAIN,
 ) -> torch.Tensor:
     """Multiply in int8 or fp8 and finish in one Triton kernel; arguments as in :func:`multiply_int8`."""
+    from .kernels import operations
+
     values, token_scale = tokens
     return operations.eight_bit_product(
         values, weight, token_scale, scale, bias, extra.inner, extra.up, extra.gelu, dtype
@@ -182,11 +183,11 @@ def finish_product(
 ) -> torch.Tensor:
     """Scale a product in float32, add the bias and apply `extra`; `product` multiplies some of the tokens."""
     shape = (token_scale.shape[0], scale.shape[0])
-    if use_kernels(token_scale):
+    if kernels := kernels_for(token_scale):
         output = torch.empty(shape, dtype=dtype, device=scale.device)
         for rows in _pieces(shape):
             inner = None if extra.inner is None else extra.inner[rows]
-            operations.finish(
+            kernels.finish(
                 product(rows), token_scale[rows], scale, bias, inner, extra.up, extra.gelu, output[rows]
             )
         return output
@@ -201,10 +202,10 @@ def finish_product(
 
 def finish_scaled(product: torch.Tensor, dtype: torch.dtype, extra: Extra) -> torch.Tensor:
     """Apply `extra` to a product ``M N`` that has its scales and bias."""
-    if extra.is_empty or not use_kernels(product):
+    if extra.is_empty or (kernels := kernels_for(product)) is None:
         return extra.apply(product.to(dtype))
     output = product.new_empty(product.shape, dtype=dtype)
-    operations.finish(product, None, None, None, extra.inner, extra.up, extra.gelu, output)
+    kernels.finish(product, None, None, None, extra.inner, extra.up, extra.gelu, output)
     return output
 
 

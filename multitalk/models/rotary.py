@@ -6,8 +6,7 @@ import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import nn
 
-from .kernels import operations
-from .kernels.dispatch import use_kernels
+from .kernels.dispatch import kernels_for
 
 # Base of the frequencies
 THETA = 10000.0
@@ -121,10 +120,10 @@ def normalize_and_rotate(
     Returns:
         ``B N H D``.
     """
-    if use_kernels(hidden_states):
+    if kernels := kernels_for(hidden_states):
         cosines, sines = (None, None) if table is None else table
         epsilon = torch.finfo(hidden_states.dtype).eps if norm.eps is None else norm.eps
-        rotated = operations.norm_rotate(
+        rotated = kernels.norm_rotate(
             hidden_states.contiguous(), heads, norm.weight, epsilon, cosines, sines, None, THETA
         )
         return rotated.unflatten(-1, (heads, -1))
@@ -143,10 +142,10 @@ def rotate_by_label(hidden_states: torch.Tensor, positions: torch.Tensor) -> tor
         ``B N H D``.
     """
     heads = hidden_states.shape[2]
-    if use_kernels(hidden_states):
+    if kernels := kernels_for(hidden_states):
         positions = positions.expand(hidden_states.shape[:2]).contiguous()
         flat = hidden_states.flatten(2).contiguous()
-        rotated = operations.norm_rotate(flat, heads, None, 0.0, None, None, positions, THETA)
+        rotated = kernels.norm_rotate(flat, heads, None, 0.0, None, None, positions, THETA)
         return rotated.unflatten(-1, (heads, -1))
     cosines, sines = label_rotary_table(positions, hidden_states.shape[-1])
     return apply_rotary(hidden_states, (cosines.unsqueeze(-2), sines.unsqueeze(-2)))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +31,15 @@ def use_kernels(tensor: torch.Tensor) -> bool:
         return False
     forced = _forced.get()
     return tensor.is_cuda and works(tensor.device) if forced is None else forced
+
+
+def kernels_for(tensor: torch.Tensor) -> ModuleType | None:
+    """Return the kernels as operations; None if an operation on a tensor runs in its PyTorch form."""
+    if not use_kernels(tensor):
+        return None
+    from . import operations  # registering them takes time at start, and a CPU needs none
+
+    return operations
 
 
 @contextmanager
