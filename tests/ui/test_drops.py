@@ -85,7 +85,7 @@ def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
     silent = write_video(tmp_path / "silent.mp4")
     drop(page, silent)
-    page.locator(".notice").get_by_text("audio").wait_for()
+    page.locator(".notice").get_by_text("no audio track").wait_for()
     (tmp_path / "notes.txt").write_text("text")
     drop(page, tmp_path / "notes.txt")
     page.locator(".notice").get_by_text("notes.txt cannot be used. Drop an image, audio, a video").wait_for()

@@ -55,8 +55,10 @@ def write(folder: Path, name: str) -> Path:
 def test_the_page_shows_an_image_as_the_video_does(open_page, tmp_path: Path, name: str) -> None:
     page: Page = open_page()
     page.locator("#picture input[type=file]").set_input_files(write(tmp_path, name))
-    page.wait_for_function(f"() => {{ const shown = ({SHOWN})(); return shown && shown[0] === 64; }}")
-    width, height, *colors = page.evaluate(SHOWN)
+    shown = page.wait_for_function(
+        f"() => {{ const shown = ({SHOWN})(); return shown && shown[0] === 64 ? shown : null; }}"
+    )
+    width, height, *colors = shown.json_value()
     assert (width, height) == (64, 96)
     expected = [220, 20, 20, 20, 20, 220]
     assert np.abs(np.array(colors) - expected).max() <= 12
