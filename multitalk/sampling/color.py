@@ -2,58 +2,74 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
+
+# sRGB's linear values -> XYZ, and the white point D65 (2 degrees), as scikit-image has them, which upstream uses
+XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(XYZ_FROM_RGB, dtype=torch.float64)).tolist()
+WHITE = (0.95047, 1.0, 1.08883)
 
 
 class ColorCorrection:
     """Moves the Lab statistics of each frame to those of a reference image (docs/MODEL.md, section 5).
 
     Args:
-        reference: The image ``3 H W`` in [-1, 1].
+        reference: The image ``3 H W`` in [-1, 1], on the device of the frames.
         strength: 0 (no correction) to 1 (full correction).
     """
 
     def __init__(self, reference: torch.Tensor, strength: float) -> None:
         self.strength = strength
-        # skipped without correction: computing them imports skimage and synchronizes with the device
-        self.statistics = _statistics(_to_lab(_to_image(reference))) if strength else []
+        if strength:
+            self._deviation, self._mean = _statistics(rgb_to_lab((reference[:, None].float() + 1) / 2))
 
     def apply(self, frames: torch.Tensor) -> torch.Tensor:
-        """Correct each frame of ``3 f H W`` in [-1, 1]; shape, device and dtype are kept."""
+        """Correct each frame of ``3 f H W`` in [-1, 1], in float32; shape, device and dtype are kept."""
         if self.strength == 0:
             return frames
-        corrected = [self._correct(_to_image(frame)) for frame in frames.unbind(1)]
-        result = torch.from_numpy(np.stack(corrected)).permute(3, 0, 1, 2) * 2 - 1
-        return result.to(device=frames.device, dtype=frames.dtype)
-
-    def _correct(self, image: np.ndarray) -> np.ndarray:
-        """Correct one image ``H W 3`` in [0, 1], float32."""
-        from skimage import color
-
-        lab = _to_lab(image)
-        moved = np.empty_like(lab)
-        for channel, (target, current) in enumerate(zip(self.statistics, _statistics(lab), strict=True)):
-            scale = target[1] / current[1] if current[1] > 0 else 0.0  # a constant channel cannot be scaled
-            moved[..., channel] = (lab[..., channel] - current[0]) * scale + target[0]
-        with warnings.catch_warnings():  # out-of-gamut colors are expected, and clipped
-            warnings.simplefilter("ignore", UserWarning)
-            corrected = np.clip(color.lab2rgb(moved), 0, 1)
-        return (1 - self.strength) * image + self.strength * corrected
+        rgb = (frames.float() + 1) / 2
+        lab = rgb_to_lab(rgb)
+        deviation, mean = _statistics(lab)
+        # a constant channel cannot be scaled
+        scale = torch.where(deviation > 0, self._deviation / deviation, 0)
+        corrected = lab_to_rgb((lab - mean) * scale + self._mean)
+        mixed = (1 - self.strength) * rgb + self.strength * corrected
+        return (mixed * 2 - 1).to(frames.dtype)
 
 
-def _to_image(frame: torch.Tensor) -> np.ndarray:
-    return ((frame.float() + 1) / 2).permute(1, 2, 0).cpu().numpy()
+def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
+    """Convert sRGB ``3 ...`` in [0, 1] to Lab of the same shape, as ``skimage.color.rgb2lab``."""
+    linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = _mix(XYZ_FROM_RGB, linear)
+    relative = torch.stack([channel / white for channel, white in zip(xyz, WHITE, strict=True)])
+    curved = relative.clamp(min=0) ** (1 / 3)
+    x, y, z = torch.where(relative > 0.008856, curved, 7.787 * relative + 16 / 116)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def _to_lab(image: np.ndarray) -> np.ndarray:
-    from skimage import color
+def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
+    """Convert Lab ``3 ...`` to sRGB in [0, 1], as ``skimage.color.lab2rgb``; other colors are clipped."""
+    y = (lab[0] + 16) / 116
+    relative = torch.stack([lab[1] / 500 + y, y, (y - lab[2] / 200).clamp(min=0)])
+    relative = torch.where(relative > 0.2068966, relative**3, (relative - 16 / 116) / 7.787)
+    xyz = [channel * white for channel, white in zip(relative, WHITE, strict=True)]
+    linear = torch.stack(_mix(RGB_FROM_XYZ, xyz))
+    curved = 1.055 * linear.clamp(min=0) ** (1 / 2.4) - 0.055
+    return torch.where(linear > 0.0031308, curved, linear * 12.92).clamp(0, 1)
 
-    return color.rgb2lab(image)
+
+def _mix(matrix: Sequence[Sequence[float]], channels: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Multiply a matrix by three channels without a matrix product, which a GPU would round to TF32."""
+    x, y, z = channels
+    return [row[0] * x + row[1] * y + row[2] * z for row in matrix]
 
 
-def _statistics(lab: np.ndarray) -> list[tuple[np.float32, np.float32]]:
-    """Return mean and population standard deviation of each channel, computed per channel as upstream."""
-    return [(lab[..., channel].mean(), lab[..., channel].std()) for channel in range(3)]
+def _statistics(lab: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the population standard deviation and the mean of each channel of each frame: ``3 f 1 1``."""
+    return torch.std_mean(lab, dim=(-2, -1), correction=0, keepdim=True)

@@ -214,9 +214,9 @@ def bytes_from_disk() -> int | None:
         return None
 
 
-# Packages that other libraries import if they are installed, although no video needs them. librosa and
-# scikit-image import the first three again at their first use; diffusers' from_pretrained uses accelerate,
-# and httpx's command line uses rich.
+# Packages that other libraries import if they are installed, although no video needs them. librosa
+# imports the first two again at its first use; diffusers' from_pretrained uses accelerate, and httpx's
+# command line uses rich.
 OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
 
 

@@ -37,7 +37,7 @@ sys.argv = ["app.py", "--rp_serve_api"]
 from multitalk.serverless.server import serve
 assert serve(start) == 0 and "handler" in loaded
 print("IMPORTED", json.dumps([sorted(early), without_torch, sorted(sys.modules)]))
-import scipy.spatial, librosa, skimage.color
+import scipy.spatial, librosa
 librosa.resample  # a lazy import, which must find scipy again
 """
 
@@ -45,7 +45,7 @@ librosa.resample  # a lazy import, which must find scipy again
 # Packages and modules that no video needs, although libraries import them if nothing prevents it.
 UNUSED = {
     *("gradio", "cv2", "scipy", "sklearn", "pandas", "accelerate", "numba", "spacy", "librosa.core"),
-    *("skimage.color", "transformers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"),
+    *("skimage", "transformers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"),
     *("sympy", "paramiko", "cpuinfo", "diffusers.pipelines"),
     "diffusers.hooks.first_block_cache",
 }
