@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-# sRGB's linear values -> XYZ, and the white point D65 (2 degrees), as scikit-image has them, which upstream uses
+# from linear sRGB to XYZ, and the white point D65 (2 degrees): the values of scikit-image, as upstream
 XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
