@@ -17,6 +17,7 @@ import torch
 
 from multitalk.bench.floor import Counter
 from multitalk.bench.networks import SCALES
+from multitalk.models.attention import CrossAttentionProcessor, SelfAttentionProcessor
 from multitalk.models.kernels.dispatch import forced
 from multitalk.models.linear import LoraLinear, LowRankLayer, replace_linears
 from multitalk.models.quantized import QuantizedLinear, quantize_linears
@@ -70,7 +71,8 @@ def make_block(
 ) -> MultiTalkTransformerBlock:
     """Create a block of the published widths on the meta device; a LoRA has the layers of preset lightx2v."""
     with torch.device("meta"):
-        block = MultiTalkTransformerBlock(DIM, SCALE.ffn_dim, SCALE.heads, 1e-6, AUDIO_DIM)
+        attention = (SelfAttentionProcessor(), CrossAttentionProcessor())
+        block = MultiTalkTransformerBlock(DIM, SCALE.ffn_dim, SCALE.heads, 1e-6, AUDIO_DIM, *attention)
     if precision is not None:
         quantize_linears(block, precision)
     replace_linears(block, LoraLinear.from_linear)

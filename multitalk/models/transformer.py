@@ -16,6 +16,7 @@ from torch import nn
 
 from ..errors import InvalidInput
 from ..patches.diffusers import keep_in_float32, replace_config
+from .attention import CrossAttentionProcessor, SelfAttentionProcessor
 from .audio_projection import AudioProjection
 from .half import residual_dtype
 from .linear import LoraLinear, replace_linears
@@ -122,8 +123,9 @@ class MultiTalkTransformer(WanTransformer3DModel):
         )
         replace_config(self, config)  # the parent class has registered its own arguments
         self.rope = VideoRotaryEmbedding(attention_head_dim, patch_size, rope_max_seq_len)
+        attention = (SelfAttentionProcessor(), CrossAttentionProcessor())
         self.blocks = nn.ModuleList(
-            MultiTalkTransformerBlock(dim, ffn_dim, num_attention_heads, eps, audio_dim)
+            MultiTalkTransformerBlock(dim, ffn_dim, num_attention_heads, eps, audio_dim, *attention)
             for _ in range(num_layers)
         )
         self.audio_projection = AudioProjection(

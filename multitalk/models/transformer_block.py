@@ -25,13 +25,25 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         num_heads: Attention heads.
         eps: Epsilon of the norms.
         audio_dim: Width of the audio tokens.
+        self_attention: Processor of the self-attention. All blocks of a transformer share one, and one
+            `cross_attention`: torch 2.5 would compile a block again for each object.
+        cross_attention: Processor of the attention to text and image.
     """
 
-    def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float, audio_dim: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        num_heads: int,
+        eps: float,
+        audio_dim: int,
+        self_attention: SelfAttentionProcessor,
+        cross_attention: CrossAttentionProcessor,
+    ) -> None:
         super().__init__(dim, ffn_dim, num_heads, cross_attn_norm=True, eps=eps, added_kv_proj_dim=dim)
         self.eps = eps
-        self.attn1.set_processor(SelfAttentionProcessor())
-        self.attn2.set_processor(CrossAttentionProcessor())
+        self.attn1.set_processor(self_attention)
+        self.attn2.set_processor(cross_attention)
         self.norm_audio = FP32LayerNorm(dim, eps, elementwise_affine=True)
         self.audio_attn = AudioCrossAttention(dim, num_heads, audio_dim)
 

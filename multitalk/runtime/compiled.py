@@ -70,8 +70,7 @@ def compile_blocks(
     """
     if mode not in COMPILE_MODES:
         raise InvalidInput(f"compile_mode must be {' or '.join(COMPILE_MODES)}, not {mode[:80]!r}.", "plan")
-    # torch 2.5 compiles every block separately; its cache on disk finds the same kernels
-    raise_recompile_limits(VARIANTS * len(transformer.blocks))
+    raise_recompile_limits(VARIANTS)
     compiler_mode = None if backend != "inductor" or mode == "default" else mode
     for block in transformer.blocks:
         block.forward = torch.compile(block.forward, fullgraph=True, backend=backend, mode=compiler_mode)
