@@ -142,7 +142,7 @@ def make_pipeline(options: BenchOptions, plan: HardwarePlan, folder: Path) -> Mu
         sizes=sizes_of(options.shape),
     )
     if preset.lora and options.lora_rank:
-        add_lora(pipeline.components.transformer, options.lora_rank)
+        add_lora(pipeline.components.transformer, options.lora_rank, plan.device)
     return pipeline
 
 
@@ -153,14 +153,14 @@ def finish_pipeline(pipeline: MultiTalkPipeline) -> None:
     compile_by_plan(transformer, plan)
 
 
-def add_lora(transformer: torch.nn.Module, rank: int) -> None:
-    """Add a random LoRA to every layer that supports one."""
+def add_lora(transformer: torch.nn.Module, rank: int, device: torch.device) -> None:
+    """Add a random LoRA to every layer that supports one, on the device: weights may be in host memory."""
     for layer in transformer.modules():
         if isinstance(layer, LowRankLayer):
             layer = cast(LoraLinear, layer)  # or a quantized layer with the same attributes
-            like = layer.bias if layer.bias is not None else layer.weight
-            down = torch.randn(rank, layer.in_features, device=like.device, dtype=like.dtype)
-            up = torch.randn(layer.out_features, rank, device=like.device, dtype=like.dtype)
+            dtype = (layer.bias if layer.bias is not None else layer.weight).dtype
+            down = torch.randn(rank, layer.in_features, device=device, dtype=dtype)
+            up = torch.randn(layer.out_features, rank, device=device, dtype=dtype)
             layer.set_low_rank(down * 0.001, up * 0.001)
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
 from ..patches.diffusers import require_attention_backend
+from .constants import CLIP_TOKENS
 
-# Shape of a probe, B N H D: a head of the model's width, and a number of tokens that no block size divides.
-_PROBE_SHAPE = (1, 333, 2, 128)
+logger = logging.getLogger(__name__)
+
+# Tokens of the probes, no multiples of a block size. The second is a clip's, for GPUs: some kernels fail at
+# length only.
+_PROBE_TOKENS = (333, CLIP_TOKENS)
+# Heads of a probe, and the width of the model's heads.
+_PROBE_HEADS, _PROBE_WIDTH = 2, 128
+# Queries whose result is compared, at both ends and in between.
+_PROBE_QUERIES = 64
 # Largest accepted L2 error of a probe, relative to the exact result: SageAttention is off by a few
 # hundredths, a wrong kernel by one or more.
 _PROBE_TOLERANCE = 0.15
@@ -34,6 +44,9 @@ def _sage_fp16_fp32(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor)
 # Kernels that diffusers does not list, or runs with an accumulator that crashes; its list is an enumeration
 # that cannot be extended. They take and return B N H D.
 EXTRA_KERNELS: dict[str, Kernel] = {"sage_fp8_fp32": _sage_fp8_fp32, "sage_fp16_fp32": _sage_fp16_fp32}
+
+# Backends that worked in their probe and failed later, in this process.
+_failed: set[str] = set()
 
 # torch's choice of kernel, the only backend that the compiler can trace
 _NATIVE = AttentionBackendName.NATIVE.value
@@ -62,7 +75,7 @@ def _attend_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, b
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, backend: str | None = None
 ) -> torch.Tensor:
-    """Compute attention with a backend.
+    """Compute attention with a backend, and without it once it has failed.
 
     Args:
         query: ``B N H D``.
@@ -73,12 +86,22 @@ def attend(
     Returns:
         ``B N H D``.
     """
-    if backend not in (None, _NATIVE) and torch.compiler.is_compiling():
+    if backend in (None, _NATIVE):
+        return dispatch_attention_fn(query, key, value, backend=backend)
+    if torch.compiler.is_compiling():
         return torch.ops.multitalk.attend(query, key, value, backend)
-    kernel = None if backend is None else EXTRA_KERNELS.get(backend)
-    if kernel is not None:
-        return kernel(query, key, value)
-    return dispatch_attention_fn(query, key, value, backend=backend)
+    if backend not in _failed:
+        try:
+            kernel = EXTRA_KERNELS.get(backend)
+            if kernel is not None:
+                return kernel(query, key, value)
+            return dispatch_attention_fn(query, key, value, backend=backend)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a kernel can raise anything
+            _failed.add(backend)
+            logger.warning("Attention backend %s failed, native is used: %s.", backend, _one_line(error))
+    return dispatch_attention_fn(query, key, value, backend=_NATIVE)
 
 
 def set_attention_backends(transformer: Any, self_attention: str, cross_attention: str) -> None:
@@ -127,20 +150,35 @@ def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype
 
 @torch.no_grad()
 def probe(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Run a backend on a small input; return what is wrong with it, or None."""
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(_PROBE_SHAPE, generator=generator) for _ in range(3))
-    exact = dispatch_attention_fn(query, key, value, backend=AttentionBackendName.NATIVE)
+    """Run a backend on small inputs, and on a GPU once at a clip's length; return what is wrong, or None."""
     try:
         _require(name)
-        query, key, value = (part.to(device, dtype) for part in (query, key, value))
-        result = attend(query, key, value, name).float().cpu()
+    except (RuntimeError, ValueError) as error:
+        return _one_line(error)
+    lengths = _PROBE_TOKENS if device.type == "cuda" else _PROBE_TOKENS[:1]
+    return next(filter(None, (_problem(name, tokens, device, dtype) for tokens in lengths)), None)
+
+
+def _problem(name: str, tokens: int, device: torch.device, dtype: torch.dtype) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, tokens, _PROBE_HEADS, _PROBE_WIDTH)
+    query, key, value = (torch.randn(shape, generator=generator) for _ in range(3))
+    compared = torch.linspace(0, tokens - 1, _PROBE_QUERIES).long()
+    exact = dispatch_attention_fn(query[:, compared], key, value, backend=AttentionBackendName.NATIVE)
+    try:
+        kernel = EXTRA_KERNELS.get(name) or partial(dispatch_attention_fn, backend=name)
+        result = kernel(*(part.to(device, dtype) for part in (query, key, value)))
+        result = result[:, compared.to(device)].float().cpu()
     except Exception as error:  # a kernel can raise anything
-        return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")
+        return _one_line(error)
     difference = ((result - exact).norm() / exact.norm()).item()
     if not difference <= _PROBE_TOLERANCE:
         return f"its relative error is {difference:.2f}"
     return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")
 
 
 def _require(name: str) -> None:

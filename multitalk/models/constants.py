@@ -15,3 +15,5 @@ SLOTS = 2
 # Side of a VAE tile, and the distance between two tiles, in pixels.
 TILE = 256
 TILE_STRIDE = 192
+# Video tokens of a clip of 81 frames at 480p (480x832). Kernels are probed with as many.
+CLIP_TOKENS = 21 * 30 * 52

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ..patches.torch import fp8_product, int8_product
-from .constants import FP8_CAPABILITY, INT8_CAPABILITY
+from .constants import CLIP_TOKENS, FP8_CAPABILITY, INT8_CAPABILITY
 from .kernels.dispatch import kernels_for, works
 
 Matmul = Literal["auto", "dequantize"]
@@ -32,7 +32,10 @@ _PIECE = 1 << 24
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 # The product that includes its epilogue needs tensor cores for 8 bits with asynchronous copies.
 FUSED_CAPABILITY = (8, 0)
-_PROBE_ROWS, _PROBE_SIZE, _PROBE_RANK = 333, 256, 20
+# Rows of the probes, and on a GPU a clip's tokens, too. Neither they nor features or rank are multiples of a
+# kernel's block size.
+_PROBE_ROWS = (333, CLIP_TOKENS)
+_PROBE_SHAPE, _PROBE_RANK = (336, 208), 20
 _PROBE_TOLERANCE = 0.1
 
 
@@ -144,7 +147,14 @@ def multiply_fp8_rowwise(
     values, token_scale = tokens
     sums = torch.bfloat16  # the only one that this kernel supports
     bias = None if bias is None else bias.to(sums)
+    token_scale = _with_room(token_scale)
     return finish_scaled(fp8_product(values, weight, token_scale, scale.t(), sums, bias), dtype, extra)
+
+
+def _with_room(token_scale: torch.Tensor) -> torch.Tensor:
+    """Return the scales ``M 1`` in memory for a multiple of 256 tokens: torch 2.5's kernel reads as many."""
+    rows = token_scale.shape[0]
+    return F.pad(token_scale, (0, 0, 0, -rows % 256))[:rows]
 
 
 def multiply_fused(
@@ -283,30 +293,36 @@ def _candidates(precision: str, device: torch.device) -> list[str]:
 
 def _works(name: str, device: torch.device) -> bool:
     """Return whether a kernel runs and agrees with the dequantized product, also with a LoRA and GELU."""
-    generator = torch.Generator().manual_seed(0)
-    tokens, inner, up = (
-        torch.randn(shape, generator=generator)
-        for shape in ((_PROBE_ROWS, _PROBE_SIZE), (_PROBE_ROWS, _PROBE_RANK), (_PROBE_SIZE, _PROBE_RANK))
-    )
-    values = torch.randn(_PROBE_SIZE, _PROBE_SIZE, generator=generator) * 100
-    weight = values.round().clamp(-127, 127).to(_weight_dtype(name))
-    scale = torch.rand(_PROBE_SIZE, 1, generator=generator) / 100 + 0.01
-    bias = torch.randn(_PROBE_SIZE, generator=generator)
-    product = F.linear(tokens, weight.float() * scale, bias)
+    rows = _PROBE_ROWS if device.type == "cuda" else _PROBE_ROWS[:1]
     try:
-        with torch.inference_mode():
-            half = [part.to(device, torch.bfloat16) for part in (tokens, bias, inner, up)]
-            quantized = quantize_tokens(half[0], weight.dtype)
-            arguments = (quantized, weight.to(device), scale.to(device), half[1], torch.bfloat16)
-            for low_rank, gelu in ((False, False), (True, False), (False, True), (True, True)):
-                extra = Extra(half[2], half[3], gelu) if low_rank else Extra(gelu=gelu)
-                result = QUANTIZED_MATMULS[name](*arguments, extra).float().cpu()
-                exact = Extra(inner, up, gelu) if low_rank else Extra(gelu=gelu)
-                expected = exact.apply(product.clone())
-                if not (result - expected).norm() < _PROBE_TOLERANCE * expected.norm():
-                    return False
+        return all(_agrees(name, device, count) for count in rows)
     except Exception:  # torch's errors for missing support; a Triton kernel can raise anything
         return False
+
+
+@torch.inference_mode()
+def _agrees(name: str, device: torch.device, rows: int) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    features, outputs = _PROBE_SHAPE
+    tokens, inner, up = (
+        torch.randn(shape, generator=generator)
+        for shape in ((rows, features), (rows, _PROBE_RANK), (outputs, _PROBE_RANK))
+    )
+    values = torch.randn(outputs, features, generator=generator) * 100
+    weight = values.round().clamp(-127, 127).to(_weight_dtype(name))
+    scale = torch.rand(outputs, 1, generator=generator) / 100 + 0.01
+    bias = torch.randn(outputs, generator=generator)
+    product = F.linear(tokens, weight.float() * scale, bias)
+    half = [part.to(device, torch.bfloat16) for part in (tokens, bias, inner, up)]
+    quantized = quantize_tokens(half[0], weight.dtype)
+    arguments = (quantized, weight.to(device), scale.to(device), half[1], torch.bfloat16)
+    for low_rank, gelu in ((False, False), (True, False), (False, True), (True, True)):
+        extra = Extra(half[2], half[3], gelu) if low_rank else Extra(gelu=gelu)
+        result = QUANTIZED_MATMULS[name](*arguments, extra).float().cpu()
+        exact = Extra(inner, up, gelu) if low_rank else Extra(gelu=gelu)
+        expected = exact.apply(product.clone())
+        if not (result - expected).norm() < _PROBE_TOLERANCE * expected.norm():
+            return False
     return True
 
 

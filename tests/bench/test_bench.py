@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from multitalk.bench.floor import Counter
 from multitalk.bench.job import (
     BenchOptions,
+    add_lora,
     bench_plan,
     bench_workload,
     make_pipeline,
@@ -187,3 +188,12 @@ def test_steps_that_teacache_skips_are_counted_for_each_size(tmp_path):
         counts[settings.resolution] = _count_computed(pipeline, request, settings.sampling.steps)
         assert counts[settings.resolution] == sum(expected)
     assert set(counts) == {"480p", "720p"}
+
+
+def test_a_lora_is_placed_where_streamed_blocks_compute():
+    transformer = make_transformer(SCALES["tiny"], "cpu", torch.float32, None)
+    add_lora(transformer, 2, torch.device("meta"))
+    placed = {name: buffer.device.type for name, buffer in transformer.named_buffers() if "lora_" in name}
+    assert placed
+    assert set(placed.values()) == {"meta"}
+    assert all(parameter.device.type == "cpu" for parameter in transformer.parameters())

@@ -82,3 +82,49 @@ def test_backends_are_set_per_kind_of_attention_and_model(
     with pytest.raises(ValueError, match="nothing"):
         set_attention_backends(transformer, "nothing", "native")
     assert attention_backends.EXTRA_KERNELS.keys() >= {"sage_fp8_fp32", "sage_fp16_fp32"}
+
+
+def attention_inputs(tokens: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(1, tokens, 2, 16, generator=generator) for _ in range(3)]
+
+
+def test_a_kernel_that_fails_at_length_is_replaced_with_a_warning(monkeypatch, caplog) -> None:
+    lengths = []
+
+    def short_only(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        lengths.append(query.shape[1])
+        if query.shape[1] > 400:
+            raise RuntimeError("invalid configuration argument")
+        return attend(query, key, value, "native")
+
+    monkeypatch.setattr(attention_backends, "_failed", set())
+    monkeypatch.setitem(EXTRA_KERNELS, "short_only", short_only)
+    assert probe("short_only", CPU, torch.float32) is None
+    for _ in range(2):
+        inputs = attention_inputs(500)
+        assert torch.equal(attend(*inputs, "short_only"), attend(*inputs, "native"))
+    assert lengths == [333, 500], "it is not used again"
+    assert len(caplog.records) == 1
+    assert "short_only failed, native is used: RuntimeError: invalid" in caplog.text
+
+
+def test_no_memory_is_not_a_fault_of_the_kernel(monkeypatch) -> None:
+    def full(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setitem(EXTRA_KERNELS, "full", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        attend(*attention_inputs(8), "full")
+    assert "full" not in attention_backends._failed
+
+
+def test_a_probe_at_a_clips_length_compares_all_of_it(monkeypatch) -> None:
+    def wrong_at_the_end(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        result = attend(query, key, value, "native")
+        result[:, 333:] = 0
+        return result
+
+    monkeypatch.setitem(EXTRA_KERNELS, "wrong_at_the_end", wrong_at_the_end)
+    assert attention_backends._problem("wrong_at_the_end", 333, CPU, torch.float32) is None
+    assert "relative error" in str(attention_backends._problem("wrong_at_the_end", 2001, CPU, torch.float32))

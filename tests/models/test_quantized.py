@@ -192,6 +192,14 @@ def test_a_kernel_that_fails_or_errs_is_not_used(monkeypatch):
     assert not quantized_matmul._works("int8", CPU)
 
 
+def test_scales_of_tokens_have_room_for_a_kernel_that_reads_whole_blocks():
+    scales = torch.rand(333, 1)
+    padded = quantized_matmul._with_room(scales)
+    assert torch.equal(padded, scales)
+    assert padded.untyped_storage().nbytes() == 512 * 4
+    assert padded.stride() == scales.stride()
+
+
 @pytest.mark.parametrize("precision", QUANTIZED_LINEARS)
 def test_a_layer_compiles_without_graph_breaks(precision, linear, hidden_states):
     """With and without a LoRA, with and without an 8-bit product."""
