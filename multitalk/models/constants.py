@@ -8,6 +8,10 @@ FPS = 25
 # fp8 ones from Ada on.
 INT8_CAPABILITY = (7, 5)
 FP8_CAPABILITY = (8, 9)
+# torch's fp8 kernel with per-row scales is built for Hopper; other GPUs apply the scales to the product.
+ROWWISE_CAPABILITY = (9, 0)
+# The Triton product that includes its epilogue needs tensor cores for 8 bits with asynchronous copies.
+FUSED_CAPABILITY = (8, 0)
 # Minimum compute capability for bfloat16 matrix products in hardware.
 BFLOAT16_CAPABILITY = (8, 0)
 # Device buffers for streamed or shared blocks: one block computes while the next one is copied.

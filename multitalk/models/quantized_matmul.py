@@ -15,7 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from ..patches.torch import fp8_product, int8_product
-from .constants import CLIP_TOKENS, FP8_CAPABILITY, INT8_CAPABILITY
+from .constants import (
+    CLIP_TOKENS,
+    FP8_CAPABILITY,
+    FUSED_CAPABILITY,
+    INT8_CAPABILITY,
+    ROWWISE_CAPABILITY,
+)
 from .kernels.dispatch import kernels_for, works
 
 Matmul = Literal["auto", "dequantize"]
@@ -24,14 +30,10 @@ QuantizedTokens = tuple[torch.Tensor, torch.Tensor]
 # With fewer tokens a product is limited by reading the weights and gains nothing from 8-bit activations:
 # text, image and audio tokens (257 to 1344) mostly keep their dtype.
 MINIMAL_ROWS = 1024
-# torch's kernel with per-row scales is built for Hopper; other GPUs apply the scales to the product
-ROWWISE_CAPABILITY = (9, 0)
 # Tokens are quantized and products scaled in pieces of this many values, which keeps temporaries small.
 _PIECE = 1 << 24
 # Largest values of the 8-bit dtypes.
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
-# The product that includes its epilogue needs tensor cores for 8 bits with asynchronous copies.
-FUSED_CAPABILITY = (8, 0)
 # Rows of the probes, and on a GPU a clip's tokens, too. Neither they nor features or rank are multiples of a
 # kernel's block size.
 _PROBE_ROWS = (333, CLIP_TOKENS)

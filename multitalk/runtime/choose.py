@@ -13,7 +13,7 @@ from .attention import NATIVE, candidates, cross_attention_backend, refusal
 from .gpus import GB, format_gb, has_products
 from .machine import Machine
 from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
-from .operations import clip_seconds
+from .operations import call_time, clip_seconds
 from .plan import COMPILE_MODES, PARTS, HardwarePlan, describe
 from .settings import PlanSettings
 from .sizes import PUBLISHED, ModelSizes
@@ -82,12 +82,8 @@ def plan_for(
     if shared_by > 1:
         settings = replace(settings, streamed_blocks=0)
         notes.append(f"The transformer's weights are shared by {shared_by} processes.")
-    products = settings.eight_bit_products is not False
-    start = replace(
-        _layout(weights, dtype, workload, settings),
-        eight_bit_products=products and has_products(machine.gpu.capability, weights.transformer),
-        shared_by=shared_by,
-    )
+    start = replace(_layout(weights, dtype, workload, settings), shared_by=shared_by)
+    start = replace(start, eight_bit_products=_multiplies_in_8_bits(machine, start, workload, settings))
     layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
         notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
@@ -164,6 +160,23 @@ def _layout(weights: Weights, dtype: torch.dtype, workload: Workload, settings: 
         vae_tiling=bool(settings.vae_tiling),
         batch=workload.branches if batch else 1,
     )
+
+
+def _multiplies_in_8_bits(
+    machine: Machine, layout: MemoryLayout, workload: Workload, settings: PlanSettings
+) -> bool:
+    """Decide whether 8-bit weights are multiplied in 8 bits: if possible and estimated to be faster."""
+    gpu = machine.gpu
+    if gpu is None or settings.eight_bit_products is False:
+        return False
+    possible = has_products(gpu.capability, layout.transformer)
+    if not possible or settings.eight_bit_products or gpu.specification is None:
+        return possible
+    products, dequantized = (
+        call_time(gpu.specification, replace(layout, eight_bit_products=choice), workload, machine.kernels)
+        for choice in (True, False)
+    )
+    return products.seconds < dequantized.seconds
 
 
 def _options(start: MemoryLayout, settings: PlanSettings) -> Iterator[MemoryLayout]:
@@ -264,6 +277,13 @@ def _make_plan(
     notes: list[str],
 ) -> HardwarePlan:
     sheet = machine.gpu.specification if machine.gpu is not None else None
+    seconds = bound = None
+    if sheet is not None:
+        seconds = clip_seconds(sheet, layout, workload, machine.kernels)
+        bound = call_time(sheet, layout, workload, machine.kernels).bound
+    products = settings.eight_bit_products is not False
+    if machine.gpu is not None and layout.transformer in EIGHT_BIT:
+        products = layout.eight_bit_products
     plan = HardwarePlan(
         device=torch.device(machine.device),
         dtype=dtype,
@@ -276,10 +296,11 @@ def _make_plan(
         batch_branches=layout.batch > 1,
         compile=bool(settings.compile),
         expected_peak_bytes=layout.peak(workload) if machine.gpu is not None else 0,
-        expected_seconds=clip_seconds(sheet, layout, workload) if sheet is not None else None,
+        expected_seconds=seconds,
+        expected_bound=bound,
         cross_attention_backend=cross,
         notes=tuple(notes),
-        eight_bit_products=settings.eight_bit_products is not False,
+        eight_bit_products=products,
         compile_mode=settings.compile_mode or COMPILE_MODES[0],
         compile_cache=settings.compile_cache,
     )

@@ -21,6 +21,7 @@ class GpuSpecification:
             with float32 accumulation if the data sheet lists it separately.
         single: Throughput in float32 without tensor cores.
         eight_bit: Throughput of int8 matrix products; None if the GPU has no tensor cores for them.
+        bandwidth: Transfer rate of its memory in bytes per second.
         host_link: Transfer rate from pinned host memory in bytes per second, about 80 % of the PCIe link.
     """
 
@@ -30,6 +31,7 @@ class GpuSpecification:
     half: float
     single: float
     eight_bit: float | None
+    bandwidth: float
     host_link: float
 
     def throughput(self, precision: str) -> float:
@@ -48,29 +50,29 @@ def _gpu(
     half: float,
     single: float,
     eight_bit: float | None,
+    bandwidth: float,
     host_link: float,
 ) -> GpuSpecification:
     """Convert a data sheet's units: GB, 10^12 operations per second, GB per second."""
     eight_bit = None if eight_bit is None else eight_bit * 1e12
-    return GpuSpecification(
-        name, capability, int(memory * GB), half * 1e12, single * 1e12, eight_bit, host_link * GB
-    )
+    rates = (half * 1e12, single * 1e12, eight_bit, bandwidth * GB, host_link * GB)
+    return GpuSpecification(name, capability, int(memory * GB), *rates)
 
 
 # The GPUs in the table of `doctor --plans`. Add a line here to support another one.
 # On T4 and A40, error correction takes part of the memory.
 GPUS: tuple[GpuSpecification, ...] = (
-    _gpu("V100 16 GB", (7, 0), 16, 112, 14, None, 12),
-    _gpu("V100 32 GB", (7, 0), 32, 112, 14, None, 12),
-    _gpu("T4", (7, 5), 15.6, 65, 8.1, 130, 12),
-    _gpu("A100 40 GB", (8, 0), 40, 312, 19.5, 624, 24),
-    _gpu("A100 80 GB", (8, 0), 80, 312, 19.5, 624, 24),
-    _gpu("RTX A6000", (8, 6), 48, 155, 38.7, 310, 24),
-    _gpu("A40", (8, 6), 47.7, 150, 37.4, 299, 24),
-    _gpu("RTX 4090", (8, 9), 24, 165, 82.6, 660, 24),
-    _gpu("RTX 5090", (12, 0), 32, 209, 104.8, 838, 48),
-    _gpu("H100", (9, 0), 80, 989, 67, 1979, 48),
-    _gpu("H200", (9, 0), 141, 989, 67, 1979, 48),
+    _gpu("V100 16 GB", (7, 0), 16, 112, 14, None, 900, 12),
+    _gpu("V100 32 GB", (7, 0), 32, 112, 14, None, 900, 12),
+    _gpu("T4", (7, 5), 15.6, 65, 8.1, 130, 320, 12),
+    _gpu("A100 40 GB", (8, 0), 40, 312, 19.5, 624, 1555, 24),
+    _gpu("A100 80 GB", (8, 0), 80, 312, 19.5, 624, 1935, 24),
+    _gpu("RTX A6000", (8, 6), 48, 155, 38.7, 310, 768, 24),
+    _gpu("A40", (8, 6), 47.7, 150, 37.4, 299, 696, 24),
+    _gpu("RTX 4090", (8, 9), 24, 165, 82.6, 660, 1008, 24),
+    _gpu("RTX 5090", (12, 0), 32, 209, 104.8, 838, 1792, 48),
+    _gpu("H100", (9, 0), 80, 989, 67, 1979, 3350, 48),
+    _gpu("H200", (9, 0), 141, 989, 67, 1979, 4800, 48),
 )
 
 # A word of the driver's name for a GPU -> the start of its name in GPUS.

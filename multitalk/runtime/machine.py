@@ -50,6 +50,7 @@ class Machine:
         architectures: Architectures that torch has kernels for, such as "sm_80" and "compute_90" (which newer
             GPUs can compile); empty if unknown.
         packages: Attention packages: import names and versions.
+        kernels: Whether Triton is installed, which compiles the kernels of :mod:`multitalk.models.kernels`.
         device: Device that computes.
     """
 
@@ -60,6 +61,7 @@ class Machine:
     driver: tuple[int, int] | None = None
     architectures: tuple[str, ...] = ()
     packages: tuple[tuple[str, str], ...] = ()
+    kernels: bool = False
     device: str = "cpu"
 
     def has(self, package: str) -> bool:
@@ -130,6 +132,7 @@ def detect_machine(device: str | torch.device | None = None) -> Machine:
         driver=driver_version(),
         architectures=tuple(torch.cuda.get_arch_list()) if gpu is not None else (),
         packages=_attention_packages(),
+        kernels=gpu is not None and util.find_spec("triton") is not None,
         device=str(chosen),
     )
 

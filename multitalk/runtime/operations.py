@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from ..models.constants import TILE, TILE_STRIDE
+from dataclasses import dataclass
+
+from ..models.constants import FUSED_CAPABILITY, ROWWISE_CAPABILITY, TILE, TILE_STRIDE
 from .gpus import GpuSpecification
 from .memory import MemoryLayout, Workload
 from .sizes import ModelSizes
 
-# Share of a data sheet's dense throughput that a clip is expected to reach. Not measured.
-UTILIZATION = 0.5
+# Shares of a data sheet's rates that are expected: of the dense throughput in the transformer and in the
+# VAE's convolutions, and of the memory's bandwidth. Not measured.
+UTILIZATION = 0.75
+AUTOENCODER_UTILIZATION = 0.5
+BANDWIDTH_SHARE = 0.8
+# Bytes that a block moves beside its weights, in units of a clip's tokens in 16 bits (tokens x dim x 2
+# bytes), with a LoRA and two people: with the Triton kernels or without, by the kind of product. Counted by
+# `python -m benchmarks.moved_bytes`, and compared with it by tests/runtime/test_plans.py.
+MOVED_UNITS = {
+    (True, "16-bit"): 98.0,
+    (True, "int8"): 145.0,
+    (True, "fp8"): 121.0,
+    (True, "fp8-rowwise"): 104.0,
+    (True, "fused"): 84.5,
+    (False, "16-bit"): 228.0,
+    (False, "int8"): 585.0,
+    (False, "fp8"): 514.0,
+    (False, "fp8-rowwise"): 313.0,
+}
 IMAGE_TOKENS = 257
 # Floating-point operations of the VAE per pixel of a frame, with 96 channels at full resolution.
 # Counted by tests/runtime/test_memory.py.
@@ -58,23 +77,71 @@ def _vae_pixels(sizes: ModelSizes, workload: Workload) -> float:
     return (sizes.vae_dim / 96) ** 2 * workload.height * workload.width * workload.frames
 
 
-def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload) -> float:
-    """Estimate the seconds of a clip: its model calls and the VAE."""
+@dataclass(frozen=True)
+class CallTime:
+    """Estimated seconds of one model call.
+
+    Attributes:
+        compute: Matrix products and attention.
+        memory: Reading and writing device memory.
+        copies: Copying streamed blocks to the device, which happens beside the rest.
+    """
+
+    compute: float
+    memory: float
+    copies: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the call."""
+        return max(self.compute + self.memory, self.copies)
+
+    @property
+    def bound(self) -> str:
+        """Name of what takes most of the time."""
+        if self.copies > self.compute + self.memory:
+            return "copies"
+        return "compute" if self.compute >= self.memory else "memory"
+
+
+def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, kernels: bool) -> float:
+    """Estimate the seconds of a clip: its model calls and the VAE; arguments as in :func:`call_time`."""
     # with TF32, float32 convolutions run on tensor cores at half the 16-bit rate
     rate = gpu.half / 2 if gpu.capability >= (8, 0) else gpu.single
-    autoencoder = autoencoder_operations(layout.sizes, workload) / rate / UTILIZATION
+    autoencoder = autoencoder_operations(layout.sizes, workload) / rate / AUTOENCODER_UTILIZATION
     tiles = (TILE / TILE_STRIDE) ** 2 if layout.vae_tiling else 1.0
-    return workload.calls * _call_seconds(gpu, layout, workload) + autoencoder * tiles
+    return workload.calls * call_time(gpu, layout, workload, kernels).seconds + autoencoder * tiles
 
 
-def _call_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload) -> float:
-    """Estimate the seconds of one model call: its computation or its copies, whichever takes longer."""
+def call_time(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, kernels: bool) -> CallTime:
+    """Estimate the time of one model call from its operations and bytes.
+
+    Args:
+        gpu: Its published rates.
+        layout: Precision of the weights, and the streamed blocks.
+        workload: The job.
+        kernels: Whether Triton runs the kernels of :mod:`multitalk.models.kernels`.
+    """
     attention = 4 * workload.tokens**2 * layout.sizes.dim * layout.sizes.layers
     linear = call_operations(layout.sizes, workload) - attention
     precision = layout.transformer
     if precision in ("int8", "fp8") and not layout.eight_bit_products:
         precision = "bf16"  # dequantized for the product
     # attention runs in 16 bits with weights of any precision
-    seconds = linear / gpu.throughput(precision) + attention / gpu.half
+    operations = linear / gpu.throughput(precision) + attention / gpu.half
+    moved = layout.sizes.layers * block_traffic(gpu, layout, workload, kernels)
     copies = layout.streamed_blocks * layout.block_bytes / gpu.host_link
-    return max(seconds / UTILIZATION, copies)
+    return CallTime(operations / UTILIZATION, moved / gpu.bandwidth / BANDWIDTH_SHARE, copies)
+
+
+def block_traffic(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, kernels: bool) -> float:
+    """Return the bytes that a block reads and writes in one model call; arguments as in :func:`call_time`."""
+    product = layout.transformer if layout.eight_bit_products else "16-bit"
+    if product == "fp8" and gpu.capability == ROWWISE_CAPABILITY:
+        product = "fp8-rowwise"
+    if kernels and product != "16-bit" and gpu.capability >= FUSED_CAPABILITY:
+        product = "fused"
+    weights = layout.block_bytes
+    if layout.transformer in ("int8", "fp8") and not layout.eight_bit_products:
+        weights += 4 * layout.sizes.block_matrices  # written in 16 bits, and read
+    return MOVED_UNITS[kernels, product] * workload.tokens * layout.sizes.dim * 2 + weights

@@ -49,6 +49,7 @@ class HardwarePlan:
         expected_peak_bytes: Device memory of the largest stage of the planned job; 0 on a CPU.
         expected_seconds: Estimated (not measured) seconds for a clip of the planned job; None on a device
             without a data sheet.
+        expected_bound: What takes most of a model call's estimated time: "compute", "memory" or "copies".
         description: One-line summary.
         cross_attention_backend: Kernel for cross-attention to text, image and audio.
         notes: Sentences about choices that the user should know about.
@@ -71,6 +72,7 @@ class HardwarePlan:
     compile: bool = False
     expected_peak_bytes: int = 0
     expected_seconds: float | None = None
+    expected_bound: str | None = None
     description: str = ""
     cross_attention_backend: str = DEFAULT_BACKEND
     notes: tuple[str, ...] = ()
@@ -110,5 +112,6 @@ def describe(plan: HardwarePlan, machine: Machine, workload: Workload) -> str:
         size = f"{workload.width}x{workload.height}"
         parts.append(f"expected peak {format_gb(plan.expected_peak_bytes)} at {size}")
     if plan.expected_seconds is not None:
-        parts.append(f"estimated {plan.expected_seconds:.0f} s for a clip of {workload.calls} model calls")
+        calls = f"a clip of {workload.calls} model calls"
+        parts.append(f"estimated {plan.expected_seconds:.0f} s for {calls}, bound by {plan.expected_bound}")
     return ", ".join(parts)

@@ -9,13 +9,15 @@ from .choose import Weights, plan_for
 from .gpus import GB, GPUS, GpuSpecification
 from .machine import Gpu, Machine
 from .memory import Workload
+from .operations import BANDWIDTH_SHARE, UTILIZATION
 from .plan import PARTS
 from .sizes import PUBLISHED
 
 SIZES = {"480p": (480, 832), "720p": (720, 1280)}
 PRECISIONS = ("bf16", "fp8", "int8")
 _HEADER: tuple[str, ...] = (
-    "GPU", "size", "weights", "dtype", "attention", "resident", "streamed", "tiles", "peak GB", "est. s/clip",
+    "GPU", "size", "weights", "dtype", "attention", "resident", "streamed", "tiles", "peak GB", "est. s",
+    "bound",
 )  # fmt: skip
 _SHORT = {"text_encoder": "text", "image_encoder": "image", "audio_encoder": "audio"}
 
@@ -31,6 +33,7 @@ def usual_machine(gpu: GpuSpecification) -> Machine:
         cuda=(12, 8) if newer else (12, 4),
         architectures=(*architectures, "sm_100", "sm_120") if newer else architectures,
         packages=(("flash_attn", "2"), ("sageattention", "2.2.0")),
+        kernels=True,
         device="cuda",
     )
 
@@ -57,7 +60,7 @@ def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...
                 plan = plan_for(usual_machine(gpu), workload, Weights(PUBLISHED, precision, precision))
             except InvalidInput as error:
                 refusals.append(f"* {size} in {precision}: {error}")
-                yield (*start, *["-"] * 5, "no", "-")
+                yield (*start, *["-"] * 5, "no", "-", "-")
                 continue
             resident = [_SHORT.get(part, part) for part in plan.resident if part != "transformer"]
             seconds = "-" if plan.expected_seconds is None else f"{plan.expected_seconds:.0f}"
@@ -70,6 +73,7 @@ def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...
                 "yes" if plan.vae_tiling else "-",
                 f"{plan.expected_peak_bytes / GB:.1f}",
                 seconds,
+                plan.expected_bound or "-",
             )
 
 
@@ -77,8 +81,9 @@ def _explanation() -> list[str]:
     return [
         "None of these values has been measured: they are what the plan expects.",
         "peak GB: computed from the model's shapes, in 10^9 bytes; the rest of the memory is a reserve.",
-        "est. s/clip: estimate for 81 frames with 8 model calls (lightx2v: 4 steps, 2 branches), from the",
-        "operations of the clip, the GPU's published dense throughput and a utilization of 50 %.",
+        "est. s: estimate for 81 frames with 8 model calls (lightx2v: 4 steps, 2 branches), from the clip's",
+        f"operations at {UTILIZATION:.0%} and bytes at {BANDWIDTH_SHARE:.0%} of the GPU's published rates.",
+        "bound: what takes most of a model call: compute, the GPU's memory, or copies of streamed blocks.",
         "The plans are for two people; for one person, only the times differ.",
         "streamed: out of 40 blocks; computation hides their copies. 128 GB of host memory are assumed.",
     ]

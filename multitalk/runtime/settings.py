@@ -35,7 +35,8 @@ class PlanSettings:
         batch_branches: Whether guidance branches share a model call.
         compile: Whether the transformer's blocks are compiled.
         memory_gb: Plan for a GPU with this memory, in GB (10^9 bytes), instead of this machine's.
-        eight_bit_products: Whether 8-bit weights are multiplied in 8 bits if the device supports it.
+        eight_bit_products: Whether 8-bit weights are multiplied in 8 bits if the device supports it; None:
+            where it is estimated to be faster.
         compile_mode: One of :data:`multitalk.runtime.plan.COMPILE_MODES`.
         compile_cache: Folder for compiled kernels. None uses ``compiled/`` in the weights folder if it
             exists, otherwise torch's default.

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.moved_bytes import ROWS, count
 from multitalk.errors import InvalidInput
+from multitalk.models.constants import FP8_CAPABILITY, INT8_CAPABILITY
 from multitalk.runtime.choose import Weights, plan_for
 from multitalk.runtime.gpus import GB, GPUS, find_specification
 from multitalk.runtime.machine import Gpu, Machine, driver_version
 from multitalk.runtime.memory import HOST_RESERVE, Workload, usable
+from multitalk.runtime.operations import MOVED_UNITS
 from multitalk.runtime.plan import HardwarePlan
 from multitalk.runtime.report import SIZES, plans_table, usual_machine
+from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED
 
 BY_NAME = {gpu.name: gpu for gpu in GPUS}
@@ -51,7 +55,52 @@ def test_every_plan_fits(gpu: str) -> None:
         assert plan.transformer_precision == (half if precision == "bf16" else precision), case
         assert 0 <= plan.streamed_blocks <= 40, case
         assert plan.expected_seconds is not None, case
+        assert plan.expected_bound in ("compute", "memory", "copies"), case
         assert "estimated" in plan.description, case
+
+
+@pytest.mark.parametrize("gpu", BY_NAME)
+def test_8_bits_are_multiplied_where_they_are_faster(gpu: str) -> None:
+    """Without the kernels, passes over the tokens can cost more than the products save."""
+    capability = BY_NAME[gpu].capability
+    for precision, minimum in (("int8", INT8_CAPABILITY), ("fp8", FP8_CAPABILITY)):
+        plan = plan_of(gpu, precision=precision)
+        assert plan.eight_bit_products == (capability >= minimum)
+        if plan.eight_bit_products:
+            assert plan.expected_seconds < 0.95 * plan_of(gpu).expected_seconds
+        machine = replace(usual_machine(BY_NAME[gpu]), kernels=False)
+        eager = plan_for(machine, weights=Weights(PUBLISHED, precision, precision))
+        if gpu in ("A100 80 GB", "H100") and precision == "int8":
+            assert not eager.eight_bit_products
+        chosen = plan_for(
+            machine,
+            weights=Weights(PUBLISHED, precision, precision),
+            settings=PlanSettings(eight_bit_products=True),
+        )
+        assert chosen.eight_bit_products == (capability >= minimum)
+        assert eager.expected_seconds <= chosen.expected_seconds
+
+
+def test_copies_of_streamed_blocks_can_be_the_bound() -> None:
+    slow = replace(BY_NAME["RTX 4090"], host_link=GB)
+    gpu = Gpu(slow.name, slow.capability, slow.memory, slow)
+    plan = plan_for(replace(usual_machine(slow), gpu=gpu))
+    assert plan.expected_bound == "copies"
+    assert "bound by copies" in plan.description
+    assert plan.expected_seconds >= 8 * plan.streamed_blocks * PUBLISHED.block_bytes("bf16") / GB
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row[2]], ids=lambda row: row[0])
+def test_bytes_that_a_block_moves(row) -> None:
+    """The constants of the estimate agree with what is counted on a block at full width."""
+    _, precision, _, product, kernels = row
+    units = "fused" if str(product).endswith("-fused") else product or "16-bit"
+    for height, width in SIZES.values():
+        workload = Workload(height=height, width=width)
+        counted = count(height, width, workload.frames, workload.people, row).work.bytes
+        weights = PUBLISHED.block_bytes(precision or "bf16")
+        estimated = MOVED_UNITS[kernels, units] * workload.tokens * PUBLISHED.dim * 2 + weights
+        assert estimated == pytest.approx(counted, rel=0.03)
 
 
 @pytest.mark.parametrize(
