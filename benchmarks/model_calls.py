@@ -1,9 +1,10 @@
-"""Single model calls in every precision with every attention backend, compared with their lower bound."""
+"""Single model calls, compared with their lower bound."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,16 @@ import torch
 from multitalk.bench.floor import Counter, fastest, measure_peaks
 from multitalk.bench.networks import SCALES, Scale, make_transformer
 from multitalk.models.attention_backends import probe, set_attention_backends
-from multitalk.models.quantized import set_matmuls
+from multitalk.models.kernels.dispatch import forced
+from multitalk.models.quantized import QuantizedLinear, set_matmuls
 from multitalk.models.transformer import MultiTalkTransformer
-from multitalk.runtime.attention import BACKENDS, refusal
+from multitalk.runtime.attention import BACKENDS, candidates, refusal
 from multitalk.runtime.compiled import compile_blocks, why_not_compiled
 from multitalk.runtime.machine import detect_machine
 
-PRECISIONS = ("bf16", "fp8", "int8")
+PRECISIONS = ("bf16", "int8", "fp8")
+# with the Triton kernels, in the PyTorch forms, for two people (with the kernels), and with compiled blocks
+HOW = ("kernels", "PyTorch", "two people", "compiled")
 Row = dict[str, Any]
 
 
@@ -45,39 +49,77 @@ REAL = Shapes(SCALES["real"], "real", 480, 832, 81, torch.device("cuda"), torch.
 TINY = Shapes(SCALES["tiny"], "tiny", 64, 64, 9, torch.device("cpu"), torch.float32)
 
 
-def measure_calls(shapes: Shapes) -> Iterator[Row]:
-    """Measure every precision with every backend, and two people and compiled blocks with the fastest."""
-    machine = detect_machine(shapes.device)
-    names = [name for name in BACKENDS if refusal(name, machine) is None]
-    problems = {name: probe(name, shapes.device, shapes.dtype) for name in names}
-    working = [name for name in names if problems[name] is None]
-    yield {"part": "backends", "work": working, "fail": {n: p for n, p in problems.items() if p}}
-    for precision in PRECISIONS:
-        transformer = make_transformer(shapes.scale, shapes.device, shapes.dtype, precision)
-        set_matmuls(transformer, shapes.device)
-        call = make_call(transformer, shapes, 1)
-        common = {
-            "part": "call",
-            "precision": precision,
-            "people": 1,
-            **_floor(transformer, call, precision, shapes),
-        }
-        seconds: dict[str, float] = {}
-        for name in working:
-            set_attention_backends(transformer, name, "native")
-            row = _timed(call, shapes)
-            seconds[name] = row["seconds"]
-            yield {**common, "attention": name, "how": "as it is", **row}
-        best = min(seconds, key=seconds.__getitem__)
-        set_attention_backends(transformer, best, "native")
-        two = make_call(transformer, shapes, 2)
-        yield {**common, "attention": best, "how": "two people", **_timed(two, shapes), "floor": None}
-        for row in _accelerated(transformer, call, shapes):
-            yield {**common, "attention": best, **row}
-        del transformer, call, two
+class ModelCalls:
+    """Measures calls of the transformer, in one precision at a time.
+
+    Args:
+        shapes: Of the calls.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self.working: list[str] = []
+        self._precision: str | None = None
+        self._transformer: MultiTalkTransformer | None = None
+        self._floors: dict[str, Row] = {}
+
+    def probe(self, only: Sequence[str] | None = None) -> Row:
+        """Find the attention backends that work, best first; the other measurements need it."""
+        shapes = self.shapes
+        machine = detect_machine(shapes.device)
+        best_first = dict.fromkeys([*candidates(machine)[0], *BACKENDS])
+        names = [name for name in best_first if refusal(name, machine) is None and (not only or name in only)]
+        problems = {name: probe(name, shapes.device, shapes.dtype) for name in names}
+        self.working = [name for name in names if problems[name] is None]
+        return {"work": self.working, "fail": {name: text for name, text in problems.items() if text}}
+
+    def measure(self, precision: str, attention: str | None = None, how: str = "kernels") -> Row:
+        """Measure a call.
+
+        Args:
+            precision: One of `PRECISIONS`.
+            attention: A backend that works; None is the best.
+            how: One of `HOW`.
+        """
+        attention = attention or self.working[0]
+        row: Row = {"precision": precision, "attention": attention, "how": how}
+        device = self.shapes.device
+        if how == "compiled" and device.type == "cuda" and (reason := why_not_compiled(device)) is not None:
+            return {**row, "error": reason}
+        transformer = self._load(precision)
+        set_matmuls(transformer, device)
+        call = make_call(transformer, self.shapes, 2 if how == "two people" else 1)
+        if precision not in self._floors:
+            self._floors[precision] = _floor(transformer, call, precision, self.shapes)
+        if how != "two people":
+            row |= self._floors[precision]
+        set_attention_backends(transformer, attention, "native")
+        if how == "compiled":
+            torch._dynamo.reset()
+            # on a CPU the path is tested, not the kernels
+            compile_blocks(transformer, backend="inductor" if device.type == "cuda" else "eager")
+            self._precision = None  # its blocks stay compiled
+        if how == "PyTorch":
+            for layer in transformer.modules():
+                if isinstance(layer, QuantizedLinear) and layer.matmul is not None:
+                    layer.matmul = layer.matmul.removesuffix("-fused")
+        with forced(False) if how == "PyTorch" else nullcontext():
+            return row | _timed(call, self.shapes)
+
+    def release(self) -> None:
+        """Free the transformer."""
+        self._precision = self._transformer = None
         gc.collect()
-        if shapes.device.type == "cuda":
+        if self.shapes.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _load(self, precision: str) -> MultiTalkTransformer:
+        if self._transformer is None or precision != self._precision:
+            self.release()
+            shapes = self.shapes
+            self._transformer = make_transformer(shapes.scale, shapes.device, shapes.dtype, precision)
+            self._precision = precision
+        return self._transformer
 
 
 def make_call(transformer: MultiTalkTransformer, shapes: Shapes, people: int) -> Callable[[], torch.Tensor]:
@@ -124,20 +166,6 @@ def _floor(transformer: MultiTalkTransformer, call: Callable[[], Any], precision
         "matmul": peaks.matmul,
         "floor": linear + attention / plain,
     }
-
-
-def _accelerated(transformer: MultiTalkTransformer, call: Callable[[], Any], shapes: Shapes) -> Iterator[Row]:
-    """Measure the call with compiled blocks."""
-    tiny = shapes.device.type == "cpu"  # on a CPU the path is tested, not the kernels
-    if not tiny and (reason := why_not_compiled(shapes.device)) is not None:
-        yield {"how": "compiled", "error": reason}
-        return
-    torch._dynamo.reset()
-    compile_blocks(transformer, backend="eager" if tiny else "inductor")
-    try:
-        yield {"how": "compiled", **_timed(call, shapes)}
-    except Exception as error:  # report it and go on with the other measurements
-        yield {"how": "compiled", "error": str(error).splitlines()[0][:200]}
 
 
 def _timed(call: Callable[[], Any], shapes: Shapes) -> Row:

@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the text encoder's weights",
     )
     add("--lora-rank", type=int, default=32, help="rank of the preset's LoRA; 0: none (default: 32)")
+    add(
+        "--video",
+        action=argparse.BooleanOptionalAction,
+        help="encode a file (default); without, PyAV is not needed",
+    )
     add("--device", metavar="NAME", help="cpu, cuda or cuda:N")
     add("--attention", metavar="BACKEND", help="attention backend of self-attention")
     add("--compile", action=argparse.BooleanOptionalAction, help="compile the transformer's blocks")

@@ -45,6 +45,7 @@ class BenchOptions:
         preset, steps, text_guidance, audio_guidance, teacache, cache: As in a request.
         precision: Of the transformer's weights: "bf16", "int8", ...; None: the dtype of the computation.
         text_precision: Of the text encoder's weights.
+        video: Whether the video is encoded to a file.
         lora_rank: Rank of the LoRA, if the preset has one; 0 runs without it.
         device, attention, compile, batch_branches, memory_gb, compile_mode: Override the plan
             (:class:`multitalk.runtime.settings.PlanSettings`); None lets the plan choose.
@@ -65,6 +66,7 @@ class BenchOptions:
     cache: str | None = None
     precision: str | None = None
     text_precision: str | None = None
+    video: bool = True
     lora_rank: int = 32
     device: str | None = None
     attention: str | None = None

@@ -109,14 +109,14 @@ def measure(options: BenchOptions, report: Callable[[str], None] = lambda text: 
         whole = request.cache is not None
         report("counting operations")
         counter = StageMeter(plan.device, counting=True)
-        run_job(pipeline, make_request(options, steps=steps if whole else 1), counter)
+        run_job(pipeline, make_request(options, steps=steps if whole else 1), counter, options.video)
         computed = steps if whole else _count_computed(pipeline, request, steps)
         finish_pipeline(pipeline)
         report("warming up")
-        run_job(pipeline, make_request(options, steps=1), StageMeter(plan.device))
+        run_job(pipeline, make_request(options, steps=1), StageMeter(plan.device), options.video)
         report("measuring")
         meter = StageMeter(plan.device)
-        total = run_job(pipeline, request, meter)
+        total = run_job(pipeline, request, meter, options.video)
     for name, stage in meter.stages.items():
         stage.work = counter.stages[name].work * (1 if whole or name != "denoise" else computed)
     result = _result(options, plan, peaks, meter.stages, total)
@@ -126,11 +126,17 @@ def measure(options: BenchOptions, report: Callable[[str], None] = lambda text: 
     return result
 
 
-def run_job(pipeline: MultiTalkPipeline, request: GenerationRequest, meter: StageMeter) -> float:
-    """Generate the video in a temporary folder; returns the total seconds."""
+def run_job(
+    pipeline: MultiTalkPipeline, request: GenerationRequest, meter: StageMeter, video: bool = True
+) -> float:
+    """Generate all clips, and with `video` a file in a temporary folder; returns the total seconds."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        pipeline.generate(request, Path(folder) / "bench.mp4", monitor=meter)
+        if video:
+            pipeline.generate(request, Path(folder) / "bench.mp4", monitor=meter)
+        else:
+            for _ in pipeline.stream(request, monitor=meter):
+                pass
         return time.perf_counter() - started
 
 

@@ -14,8 +14,6 @@ from ..conditioning.job import JobConditions, prepare_job
 from ..conditioning.metadata import make_metadata
 from ..conditioning.timeline import clip_spans, count_frames
 from ..errors import Cancelled, InvalidInput
-from ..media.background import BackgroundWriter
-from ..media.video import VideoWriter
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.presets import PRESETS, Preset
@@ -39,6 +37,7 @@ from .results import Clip, GenerationResult
 from .work import JobWork, count_work
 
 if TYPE_CHECKING:
+    from ..media.video import VideoWriter
     from ..weights.store import Record
 
 
@@ -150,6 +149,8 @@ class MultiTalkPipeline:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
             Cancelled: `cancel` was set.
         """
+        from ..media.video import VideoWriter  # only files need FFmpeg
+
         monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
@@ -185,9 +186,10 @@ class MultiTalkPipeline:
         request: GenerationRequest,
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
+        monitor: JobMonitor | None = None,
     ) -> Iterator[Clip]:
         """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
-        monitor = JobMonitor(on_progress, cancel)
+        monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         with self.executor.job():
             # inference mode belongs to the thread: it must not reach the caller's code between clips
             with torch.inference_mode():
@@ -250,6 +252,8 @@ class MultiTalkPipeline:
         Returns:
             Whether the video is complete.
         """
+        from ..media.background import BackgroundWriter
+
         with writer, BackgroundWriter(writer) as encoder:
             try:
                 for clip in self._clips(request, job, monitor, encoder.write):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -140,19 +141,39 @@ def test_the_gpu_script_runs_all_its_parts(tmp_path, capsys):
     """On a CPU with small networks: only that it runs is checked."""
     from benchmarks.gpu import CLIPS
     from benchmarks.gpu import main as measure_gpu
-    from benchmarks.model_calls import PRECISIONS
+    from benchmarks.model_calls import HOW, PRECISIONS
 
     output = tmp_path / "gpu.json"
     assert measure_gpu(["--tiny", "--output", str(output)]) == 0
     rows = json.loads(output.read_text())["rows"]
-    assert [row for row in rows if "error" in row or "error" in row.get("result", {})] == []
-    calls = [row for row in rows if row["part"] == "call"]
-    assert {row["precision"] for row in calls} == set(PRECISIONS)
-    assert {row["how"] for row in calls} == {"as it is", "two people", "compiled"}
+    assert [row for row in rows if "error" in row] == []
+    calls = [row for row in rows if "how" in row]
+    assert {(row["precision"], row["how"]) for row in calls} == set(product(PRECISIONS, HOW))
     assert all(row["floor"] > 0 for row in calls if row["how"] != "two people")
-    assert [row["name"] for row in rows if row["part"] == "clip"] == [name for name, _ in CLIPS]
-    assert {row["precision"] for row in rows if row["part"] == "cap"} == {"int8", "bf16"}
+    assert {row["name"] for row in rows if row["part"] == "clips"} == {name for name, _ in CLIPS}
+    assert {row["precision"] for row in rows if row["part"] == "caps"} == {"int8", "bf16"}
+    parts = [row["part"] for row in rows]
+    assert parts[:10] == [*["calls"] * 7, "clips", *["caps"] * 2], "the most valuable rows first"
     assert "GB claimed" in capsys.readouterr().out
+
+
+def test_the_gpu_script_ends_in_time_and_survives_failures(tmp_path, capsys, monkeypatch):
+    from benchmarks import gpu
+
+    output = tmp_path / "gpu.json"
+    seconds = iter([0.0, *[0.0] * 6, *[10.0] * 200])  # before each measurement
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: next(seconds))
+
+    def failing(calls, precision, *arguments):
+        raise RuntimeError(f"no kernel for {precision}\nand a trace")
+
+    monkeypatch.setattr(gpu.ModelCalls, "measure", failing)
+    assert gpu.main(["--tiny", "--seconds", "5", "--precisions", "int8", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert rows[1]["error"] == "RuntimeError: no kernel for int8"
+    assert {row.get("precision", "int8") for row in rows} == {"int8"}
+    assert rows[-1]["error"] == "not measured: the time was over"
+    assert "not measured" in capsys.readouterr().out
 
 
 def test_the_gpu_script_needs_a_gpu(tmp_path, capsys):
