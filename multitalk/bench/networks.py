@@ -125,7 +125,7 @@ def _repeat_random(parameter: torch.Tensor, size: float, generator: torch.Genera
     """Fill a parameter with a million random numbers, repeated: drawing 18.9 B takes minutes on a CPU."""
     flat = parameter.view(-1)
     # an odd length, so that the rows of a matrix differ
-    pattern = torch.empty(min(flat.numel(), RANDOM_NUMBERS), device=parameter.device)
+    pattern = torch.empty(min(flat.numel(), RANDOM_NUMBERS), device=generator.device)
     pattern = pattern.normal_(0, size, generator=generator)
     if parameter.dtype == torch.int8:
         pattern = pattern.round().clamp(-127, 127)

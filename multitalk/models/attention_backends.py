@@ -160,21 +160,26 @@ def probe(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _problem(name: str, tokens: int, device: torch.device, dtype: torch.dtype) -> str | None:
+    try:
+        difference = probe_error(name, tokens, device, dtype)
+    except Exception as error:  # a kernel can raise anything
+        return _one_line(error)
+    if not difference <= _PROBE_TOLERANCE:
+        return f"its relative error is {difference:.2f}"
+    return None
+
+
+@torch.no_grad()
+def probe_error(name: str, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Return the L2 error of a backend, relative to exact attention, at some of this many queries."""
     generator = torch.Generator().manual_seed(0)
     shape = (1, tokens, _PROBE_HEADS, _PROBE_WIDTH)
     query, key, value = (torch.randn(shape, generator=generator) for _ in range(3))
     compared = torch.linspace(0, tokens - 1, _PROBE_QUERIES).long()
     exact = dispatch_attention_fn(query[:, compared], key, value, backend=AttentionBackendName.NATIVE)
-    try:
-        kernel = EXTRA_KERNELS.get(name) or partial(dispatch_attention_fn, backend=name)
-        result = kernel(*(part.to(device, dtype) for part in (query, key, value)))
-        result = result[:, compared.to(device)].float().cpu()
-    except Exception as error:  # a kernel can raise anything
-        return _one_line(error)
-    difference = ((result - exact).norm() / exact.norm()).item()
-    if not difference <= _PROBE_TOLERANCE:
-        return f"its relative error is {difference:.2f}"
-    return None
+    kernel = EXTRA_KERNELS.get(name) or partial(dispatch_attention_fn, backend=name)
+    result = kernel(*(part.to(device, dtype) for part in (query, key, value)))
+    return ((result[:, compared.to(device)].float().cpu() - exact).norm() / exact.norm()).item()
 
 
 def _one_line(error: Exception) -> str:

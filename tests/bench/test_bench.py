@@ -176,6 +176,24 @@ def test_the_gpu_script_ends_in_time_and_survives_failures(tmp_path, capsys, mon
     assert "not measured" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_correctness_script_compares_and_reports(tmp_path, capsys, monkeypatch):
+    """On a CPU with itself: the jobs agree to the last bit, and a wrong backend is found."""
+    from benchmarks import gpu_correctness
+
+    output = tmp_path / "checks.json"
+    assert gpu_correctness.main(["--cpu", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())
+    assert len([row for row in rows if row["name"].startswith("job") and row["error"] == 0]) == 5
+    monkeypatch.setattr(gpu_correctness, "JOBS", ())
+    monkeypatch.setattr(gpu_correctness, "color_error", lambda device: 1.0)
+    assert gpu_correctness.main(["--cpu", "--output", str(output)]) == 1
+    assert "FAILED  color correction" in capsys.readouterr().out
+    assert [row["name"] for row in json.loads(output.read_text()) if not row["passed"]] == [
+        "color correction"
+    ]
+
+
 def test_the_gpu_script_needs_a_gpu(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
