@@ -22,7 +22,7 @@ from .audio import encode_audio, normalize_loudness, to_model_rate
 from .image import prepare_image
 from .people import person_masks, token_masks
 from .resolve import ResolvedSettings, resolve_settings
-from .text import encode_prompt
+from .text import encode_prompts
 from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
 
 if TYPE_CHECKING:
@@ -196,20 +196,15 @@ def _encode_prompts(
     request: GenerationRequest, branches: tuple[Branch, ...], encoders: Encoders, monitor: Monitor
 ) -> dict[bool, torch.Tensor]:
     """Encode and project the prompts that the branches use: True is the prompt, False the negative prompt."""
-    with monitor.stage("text"):
-        return {
-            positive: _project_prompt(request.prompt if positive else request.negative_prompt, encoders)
-            for positive in sorted({branch.text for branch in branches}, reverse=True)
-        }
-
-
-def _project_prompt(prompt: str, encoders: Encoders) -> torch.Tensor:
+    positives = sorted({branch.text for branch in branches}, reverse=True)
+    prompts = [request.prompt if positive else request.negative_prompt for positive in positives]
     transformer = encoders.transformer
-    with encoders.using("text_encoder"):
-        context = encode_prompt(
-            encoders.text_encoder, encoders.tokenizer, prompt, transformer.config.text_len
-        )
-    return transformer.project_text(context)
+    with monitor.stage("text"):
+        with encoders.using("text_encoder"):
+            contexts = encode_prompts(
+                encoders.text_encoder, encoders.tokenizer, prompts, transformer.config.text_len
+            )
+        return dict(zip(positives, map(transformer.project_text, contexts), strict=True))
 
 
 def _encode_voices(voices: list[Sound], turns: str, encoders: Encoders, monitor: Monitor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import ftfy
@@ -21,22 +22,22 @@ def clean_prompt(prompt: str) -> str:
     return re.sub(r"\s+", " ", prompt).strip()
 
 
-def encode_prompt(
-    text_encoder: UMT5Encoder, tokenizer: Tokenizer, prompt: str, max_tokens: int
-) -> torch.Tensor:
-    """Encode a prompt (docs/MODEL.md, section 4).
+def encode_prompts(
+    text_encoder: UMT5Encoder, tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int
+) -> list[torch.Tensor]:
+    """Encode prompts (docs/MODEL.md, section 4).
 
-    The prompt is not padded: padding is masked out of the attention and would only cost time.
+    Prompts are not padded: padding is masked out of the attention and would only cost time.
 
     Args:
         text_encoder: UMT5's encoder.
         tokenizer: UMT5's tokenizer.
-        prompt: Any text; truncated to `max_tokens`.
+        prompts: Any texts; truncated to `max_tokens`.
         max_tokens: Context length of the transformer (512).
 
     Returns:
-        ``1 n text_dim`` in the encoder's dtype, n being the number of tokens.
+        For each prompt ``1 n text_dim`` in the encoder's dtype, n being its number of tokens.
     """
     tokenizer.enable_truncation(max_tokens)
-    tokens = torch.tensor([tokenizer.encode(clean_prompt(prompt)).ids], device=text_encoder.device)
-    return text_encoder(tokens).last_hidden_state
+    encoded = [tokenizer.encode(clean_prompt(prompt)).ids for prompt in prompts]
+    return text_encoder.encode_all([torch.tensor([ids], device=text_encoder.device) for ids in encoded])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -45,7 +45,11 @@ class UMT5Encoder(Encoder):
 
     def forward(self, input_ids: torch.Tensor) -> EncoderOutput:
         """Encode tokens ``B N`` without padding to ``last_hidden_state``: ``B N C``."""
-        return EncoderOutput(last_hidden_state=self.encoder(input_ids))
+        return EncoderOutput(last_hidden_state=self.encoder([input_ids])[0])
+
+    def encode_all(self, texts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Encode several texts, each ``B N`` to ``B N C``, in one pass over layers that may be streamed."""
+        return self.encoder(texts)
 
 
 class _Stack(nn.Module):
@@ -55,11 +59,11 @@ class _Stack(nn.Module):
         self.block = nn.ModuleList(_Block(config) for _ in range(config["num_layers"]))
         self.final_layer_norm = RMSNorm(config["d_model"], config["layer_norm_epsilon"])
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        hidden_states = self.embed_tokens(input_ids)
+    def forward(self, texts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        hidden_states = [self.embed_tokens(input_ids) for input_ids in texts]
         for block in self.block:
             hidden_states = block(hidden_states)
-        return self.final_layer_norm(hidden_states)
+        return [self.final_layer_norm(text) for text in hidden_states]
 
 
 class _Block(nn.Module):
@@ -67,10 +71,9 @@ class _Block(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList([_SelfAttentionLayer(config), _FeedForwardLayer(config)])
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        for layer in self.layer:
-            hidden_states = layer(hidden_states)
-        return hidden_states
+    def forward(self, hidden_states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        attention, feed_forward = self.layer
+        return [feed_forward(attention(text)) for text in hidden_states]
 
 
 class _SelfAttentionLayer(nn.Module):

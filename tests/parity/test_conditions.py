@@ -11,7 +11,7 @@ from multitalk.conditioning.image import encode_image, prepare_image
 from multitalk.conditioning.job import arrange_model_tracks
 from multitalk.conditioning.people import person_masks
 from multitalk.conditioning.resolve import choose_size
-from multitalk.conditioning.text import encode_prompt
+from multitalk.conditioning.text import encode_prompts
 from multitalk.media.sound_reading import read_sound
 from multitalk.models.video_vae import decode_latents, encode_condition
 from tests.numbers import assert_close
@@ -49,9 +49,10 @@ def test_person_masks_are_exact(load_case):
 def test_text_encoder(load_case, pipeline, relative_error):
     case = load_case("text_encoder")
     components = pipeline.components
-    for index, prompt in enumerate(case.info["prompts"]):
-        with torch.inference_mode():
-            context = encode_prompt(components.text_encoder, components.tokenizer, prompt, 512)
+    prompts = case.info["prompts"]
+    with torch.inference_mode():
+        contexts = encode_prompts(components.text_encoder, components.tokenizer, prompts, 512)
+    for index, context in enumerate(contexts):
         assert relative_error(context[0], case.tensors[f"context_{index}"]) < BOUND
 
 

@@ -11,6 +11,7 @@ from transformers import UMT5Config
 
 from multitalk.models import streaming
 from multitalk.models.constants import SLOTS
+from multitalk.models.host_copy import HostCopy
 from multitalk.models.streaming import BlockStreamer
 from multitalk.models.text_encoder import UMT5Encoder
 from multitalk.runtime import placement as placing
@@ -158,6 +159,24 @@ def test_a_text_encoder_is_offloaded_between_its_stages() -> None:
                 assert torch.equal(encoder(tokens).last_hidden_state, expected)
                 assert device.live > 0
             assert device.live == 0
+
+
+def test_two_prompts_share_one_pass_through_a_streamed_text_encoder(monkeypatch) -> None:
+    config = UMT5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=16, num_heads=2, num_layers=4).to_dict()
+    torch.manual_seed(0)
+    encoder = UMT5Encoder(config | {"feed_forward_proj": "gated-gelu"}).requires_grad_(False)
+    prompts = [torch.arange(3)[None], torch.arange(7)[None]]
+    with torch.inference_mode():
+        expected = [encoder(prompt).last_hidden_state for prompt in prompts]
+    copied = []
+    fill = HostCopy.fill
+    monkeypatch.setattr(HostCopy, "fill", lambda copy, memory: (copied.append(copy), fill(copy, memory)))
+    with SmallDevice():
+        placement = Placement(None, {"text_encoder": encoder}, plan(0))
+        with torch.inference_mode(), placement.on_device("text_encoder"):
+            contexts = encoder.encode_all(prompts)
+    assert all(map(torch.equal, contexts, expected))
+    assert len(copied) == len(set(copied)) == 4 + 1, "each layer once, and the vocabulary"
 
 
 def test_an_abandoned_run_does_not_end_the_next_one() -> None:
