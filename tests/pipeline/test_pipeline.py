@@ -146,8 +146,8 @@ def test_frames_that_wait_for_the_encoder_are_dropped_with_the_job(
         assert started.wait(60)  # the encoder must be busy
         cancel.set()
 
-    monkeypatch.setattr("multitalk.pipeline.pipeline.VideoWriter", BusyWriter)
-    monkeypatch.setattr("multitalk.pipeline.pipeline.BackgroundWriter", WatchedBackground)
+    monkeypatch.setattr("multitalk.media.video.VideoWriter", BusyWriter)
+    monkeypatch.setattr("multitalk.media.background.BackgroundWriter", WatchedBackground)
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)
     arguments = {"cancel": cancel, "on_clip": cancel_it, "keep_partial": keep_partial}
     if keep_partial:
