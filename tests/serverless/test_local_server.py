@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from multitalk.media.admission import BUSY
 from multitalk.media.sound_reading import read_sound
+from tests.media.hostile import silent_flac
+from tests.process_state import peak_memory_of
 from tests.serverless.conftest import base64_of, client_settings, decoded, frame_count, job_fields, png, wav
 from tests.serverless.test_documented_example import documented_job
 from tests.serverless.worker_process import LocalServer, run_client
@@ -177,3 +180,17 @@ def test_the_log_is_json_with_stage_times_and_without_prompts(server):
     assert "hunter2" not in text
     names = [event["event"] for event in server.events()]
     assert names.index("weights_loaded") < names.index("worker_ready") < names.index("job_started")
+
+
+def test_large_audio_of_three_jobs_is_decoded_one_after_another(server):
+    """120 KB each, and 0.5 GB when decoded."""
+    fields = job_fields(audio=base64_of(silent_flac(300, channels=8)))
+    decoded_bytes = 300 * 48000 * 8 * 4
+    before = server.memory()
+    with peak_memory_of(server.process.pid) as peak, ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: server.post("runsync", fields), range(3)))
+    errors = [answer["error"] for answer in answers]
+    assert set(errors) <= {"audio is silent. Provide audio with a voice.", BUSY}
+    assert errors.count(BUSY) < 3
+    # one file in the worker, or one and its parts in the decoder
+    assert peak() - before < 3 * decoded_bytes
