@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,3 +35,11 @@ def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"{field}: cannot open {shown} ({reason}).", field) from None
+
+
+def reopened(file: BinaryIO) -> BinaryIO:
+    """Open a file again, at a position of its own (macOS: at the position that all its users share)."""
+    try:
+        return open(f"/proc/self/fd/{file.fileno()}", "rb")
+    except OSError:
+        return os.fdopen(os.dup(file.fileno()), "rb")

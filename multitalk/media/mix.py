@@ -69,6 +69,33 @@ def trim(sound: Sound, seconds: float) -> Sound:
     return replace(sound, samples=sound.samples[: round(seconds * sound.rate)])
 
 
+def shifted(sound: Sound, seconds: float) -> Sound:
+    """Start a sound later, after silence, or earlier (a negative number of seconds), without its start."""
+    if seconds < 0:
+        return replace(sound, samples=sound.samples[round(-seconds * sound.rate) :])
+    return replace(_join(silence(seconds, sound.rate, sound.channels), sound), warnings=sound.warnings)
+
+
+def repeated(sound: Sound, period: float, seconds: float) -> Sound:
+    """Repeat a sound up to a length in seconds; every repetition starts a period after the one before."""
+    once = _pad(trim(sound, period), period)
+    return replace(sound, samples=np.resize(once.samples, (round(seconds * sound.rate), sound.channels)))
+
+
+def with_background(voices: Sound, background: Sound, volume: float, seconds: float) -> Sound:
+    """Mix a sound under the voices.
+
+    Args:
+        voices: The voices.
+        background: The other sound; it is cut where the video ends.
+        volume: Its volume, 0 to 1.
+        seconds: Length of the video.
+    """
+    under = trim(background, seconds)
+    under = replace(under, samples=under.samples * np.float32(volume))
+    return soundtrack([fit_for_aac(voices), fit_for_aac(under)])
+
+
 def between(sound: Sound, start: float, end: float) -> Sound:
     """Cut a sound from one second to another; consecutive cuts join without a gap."""
     return Sound(sound.samples[round(start * sound.rate) : round(end * sound.rate)], sound.rate)

@@ -51,6 +51,10 @@ class Components:
     image_encoder: CLIPVisionEncoder
     audio_encoder: Wav2Vec2Encoder
     placement: Placement | None = None
+    audio_layer_sets: tuple[str, ...] = ("multitalk",)
+
+    def use_audio_layers(self, name: str) -> None:
+        """Interim."""
 
     def using(self, part: str) -> AbstractContextManager[None]:
         """Keep a part ready to compute within the context.

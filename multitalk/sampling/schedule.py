@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 
@@ -38,6 +40,14 @@ def euler_step(
     return latents - velocity * ((timestep - next_timestep) / NUM_TRAIN_TIMESTEPS)
 
 
+class FixedFrames(Protocol):
+    """The first latent frames of a clip, which sampling does not change."""
+
+    def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Replace them in ``C T h w``: before the first step, and after every step at its new timestep."""
+        ...
+
+
 class MotionFrames:
     """Fixes the first latents of a clip to the last frames of the previous clip (docs/MODEL.md, section 5).
 
@@ -52,8 +62,29 @@ class MotionFrames:
 
     def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Replace the first m latent frames of ``C T h w`` by the motion frames, noised to a timestep."""
-        noise = torch.randn(
-            self.latents.shape, generator=self.generator, device=self.latents.device, dtype=torch.float32
-        )
-        motion = add_noise(self.latents, noise, timestep)
+        motion = add_noise(self.latents, _draw_noise(self.latents, self.generator), timestep)
         return torch.cat((motion, latents[:, motion.shape[1] :]), dim=1)
+
+
+class CleanMotionFrames:
+    """Fixes the first latents of a clip to clean latents (docs/MODEL.md, section 9).
+
+    Args:
+        latents: ``C m h w`` float32.
+        generator: Random numbers of the job; None for the first clip. Every application draws noise that is
+            not used, as in the reference: without it, a seed would give another video.
+    """
+
+    def __init__(self, latents: torch.Tensor, generator: torch.Generator | None) -> None:
+        self.latents = latents
+        self.generator = generator
+
+    def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Replace the first m latent frames of ``C T h w``."""
+        if self.generator is not None:
+            _draw_noise(self.latents, self.generator)
+        return torch.cat((self.latents, latents[:, self.latents.shape[1] :]), dim=1)
+
+
+def _draw_noise(latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(latents.shape, generator=generator, device=latents.device, dtype=torch.float32)

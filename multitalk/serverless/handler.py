@@ -249,7 +249,7 @@ class JobWorker:
             "inputs_read",
             job_id,
             elapsed=round(elapsed, 3),
-            picture=list(request.image.size),
+            picture=list(request.picture.size),
             sounds={person: round(sound.seconds, 3) for person, sound in (request.audio or {}).items()},
         )
 
