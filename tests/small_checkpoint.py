@@ -26,6 +26,9 @@ TEXT_LENGTH = 512
 IMAGE_TOKENS = 257
 PATCH = 14
 AUDIO_WINDOW, LATER_AUDIO_WINDOW = 5, 8
+# Tensors of the base model that InfiniteTalk's file for one person replaces: a matrix outside the blocks, a
+# quantized matrix, and a bias that lightx2v changes.
+REPLACED = ("img_emb.proj.1.weight", "blocks.0.cross_attn.k_img.weight", "blocks.1.self_attn.q.bias")
 CHARACTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-0123456789"
 
 
@@ -52,7 +55,12 @@ class Sizes:
 
 
 def make_small_checkpoint(
-    root: Path, sizes: Sizes | None = None, seed: int = 0, quantized: bool = False, shards: int = 2
+    root: Path,
+    sizes: Sizes | None = None,
+    seed: int = 0,
+    quantized: bool = False,
+    shards: int = 2,
+    infinitetalk: bool = True,
 ) -> Path:
     """Write a checkpoint.
 
@@ -60,8 +68,9 @@ def make_small_checkpoint(
         root: A new folder.
         sizes: Of the networks.
         seed: Of the values.
-        quantized: Also write the int8 files.
+        quantized: Also write the quantized files.
         shards: Number of the transformer's files, besides that of the audio layers.
+        infinitetalk: Also write InfiniteTalk's audio layers.
 
     Returns:
         The folder.
@@ -83,7 +92,20 @@ def make_small_checkpoint(
     if quantized:
         save_file(quantize(transformer), root / catalogue.TRANSFORMER_INT8)
         save_file(quantize(text_encoder), root / catalogue.TEXT_ENCODER_INT8)
+    if infinitetalk:
+        _write_infinitetalk(root, transformer, seed)
     return root
+
+
+def _write_infinitetalk(root: Path, transformer: Tensors, seed: int) -> None:
+    """InfiniteTalk's audio layers, with other values; the file for one person replaces base tensors, too."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    shapes = {key: tuple(tensor.shape) for key, tensor in transformer.items() if is_audio(key)}
+    replaced = {key: tuple(transformer[key].shape) for key in REPLACED}
+    for name, path in catalogue.INFINITETALK_LAYERS.items():
+        more = replaced if name == "infinitetalk-single" else {}
+        (root / path).parent.mkdir(parents=True)
+        save_file(_fill(shapes | more, generator), root / path)
 
 
 def linear(name: str, out_features: int, in_features: int) -> Shapes:

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 from ..errors import InvalidInput, WeightsError
-from ..weights.folders import KOKORO_FOLDER
+from ..weights.folders import KOKORO_FOLDER, PARTS
 from ..weights.libraries import save_config, weights_name
 from ..weights.lora import LoraFile
 from ..weights.manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
 from ..weights.tensor_files import write_safetensors
 from ..weights.verify import verify
 from . import catalogue
+from .audio_layers import LayeredSource, audio_layer_sets, find_models
 from .catalogue import LORA_FILES
 from .kokoro import KokoroFiles, find_kokoro
 from .precision import PRECISIONS
@@ -36,6 +37,7 @@ from .target import check_space, check_target, new_folder
 logger = logging.getLogger(__name__)
 
 MAX_SHARD_BYTES = int(5e9)  # container registries accept this as one layer
+_NAMES = {"multitalk": "MultiTalk", "infinitetalk": "InfiniteTalk"}
 HEADER_BYTES = 2_000_000  # upper bound of a shard's header, which names some thousands of tensors
 
 OnProgress = Callable[[str, float], None]
@@ -55,6 +57,7 @@ def bake(
     name: str | None = None,
     selection: Selection | None = None,
     check: bool = False,
+    models: Sequence[str] | None = None,
 ) -> Manifest:
     """Convert published weights into a baked folder, with Kokoro and spaCy's model if they exist.
 
@@ -66,8 +69,8 @@ def bake(
         precision: "bf16" (with the VAE, the audio encoder and the transformer's norms in float32), "int8" or
             "fp8" (like bf16, with 8 bits in the transformer's blocks and the text encoder), or "float32".
         loras: LoRAs to merge into the transformer, with their scales: the name of a preset, or a file.
-        transformer_source: "published", "int8" or "int8-fusionx"; None: any that exists.
-        text_encoder_source: "published" or "int8"; None: any that exists.
+        transformer_source: "published", "int8", "int8-fusionx" or "fp8"; None: any that exists.
+        text_encoder_source: "published", "int8" or "fp8"; None: any that exists.
         max_shard_bytes: Largest weights file, unless a single tensor is larger.
         progress: Called with a part's name and the fraction of all bytes that are written.
         overwrite: Replace an existing baked folder.
@@ -75,6 +78,8 @@ def bake(
         name: Name of the weights, for people.
         selection: The published files to read; None: any that exists.
         check: Verify the folder before it gets its name.
+        models: Models whose audio layers to bake, of "multitalk" and "infinitetalk"; None: those selected, or
+            all that exist.
 
     Raises:
         InvalidInput: An argument is invalid.
@@ -83,17 +88,18 @@ def bake(
     weights, target = PublishedWeights(source_dir, selection), Path(target_dir)
     check_choice(precision, "precision", PRECISIONS)
     check_target(target, weights.root, overwrite)
-    steps = _prepare(weights, precision, loras, transformer_source, text_encoder_source)
+    steps = _prepare(weights, precision, loras, transformer_source, text_encoder_source, models)
     check_space(target, steps.nbytes)
     with new_folder(target) as working:
         manifest = make_manifest(
             working,
-            name=name or f"MultiTalk, {precision}",
+            name=name or f"{' and '.join(_NAMES[model] for model in steps.models)}, {precision}",
             default_preset=default_preset or _preset_of(steps.merged),
-            precision={part.name: part.precision for part in steps.parts},
+            precision={part.name: part.precision for part in steps.parts if part.name in PARTS},
             loras=steps.merged,
             hashes=steps.write(working, int(max_shard_bytes), progress),
             sources=steps.sources,
+            audio_layers=steps.audio_layers,
         )
         if check and (problems := verify(working)):
             raise WeightsError(f"The baked weights failed verification: {problems[0]}")
@@ -111,12 +117,19 @@ class _Steps:
         parts: The model's parts.
         merged: LoRAs in the transformer.
         kokoro: Speech, or None.
+        audio_layers: Sets of audio layers, the transformer's first.
     """
 
     weights: PublishedWeights
     parts: list[PartSteps]
     merged: tuple[MergedLora, ...]
     kokoro: KokoroFiles | None
+    audio_layers: tuple[str, ...]
+
+    @property
+    def models(self) -> list[str]:
+        """Models that have a set of audio layers."""
+        return [model for model, sets in catalogue.MODELS.items() if set(sets) & set(self.audio_layers)]
 
     @property
     def nbytes(self) -> int:
@@ -151,6 +164,7 @@ def _prepare(
     loras: Sequence[tuple[str | Path, float]],
     transformer_source: str | None,
     text_encoder_source: str | None,
+    models: Sequence[str] | None,
 ) -> _Steps:
     form = weights.transformer_form(transformer_source)
     text_form = weights.text_encoder_form(text_encoder_source)
@@ -161,10 +175,12 @@ def _prepare(
         if any(lora.name == fusionx for lora in merged):
             raise InvalidInput("loras: fusionx is already merged into the int8-fusionx file.", "loras")
         merged = (MergedLora(fusionx, 1.0), *merged)
-    parts = prepare_parts(weights, PRECISIONS[precision], form, text_form, files)
-    for warning in (warning for file in files for warning in file.warnings):
-        logger.warning("%s", warning)
-    return _Steps(weights, parts, merged, find_kokoro(weights))
+    transformers = audio_layer_sets(weights, form, find_models(weights, form, models))
+    parts = prepare_parts(weights, PRECISIONS[precision], transformers, text_form, files)
+    reports = [source.report() for source in transformers.values() if isinstance(source, LayeredSource)]
+    for report in (*filter(None, reports), *(warning for file in files for warning in file.warnings)):
+        logger.warning("%s", report)
+    return _Steps(weights, parts, merged, find_kokoro(weights), tuple(transformers))
 
 
 def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
@@ -202,8 +218,9 @@ def _write_parts(
 
     for part in parts:
         part_folder = folder / part.name
-        part_folder.mkdir()
-        save_config(part.name, part.model, part.dtype, part_folder)
+        part_folder.mkdir(parents=True)
+        if part.name in PARTS:
+            save_config(part.name, part.model, part.dtype, part_folder)
         shards = _pack(part.steps, max_shard_bytes)
         stem = weights_name(part.name)
         weight_map: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """The published files: their repositories, their layout in a folder, and which of them belong together.
 
-The repositories hold 166 GB; a bake reads 93 GB of them in full precision and 32 GB in int8.
+With MultiTalk and InfiniteTalk, a bake reads about 114 GB in full precision and 53 GB in int8.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class FileSet:
 
 WAN = Repository("Wan-AI/Wan2.1-I2V-14B-480P", folders.PUBLISHED_WAN)
 MULTITALK = Repository("MeiGen-AI/MeiGen-MultiTalk", folders.PUBLISHED_MULTITALK)
+INFINITETALK = Repository("MeiGen-AI/InfiniteTalk", folders.PUBLISHED_INFINITETALK)
 # the main branch has only pickled weights, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
@@ -65,10 +66,30 @@ TRANSFORMER_CONFIG = f"{WAN.folder}/config.json"
 TRANSFORMER_SHARDS = f"{WAN.folder}/diffusion_pytorch_model-*.safetensors"
 TRANSFORMER_INDEX = f"{MULTITALK.folder}/diffusion_pytorch_model.safetensors.index.json"
 AUDIO_LAYERS = f"{MULTITALK.folder}/multitalk.safetensors"
+INFINITETALK_LAYERS = {
+    "infinitetalk-single": f"{INFINITETALK.folder}/single/infinitetalk.safetensors",
+    "infinitetalk-multi": f"{INFINITETALK.folder}/multi/infinitetalk.safetensors",
+}
 TRANSFORMER_INT8 = f"{QUANTIZED}/dit_model_int8.safetensors"
 TRANSFORMER_INT8_FUSIONX = f"{QUANTIZED}/quant_model_int8_FusionX.safetensors"
+INFINITETALK_QUANTIZED = f"{INFINITETALK.folder}/quant_models"
+# Whole transformers, by published form and by the set of audio layers in them. InfiniteTalk's with a merged
+# LoRA (NAME_lora.safetensors) are not used: they do not say which LoRA it is, and LoRAs are switched.
+WHOLE_TRANSFORMERS: dict[str, dict[str, str]] = {
+    "int8": {
+        "multitalk": TRANSFORMER_INT8,
+        "infinitetalk-single": f"{INFINITETALK_QUANTIZED}/infinitetalk_single_int8.safetensors",
+        "infinitetalk-multi": f"{INFINITETALK_QUANTIZED}/infinitetalk_multi_int8.safetensors",
+    },
+    "int8-fusionx": {"multitalk": TRANSFORMER_INT8_FUSIONX},
+    "fp8": {
+        "infinitetalk-single": f"{INFINITETALK_QUANTIZED}/infinitetalk_single_fp8.safetensors",
+        "infinitetalk-multi": f"{INFINITETALK_QUANTIZED}/infinitetalk_multi_fp8.safetensors",
+    },
+}
 TEXT_ENCODER = f"{WAN.folder}/models_t5_umt5-xxl-enc-bf16.pth"
 TEXT_ENCODER_INT8 = f"{QUANTIZED}/t5_int8.safetensors"
+QUANTIZED_TEXT_ENCODERS = {"int8": TEXT_ENCODER_INT8, "fp8": f"{INFINITETALK_QUANTIZED}/t5_fp8.safetensors"}
 TOKENIZER = f"{WAN.folder}/google/umt5-xxl"
 IMAGE_ENCODER = f"{WAN.folder}/models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = f"{WAN.folder}/Wan2.1_VAE.pth"
@@ -91,6 +112,9 @@ LORA_FILES = {
 }
 PRESETS = ("quality", *LORA_FILES, "demo")
 
+# By model: its sets of audio layers.
+MODELS = {"multitalk": ("multitalk",), "infinitetalk": tuple(INFINITETALK_LAYERS)}
+
 COMMON = (
     FileSet(
         WAN,
@@ -105,14 +129,31 @@ COMMON = (
     ),
     FileSet(WAV2VEC2, (AUDIO_ENCODER_CONFIG, FEATURE_EXTRACTOR_CONFIG, AUDIO_ENCODER)),
 )
-TRANSFORMER_FILES = {
-    "published": (FileSet(WAN, (TRANSFORMER_SHARDS,)), FileSet(MULTITALK, (TRANSFORMER_INDEX, AUDIO_LAYERS))),
-    "int8": (FileSet(MULTITALK, (TRANSFORMER_INT8,)),),
-    "int8-fusionx": (FileSet(MULTITALK, (TRANSFORMER_INT8_FUSIONX,)),),
+_INFINITETALK = FileSet(INFINITETALK, tuple(INFINITETALK_LAYERS.values()))
+# By published form of the base model, and by model. In the int8 forms, InfiniteTalk's audio layers are added
+# to MultiTalk's int8 file: 21 GB, instead of 39 GB for InfiniteTalk's own int8 files.
+TRANSFORMER_FILES: dict[str, dict[str, tuple[FileSet, ...]]] = {
+    "published": {
+        "multitalk": (
+            FileSet(WAN, (TRANSFORMER_SHARDS,)),
+            FileSet(MULTITALK, (TRANSFORMER_INDEX, AUDIO_LAYERS)),
+        ),
+        "infinitetalk": (FileSet(WAN, (TRANSFORMER_SHARDS,)), _INFINITETALK),
+    },
+    "int8": {
+        "multitalk": (FileSet(MULTITALK, (TRANSFORMER_INT8,)),),
+        "infinitetalk": (FileSet(MULTITALK, (TRANSFORMER_INT8,)), _INFINITETALK),
+    },
+    "int8-fusionx": {
+        "multitalk": (FileSet(MULTITALK, (TRANSFORMER_INT8_FUSIONX,)),),
+        "infinitetalk": (FileSet(MULTITALK, (TRANSFORMER_INT8_FUSIONX,)), _INFINITETALK),
+    },
+    "fp8": {"infinitetalk": (FileSet(INFINITETALK, tuple(WHOLE_TRANSFORMERS["fp8"].values())),)},
 }
 TEXT_ENCODER_FILES = {
     "published": FileSet(WAN, (TEXT_ENCODER,)),
     "int8": FileSet(MULTITALK, (TEXT_ENCODER_INT8,)),
+    "fp8": FileSet(INFINITETALK, (QUANTIZED_TEXT_ENCODERS["fp8"],)),
 }
 LORAS = {
     "fusionx": FileSet(FUSIONX, (LORA_FILES["fusionx"],)),
@@ -122,6 +163,7 @@ SPEECH = FileSet(KOKORO, (KOKORO_CONFIG, KOKORO_WEIGHTS, KOKORO_VOICES))
 
 
 def all_file_sets() -> tuple[FileSet, ...]:
-    """The files that any bake reads."""
-    transformer = (file_set for form in TRANSFORMER_FILES.values() for file_set in form)
+    """The files that any fetch downloads."""
+    by_model = (file_sets for form in TRANSFORMER_FILES.values() for file_sets in form.values())
+    transformer = dict.fromkeys(file_set for file_sets in by_model for file_set in file_sets)
     return (*COMMON, *transformer, *TEXT_ENCODER_FILES.values(), *LORAS.values(), SPEECH)

@@ -133,6 +133,7 @@ def bake_command(args: argparse.Namespace, progress: OnProgress | None = None) -
         max_shard_bytes=args.shard_gb * 1e9,
         selection=selection_of(args) if args.as_fetched else None,
         check=args.check,
+        models=args.model,
     )
     size = sum(record.size for record in manifest.files.values())
     checked = ", verified" if args.check else ""

@@ -75,7 +75,7 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     url = (spacy_model_url or SPACY_MODEL_URL) if selection.speech else None
     files = list_files(selection.file_sets, Lock.read(lock_file), url)
-    baked = selection.baked_bytes(sum(file.size or 0 for file in files))
+    baked = selection.baked_bytes({file.path: file.size or 0 for file in files})
     delete_unusable_downloads(folder)
     _check_space(files, folder, baked, bake_to)
     if layer_bytes is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,19 @@ class PickleSource:
         """Return a tensor, still mapped from the file."""
         return self._tensors[key]
 
+    def file_of(self, key: str) -> Path:
+        """Return the file."""
+        return self._path
+
     def files(self) -> list[Path]:
         """Return the file."""
         return [self._path]
 
 
 class QuantizedSource:
-    """An int8 file in optimum-quanto's format, dequantized to float32 (docs/MODEL.md, section 6).
+    """An int8 or fp8 file in optimum-quanto's format, dequantized to float32 (docs/MODEL.md, section 6).
 
-    ``NAME._data`` holds int8 values and ``NAME._scale`` one scale per output row. Tensors that are not
+    ``NAME._data`` holds 8-bit values and ``NAME._scale`` one scale per output row. Tensors that are not
     quantized are stored under their name.
 
     Raises:
@@ -84,11 +89,15 @@ class QuantizedSource:
         return self._stored.get(key + _DATA).float() * self._stored.get(key + _SCALE).float()
 
     def get_quantized(self, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Read the int8 values ``N K`` and the scales ``N 1``; None if the tensor is not stored this way."""
+        """Read the 8-bit values ``N K`` and the scales ``N 1``; None if the tensor is not stored this way."""
         if key not in self._quantized:
             return None
         data, scale = self._stored.get(key + _DATA), self._stored.get(key + _SCALE)
         return (data, scale) if scale.shape == (data.shape[0], 1) else None
+
+    def file_of(self, key: str) -> Path:
+        """Return the file."""
+        return self._stored.files()[0]
 
     def files(self) -> list[Path]:
         """Return the file."""
@@ -140,7 +149,7 @@ class PublishedWeights:
 
         Args:
             form: The form to read; None takes the selected one or, without a selection, the float32 shards
-                if they exist, else an int8 file.
+                if they exist, else a quantized file.
 
         Raises:
             InvalidInput: `form` is unknown.
@@ -151,16 +160,22 @@ class PublishedWeights:
             return self.selection.transformer
         if any(self.root.glob(catalogue.TRANSFORMER_SHARDS)):
             return "published"
-        int8 = {"int8": catalogue.TRANSFORMER_INT8, "int8-fusionx": catalogue.TRANSFORMER_INT8_FUSIONX}
-        return next((name for name, path in int8.items() if (self.root / path).is_file()), "published")
+        whole = catalogue.WHOLE_TRANSFORMERS
+        return next((form for form, files in whole.items() if self.has_any(files.values())), "published")
 
-    def transformer(self, form: str) -> TensorSource:
-        """Open the transformer with its audio layers, in the published names."""
-        if form == "int8":
-            return QuantizedSource(self.path(catalogue.TRANSFORMER_INT8))
-        if form == "int8-fusionx":
-            return QuantizedSource(self.path(catalogue.TRANSFORMER_INT8_FUSIONX))
-        # MultiTalk's index, since Wan's lacks the audio layers
+    def has_any(self, names: Iterable[str]) -> bool:
+        """Whether any of these published files exists."""
+        return any((self.root / name).is_file() for name in names)
+
+    def base_model(self) -> SafetensorsSource:
+        """Open Wan's transformer, which has no audio layers."""
+        shards = sorted(self.root.glob(catalogue.TRANSFORMER_SHARDS))
+        if not shards:
+            raise WeightsError(f"Weights file {self.root / catalogue.TRANSFORMER_SHARDS} is missing.")
+        return SafetensorsSource.of_files(shards)
+
+    def multitalk(self) -> SafetensorsSource:
+        """Open Wan's transformer with MultiTalk's audio layers, as MultiTalk's index lists them."""
         weight_map = self.config(catalogue.TRANSFORMER_INDEX).get("weight_map")
         if not isinstance(weight_map, dict):
             raise WeightsError(f"{self.root / catalogue.TRANSFORMER_INDEX} has no weight_map.")
@@ -177,13 +192,15 @@ class PublishedWeights:
             return check_choice(form, "text_encoder_source", TEXT_ENCODER_SOURCES)
         if self.selection is not None:
             return self.selection.text_encoder
-        has_int8 = (self.root / catalogue.TEXT_ENCODER_INT8).is_file()
-        return "int8" if has_int8 and not (self.root / catalogue.TEXT_ENCODER).is_file() else "published"
+        if self.has_any([catalogue.TEXT_ENCODER]):
+            return "published"
+        quantized = catalogue.QUANTIZED_TEXT_ENCODERS
+        return next((form for form, name in quantized.items() if self.has_any([name])), "published")
 
     def text_encoder(self, form: str) -> TensorSource:
         """Open UMT5's encoder."""
-        if form == "int8":
-            return QuantizedSource(self.path(catalogue.TEXT_ENCODER_INT8))
+        if form in catalogue.QUANTIZED_TEXT_ENCODERS:
+            return QuantizedSource(self.path(catalogue.QUANTIZED_TEXT_ENCODERS[form]))
         return PickleSource(self.path(catalogue.TEXT_ENCODER))
 
     def image_encoder(self) -> TensorSource:

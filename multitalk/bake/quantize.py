@@ -11,7 +11,7 @@ from ..models.quantized import QUANTIZED_LINEARS, QuantizedLinear
 from ..weights.libraries import scale_name
 from ..weights.lora import merge
 from ..weights.tensor_files import DTYPE_NAMES, TensorInfo
-from .published import QuantizedSource
+from .audio_layers import get_quantized
 
 if TYPE_CHECKING:
     from .steps import PartSteps, TensorStep
@@ -30,9 +30,10 @@ def stored_infos(
 def run_step(part: PartSteps, step: TensorStep) -> Iterator[tuple[str, torch.Tensor]]:
     """Convert one published tensor and yield the tensors to store.
 
-    Published int8 values and scales are stored unchanged where the layer is int8 and no LoRA changes it.
+    Published 8-bit values and scales are stored unchanged where the layer has their precision and no LoRA
+    changes it.
     """
-    published = _published_int8(part, step)
+    published = _published_values(part, step)
     if published is not None:
         values, scales = (part.convert(step.key, tensor) for tensor in published)
         for (name, rows), (_, scale) in zip(values, scales, strict=True):
@@ -51,12 +52,13 @@ def run_step(part: PartSteps, step: TensorStep) -> Iterator[tuple[str, torch.Ten
             yield name, converted.to(infos[name].meta().dtype)
 
 
-def _published_int8(part: PartSteps, step: TensorStep) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if part.quantization != "int8" or not isinstance(part.source, QuantizedSource):
-        return None
-    if any(step.key in lora for lora in part.loras):
+def _published_values(part: PartSteps, step: TensorStep) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if part.quantization is None or any(step.key in lora for lora in part.loras):
         return None
     names = [name for name, _ in step.stored]
     if scale_name(names[-1]) not in names:
         return None  # the layer is not quantized here
-    return part.source.get_quantized(step.key)
+    published = get_quantized(part.source, step.key)
+    if published is None or published[0].dtype != QUANTIZED_LINEARS[part.quantization].weight_dtype:
+        return None
+    return published

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidInput
@@ -14,9 +14,10 @@ from .precision import PRECISIONS
 TRANSFORMER_SOURCES = tuple(catalogue.TRANSFORMER_FILES)
 TEXT_ENCODER_SOURCES = tuple(catalogue.TEXT_ENCODER_FILES)
 LORA_PRESETS = tuple(catalogue.LORA_FILES)
+MODELS = tuple(catalogue.MODELS)
 
 # Bytes that a bake writes for each byte it reads, rounded up: the transformer's values take 4 bytes in the
-# published form and 1 byte in the int8 forms (docs/IMAGE.md has the sizes).
+# published form and 1 byte in the quantized forms (docs/IMAGE.md has the sizes).
 _WRITTEN = {
     "published": {"float32": 1.15, "bf16": 0.6, "fp8": 0.35, "int8": 0.35},
     "int8": {"float32": 2.9, "bf16": 1.5, "fp8": 0.8, "int8": 0.9},
@@ -33,6 +34,7 @@ class Selection:
         text_encoder: Published form of the text encoder to read.
         loras: Presets whose LoRA files are included.
         speech: Whether Kokoro and spaCy's model are included.
+        models: Models whose audio layers are included.
     """
 
     precision: str = "bf16"
@@ -40,11 +42,13 @@ class Selection:
     text_encoder: str = "published"
     loras: tuple[str, ...] = LORA_PRESETS
     speech: bool = True
+    models: tuple[str, ...] = MODELS
 
     @property
     def file_sets(self) -> tuple[FileSet, ...]:
         """The files to fetch from repositories."""
-        sets = [*catalogue.COMMON, *catalogue.TRANSFORMER_FILES[self.transformer]]
+        by_model = catalogue.TRANSFORMER_FILES[self.transformer]
+        sets = [*catalogue.COMMON, *dict.fromkeys(each for model in self.models for each in by_model[model])]
         sets.append(catalogue.TEXT_ENCODER_FILES[self.text_encoder])
         sets += [catalogue.LORAS[name] for name in self.loras]
         return (*sets, catalogue.SPEECH) if self.speech else tuple(sets)
@@ -54,14 +58,22 @@ class Selection:
         """Names of the LoRA files."""
         return tuple(catalogue.LORA_FILES[name] for name in self.loras)
 
-    def baked_bytes(self, fetched: int) -> int:
-        """Estimate the size of the baked folder, rounded up, from the bytes fetched."""
+    def baked_bytes(self, fetched: Mapping[str, int]) -> int:
+        """Estimate the size of the baked folder, rounded up, from the sizes of the fetched files by path."""
         form = "published" if self.transformer == "published" else "int8"
-        return int(fetched * _WRITTEN[form][self.precision])
+        layers = catalogue.INFINITETALK_LAYERS.values()  # float32 in every form
+        return sum(
+            int(size * _WRITTEN["published" if path in layers else form][self.precision])
+            for path, size in fetched.items()
+        )
 
 
 def select(
-    precision: str, transformer: str | None = None, loras: Sequence[str] = LORA_PRESETS, speech: bool = True
+    precision: str,
+    transformer: str | None = None,
+    loras: Sequence[str] = LORA_PRESETS,
+    speech: bool = True,
+    models: Sequence[str] | None = None,
 ) -> Selection:
     """Select the files that a bake needs.
 
@@ -70,9 +82,10 @@ def select(
         transformer: Published form of the transformer; None chooses by precision.
         loras: Presets whose LoRA files to include.
         speech: Whether to include Kokoro and spaCy's model.
+        models: Models whose audio layers to include; None includes all that are published in the form.
 
     Raises:
-        InvalidInput: A name is unknown.
+        InvalidInput: A name is unknown, or the transformer's form does not exist for a model.
     """
     check_choice(precision, "precision", PRECISIONS)
     form = check_choice(
@@ -82,8 +95,20 @@ def select(
     )
     for lora in loras:
         check_choice(lora, "preset", LORA_PRESETS)
+    available = tuple(catalogue.TRANSFORMER_FILES[form])
+    for model in models or ():
+        check_choice(model, "model", MODELS)
+        if model not in available:
+            raise InvalidInput(
+                f"transformer-source {form} is not published for {model}. "
+                f"Use another one, or --model {' or '.join(available)}.",
+                "transformer-source",
+            )
+    chosen = tuple(model for model in available if model in (models or available))
     text_encoder = "int8" if precision == "int8" and form != "published" else "published"
-    return Selection(precision, form, text_encoder, tuple(dict.fromkeys(loras)), speech)
+    if form == "fp8":
+        text_encoder = "fp8"
+    return Selection(precision, form, text_encoder, tuple(dict.fromkeys(loras)), speech, chosen)
 
 
 def check_choice(value: str, field: str, allowed: Iterable[str]) -> str:
@@ -112,10 +137,16 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         choices=(*LORA_PRESETS, "none"),
         help="include the LoRA of this preset (repeatable; default: all)",
     )
+    parser.add_argument(
+        "--model",
+        action="append",
+        choices=MODELS,
+        help="include the audio layers of this model (repeatable; default: all)",
+    )
     parser.add_argument("--no-speech", action="store_true", help="exclude Kokoro and spaCy's model")
 
 
 def selection_of(args: argparse.Namespace) -> Selection:
     """Return the selection that parsed options describe."""
     loras = LORA_PRESETS if args.preset is None else [name for name in args.preset if name != "none"]
-    return select(args.precision, args.transformer_source, loras, not args.no_speech)
+    return select(args.precision, args.transformer_source, loras, not args.no_speech, args.model)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..errors import WeightsError
+from ..weights.folders import audio_layers_part
 from ..weights.libraries import empty_model, kept_in_float32, quantized_weights, scale_name, tied_names
 from ..weights.lora import LoraFile, check_loras
 from ..weights.renames import Convert, convert_transformer_tensor
 from ..weights.tensor_files import TensorInfo, TensorSource
 from . import catalogue, configs, convert
+from .audio_layers import changed_tensors
 from .precision import Precision
 from .published import PublishedWeights
 from .quantize import stored_infos
@@ -53,7 +55,7 @@ class PartSteps:
     """Writes one part of the model.
 
     Attributes:
-        name: Its folder.
+        name: Its folder: a part of the model, or a set of audio layers that is not in the transformer.
         source: The published tensors.
         convert: Renames and cuts one of them.
         model: The library's model on the meta device.
@@ -86,7 +88,7 @@ class PartSteps:
 def prepare_parts(
     weights: PublishedWeights,
     precision: Precision,
-    transformer_form: str,
+    transformers: Mapping[str, TensorSource],
     text_encoder_form: str,
     loras: Sequence[LoraFile],
 ) -> list[PartSteps]:
@@ -95,7 +97,8 @@ def prepare_parts(
     Args:
         weights: The published files.
         precision: Of the baked folder.
-        transformer_form: Published form of the transformer to read.
+        transformers: The transformer with each set of audio layers. The first is baked, and of the others
+            what differs from it.
         text_encoder_form: Published form of the text encoder to read.
         loras: To merge into the transformer.
 
@@ -103,7 +106,7 @@ def prepare_parts(
         WeightsError: A file is missing, damaged or does not match the model.
     """
     audio_config = weights.config(catalogue.AUDIO_ENCODER_CONFIG)
-    transformer = weights.transformer(transformer_form)
+    transformer, *others = transformers.values()
     check_loras(loras, {key: transformer.info(key).shape for key in transformer.keys()})  # noqa: SIM118
     transformer_config = configs.transformer_config(
         transformer, weights.config(catalogue.TRANSFORMER_CONFIG), audio_config
@@ -132,6 +135,18 @@ def prepare_parts(
             configs.audio_encoder_config(audio_config),
             full,
         ),
+        *(
+            _prepare(
+                audio_layers_part(name),
+                other,
+                convert_transformer_tensor,
+                transformer_config,
+                dtype,
+                loras,
+                changed_tensors(transformer, other),
+            )
+            for name, other in zip(list(transformers)[1:], others, strict=True)
+        ),
     ]
 
 
@@ -142,16 +157,21 @@ def _prepare(
     config: Any,
     dtype: torch.dtype,
     loras: Sequence[LoraFile] = (),
+    keys: Collection[str] | None = None,
 ) -> PartSteps:
-    """Prepare a part's steps, and check the published tensors against the library's model."""
-    model = empty_model(name, config)
+    """Prepare a part's steps, and check the published tensors against the library's model.
+
+    With `keys`, the part is a set of audio layers: all tensors of the transformer are checked, and these are
+    written.
+    """
+    model = empty_model(name if keys is None else "transformer", config)
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     for alias in tied_names(model):
         expected.pop(alias, None)
     quantized = quantized_weights(model)
-    file = f"Weights file {source.files()[0]}"
     steps = []
     for key in source.keys():  # noqa: SIM118
+        file = f"Weights file {source.file_of(key)}"
         try:
             converted = convert_tensor(key, source.info(key).meta())
         except KeyError:
@@ -171,9 +191,11 @@ def _prepare(
                 continue
             kept = kept_in_float32(model, new_key, dtype)
             stored.append((new_key, TensorInfo.of(tensor.to(torch.float32 if kept else dtype))))
-        if stored:
+        if stored and (keys is None or key in keys):
             steps.append(TensorStep(key, tuple(stored)))
     if expected:
-        raise WeightsError(f"{file} lacks a tensor of the {name}: {next(iter(expected))}.")
+        file, *more = (f"Weights file {path}" for path in source.files()[::-1])
+        others = f" (with {len(more)} more)" if more else ""
+        raise WeightsError(f"{file}{others} lacks a tensor of the {name}: {next(iter(expected))}.")
     quantization = next((layer.precision for layer in quantized.values()), None)
     return PartSteps(name, source, convert_tensor, model, dtype, tuple(steps), tuple(loras), quantization)

@@ -41,15 +41,17 @@ class TeamExecutor:
         self.share = share
         self.components = components
         self.settings = settings
-        self.loras = share.loras
+        self.loras = share.audio_layers.loras
 
     def job(self) -> AbstractContextManager[JobOutcome]:
         """See :meth:`multitalk.pipeline.executor.TransformerExecutor.job`."""
         return self.team.job()
 
-    def prepare(self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]]) -> None:
+    def prepare(
+        self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]], audio_layers: str | None = None
+    ) -> None:
         """See :meth:`multitalk.pipeline.executor.TransformerExecutor.prepare`."""
-        message = PrepareJob(plan.streamed_blocks, tuple(loras))
+        message = PrepareJob(plan.streamed_blocks, tuple(loras), audio_layers)
         with self.team.together():
             self.team.channel.send(message)
 

@@ -18,6 +18,7 @@ from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
+from ..weights.audio_layers import AudioLayerSwitcher
 from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import WeightsFolder
 from .executor import TeamExecutor
@@ -115,11 +116,13 @@ def _load(
         # from host memory, where the files are mapped: the device never holds the whole matrices
         blocks = SharedBlocks(transformer, team.new_group(list(range(team.size))), plan.device)
     placement = None if shared else Placement(transformer, {}, plan)
-    loras = LoraSwitcher(transformer, plan.device)
-    share = TransformerShare(transformer, folder, plan, loras, placement, blocks)
+    layers = AudioLayerSwitcher(
+        transformer, folder, LoraSwitcher(transformer, plan.device), None if blocks is None else blocks.write
+    )
+    share = TransformerShare(transformer, folder, plan, layers, placement, blocks)
     if not team.leads:
         return Follower(team, share)
-    components = load_components(folder, plan, transformer)
+    components = replace(load_components(folder, plan, transformer), audio_layers=layers)
     executor = TeamExecutor(team, share, components, settings)
     return MultiTalkPipeline(components, folder, plan, planner, executor)
 

@@ -23,10 +23,12 @@ class PrepareJob:
     Attributes:
         streamed_blocks: Number of the transformer's blocks that are streamed from host memory.
         loras: Files and scales.
+        audio_layers: Set of audio layers; None is the first.
     """
 
     streamed_blocks: int
     loras: tuple[tuple[Path, float], ...]
+    audio_layers: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ..models.constants import SLOTS
 from ..models.sequence import all_gather
 from ..runtime.placement import Placement
 from ..runtime.plan import HardwarePlan
-from ..weights.lora_switch import LoraSwitcher, activate_for_job
+from ..weights.audio_layers import AudioLayerSwitcher
+from ..weights.lora_switch import activate_for_job
 from ..weights.store import WeightsFolder
 from .messages import PrepareJob
 
@@ -71,11 +72,13 @@ class SharedBlocks:
             torch.empty(max(sizes), dtype=torch.uint8, device=device) for _ in range(min(SLOTS, len(sizes)))
         ]
         self._parts: list[torch.Tensor] = []
+        self._pieces: dict[int, tuple[int, _Piece]] = {}  # by the parameter's id: index of the block
         for index, (block, size) in enumerate(zip(pieces, sizes, strict=True)):
             whole = torch.zeros(size, dtype=torch.uint8)
             for piece in block:
                 piece.view(whole).copy_(piece.tensor)
-                _replace(piece, piece.view(self._buffers[index % SLOTS]))
+                parameter = _replace(piece, piece.view(self._buffers[index % SLOTS]))
+                self._pieces[id(parameter)] = index, replace(piece, tensor=parameter.detach())
             part = size // ranks
             self._parts.append(whole[rank * part : (rank + 1) * part].to(device, copy=True))
         self._buffered: list[int | None] = [None] * SLOTS
@@ -119,8 +122,29 @@ class SharedBlocks:
         storages = {buffer.untyped_storage().data_ptr() for buffer in self._buffers}
         return any(tensor.untyped_storage().data_ptr() in storages for tensor in tensors)
 
+    def write(self, parameter: nn.Parameter, value: torch.Tensor) -> bool:
+        """Replace a shared matrix in all processes. The buffers must be discarded before the next block runs.
+
+        Args:
+            parameter: A parameter of the transformer.
+            value: Its new value, the same in all processes.
+
+        Returns:
+            Whether the parameter is a shared matrix; others are not written.
+        """
+        if id(parameter) not in self._pieces:
+            return False
+        index, piece = self._pieces[id(parameter)]
+        part = self._parts[index]
+        begin = self.group.rank() * part.numel()
+        start, end = max(piece.offset, begin), min(piece.end, begin + part.numel())
+        if start < end:
+            data = value.to(piece.tensor.dtype).contiguous().reshape(-1).view(torch.uint8)
+            part[start - begin : end - begin].copy_(data[start - piece.offset : end - piece.offset])
+        return True
+
     def forget(self) -> None:
-        """Discard the buffers after something has written to them; all processes must call it."""
+        """Discard the buffers before or after something is written; all processes must call it."""
         for work in self._pending:
             if work is not None:
                 work.wait()
@@ -141,8 +165,10 @@ def _pieces(block: nn.Module) -> list[_Piece]:
     return pieces
 
 
-def _replace(piece: _Piece, view: torch.Tensor) -> None:
-    setattr(piece.owner, piece.name, nn.Parameter(view, requires_grad=False))
+def _replace(piece: _Piece, view: torch.Tensor) -> nn.Parameter:
+    parameter = nn.Parameter(view, requires_grad=False)
+    setattr(piece.owner, piece.name, parameter)
+    return parameter
 
 
 @dataclass(frozen=True)
@@ -153,7 +179,7 @@ class TransformerShare:
         transformer: The model.
         folder: The weights folder that it was loaded from.
         plan: The plan that it was loaded with.
-        loras: Switches its LoRAs.
+        audio_layers: Switches its audio layers and its LoRAs.
         placement: Moves its weights between host and device; None if the processes share the weights.
         blocks: Gathers its weights if the processes share them, else None.
     """
@@ -161,22 +187,26 @@ class TransformerShare:
     transformer: MultiTalkTransformer
     folder: WeightsFolder
     plan: HardwarePlan
-    loras: LoraSwitcher
+    audio_layers: AudioLayerSwitcher
     placement: Placement | None
     blocks: SharedBlocks | None
 
     def prepare(self, job: PrepareJob) -> None:
-        """Place the weights and activate the LoRAs of a job.
+        """Place the weights, and activate the audio layers and the LoRAs of a job.
 
         Raises:
-            InvalidInput: A LoRA of the request cannot be used.
+            InvalidInput: A LoRA of the request cannot be used, or the weights lack the audio layers.
             WeightsError: A LoRA of the weights folder cannot be used, or shared weights do not support it.
         """
         if self.placement is not None:
             self.placement.apply(replace(self.plan, streamed_blocks=job.streamed_blocks))
-        activate_for_job(self.loras, job.loras, self.folder.path)
-        if self.blocks is not None and self.blocks.has_any(self.loras.written):
-            self.loras.activate([])
+        if self.blocks is not None and len(self.audio_layers.names) > 1:
+            self.blocks.forget()  # in every job, since all processes must do so even if one failed before
+        self.audio_layers.use(job.audio_layers)
+        loras = self.audio_layers.loras
+        activate_for_job(loras, job.loras, self.folder.path)
+        if self.blocks is not None and self.blocks.has_any(loras.written):
+            loras.activate([])
             self.blocks.forget()
             raise WeightsError(
                 "lora: a LoRA that replaces whole matrices is not supported with shared weights. "

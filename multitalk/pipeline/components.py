@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from ..models.quantized import QUANTIZED_LINEARS, set_matmuls
 from ..runtime.compiled import compile_by_plan
 from ..runtime.plan import HardwarePlan
+from ..weights.audio_layers import AudioLayerSwitcher
+from ..weights.folders import AUDIO_LAYER_SETS
+from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import (
     WeightsFolder,
     load_audio_encoder,
@@ -42,6 +45,8 @@ class Components:
         image_encoder: CLIP, without its last block.
         audio_encoder: Encodes the audio, in float32.
         placement: Moves the networks between host and device; None leaves them where they are.
+        audio_layers: Switches the transformer's audio layers; None for a transformer that was not loaded from
+            a folder, which has the first set.
     """
 
     transformer: MultiTalkTransformer
@@ -51,10 +56,12 @@ class Components:
     image_encoder: CLIPVisionEncoder
     audio_encoder: Wav2Vec2Encoder
     placement: Placement | None = None
-    audio_layer_sets: tuple[str, ...] = ("multitalk",)
+    audio_layers: AudioLayerSwitcher | None = None
 
-    def use_audio_layers(self, name: str) -> None:
-        """Interim."""
+    @property
+    def audio_layer_sets(self) -> tuple[str, ...]:
+        """Names of the sets of audio layers that a job can use; the first is the default."""
+        return AUDIO_LAYER_SETS[:1] if self.audio_layers is None else self.audio_layers.names
 
     def using(self, part: str) -> AbstractContextManager[None]:
         """Keep a part ready to compute within the context.
@@ -104,6 +111,7 @@ def load_components(
         tokenizer=tokenizer,
         image_encoder=load_image_encoder(folder, device_of("image_encoder"), dtype),
         audio_encoder=audio_encoder,
+        audio_layers=AudioLayerSwitcher(loaded, folder, LoraSwitcher(loaded, device)),
     )
     return fit_to_plan(components, plan, folder.path, transformer is None)
 

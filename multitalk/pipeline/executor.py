@@ -44,15 +44,18 @@ class TransformerExecutor(Protocol):
         """Enclose one job; the caller stores its result in the outcome."""
         ...
 
-    def prepare(self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]]) -> None:
-        """Place the weights and activate the LoRAs of a job.
+    def prepare(
+        self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]], audio_layers: str | None = None
+    ) -> None:
+        """Place the weights, and activate the audio layers and the LoRAs of a job.
 
         Args:
             plan: The job's plan.
             loras: Files and scales.
+            audio_layers: One of :attr:`Components.audio_layer_sets`; None is the first.
 
         Raises:
-            InvalidInput: A LoRA of the request cannot be used.
+            InvalidInput: A LoRA of the request cannot be used, or the weights lack the audio layers.
             WeightsError: A LoRA of the weights folder cannot be used.
         """
         ...
@@ -91,16 +94,21 @@ class LocalExecutor:
     def __init__(self, components: Components, weights: Path, device: torch.device) -> None:
         self.components = components
         self.weights = weights
-        self.loras = LoraSwitcher(components.transformer, device)
+        layers = components.audio_layers
+        self.loras = LoraSwitcher(components.transformer, device) if layers is None else layers.loras
 
     @contextmanager
     def job(self) -> Iterator[JobOutcome]:
         """See :meth:`TransformerExecutor.job`."""
         yield JobOutcome()
 
-    def prepare(self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]]) -> None:
+    def prepare(
+        self, plan: HardwarePlan, loras: Sequence[tuple[Path, float]], audio_layers: str | None = None
+    ) -> None:
         """See :meth:`TransformerExecutor.prepare`."""
         self.components.place(plan)
+        if self.components.audio_layers is not None:
+            self.components.audio_layers.use(audio_layers)
         activate_for_job(self.loras, loras, self.weights)
 
     @contextmanager

@@ -240,8 +240,7 @@ class MultiTalkPipeline:
             self.speech_engine.move(self.plan.speech_device)
         # the sound's length, and so the text's, decides which model is used
         outline = outline_job(request, preset, self.components.audio_layer_sets, monitor, self.speech_engine)
-        self.components.use_audio_layers(outline.audio_layers)
-        self.executor.prepare(self.plan, loras)
+        self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
         return prepare_job(request, outline, self.components, monitor)
 

@@ -11,12 +11,18 @@ MANIFEST = "manifest.json"
 # The parts of the model, each a folder, in loading order.
 PARTS = ("transformer", "text_encoder", "image_encoder", "vae", "audio_encoder")
 
+# The models' audio layers, in the order of preference: a folder's first set is part of its transformer and is
+# active after loading. The others are in folders of their own and switched in place.
+AUDIO_LAYER_SETS = ("multitalk", "infinitetalk-single", "infinitetalk-multi")
+AUDIO_LAYERS_FOLDER = "audio_layers"
+
 ENVIRONMENT_VARIABLE = "MULTITALK_WEIGHTS"
 IMAGE_FOLDER = Path("/opt/multitalk/weights")
 LOCAL_FOLDER = Path("weights")
 # Folders of the published weights, from which a baked folder is made.
 PUBLISHED_WAN = "Wan2.1-I2V-14B-480P"
 PUBLISHED_MULTITALK = "MeiGen-MultiTalk"
+PUBLISHED_INFINITETALK = "InfiniteTalk"
 # Kernels compiled for one GPU, stored in a weights folder after the bake and therefore not in its manifest.
 COMPILED_FOLDER = "compiled"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
@@ -28,6 +34,11 @@ KOKORO_VOICES = "voices"
 SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which Kokoro needs for English
 
 _CHUNK_BYTES = 1 << 24
+
+
+def audio_layers_part(name: str) -> str:
+    """Return the folder of a set of audio layers other than the first, relative to the weights folder."""
+    return f"{AUDIO_LAYERS_FOLDER}/{name}"
 
 
 def part_files(folder: Path, part: str) -> list[Path]:

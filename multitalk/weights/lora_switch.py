@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +126,31 @@ class LoraSwitcher:
         self._set_low_rank(changes)
         self._active = active
         self.warnings = tuple(warning for file in files for warning in file.warnings)
+
+    @contextmanager
+    def base_changes(self, names: Collection[str]) -> Iterator[None]:
+        """Enclose a change of the weights below the LoRAs; active LoRAs are applied to the new weights.
+
+        Products beside the weights do not depend on them. Tensors that active LoRAs have changed are written
+        again.
+
+        Args:
+            names: Tensors whose original values change.
+
+        Raises:
+            WeightsError: The file of an active LoRA is missing or damaged. No LoRA is active.
+        """
+        changed = [name for name in self._written if name in names]
+        active = self.active
+        if changed:
+            self.activate([])
+        try:
+            yield
+        finally:
+            for name in names:
+                self._originals.pop(name, None)
+        if changed:
+            self.activate(active)
 
     def check(self, path: str | Path) -> tuple[str, ...]:
         """Check that a LoRA fits the model, without a change of the model.

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import WeightsError
-from .folders import MANIFEST, PARTS, PUBLISHED_MULTITALK, PUBLISHED_WAN, FileRecord, hash_file
+from .folders import (
+    AUDIO_LAYER_SETS,
+    MANIFEST,
+    PARTS,
+    PUBLISHED_INFINITETALK,
+    PUBLISHED_MULTITALK,
+    PUBLISHED_WAN,
+    FileRecord,
+    audio_layers_part,
+    hash_file,
+)
 from .tensor_files import TensorInfo, read_header
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = (1, FORMAT_VERSION)  # version 1 has no field for the audio layers: they are MultiTalk's
 
 # Folders beside the parts.
 TOKENIZER_FOLDER = "tokenizer"
@@ -42,6 +53,8 @@ class Manifest:
         loras: LoRAs merged into the transformer.
         sources: By part: name and size of the published files it was made from.
         created_by: Name and version of this package.
+        audio_layers: Names of the sets of audio layers. The first is in the transformer, the others are in
+            folders of their own.
     """
 
     name: str
@@ -52,6 +65,12 @@ class Manifest:
     loras: tuple[MergedLora, ...] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
     created_by: str = f"multitalk {__version__}"
+    audio_layers: tuple[str, ...] = AUDIO_LAYER_SETS[:1]
+
+    @property
+    def tensor_folders(self) -> tuple[str, ...]:
+        """Folders of weights files: the parts, and the audio layers that are not in the transformer."""
+        return (*PARTS, *map(audio_layers_part, self.audio_layers[1:]))
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a folder."""
@@ -77,12 +96,14 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise WeightsError(f"{path} cannot be read: {error}.") from error
         try:
-            if content.pop("format") != FORMAT_VERSION:
+            if content.pop("format") not in _READABLE:
                 raise WeightsError(
                     f"{path} was written by another version of MultiTalk. Bake the weights again."
                 )
             content["files"] = {name: FileRecord(**record) for name, record in content["files"].items()}
             content["loras"] = tuple(MergedLora(**lora) for lora in content["loras"])
+            if "audio_layers" in content:
+                content["audio_layers"] = _audio_layers(content["audio_layers"])
             content["tensors"] = {
                 part: {name: _parse(text) for name, text in tensors.items()}
                 for part, tensors in content["tensors"].items()
@@ -102,13 +123,20 @@ def _parse(text: str) -> TensorInfo:
     return TensorInfo(dtype, tuple(int(size) for size in shape.split("x") if size))
 
 
+def _audio_layers(names: Any) -> tuple[str, ...]:
+    sets = tuple(names)
+    if not sets or not set(sets) <= set(AUDIO_LAYER_SETS):
+        raise ValueError(f"unknown audio layers {names!r}")
+    return sets
+
+
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
         return (
             f"Weights folder {str(folder)!r} does not exist. Create it with ./download_models.sh, or name "
             "another folder. Without a folder, the demo weights are used."
         )
-    if any((folder / name).is_dir() for name in (PUBLISHED_WAN, PUBLISHED_MULTITALK)):
+    if any((folder / name).is_dir() for name in (PUBLISHED_WAN, PUBLISHED_MULTITALK, PUBLISHED_INFINITETALK)):
         return (
             f"Weights folder {folder} contains published weights, which are not baked. "
             f"Run multitalk bake --from {folder} --to BAKED_FOLDER."
@@ -131,6 +159,7 @@ def make_manifest(
     loras: tuple[MergedLora, ...] = (),
     sources: Mapping[str, Any] | None = None,
     hashes: Mapping[str, str] | None = None,
+    audio_layers: tuple[str, ...] = AUDIO_LAYER_SETS[:1],
 ) -> Manifest:
     """Create and write the manifest of a folder whose parts are complete.
 
@@ -142,6 +171,7 @@ def make_manifest(
         loras: LoRAs merged into the transformer.
         sources: By part: name and size of the published files it was made from.
         hashes: Known sha256 of files; the others are computed.
+        audio_layers: Sets of audio layers, the transformer's first.
     """
     hashes = hashes or {}
     names = folder_files(folder)
@@ -149,19 +179,21 @@ def make_manifest(
         file: FileRecord((folder / file).stat().st_size, hashes.get(file) or hash_file(folder / file))
         for file in names
     }
-    tensors: dict[str, dict[str, TensorInfo]] = {part: {} for part in PARTS}
-    for file in names:
-        part = file.split("/")[0]
-        if part in tensors and file.endswith(".safetensors"):
-            tensors[part] |= read_header(folder / file)
     manifest = Manifest(
         name=name,
         default_preset=default_preset,
         precision=precision,
         files=files,
-        tensors=tensors,
+        tensors={},
         loras=loras,
         sources=sources or {},
+        audio_layers=audio_layers,
     )
+    tensors: dict[str, dict[str, TensorInfo]] = {part: {} for part in manifest.tensor_folders}
+    for file in names:
+        part = file.rpartition("/")[0]
+        if part in tensors and file.endswith(".safetensors"):
+            tensors[part] |= read_header(folder / file)
+    manifest = replace(manifest, tensors=tensors)
     manifest.write(folder)
     return manifest

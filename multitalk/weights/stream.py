@@ -11,7 +11,7 @@ import contextlib
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ..errors import WeightsError
-from .read_ahead import ReadAhead
+from .read_ahead import READERS, ReadAhead
 from .tensor_files import DTYPES, StoredTensor, read_layout
 
 DtypeOf = Callable[[str], torch.dtype | None]
@@ -35,6 +35,7 @@ def read_tensors(
     device: torch.device | str,
     dtype_of: DtypeOf,
     read_ahead: ReadAhead | None = None,
+    names: Collection[str] | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Read every tensor once, in the order of the files.
 
@@ -44,6 +45,7 @@ def read_tensors(
         dtype_of: Returns the dtype of a tensor by name; None keeps the file's. Tensors are cast one at a
             time, and their originals are freed.
         read_ahead: Prefetches the files, if already started.
+        names: Tensors to read; None reads all.
 
     Yields:
         Name and tensor.
@@ -51,16 +53,21 @@ def read_tensors(
     Raises:
         WeightsError: A file is missing or damaged, or cannot be read.
     """
-    layouts = {path: read_layout(path) for path in paths}
+    layouts = {path: _selected(read_layout(path), names) for path in paths}
     started = None
     if read_ahead is None or not all(read_ahead.has(path) for path in paths):
-        read_ahead = started = ReadAhead(paths)
+        # threads would also prefetch what is not selected: a range is then read when it is needed
+        read_ahead = started = ReadAhead(paths, readers=READERS if names is None else 0)
     read = _read_staged if torch.device(device).type == "cuda" else _read_mapped
     try:
         yield from read(layouts, torch.device(device), dtype_of, read_ahead)
     finally:
         if started is not None:
             started.stop()
+
+
+def _selected(tensors: list[StoredTensor], names: Collection[str] | None) -> list[StoredTensor]:
+    return tensors if names is None else [stored for stored in tensors if stored.name in names]
 
 
 def _read_mapped(
@@ -121,9 +128,8 @@ class _Span:
 
 
 def _spans(layouts: dict[Path, list[StoredTensor]], size: int) -> Iterator[_Span]:
-    for path, tensors in layouts.items():
-        begin = tensors[0].start if tensors else 0
-        stop = tensors[-1].end if tensors else 0
+    for path, tensors in ((path, run) for path, stored in layouts.items() for run in _runs(stored)):
+        begin, stop = tensors[0].start, tensors[-1].end
         first = 0
         for start in range(begin, stop, size):
             end = min(start + size, stop)
@@ -133,6 +139,15 @@ def _spans(layouts: dict[Path, list[StoredTensor]], size: int) -> Iterator[_Span
             while last < len(tensors) and tensors[last].start < end:
                 last += 1
             yield _Span(path, start, end, tensors[first:last])
+
+
+def _runs(tensors: list[StoredTensor]) -> Iterator[list[StoredTensor]]:
+    """Divide the selected tensors of a file into runs without gaps."""
+    first = 0
+    for index in range(1, len(tensors) + 1):
+        if index == len(tensors) or tensors[index].start != tensors[index - 1].end:
+            yield tensors[first:index]
+            first = index
 
 
 class _Ring:

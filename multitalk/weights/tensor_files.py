@@ -79,6 +79,9 @@ class TensorSource(Protocol):
     def get(self, key: str) -> torch.Tensor:
         """Read a tensor."""
 
+    def file_of(self, key: str) -> Path:
+        """Return the file that contains a tensor."""
+
     def files(self) -> list[Path]:
         """List the files."""
 
@@ -223,6 +226,10 @@ class SafetensorsSource:
     def info(self, key: str) -> TensorInfo:
         """Return dtype and shape of a tensor."""
         return self._infos[key]
+
+    def file_of(self, key: str) -> Path:
+        """Return the file that contains a tensor."""
+        return self._locations[key]
 
     def files(self) -> list[Path]:
         """List the files."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from .folders import COMPILED_FOLDER, hash_file, missing_kokoro_files
-from .manifest import LORA_FOLDER, PARTS, Manifest, folder_files
+from .manifest import LORA_FOLDER, Manifest, folder_files
 from .tensor_files import TensorInfo, read_header
 
 
@@ -82,7 +82,7 @@ def _extra_files(folder: Path, manifest: Manifest) -> list[str]:
 def _tensor_problems(folder: Path, manifest: Manifest) -> list[str]:
     """Compare the headers of the weights files with the manifest."""
     problems = []
-    for part in PARTS:
+    for part in manifest.tensor_folders:
         expected = dict(manifest.tensors.get(part, {}))
         if not expected:
             problems.append(f"{part} has no tensors.")

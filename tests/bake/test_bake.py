@@ -302,15 +302,17 @@ def test_int8_files_are_used_if_the_others_are_missing(published, copy_of, tmp_p
     attention = model.blocks[1].audio_attn
     assert torch.equal(torch.cat((attention.to_k.weight, attention.to_v.weight)), expected)
     # int8 values are close to the original
-    original = PublishedWeights(published).transformer("published").get(key)
+    original = PublishedWeights(published).multitalk().get(key)
     assert (expected - original).abs().max() <= original.abs().max() / 127
 
     (root / catalogue.TRANSFORMER_INT8).rename(root / catalogue.TRANSFORMER_INT8_FUSIONX)
     assert weights.transformer_form() == "int8-fusionx"
-    merged = bake(root, tmp_path / "fusionx", precision="bf16")
+    with pytest.raises(WeightsError, match=r"may have changed .* Use --model multitalk, or"):
+        bake(root, tmp_path / "both", precision="bf16")
+    merged = bake(root, tmp_path / "fusionx", precision="bf16", models=["multitalk"])
     assert (merged.default_preset, merged.loras[0].name) == ("fusionx", FUSIONX)
     with pytest.raises(InvalidInput, match="already"):
-        bake(root, tmp_path / "twice", precision="bf16", loras=[("fusionx", 1.0)])
+        bake(root, tmp_path / "twice", precision="bf16", loras=[("fusionx", 1.0)], models=["multitalk"])
 
 
 def test_int8_without_its_scales_is_refused(published, tmp_path):
