@@ -152,6 +152,8 @@ class VideoReader:
 
     def _run(self, job: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         step = replace(limits("video", 0), seconds=self._seconds(), wall_seconds=5 * self._seconds())
+        if self._decoder is not None and self._decoder.has_ended:  # such as by a system without memory
+            self.close()
         while True:
             decoder = self._decoder or pool.take()
             self._decoder = None  # unless it stays usable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -31,7 +32,18 @@ DEFAULT_RATE = 25.0  # of a raw stream that says none
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Codes of H.273.
 HIGH_DYNAMIC_RANGE = (16, 18)  # transfer functions PQ and HLG
-SRGB_CURVE, BT709_PRIMARIES = 13, 1
+WIDE_GAMUTS = (9, 11, 12)  # primaries of BT.2020 and P3
+SRGB_COLORS = {"dst_color_trc": 13, "dst_color_primaries": 1}
+# How to turn a frame upright, by the signs of the display matrix: a, b, c, d of x' = ax + cy, y' = bx + dy.
+TURNS = {
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
 
 
 @dataclass(frozen=True)
@@ -224,16 +236,16 @@ class VideoFrames:
         """Convert the current frame to upright RGB with square pixels."""
         frame, source = self._current, self._video.source
         has_alpha = any(component.is_alpha for component in frame.format.components)
-        colors: dict[str, Any] = {}
-        if frame.color_trc in HIGH_DYNAMIC_RANGE:
-            colors = {"dst_color_trc": SRGB_CURVE, "dst_color_primaries": BT709_PRIMARIES}
+        is_srgb = frame.color_trc not in HIGH_DYNAMIC_RANGE and frame.color_primaries not in WIDE_GAMUTS
+        colors = {} if is_srgb else SRGB_COLORS
         picture = Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **colors))
         ratio = self._video.stream.sample_aspect_ratio
         if ratio and ratio != 1:
             width = max(1, round(picture.width * ratio))
             picture = picture.resize((width, picture.height), Image.Resampling.BILINEAR)
-        if frame.rotation:
-            picture = picture.rotate(frame.rotation, expand=True)
+        turn = _turn(frame)
+        if turn is not None:
+            picture = picture.transpose(turn)
         return convert_picture(picture, source.name, source.field)
 
     def _advance(self) -> None:
@@ -270,6 +282,19 @@ class VideoFrames:
             decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
         decoder.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
         return decoder
+
+
+def _turn(frame: av.VideoFrame) -> Image.Transpose | None:
+    """Return how to turn a frame upright."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+    return TURNS.get((_sign(a), _sign(b), _sign(c), _sign(d)))
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
 
 
 class HeldVideo:
