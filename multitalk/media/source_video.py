@@ -27,6 +27,7 @@ from .stopping import stopped_by
 logger = logging.getLogger(__name__)
 
 FIELD = "video"
+SLOWEST_DECODING = 2e7  # pixels per second of processor time
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,3 @@ class VideoReader:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
-
-
-SLOWEST_DECODING = 2e7  # pixels per second

@@ -160,9 +160,9 @@ def test_a_process_that_was_ended_is_replaced() -> None:
     reader = read_video(video()).open()
     reader.read(FramePosition(number=3), lambda: None)
     assert reader._decoder is not None
-    process = psutil.Process(reader._decoder._process.pid)
-    process.kill()
-    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    decoder = reader._decoder
+    decoder._process.kill()
+    wait_until(lambda: decoder.has_ended)
     assert number_of(reader.read(FramePosition(number=5), lambda: None)[1]) == 5
     reader.close()
 
