@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..media.mix import check_mix, file_sound, repeated, trim, with_background
+from ..media.mix import check_mix, file_sound, pad, repeated, trim, with_background
 from ..media.sound import Sound
 from ..models.constants import FPS
 from ..request.model_kinds import ModelKind, choose_model
@@ -312,6 +312,7 @@ def _make_soundtrack(request: GenerationRequest, sound: Sound, seconds: float) -
         sound: The voices.
         seconds: Length of the video.
     """
+    sound = pad(sound, padded_seconds(request, sound.seconds))
     limit = limit_seconds(request)
     if limit is not None:
         sound = trim(sound, limit)

@@ -14,7 +14,7 @@ from .sound import MAX_VALUES, Sound, aac_channels, aac_rate, fit_for_aac, resam
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:
     """Start both tracks together ("para"): the shorter one is padded with silence."""
     seconds = max(first.seconds, second.seconds)
-    return _pad(first, seconds), _pad(second, seconds)
+    return pad(first, seconds), pad(second, seconds)
 
 
 def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
@@ -78,7 +78,7 @@ def shifted(sound: Sound, seconds: float) -> Sound:
 
 def repeated(sound: Sound, period: float, seconds: float) -> Sound:
     """Repeat a sound up to a length in seconds; every repetition starts a period after the one before."""
-    once = _pad(trim(sound, period), period)
+    once = pad(trim(sound, period), period)
     return replace(sound, samples=np.resize(once.samples, (round(seconds * sound.rate), sound.channels)))
 
 
@@ -125,7 +125,8 @@ def soundtrack(tracks: list[Sound]) -> Sound:
     return Sound(mixed / np.float32(peak) if peak > 1.0 else mixed, rate)
 
 
-def _pad(sound: Sound, seconds: float) -> Sound:
+def pad(sound: Sound, seconds: float) -> Sound:
+    """Append silence up to a length in seconds."""
     missing = round(seconds * sound.rate) - len(sound.samples)
     return _join(sound, silence(missing / sound.rate, sound.rate, sound.channels)) if missing > 0 else sound
 

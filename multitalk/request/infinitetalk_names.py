@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import PEOPLE, check_choice
+from .checks import PEOPLE, SIDE_STEP, check_choice
 from .numbers import Range
 
 FORMS = ("path", "url", "base64")
@@ -62,8 +62,15 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
         assert number is not None, "it is not optional"
         kept["max_seconds"] = number / FPS
     if kept.get("size") is None:
-        kept |= {side: SIDE for side in ("height", "width") if kept.get(side) in _EMPTY}
+        kept |= {side: _side(kept.get(side)) for side in ("height", "width")}
     return {"model": "infinitetalk", **kept}
+
+
+def _side(value: Any) -> Any:
+    """Return a height or width as that worker does: rounded to a multiple of 16, with a default."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(1, round(value / SIDE_STEP)) * SIDE_STEP
+    return SIDE if value in _EMPTY else value
 
 
 def _file(fields: Mapping[str, Any], kind: str, suffix: str = "") -> Any:

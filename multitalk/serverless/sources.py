@@ -1,4 +1,4 @@
-"""The strings in ``image``, ``video`` and ``audio``: URL, data URI, path or base64; decoding and reading them."""
+"""Strings in ``image``, ``video`` and ``audio``: URL, data URI, path or base64. Reads the last three."""
 
 from __future__ import annotations
 
