@@ -58,17 +58,20 @@ COPY multitalk/patches/__init__.py multitalk/patches/diffusers.py multitalk/patc
 COPY multitalk/weights/ multitalk/weights/
 COPY download_models.sh ./
 ARG PRECISION=int8
+# models whose audio layers are included, separated by a space
+ARG MODELS="multitalk infinitetalk"
 # more options of download_models.sh, such as "--preset lightx2v --merge lightx2v"
 ARG DOWNLOAD_OPTIONS=""
 ARG HF_ENDPOINT=""
 ARG SPACY_MODEL_URL=""
 # The cache keeps downloaded files when a build is interrupted; the script empties it at the end.
-# DOWNLOAD_OPTIONS is split into words.
-# hadolint ignore=SC2086
+# MODELS and DOWNLOAD_OPTIONS are split into words.
+# hadolint ignore=SC2046,SC2086
 RUN --mount=type=secret,id=HF_TOKEN \
     --mount=type=cache,id=multitalk-published,target=/var/cache/multitalk,sharing=locked \
     FLAG_CONTENT=/opt/multitalk/weights PYTHON=python ./download_models.sh --precision "${PRECISION}" \
-    --raw "/var/cache/multitalk/${PRECISION}" --to /baked --layers /layers --flag /opt/all_installed.flag ${DOWNLOAD_OPTIONS} \
+    --raw "/var/cache/multitalk/${PRECISION}" --to /baked --layers /layers --flag /opt/all_installed.flag \
+    $(printf -- '--model %s ' ${MODELS}) ${DOWNLOAD_OPTIONS} \
     && touch -d 2024-01-01 /opt/all_installed.flag
 
 # ---- the GPU kernels, compiled for every GPU; without Triton the folder is empty -----------------------------------
@@ -98,6 +101,8 @@ COPY --link --from=fetch /layers/12/ /opt/multitalk/weights/
 COPY --link --from=fetch /layers/13/ /opt/multitalk/weights/
 COPY --link --from=fetch /layers/14/ /opt/multitalk/weights/
 COPY --link --from=fetch /layers/15/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/16/ /opt/multitalk/weights/
+COPY --link --from=fetch /layers/17/ /opt/multitalk/weights/
 COPY --link --from=fetch /opt/all_installed.flag /opt/all_installed.flag
 # its files contain their own paths, so the folder is the same as in the stage that created them
 COPY --link --chown=1000:1000 --from=kernels /opt/triton /opt/triton

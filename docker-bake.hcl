@@ -16,6 +16,10 @@ variable "VERSION" {
 variable "REVISION" {
   default = ""
 }
+# models whose audio layers the weights contain; "multitalk" or "infinitetalk" leaves the other out
+variable "MODELS" {
+  default = "multitalk infinitetalk"
+}
 # more options of download_models.sh, such as "--preset lightx2v --merge lightx2v"
 variable "DOWNLOAD_OPTIONS" {
   default = ""
@@ -171,6 +175,7 @@ target "weights" {
   args = {
     BASE_IMAGE       = image("multitalk-base:${stack}")
     PRECISION        = precision
+    MODELS           = MODELS
     DOWNLOAD_OPTIONS = DOWNLOAD_OPTIONS
     HF_ENDPOINT      = HF_ENDPOINT
     SPACY_MODEL_URL  = SPACY_MODEL_URL

@@ -15,7 +15,8 @@ download_models.sh [options]
   --keep-raw                 keep the published files
   --preset NAME              include the LoRA of this preset: fusionx, lightx2v or none (repeatable; default: both)
   --merge NAME[:SCALE]       merge a preset's LoRA into the weights (repeatable)
-  --transformer-source FORM  published, int8 or int8-fusionx (default: by precision)
+  --model NAME               include the audio layers of this model: multitalk or infinitetalk (repeatable; default: both)
+  --transformer-source FORM  published, int8, int8-fusionx or fp8 (default: by precision)
   --default-preset NAME      preset of jobs that set none
   --no-speech                exclude Kokoro's voices
   --layers DIR               move the baked folder's files into image layers
@@ -36,7 +37,7 @@ while (($#)); do
     --to) target=$2; shift 2 ;;
     --raw) raw=$2; shift 2 ;;
     --keep-raw) keep_raw=1; shift ;;
-    --preset | --transformer-source) selection+=("$1" "$2"); shift 2 ;;
+    --preset | --model | --transformer-source) selection+=("$1" "$2"); shift 2 ;;
     --merge) bake_options+=(--lora "$2"); shift 2 ;;
     --default-preset) bake_options+=("$1" "$2"); shift 2 ;;
     --no-speech) selection+=("$1"); shift ;;

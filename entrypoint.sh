@@ -21,8 +21,9 @@ download() {
   exec 9>"$folder.lock"
   flock 9 # another worker may be downloading, and have finished when this one gets the lock
   if ! MULTITALK_WEIGHTS=$folder python -m multitalk.start.locate >/dev/null; then
-    local precision=${MULTITALK_PRECISION:-int8}
-    PYTHON=python ./download_models.sh --precision "$precision" \
+    local precision=${MULTITALK_PRECISION:-int8} model models=()
+    for model in ${MULTITALK_MODELS:-}; do models+=(--model "$model"); done
+    PYTHON=python ./download_models.sh --precision "$precision" "${models[@]}" \
       --raw "$folder.downloading/$precision" --to "$folder" >&2 || exit
   fi
   rm -rf "$folder.downloading"

@@ -93,11 +93,14 @@ def make_small_checkpoint(
         save_file(quantize(transformer), root / catalogue.TRANSFORMER_INT8)
         save_file(quantize(text_encoder), root / catalogue.TEXT_ENCODER_INT8)
     if infinitetalk:
-        _write_infinitetalk(root, transformer, seed)
+        _write_infinitetalk(root, transformer, seed, quantized)
+        if quantized:
+            path = catalogue.QUANTIZED_TEXT_ENCODERS["fp8"]
+            save_file(quantize(text_encoder, torch.float8_e4m3fn), root / path)
     return root
 
 
-def _write_infinitetalk(root: Path, transformer: Tensors, seed: int) -> None:
+def _write_infinitetalk(root: Path, transformer: Tensors, seed: int, quantized: bool) -> None:
     """InfiniteTalk's audio layers, with other values; the file for one person replaces base tensors, too."""
     generator = torch.Generator().manual_seed(seed + 1)
     shapes = {key: tuple(tensor.shape) for key, tensor in transformer.items() if is_audio(key)}
@@ -105,7 +108,12 @@ def _write_infinitetalk(root: Path, transformer: Tensors, seed: int) -> None:
     for name, path in catalogue.INFINITETALK_LAYERS.items():
         more = replaced if name == "infinitetalk-single" else {}
         (root / path).parent.mkdir(parents=True)
-        save_file(_fill(shapes | more, generator), root / path)
+        layers = _fill(shapes | more, generator)
+        save_file(layers, root / path)
+        for form, dtype in (("int8", torch.int8), ("fp8", torch.float8_e4m3fn)) if quantized else ():
+            whole = root / catalogue.WHOLE_TRANSFORMERS[form][name]
+            whole.parent.mkdir(exist_ok=True)
+            save_file(quantize(transformer | layers, dtype), whole)
 
 
 def linear(name: str, out_features: int, in_features: int) -> Shapes:
@@ -288,15 +296,17 @@ def make_lora(transformer: Tensors, generator: torch.Generator, rank: int, image
     return lora
 
 
-def quantize(tensors: Tensors) -> Tensors:
-    """The published int8 form: one scale per output row of every matrix."""
+def quantize(tensors: Tensors, dtype: torch.dtype = torch.int8) -> Tensors:
+    """The published quantized form: one scale per output row of every matrix."""
+    largest = 127 if dtype == torch.int8 else torch.finfo(dtype).max
     stored: Tensors = {}
     for key, tensor in tensors.items():
         if tensor.ndim != 2 or "embedding.weight" in key:
             stored[key] = tensor.bfloat16()
             continue
-        scale = (tensor.float().abs().amax(dim=1, keepdim=True) / 127).bfloat16()
-        stored[f"{key}._data"] = (tensor.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        scale = (tensor.float().abs().amax(dim=1, keepdim=True) / largest).bfloat16()
+        values = (tensor.float() / scale.float()).clamp(-largest, largest)
+        stored[f"{key}._data"] = (values.round() if dtype == torch.int8 else values).to(dtype)
         stored[f"{key}._scale"] = scale
         for unused in ("input_scale", "output_scale"):
             stored[f"{key.removesuffix('.weight')}.{unused}"] = torch.ones((), dtype=torch.bfloat16)

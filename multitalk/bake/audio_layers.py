@@ -11,6 +11,7 @@ from ..errors import WeightsError
 from ..weights.tensor_files import SafetensorsSource, TensorInfo, TensorSource
 from . import catalogue
 from .published import PublishedWeights, QuantizedSource
+from .selection import check_models
 
 _AUDIO = ("audio_proj.", ".audio_cross_attn.", ".norm_x.")
 
@@ -35,7 +36,7 @@ class LayeredSource:
         self._base, self._added = base, added
         own = dict.fromkeys(added.keys())
         kept = [key for key in base.keys() if not is_audio(key)]  # noqa: SIM118
-        self.replaced = [key for key in kept if key in own]
+        self.replaced = sorted(key for key in kept if key in own)
         self._layers: dict[str, TensorSource] = dict.fromkeys((key for key in kept if key not in own), base)
         self._layers |= dict.fromkeys(own, added)
 
@@ -60,9 +61,8 @@ class LayeredSource:
         return self._layers[key].file_of(key)
 
     def files(self) -> list[Path]:
-        """List the files: those of the base that are used, then the added one."""
-        used = dict.fromkeys(self.file_of(key) for key in self._layers)
-        return list(used)
+        """List the files: the added one, then those of the base."""
+        return list(dict.fromkeys(self.file_of(key) for key in reversed(self._layers)))
 
     def report(self) -> str | None:
         """Describe in one sentence what the file replaces; None if it replaces nothing."""
@@ -73,7 +73,7 @@ class LayeredSource:
         more = f" and {len(self.replaced) - 2} more" if len(self.replaced) > 2 else ""
         return (
             f"{file.parent.name}/{file.name} replaces {len(self.replaced)} tensors of the base model "
-            f"({size / 1e9:.2f} GB): {', '.join(self.replaced[:2])}{more}."
+            f"({size / 1e6:,.1f} MB): {', '.join(self.replaced[:2])}{more}."
         )
 
 
@@ -84,18 +84,21 @@ def get_quantized(source: TensorSource, key: str) -> tuple[torch.Tensor, torch.T
     return None
 
 
-def find_models(weights: PublishedWeights, form: str, models: Sequence[str] | None = None) -> list[str]:
+def find_models(weights: PublishedWeights, form: str, models: Sequence[str] | None = None) -> Sequence[str]:
     """Choose the models whose audio layers to bake.
 
     Args:
         weights: The published files.
         form: Published form of the transformer.
         models: The models; None takes the selected ones or, without a selection, those that exist.
+
+    Raises:
+        InvalidInput: A model is unknown, or is not published in this form.
     """
     if models is None and weights.selection is not None:
         models = weights.selection.models
     if models is not None:
-        return [model for model in catalogue.MODELS if model in models]
+        return check_models(form, models)
     found = [model for model, names in catalogue.MODELS.items() if weights.has_any(_files(form, names))]
     return found or list(catalogue.TRANSFORMER_FILES[form])[:1]
 

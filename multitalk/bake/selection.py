@@ -95,8 +95,21 @@ def select(
     )
     for lora in loras:
         check_choice(lora, "preset", LORA_PRESETS)
-    available = tuple(catalogue.TRANSFORMER_FILES[form])
-    for model in models or ():
+    chosen = check_models(form, models or tuple(catalogue.TRANSFORMER_FILES[form]))
+    text_encoder = "int8" if precision == "int8" and form != "published" else "published"
+    if form == "fp8":
+        text_encoder = "fp8"
+    return Selection(precision, form, text_encoder, tuple(dict.fromkeys(loras)), speech, chosen)
+
+
+def check_models(form: str, models: Sequence[str]) -> tuple[str, ...]:
+    """Return models in the order of the catalogue.
+
+    Raises:
+        InvalidInput: A name is unknown, or a model is not published in this form of the transformer.
+    """
+    available = catalogue.TRANSFORMER_FILES[form]
+    for model in models:
         check_choice(model, "model", MODELS)
         if model not in available:
             raise InvalidInput(
@@ -104,11 +117,7 @@ def select(
                 f"Use another one, or --model {' or '.join(available)}.",
                 "transformer-source",
             )
-    chosen = tuple(model for model in available if model in (models or available))
-    text_encoder = "int8" if precision == "int8" and form != "published" else "published"
-    if form == "fp8":
-        text_encoder = "fp8"
-    return Selection(precision, form, text_encoder, tuple(dict.fromkeys(loras)), speech, chosen)
+    return tuple(model for model in available if model in models)
 
 
 def check_choice(value: str, field: str, allowed: Iterable[str]) -> str:

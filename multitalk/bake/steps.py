@@ -194,8 +194,11 @@ def _prepare(
         if stored and (keys is None or key in keys):
             steps.append(TensorStep(key, tuple(stored)))
     if expected:
-        file, *more = (f"Weights file {path}" for path in source.files()[::-1])
-        others = f" (with {len(more)} more)" if more else ""
-        raise WeightsError(f"{file}{others} lacks a tensor of the {name}: {next(iter(expected))}.")
+        first, *more = source.files()
+        others = f", with {len(more)} more," if more else ""
+        part = name if keys is None else "transformer"
+        raise WeightsError(
+            f"Weights file {first}{others} lacks a tensor of the {part}: {next(iter(expected))}."
+        )
     quantization = next((layer.precision for layer in quantized.values()), None)
     return PartSteps(name, source, convert_tensor, model, dtype, tuple(steps), tuple(loras), quantization)

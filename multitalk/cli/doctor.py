@@ -204,6 +204,7 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
     files = sorted(file.name for file in (path / "loras").glob("*.safetensors"))
     return [
         Finding("ok", "weights", text),
+        Finding("ok", "models", ", ".join(manifest.audio_layers)),
         Finding("ok", "precision", ", ".join(precisions)),
         Finding("ok", "loras", ", ".join([*merged, *files]) or "none"),
     ]

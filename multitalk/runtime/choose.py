@@ -33,11 +33,14 @@ class Weights:
         sizes: Sizes of the model.
         transformer: Precision of the transformer's matrices: "float32", "bf16", "fp16", "int8" or "fp8".
         text_encoder: Precision of the text encoder's matrices.
+        audio_layer_bytes: Bytes of the files of the audio layers that are not active after loading. They are
+            kept in the page cache: host memory that the system takes back if it is needed.
     """
 
     sizes: ModelSizes = PUBLISHED
     transformer: str = "bf16"
     text_encoder: str = "bf16"
+    audio_layer_bytes: int = 0
 
 
 def plan_for(
@@ -91,6 +94,7 @@ def plan_for(
     layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
         notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
+    notes += _note_on_audio_layers(machine, weights, layout.host_bytes + HOST_RESERVE)
     return _make_plan(machine, workload, layout, dtype, attention, cross, settings, notes)
 
 
@@ -250,7 +254,26 @@ def _plan_for_cpu(
             f"({format_gb(machine.host_memory)} available). Use a GPU or the embedded weights.",
             "device",
         )
+    notes += _note_on_audio_layers(machine, weights, needed)
     return _make_plan(machine, workload, layout, dtype, NATIVE, NATIVE, settings, notes)
+
+
+def _note_on_audio_layers(machine: Machine, weights: Weights, needed: int) -> list[str]:
+    """Say if host memory is too small for the audio layers that are not active.
+
+    Args:
+        machine: The machine.
+        weights: The weights.
+        needed: Bytes of host memory that the plan uses.
+    """
+    size, memory = weights.audio_layer_bytes, machine.host_memory
+    if not size or not memory or needed + size <= memory:
+        return []
+    return [
+        f"Host memory may not hold the audio layers that are not in use ({format_gb(size)}, with "
+        f"{format_gb(max(0, memory - needed))} free). Switching between models then takes as long as reading "
+        "them from disk."
+    ]
 
 
 def _make_plan(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import InvalidInput
+from ..weights.folders import audio_layer_files
 from .attention import NATIVE, candidates
 from .choose import Weights, budget_of, plan_for
 from .machine import Machine, detect_machine
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 def weights_of(folder: WeightsFolder) -> Weights:
     """Read the sizes and precision of a baked folder."""
     precision = folder.manifest.precision
-    return Weights(ModelSizes.of(folder), precision["transformer"], precision["text_encoder"])
+    layers = sum(path.stat().st_size for path in audio_layer_files(folder.path))
+    return Weights(ModelSizes.of(folder), precision["transformer"], precision["text_encoder"], layers)
 
 
 class Planner:

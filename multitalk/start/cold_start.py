@@ -19,7 +19,7 @@ from ..errors import WeightsError
 from ..patches.imports import narrow_diffusers, without
 from ..runtime.environment import find_weights
 from ..runtime.process_memory import peak_memory, trim
-from ..weights.folders import all_part_files
+from ..weights.folders import all_part_files, audio_layer_files
 from ..weights.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class ColdStart:
         self.ready_after: float | None = None
         self.folder: Path | None = None
         self.read_ahead: ReadAhead | None = None
+        self._audio_layers: ReadAhead | None = None
         try:
             self.folder = find_weights(weights)
         except WeightsError:  # load_pipeline raises it again
@@ -134,10 +135,15 @@ class ColdStart:
         return pipeline
 
     def ready(self) -> None:
-        """End the startup, and exclude all objects so far from later garbage collections."""
+        """End the startup, and exclude all objects so far from later garbage collections.
+
+        The audio layers of the other models are prefetched from now on, so that the first switch is fast.
+        """
         gc.freeze()
         if self.read_ahead is not None:
             self.read_ahead.stop()
+        if self.folder is not None:
+            self._audio_layers = ReadAhead(audio_layer_files(self.folder))
         self.ready_after = self.elapsed
 
     @property

@@ -51,6 +51,11 @@ def all_part_files(folder: Path) -> list[Path]:
     return [path for part in PARTS for path in part_files(folder, part)]
 
 
+def audio_layer_files(folder: Path) -> list[Path]:
+    """List the weights files of the audio layers that are not in the transformer."""
+    return [path for name in AUDIO_LAYER_SETS for path in part_files(folder, audio_layers_part(name))]
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file's size in bytes and its sha256."""

@@ -125,8 +125,8 @@ def _parse(text: str) -> TensorInfo:
 
 def _audio_layers(names: Any) -> tuple[str, ...]:
     sets = tuple(names)
-    if not sets or not set(sets) <= set(AUDIO_LAYER_SETS):
-        raise ValueError(f"unknown audio layers {names!r}")
+    if not sets or len(set(sets)) < len(sets) or not set(sets) <= set(AUDIO_LAYER_SETS):
+        raise ValueError(f"invalid audio layers {names!r}")
     return sets
 
 

@@ -53,11 +53,12 @@ def read_tensors(
     Raises:
         WeightsError: A file is missing or damaged, or cannot be read.
     """
-    layouts = {path: _selected(read_layout(path), names) for path in paths}
+    stored = {path: read_layout(path) for path in paths}
+    layouts = {path: _selected(tensors, names) for path, tensors in stored.items()}
     started = None
     if read_ahead is None or not all(read_ahead.has(path) for path in paths):
-        # threads would also prefetch what is not selected: a range is then read when it is needed
-        read_ahead = started = ReadAhead(paths, readers=READERS if names is None else 0)
+        # threads would also prefetch what is not selected; without them, a range is read when it is needed
+        read_ahead = started = ReadAhead(paths, readers=READERS if layouts == stored else 0)
     read = _read_staged if torch.device(device).type == "cuda" else _read_mapped
     try:
         yield from read(layouts, torch.device(device), dtype_of, read_ahead)

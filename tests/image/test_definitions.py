@@ -324,7 +324,7 @@ def test_bake_targets_are_stages_with_their_arguments():
     ("target", "names"),
     [
         ("base", {"MAX_JOBS", "EXT_PARALLEL"}),
-        ("weights", {"DOWNLOAD_OPTIONS", "HF_ENDPOINT", "SPACY_MODEL_URL"}),
+        ("weights", {"MODELS", "DOWNLOAD_OPTIONS", "HF_ENDPOINT", "SPACY_MODEL_URL"}),
         ("app", {"RUN_AS"}),
     ],
 )

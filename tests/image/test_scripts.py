@@ -96,7 +96,7 @@ def test_int8_comes_from_the_published_int8_files(script, hub):
     fetched = {path.name for path in script.raw.rglob("*.safetensors")}
     assert {"dit_model_int8.safetensors", "t5_int8.safetensors"} <= fetched
     assert not (script.raw / T5_PATH).exists()
-    assert len(list(layers.iterdir())) == 16
+    assert len(list(layers.iterdir())) == 18
     assert list(layers.glob("*/transformer/*.safetensors"))
     sizes = [
         sum(path.stat().st_size for path in layer.rglob("*") if path.is_file()) for layer in layers.iterdir()
@@ -108,7 +108,7 @@ def test_too_small_layers_are_refused_before_the_download(script, hub):
     done = script.run("--precision", "int8", "--layers", f"{script.target}-layers", "--layer-gb", "0.00001")
     assert done.returncode == 2
     assert "--layer-gb must be at least" in done.stderr
-    assert "not 1e-05: 16 layers must hold about" in done.stderr
+    assert "not 1e-05: 18 layers must hold about" in done.stderr
     assert not [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
 
 
@@ -117,7 +117,7 @@ def test_what_was_fetched_stays_until_the_layers_are_cut(script):
     layers = Path(f"{script.target}-layers")
     done = script.run("--precision", "int8", "--layers", str(layers), "--layer-gb", "0.0001")
     assert done.returncode == 2
-    assert "does not fit into 16 layers" in done.stderr
+    assert "does not fit into 18 layers" in done.stderr
     assert list(script.raw.rglob("*.safetensors"))
     assert not script.flag.exists()
 
@@ -234,7 +234,7 @@ def test_lock_is_written(script, tmp_path, weights, hub):
     path = tmp_path / "lock.json"
     done = script.run("--lock", "--lock-file", str(path))
     assert done.returncode == 0, done.stderr
-    assert len(Lock.read(path).repositories) == 6
+    assert len(Lock.read(path).repositories) == 7
     assert not script.target.exists()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,31 +18,12 @@ from multitalk.runtime.compiled import compile_blocks
 from multitalk.weights.lora_switch import LoraSwitcher, activate_for_job
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.tensor_files import SafetensorsSource
-from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes
+from tests.small_checkpoint import FUSIONX, Sizes
+
+from .models import PRECISIONS, both, load, predict, same_bits, state_of
 
 DIM = Sizes().dim
 MODULE = "diffusion_model.blocks.0.self_attn.q"
-PRECISIONS = ("float32", "bf16", "int8", "fp8")
-
-
-@pytest.fixture(scope="module")
-def folders(published, baked, baked_bf16, tmp_path_factory) -> dict[str, WeightsFolder]:
-    root = tmp_path_factory.mktemp("precisions")
-    paths = {"float32": baked, "bf16": baked_bf16}
-    for precision in ("int8", "fp8"):
-        paths[precision] = root / precision
-        bake(published, paths[precision], precision=precision)
-    return {name: WeightsFolder(path) for name, path in paths.items()}
-
-
-def load(folders, precision: str, dtype: torch.dtype | None = None) -> MultiTalkTransformer:
-    dtype = dtype or (torch.float32 if precision == "float32" else torch.bfloat16)
-    return load_part(folders[precision], "transformer", "cpu", dtype)
-
-
-def both(folders) -> tuple[Path, Path]:
-    loras = folders["float32"].path / "loras"
-    return loras / FUSIONX, loras / LIGHTX2V
 
 
 def effective_weights(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
@@ -60,37 +40,8 @@ def effective_weights(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
     return weights
 
 
-def predict(model: MultiTalkTransformer) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    config = model.config
-
-    def random(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    audio = random(1, 5, config.audio_window, config.audio_layers, config.audio_channels)
-    with torch.inference_mode():
-        return model(
-            random(1, 36, 2, 8, 8),
-            torch.tensor([500.0]),
-            model.project_text(random(1, 7, config.text_dim)),
-            model.project_image(random(1, 257, config.image_dim)),
-            model.project_audio(audio),
-        ).float()
-
-
 def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float((value - expected).norm() / expected.norm())
-
-
-def state_of(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def same_bits(model: MultiTalkTransformer, state: dict[str, torch.Tensor]) -> bool:
-    def bits(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.contiguous().flatten().view(torch.uint8)
-
-    return all(torch.equal(bits(tensor), bits(state[name])) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
