@@ -26,7 +26,10 @@ def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:
         if not file.exists():
             raise InvalidInput(f"{field}: file not found ({shown}).", field)
         if not file.is_file():
-            raise InvalidInput(f"{field} must be an {kind} file, not a folder or device ({shown}).", field)
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise InvalidInput(
+                f"{field} must be {article} {kind} file, not a folder or device ({shown}).", field
+            )
         if file.stat().st_size == 0:
             raise InvalidInput(f"{field}: file is empty ({shown}, 0 bytes).", field)
         return file.open("rb")

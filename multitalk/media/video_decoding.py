@@ -24,6 +24,7 @@ CONTAINERS = (
 )
 MAX_PIXELS = 9_000_000  # of a frame, such as 4096 x 2160
 MAX_VALUES = 4 * 10**11  # pixels of all frames, such as 13 minutes of 4K at 60 frames per second
+MAX_PIXEL_RATIO = 4  # width of a pixel to its height; other values are damaged headers
 MAX_FAILURES = 100  # consecutive
 MAX_THREADS = 4  # memory grows with them
 SAME_TIME = 1e-3  # seconds; some containers round timestamps to milliseconds
@@ -82,11 +83,12 @@ class VideoFile:
         options = {"format_whitelist": CONTAINERS}
         try:
             self.container = av.open(FileRange(self._file), "r", options=options, metadata_errors="replace")
-            self.stream = self._choose_stream()
         except av.error.FFmpegError:
             self._file.close()
             raise source.unreadable() from None
-        except BaseException:
+        try:
+            self.stream = self._choose_stream()
+        except InvalidInput:
             self.close()
             raise
 
@@ -178,7 +180,7 @@ def measure_length(source: Source) -> VideoLength:
         if sound is not None and sound.start_time is not None and sound.time_base and first is not None:
             delay = float(sound.start_time * sound.time_base) - first
         seconds = frames / video.rate if first is None else end - first
-        return VideoLength(frames, seconds, sound is not None, delay)
+        return VideoLength(max(frames, 1), seconds, sound is not None, delay)
     finally:
         video.close()
 
@@ -239,8 +241,8 @@ class VideoFrames:
         is_srgb = frame.color_trc not in HIGH_DYNAMIC_RANGE and frame.color_primaries not in WIDE_GAMUTS
         colors = {} if is_srgb else SRGB_COLORS
         picture = Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **colors))
-        ratio = self._video.stream.sample_aspect_ratio
-        if ratio and ratio != 1:
+        ratio = self._video.stream.sample_aspect_ratio or 1
+        if ratio != 1 and 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
             width = max(1, round(picture.width * ratio))
             picture = picture.resize((width, picture.height), Image.Resampling.BILINEAR)
         turn = _turn(frame)

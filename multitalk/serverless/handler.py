@@ -254,6 +254,7 @@ class JobWorker:
             job_id,
             elapsed=round(elapsed, 3),
             picture=list(request.picture.size),
+            video_seconds=None if request.video is None else round(request.video.seconds, 3),
             sounds={person: round(sound.seconds, 3) for person, sound in (request.audio or {}).items()},
         )
 

@@ -15,7 +15,7 @@ import pytest
 from multitalk.errors import Cancelled, InvalidInput
 from multitalk.media.source_video import FramePosition, Video, VideoReader, read_video
 from tests.media.sound_files import tone
-from tests.media.video_files import RATE, number_of, video, with_edit_list
+from tests.media.video_files import RATE, gray_hdr_video, number_of, video, with_edit_list
 from tests.waiting import wait_until
 
 WHITE, GRAY = [255, 255, 255], [128, 128, 128]
@@ -94,6 +94,17 @@ def test_frames_are_turned_upright(matrix, size, white) -> None:
     corners = [(row, column) for row in (0, -1) for column in (0, -1)]
     shown = [each for each in corners if min(corner(picture, *each)) > 245]
     assert shown == [white]
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(18, 0.75), (16, 0.581)], ids=["HLG", "PQ"])
+def test_high_dynamic_range_is_converted(transfer: int, white: float) -> None:
+    """BT.2408: reference white, 203 cd/m2, is at 75 % of HLG's signal and at 58 % of PQ's."""
+    picture = read_video(gray_hdr_video([0.0, 0.25, white, 1.0], transfer)).picture
+    black, dark, reference, brightest = np.asarray(picture)[16, 8::16, 0].astype(int)
+    assert black < 5
+    assert 5 < dark < 110
+    assert reference > 215
+    assert brightest == 255
 
 
 def test_pixels_that_are_not_square_are_stretched() -> None:
@@ -190,6 +201,15 @@ def test_the_sound_starts_with_the_first_frame() -> None:
     sound = late.read_sound()
     assert sound.seconds == pytest.approx(1.3, abs=0.1)
     assert np.abs(sound.samples[: int(0.25 * sound.rate)]).max() == 0
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "mpegts"])
+@pytest.mark.parametrize("start", [0.0, 0.3])
+def test_the_sound_is_in_time_with_the_frames(container: str, start: float) -> None:
+    click = np.zeros(48000, np.float32)
+    click[16000:16080] = 0.9
+    sound = read_video(video(container, sound=click, sound_start=start, frames=60)).read_sound()
+    assert np.abs(sound.samples[:, 0]).argmax() / sound.rate == pytest.approx(1.0 + start, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,38 @@ def video(
     return content.getvalue()
 
 
+def gray_hdr_video(levels: Sequence[float], transfer: int) -> bytes:
+    """An HEVC video of gray stripes of 16 pixels in 10 bits, BT.2020.
+
+    Args:
+        levels: Of the signal, 0 to 1.
+        transfer: Code of the transfer function (H.273): 16 is PQ, 18 is HLG.
+    """
+    content = io.BytesIO()
+    width, height = 16 * len(levels), 32
+    luma = np.tile(np.repeat(64 + np.array(levels) * 876, 16).round().astype("<u2"), (height, 1))
+    frame = av.VideoFrame(width, height, "yuv420p10le")
+    planes = (luma, *(np.full((height // 2, width // 2), 512, "<u2"),) * 2)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padding = plane.line_size // 2 - values.shape[1]
+        plane.update(np.pad(values, ((0, 0), (0, padding))).tobytes())
+    with av.open(content, "w", format="mp4") as file:
+        stream: Any = file.add_stream("libx265", rate=RATE)
+        stream.options = {"x265-params": "log-level=none:lossless=1"}
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p10le"
+        for target in (stream.codec_context, frame):
+            target.color_trc, target.color_primaries, target.colorspace, target.color_range = (
+                transfer,
+                9,
+                9,
+                1,
+            )
+        frame.pts = 0
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return content.getvalue()
+
+
 def with_edit_list(content: bytes, first: int, last: int) -> bytes:
     """Cut an mp4 to some of its frames by its edit list; the others stay in the file."""
     edited = bytearray(content)
