@@ -26,11 +26,14 @@ class ClipCondition:
         condition: The transformer's condition y, ``20 T h w`` float32.
         image_features: CLIP features, ``1 257 C``.
         motion: Latent frames that sampling does not change; None for none.
+        start: Latents that sampling starts from, noised to the first timestep, ``16 T h w``; None starts from
+            noise.
     """
 
     condition: torch.Tensor
     image_features: torch.Tensor
     motion: FixedFrames | None
+    start: torch.Tensor | None = None
 
 
 class ClipConditioner(ABC):

@@ -35,7 +35,15 @@ class InfiniteTalkConditioner(ClipConditioner):
             latents = encode_condition(self.encoders.vae, frames, frames.shape[1], self.check_cancelled)
         # in the first clip, the reference draws no noise for them
         motion = CleanMotionFrames(latents, None if previous is None else self.generator)
-        return ClipCondition(self._condition, self._features, motion)
+        return ClipCondition(self._condition, self._features, motion, self._source_latents(span))
+
+    def _source_latents(self, span: ClipSpan) -> torch.Tensor | None:
+        """Encode the input's frames of a clip, if sampling starts from them (dub "exact")."""
+        if self.job.outline.strength is None:
+            return None
+        frames = self.job.source.frames(span.start, self.frames_per_clip, self.check_cancelled)
+        with self.encoders.using("vae"):
+            return encode_condition(self.encoders.vae, frames, frames.shape[1], self.check_cancelled)
 
     def _encode(self, frame: torch.Tensor) -> None:
         """Encode a frame of the input, unless it is the last clip's: a picture is encoded once per job."""

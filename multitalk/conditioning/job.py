@@ -46,6 +46,8 @@ class JobOutline:
         model: The model.
         motion_frames, color_correction: See the request; the model's default is applied.
         person_masks: ``3 S`` for two people, None for one.
+        strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
+            from noise.
         voices: Audio of each person, uploaded or spoken.
         turns: "together" or "in_order".
         sound: The voices as they are heard in the video file.
@@ -56,6 +58,7 @@ class JobOutline:
     model: ModelKind
     motion_frames: int
     color_correction: float
+    strength: float | None
     person_masks: torch.Tensor | None
     voices: list[Sound]
     turns: str
@@ -141,6 +144,7 @@ def outline_job(
         model=kind,
         motion_frames=kind.motion_frames_of(request),
         color_correction=kind.color_correction_of(request),
+        strength=request.strength if request.dub == "exact" else None,
         person_masks=masks,
         voices=voices,
         turns=turns,

@@ -27,6 +27,10 @@ class FrameSource(Protocol):
         """
         ...
 
+    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
+        """Return the frames of a whole clip, ``3 count H W``; see :meth:`frame` for the arguments."""
+        ...
+
     def close(self) -> None:
         """Release what is open; there are no more clips."""
         ...
@@ -45,6 +49,10 @@ class PictureSource:
     def frame(self, start: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
         """See :meth:`FrameSource.frame`."""
         return self.image
+
+    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
+        """See :meth:`FrameSource.frames`."""
+        return self.image[:, None].expand(-1, count, -1, -1)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -67,17 +75,30 @@ class VideoSource:
         self.end = end
         self._frame, self._number = first, 0
         self._reader: VideoReader | None = None
+        self._kept: dict[int, tuple[int, Image.Image]] = {0: (0, video.picture)}  # by frame of the result
 
     def frame(self, start: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
         """See :meth:`FrameSource.frame`."""
-        if start == 0:
-            return self._frame
-        if self._reader is None:
-            self._reader = self.video.open()
-        number, image = self._reader.read(self.position(start), check_cancelled)
+        number, image = self._read(start, check_cancelled)
         if number != self._number:
             self._frame, self._number = self._prepare(image), number
         return self._frame
+
+    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
+        """See :meth:`FrameSource.frames`. Clips overlap, so the last clip's frames are kept."""
+        wanted = range(start, start + count)
+        # forward, even while the video runs backward
+        order = sorted(wanted, key=lambda index: self.position(index).order)
+        self._kept = {index: self._read(index, check_cancelled) for index in order}
+        return torch.stack([self._prepare(self._kept[index][1]) for index in wanted], dim=1)
+
+    def _read(self, index: int, check_cancelled: Callable[[], None]) -> tuple[int, Image.Image]:
+        """Return number and image of the video's frame for a frame of the result."""
+        if index in self._kept:
+            return self._kept[index]
+        if self._reader is None:
+            self._reader = self.video.open()
+        return self._reader.read(self.position(index), check_cancelled)
 
     def position(self, start: int) -> FramePosition:
         """Return the position in the video of the clip that starts at a frame."""

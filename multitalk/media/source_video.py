@@ -37,6 +37,11 @@ class FramePosition:
     number: int | None = None
     seconds: float | None = None
 
+    @property
+    def order(self) -> float:
+        """A number that grows from the start of the video to its end."""
+        return self.seconds if self.seconds is not None else float(self.number or 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Video:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +21,7 @@ from ..sampling.cache import computed_steps
 from ..sampling.color import ColorCorrection
 from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
-from ..sampling.schedule import make_timesteps
+from ..sampling.schedule import add_noise, make_timesteps, sampled_steps
 from .components import Components
 from .decode import OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
@@ -128,6 +128,8 @@ class ClipGenerator:
             device=self.plan.device,
             dtype=torch.float32,
         )
+        if clip.start is not None:
+            noise = add_noise(clip.start, noise, sampling.timesteps[0])
         guidance = make_guidance(
             sampling.settings.text_guidance, sampling.settings.audio_guidance, sampling.apg
         )
@@ -149,13 +151,15 @@ def make_sampling(
         device: Device of the timesteps and the random numbers.
     """
     settings = job.settings
-    timesteps = make_timesteps(settings.sampling.steps, settings.sampling.shift).to(device)
+    steps = sampled_steps(settings.sampling.steps, job.outline.strength)
+    schedule = make_timesteps(settings.sampling.steps, settings.sampling.shift)
+    timesteps = schedule[-steps - 1 :].to(device)
     computed = None
     if request.teacache is not None:
         modulations = transformer.time_embedding(timesteps[:-1])[1]
         computed = computed_steps(modulations, request.teacache, settings.resolution)
     return ClipSampling(
-        settings=settings.sampling,
+        settings=replace(settings.sampling, steps=steps),
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),

@@ -51,6 +51,7 @@ CHOICES = {
     "video_timing": ("time", "frame"),
     "video_end": ("hold", "loop", "pingpong"),
     "length": ("audio", "video", "shortest"),
+    "dub": ("free", "exact"),
 }
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 
@@ -73,6 +74,10 @@ class GenerationRequest(Strict):
         video_end: What follows the video's last frame if the audio is longer: "hold" (that frame), "loop" or
             "pingpong" (back and forth).
         length: What the result is as long as: "audio", "video", or "shortest", whichever is shorter.
+        dub: "free": each clip is conditioned on one frame of the video, whose body and camera it imitates; or
+            "exact": sampling starts from the video's own frames, so that the result follows them.
+        strength: With dub "exact": share of the steps that are sampled, above 0 to 1; less is closer to the
+            video.
         source_volume: Volume of the video's own sound under the voices, 0 to 1.
         audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
@@ -123,6 +128,8 @@ class GenerationRequest(Strict):
     video_timing: str = "time"
     video_end: str = "hold"
     length: str = "audio"
+    dub: str = "free"
+    strength: float = 0.6
     source_volume: float = 0.0
     preset: str | None = None
     size: str | tuple[int, int] = "480p"
@@ -324,7 +331,7 @@ class GenerationRequest(Strict):
     def _check_video(self) -> None:
         """Check the fields about the video, and read its sound if it is kept."""
         if self.video is None:
-            for name in (*CHOICES, "source_volume"):
+            for name in (*CHOICES, "strength", "source_volume"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise InvalidInput(
                         f"{name} needs a video ({shown(getattr(self, name))}), but the job has an image. "
@@ -336,6 +343,11 @@ class GenerationRequest(Strict):
             names = ", ".join(kind.name for kind in MODELS.values() if kind.takes_video)
             raise InvalidInput(
                 f"model '{self.model}' animates an image, not a video. Use {names}, or an image.", "model"
+            )
+        if self.dub == "free" and "strength" in self.model_fields_set:
+            raise InvalidInput(
+                f"strength needs dub 'exact' ({self.strength:g}). Set dub to 'exact', or remove strength.",
+                "strength",
             )
         limit = max_audio_seconds()
         if self.length == "video" and min(self.video.seconds, self.max_seconds or math.inf) > limit:

@@ -114,12 +114,12 @@ def _present(people: int, audio_layers: Sequence[str]) -> list[ModelKind]:
 
 
 def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field: str) -> str:
-    needs = f"{field} '{kind.name}'" if field == "model" else f"{field} needs {kind.title}, which"
-    verb = "cannot be used" if field == "model" else "cannot be loaded"
-    instead = "Choose another model" if field == "model" else "Use image instead"
+    start, instead = f"video needs {kind.title}, but these weights", "Use image instead"
+    if field == "model":
+        start, instead = f"model '{kind.name}' cannot be used: these weights", "Choose another model"
     return (
-        f"{needs} {verb}: these weights lack {kind.audio_layers[people]}, its audio layers for "
-        f"{_voices(people)} (they have {', '.join(audio_layers)}). {instead}, or bake weights with them."
+        f"{start} lack {kind.audio_layers[people]}, its audio layers for {_voices(people)} (they have "
+        f"{', '.join(audio_layers)}). {instead}, or bake weights with them."
     )
 
 

@@ -109,5 +109,6 @@ NUMBERS = {
     "motion_frames": Range(1, 997, whole=True, step=4, optional=True),
     "max_seconds": Range(0.04, optional=True),
     "source_volume": Range(0, 1),
+    "strength": Range(0, 1, above=True),
 }
 FRAMES_PER_CLIP = 81  # default of frames_per_clip

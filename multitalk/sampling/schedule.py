@@ -27,6 +27,16 @@ def make_timesteps(steps: int, shift: float) -> torch.Tensor:
     return shift * sigmas / (1 + (shift - 1) * sigmas) * NUM_TRAIN_TIMESTEPS
 
 
+def sampled_steps(steps: int, strength: float | None) -> int:
+    """Return the number of steps that are sampled, the last ones of a schedule.
+
+    Args:
+        steps: Steps of the schedule.
+        strength: Share of them, above 0 to 1, at least one; None: all of them.
+    """
+    return steps if strength is None else max(1, round(steps * strength))
+
+
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
     """Return ``(1 - sigma) * latents + sigma * noise`` with sigma = timestep / 1000."""
     sigma = timestep / NUM_TRAIN_TIMESTEPS

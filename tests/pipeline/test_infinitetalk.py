@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from PIL import Image
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.conditioning import image as image_conditioning
 from multitalk.conditioning import infinitetalk as conditioning
+from multitalk.conditioning.infinitetalk import InfiniteTalkConditioner
 from multitalk.conditioning.source import VideoSource
 from multitalk.errors import Cancelled, InvalidInput
 from multitalk.media.sound_reading import read_sound
 from multitalk.media.source_video import FramePosition, Video, VideoReader, read_video
+from multitalk.sampling.denoise import VelocityModel
+from multitalk.sampling.schedule import make_timesteps
 from tests.media.sound_files import tone
 from tests.media.video_files import RATE, number_of, video
 
@@ -173,6 +177,97 @@ def test_the_result_and_its_file_say_which_model_it_was(pipeline, tmp_path) -> N
         pipeline.stream(GenerationRequest(image=PICTURE, audio=voice(0.4), model="multitalk", **FAST))
     )
     assert torch.equal(again.latents, latents[0])
+
+
+def test_an_exact_dub_starts_from_the_videos_own_frames(pipeline, source, monkeypatch) -> None:
+    starts: list[torch.Tensor] = []
+    condition = InfiniteTalkConditioner.condition
+
+    def record(*arguments: Any) -> Any:
+        clip = condition(*arguments)
+        if clip.start is not None:
+            starts.append(clip.start)
+        return clip
+
+    monkeypatch.setattr(InfiniteTalkConditioner, "condition", record)
+    settings = {**FAST, **SHORT, "steps": 10, "shift": 1.0}
+
+    def sample(**fields: Any) -> list[torch.Tensor]:
+        starts.clear()
+        request = GenerationRequest(video=source, audio=voice(0.8), **settings, **fields)
+        return [clip.latents for clip in pipeline.stream(request)]
+
+    free = sample()
+    assert starts == []
+    whole = sample(dub="exact", strength=1)
+    assert len(whole) == len(starts) == 2
+    # pure noise at the first timestep: all that the source adds is multiplied by 0
+    assert all(torch.equal(*pair) for pair in zip(free, whole, strict=True))
+    distances = []
+    for strength in (0.1, 0.3, 0.6):
+        latents = sample(dub="exact", strength=strength)
+        distances.append([float((x - start).norm()) for x, start in zip(latents, starts, strict=True)])
+    for clip in range(2):
+        assert distances[0][clip] < distances[1][clip] < distances[2][clip]
+
+
+@pytest.mark.parametrize(("strength", "sampled"), [(None, 6), (0.01, 1), (0.25, 2), (1, 10)])
+def test_an_exact_dub_samples_the_last_steps(strength, sampled, pipeline, source, monkeypatch) -> None:
+    steps: list[tuple[int, float]] = []
+    predict = VelocityModel.predict
+
+    def record(model: Any, latents: torch.Tensor, timestep: torch.Tensor, step: int, call: Any) -> Any:
+        steps.append((step, float(timestep)))
+        return predict(model, latents, timestep, step, call)
+
+    monkeypatch.setattr(VelocityModel, "predict", record)
+    fields = {} if strength is None else {"strength": strength}
+    settings = {**FAST, "steps": 10, "shift": 1.0, "audio_guidance": 1.0}
+    request = GenerationRequest(video=source, audio=voice(0.4), dub="exact", **settings, **fields)
+    reports: list[Any] = []
+    list(pipeline.stream(request, on_progress=reports.append))
+    assert [step for step, _ in steps] == list(range(sampled))
+    schedule = make_timesteps(10, 1.0)
+    assert [time for _, time in steps] == schedule[-sampled - 1 : -1].tolist()
+    assert max(report.steps for report in reports) == sampled
+    assert reports[-1].fraction == 1.0
+
+
+@pytest.mark.parametrize("end", ["hold", "loop", "pingpong"])
+def test_the_frames_of_an_exact_dub_are_read_once(end, source, monkeypatch) -> None:
+    """Clips overlap, and the reader would start again for an earlier frame."""
+    positions: list[int] = []
+    read = VideoReader.read
+
+    def record(reader: VideoReader, position: FramePosition, check: Any) -> Any:
+        positions.append(position.number)
+        return read(reader, position, check)
+
+    monkeypatch.setattr(VideoReader, "read", record)
+    first = torch.zeros(3, 64, 96)
+    frames = VideoSource(source, first, "frame", end)
+    try:
+        shown = []
+        for start in (0, 8, 16, 24, 32, 40):
+            assert (
+                torch.equal(frames.frame(start, lambda: None), frames._prepare(frames._kept[start][1]))
+                or not start
+            )
+            clip = frames.frames(start, 13, lambda: None)
+            assert clip.shape == (3, 13, 64, 96)
+            assert start == 0 or torch.equal(first_frame, clip[:, 0])
+            shown.append([number_of(frames._kept[index][1]) for index in range(start, start + 13)])
+    finally:
+        frames.close()
+    expected = {
+        "hold": lambda n: min(n, 39),
+        "loop": lambda n: n % 40,
+        "pingpong": lambda n: 39 - abs(39 - n),
+    }
+    assert shown == [[expected[end](start + i) for i in range(13)] for start in (0, 8, 16, 24, 32, 40)]
+    backward = sum(b < a for a, b in pairwise(positions))
+    assert backward == {"hold": 0, "loop": 2, "pingpong": 2}[end]
+    assert len(positions) == 52, "all but the first, which is known"
 
 
 def test_without_a_model_the_length_of_spoken_text_decides(pipeline, monkeypatch) -> None:

@@ -78,6 +78,10 @@ def test_defaults(source: Video) -> None:
         ({"image": PICTURE, "video_end": "loop"}, "video_end", "needs a video"),
         ({"image": PICTURE, "length": "shortest"}, "length", "needs a video"),
         ({"image": PICTURE, "source_volume": 0.5}, "source_volume", "needs a video (0.5)"),
+        ({"image": PICTURE, "dub": "exact"}, "dub", "needs a video ('exact')"),
+        ({"image": PICTURE, "strength": 0.5}, "strength", "needs a video (0.5)"),
+        ({"image": PICTURE, "dub": "exactly"}, "dub", "one of free, exact, not 'exactly'"),
+        ({"image": PICTURE, "strength": 0}, "strength", "above 0 and at most 1"),
         ({"image": PICTURE, "model": "sora"}, "model", "one of multitalk, infinitetalk, not 'sora'"),
         ({"image": PICTURE, "length": "long"}, "length", "one of audio, video, shortest, not 'long'"),
         ({"image": PICTURE, "source_volume": 2}, "source_volume", "from 0 to 1, not 2"),
@@ -95,6 +99,11 @@ def test_what_does_not_fit_the_video(source: Video, monkeypatch: pytest.MonkeyPa
     assert (field, sentence) == (
         "model",
         "model 'multitalk' animates an image, not a video. Use infinitetalk, or an image.",
+    )
+    field, sentence = problem(video=source, strength=0.5)
+    assert (field, sentence) == (
+        "strength",
+        "strength needs dub 'exact' (0.5). Set dub to 'exact', or remove strength.",
     )
     field, sentence = problem(video=source, source_volume=0.5)
     assert field == "source_volume"
