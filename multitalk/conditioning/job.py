@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..media.mix import check_mix, file_sound, pad, repeated, trim, with_background
+from ..media.mix import file_sound
 from ..media.sound import Sound
 from ..models.constants import FPS
 from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
 from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
-from .audio import SAMPLE_RATE, encode_audio, normalize_loudness, to_model_rate
+from .audio import SAMPLE_RATE, encode_audio
 from .image import prepare_image
 from .length import expected_seconds, limit_seconds, padded_seconds
 from .people import person_masks, token_masks
@@ -27,6 +27,7 @@ from .resolve import ResolvedSettings, resolve_settings
 from .source import FrameSource, PictureSource, VideoSource
 from .text import encode_prompt
 from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
+from .voices import arrange_model_tracks, gather_voices, make_soundtrack
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
@@ -185,7 +186,7 @@ def prepare_job(
         person_masks=None if masks is None else masks.to(device),
         text=text,
         timeline=AudioTimeline(embeddings, request.frames_per_clip, encoders.transformer.config.audio_window),
-        soundtrack=_make_soundtrack(request, outline.sound, frames / FPS),
+        soundtrack=make_soundtrack(request, outline.sound, frames / FPS),
         speech=None if outline.speech is None else outline.speech.until(frames / FPS),
     )
 
@@ -194,64 +195,6 @@ def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSourc
     if request.video is None:
         return PictureSource(image)
     return VideoSource(request.video, image, request.video_timing, request.video_end)
-
-
-def gather_voices(
-    request: GenerationRequest,
-    engine: SpeechEngine | None = None,
-    before_line: Callable[[], None] | None = None,
-) -> tuple[list[Sound], str, SpeechReport | None]:
-    """Collect the audio of each person, uploaded or spoken.
-
-    Args:
-        request: The job.
-        engine: Text-to-speech engine; None uses the embedded one.
-        before_line: Called before every spoken line; may raise.
-
-    Returns:
-        The sounds, person 1 first; their order, "together" or "in_order"; and the report of spoken text or
-        None.
-
-    Raises:
-        InvalidInput: The engine cannot speak the text, or the audio is too long or too large.
-    """
-    sounds = dict(request.audio or {})
-    turns = request.turns
-    report = None
-    if request.speech is not None:
-        from ..speech.speak import check_length, speak
-
-        spoken = speak(request.speech, request.spoken[0], engine, before_line)
-        report = spoken.report
-        if not sounds:
-            turns = "together"  # the tracks of a script already contain its turns
-        sounds = {**spoken.tracks, **sounds}
-        if turns == "in_order":
-            check_length(sum(sound.seconds for sound in sounds.values()))
-            if "person2" in spoken.tracks:
-                report = report.later(sounds["person1"].seconds)
-        check_mix(list(sounds.values()), turns)
-    return [sounds[person] for person in sorted(sounds)], turns, report
-
-
-def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
-    """Prepare tracks for the audio encoder (docs/MODEL.md, section 4).
-
-    Args:
-        voices: Sounds of one or two people.
-        turns: "together" or "in_order".
-
-    Returns:
-        One float32 track per person: mono, 16 kHz, -23 LUFS, all of the same length.
-    """
-    tracks = [normalize_loudness(to_model_rate(voice.mono(), voice.rate)) for voice in voices]
-    if len(tracks) == 1:
-        return tracks
-    first, second = tracks
-    if turns == "in_order":
-        return [np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))]
-    length = max(len(first), len(second))
-    return [np.pad(track, (0, length - len(track))) for track in tracks]
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
@@ -306,23 +249,3 @@ def _encode_voices(outline: JobOutline, seconds: float, encoders: Encoders, moni
             with encoders.using("audio_encoder"):
                 embeddings.append(encode_audio(encoders.audio_encoder, padded))
     return torch.stack(embeddings)
-
-
-def _make_soundtrack(request: GenerationRequest, sound: Sound, seconds: float) -> Sound:
-    """Return the sound of the video file, with the sound of the input video under the voices if requested.
-
-    Args:
-        request: The job.
-        sound: The voices.
-        seconds: Length of the video.
-    """
-    sound = pad(sound, padded_seconds(request, sound.seconds))
-    limit = limit_seconds(request)
-    if limit is not None:
-        sound = trim(sound, limit)
-    if request.video is None or request.source_sound is None:
-        return sound
-    background = request.source_sound
-    if request.video_end == "loop":
-        background = repeated(background, request.video.seconds, seconds)
-    return with_background(sound, background, request.source_volume, seconds)

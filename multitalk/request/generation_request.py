@@ -5,7 +5,6 @@ Every front end builds one. Later stages check only what depends on the loaded w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -36,6 +35,7 @@ from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
 from .script import PEOPLE, tagged_people
+from .video_checks import CHOICES, check_video
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (docs/MODEL.md, section 5).
@@ -46,13 +46,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
 MIN_SECONDS = 0.2
-# The first one is the default.
-CHOICES = {
-    "video_timing": ("time", "frame"),
-    "video_end": ("hold", "loop", "pingpong"),
-    "length": ("audio", "video", "shortest"),
-    "dub": ("free", "exact"),
-}
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 
 
@@ -323,47 +316,10 @@ class GenerationRequest(Strict):
             )
         if self.cache is not None and self.teacache is not None:
             raise InvalidInput("cache and teacache cannot be used together. Set one of them.", "cache")
-        self._check_video()
+        self._source_sound = check_video(self)
         self._check_people()
         self._check_sound()
         return self
-
-    def _check_video(self) -> None:
-        """Check the fields about the video, and read its sound if it is kept."""
-        if self.video is None:
-            for name in (*CHOICES, "strength", "source_volume"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise InvalidInput(
-                        f"{name} needs a video ({shown(getattr(self, name))}), but the job has an image. "
-                        f"Provide a video in video, or remove {name}.",
-                        name,
-                    )
-            return
-        if self.model is not None and not MODELS[self.model].takes_video:
-            names = ", ".join(kind.name for kind in MODELS.values() if kind.takes_video)
-            raise InvalidInput(
-                f"model '{self.model}' animates an image, not a video. Use {names}, or an image.", "model"
-            )
-        if self.dub == "free" and "strength" in self.model_fields_set:
-            raise InvalidInput(
-                f"strength needs dub 'exact' ({self.strength:g}). Set dub to 'exact', or remove strength.",
-                "strength",
-            )
-        limit = max_audio_seconds()
-        if self.length == "video" and min(self.video.seconds, self.max_seconds or math.inf) > limit:
-            raise InvalidInput(
-                f"video is {self.video.seconds:.1f} seconds long, but with length 'video' the limit is "
-                f"{limit:g} seconds. Set max_seconds, or raise MAX_AUDIO_SECONDS.",
-                "video",
-            )
-        if self.source_volume:
-            if not self.video.has_sound:
-                raise InvalidInput(
-                    f"source_volume needs a video with sound ({self.source_volume:g}), but the video has no "
-                    "audio track. Set source_volume to 0.",
-                    "source_volume",
-                )
-            self._source_sound = self.video.read_sound()
 
     def _check_people(self) -> None:
         sounds = self.audio or {}

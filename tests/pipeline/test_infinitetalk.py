@@ -249,10 +249,7 @@ def test_the_frames_of_an_exact_dub_are_read_once(end, source, monkeypatch) -> N
     try:
         shown = []
         for start in (0, 8, 16, 24, 32, 40):
-            assert (
-                torch.equal(frames.frame(start, lambda: None), frames._prepare(frames._kept[start][1]))
-                or not start
-            )
+            first_frame = frames.frame(start, lambda: None)
             clip = frames.frames(start, 13, lambda: None)
             assert clip.shape == (3, 13, 64, 96)
             assert start == 0 or torch.equal(first_frame, clip[:, 0])
