@@ -161,13 +161,14 @@ def cancel(endpoint: Endpoint, job_id: str) -> None:
 def read_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description="Generate a video from an image and audio on a MultiTalk endpoint."
+        description="Generate a video from an image or a video, and audio, on a MultiTalk endpoint."
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--endpoint", metavar="ID", help="a RunPod endpoint (API key: RUNPOD_API_KEY)")
     where.add_argument("--url", metavar="URL", help="a local server, such as http://127.0.0.1:8000")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--image", metavar="FILE", help="image: a file or a URL")
+    what.add_argument("--video", metavar="FILE", help="video to dub, instead of an image")
     what.add_argument("--job", metavar="ID", help="resume an earlier job instead")
     parser.add_argument("--audio", metavar="FILE", help="audio of person 1: a file or a URL")
     parser.add_argument("--audio2", metavar="FILE", help="audio of person 2")
@@ -190,7 +191,10 @@ def read_options() -> argparse.Namespace:
 
 def job_input(args: argparse.Namespace) -> dict[str, Any]:
     """Build the job's input, with files as base64."""
-    fields: dict[str, Any] = {"image": as_source(args.image)}
+    fields: dict[str, Any] = {}
+    for name in ("image", "video"):
+        if source := getattr(args, name):
+            fields[name] = as_source(source)
     files = {"person1": args.audio, "person2": args.audio2}
     if audio := {person: as_source(name) for person, name in files.items() if name}:
         fields["audio"] = audio

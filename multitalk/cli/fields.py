@@ -15,6 +15,7 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that :func:`request_fields` reads."""
     add = parser.add_argument
     add("--image", metavar="FILE", help="image of one or two people")
+    add("--video", metavar="FILE", help="video to dub, instead of an image (needs weights of InfiniteTalk)")
     add("--audio", metavar="FILE", help="person 1's audio: an audio file, or a video file with sound")
     add("--audio2", metavar="FILE", help="person 2's audio")
     add("--say", metavar="TEXT", help='text to speak instead of audio; for two people "(s1) Hello. (s2) Hi!"')
@@ -45,9 +46,12 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     from ..request.build import read_json_fields
 
     fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
-    for name in ("image", "preset", "prompt"):
+    for name in ("image", "video", "preset", "prompt"):
         if getattr(args, name) is not None:
             fields[name] = getattr(args, name)
+    for name, other in (("image", "video"), ("video", "image")):
+        if getattr(args, name) is not None and getattr(args, other) is None:
+            fields.pop(other, None)  # of the file: a job has one of them
     if args.audio2 is not None:
         first = args.audio if args.audio is not None else _first_audio(fields.get("audio"))
         fields["audio"] = {"person1": first, "person2": args.audio2}
@@ -73,13 +77,13 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_complete(fields: dict[str, Any]) -> None:
-    """Check that there are an image and a voice, with an error that names the options.
+    """Check that there are an image or video and a voice, with an error that names the options.
 
     Raises:
         InvalidInput: One of them is missing.
     """
-    if fields.get("image") is None:
-        raise InvalidInput("the image is missing. Add --image FILE.", "image")
+    if fields.get("image") is None and fields.get("video") is None:
+        raise InvalidInput("the image is missing. Add --image FILE, or --video FILE.", "image")
     if fields.get("audio") is None and fields.get("speech") is None:
         raise InvalidInput("the audio is missing. Add --audio FILE, or text with --say TEXT.", "audio")
 

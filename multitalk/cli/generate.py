@@ -94,6 +94,7 @@ def _as_json(result: GenerationResult, fps: int) -> str:
         "seconds": result.seconds,
         "fps": fps,
         "seed": result.seed,
+        "model": result.model,
         "timings": result.timings,
         "speech": None if result.speech is None else asdict(result.speech),
         "warnings": result.warnings,
@@ -103,6 +104,7 @@ def _as_json(result: GenerationResult, fps: int) -> str:
 
 def _as_text(result: GenerationResult) -> str:
     text = f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}"
+    text += f", {result.model}"
     return text if result.speech is None else f"{text}, spoken by {result.speech.engine}"
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Maximum pixels of the resized image; beyond, only the visible part is resized. 4 times the largest video, 64
 # MB.
 MAX_RESIZED_PIXELS = 4 * 2048 * 2048
+# Of the condition y: one for each video frame of a latent frame.
+MASK_CHANNELS = TEMPORAL_STRIDE
 CLIP_SIDE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -128,6 +130,6 @@ def make_condition(
         frame repeats its only one), then the latents of the frames and zeros.
     """
     latents = encode_condition(vae, frames, length, check_cancelled)
-    mask = latents.new_zeros(TEMPORAL_STRIDE, *latents.shape[1:])
+    mask = latents.new_zeros(MASK_CHANNELS, *latents.shape[1:])
     mask[:, : latent_frames(frames.shape[1])] = 1.0  # 4n+1 frames fill whole latent frames
     return torch.cat((mask, latents))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,18 +12,22 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..media.mix import check_mix, file_sound, trim
+from ..media.mix import file_sound
 from ..media.sound import Sound
 from ..models.constants import FPS
+from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
 from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
-from .audio import encode_audio, normalize_loudness, to_model_rate
+from .audio import SAMPLE_RATE, encode_audio
 from .image import prepare_image
+from .length import expected_seconds, limit_seconds, padded_seconds
 from .people import person_masks, token_masks
 from .resolve import ResolvedSettings, resolve_settings
+from .source import FrameSource, PictureSource, VideoSource
 from .text import encode_prompts
 from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
+from .voices import arrange_model_tracks, gather_voices, make_soundtrack
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
@@ -35,26 +39,63 @@ RANDOM_SEEDS = 2**32  # a random seed is below this
 
 
 @dataclass(frozen=True)
-class JobConditions:
-    """Conditions that all clips of a job share.
+class JobOutline:
+    """What is known about a job before its inputs are encoded.
 
     Attributes:
         settings: Settings of the request, completed by its preset.
-        spans: Frames of each clip.
-        seed: Seed of the random numbers.
-        image: The cropped image, ``3 H W`` float32 in [-1, 1], on the model's device.
+        model: The model.
+        motion_frames, color_correction: See the request; the model's default is applied.
         person_masks: ``3 S`` for two people, None for one.
-        text: Projected contexts ``1 text_len D``: the prompt (True) and, if needed, the negative prompt
-            (False).
-        timeline: Audio features of all people.
-        soundtrack: Sound of the video file.
+        strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
+            from noise.
+        voices: Audio of each person, uploaded or spoken.
+        turns: "together" or "in_order".
+        sound: The voices as they are heard in the video file.
         speech: Voices and times of spoken text; None without text to speech.
     """
 
     settings: ResolvedSettings
+    model: ModelKind
+    motion_frames: int
+    color_correction: float
+    strength: float | None
+    person_masks: torch.Tensor | None
+    voices: list[Sound]
+    turns: str
+    sound: Sound
+    speech: SpeechReport | None
+
+    @property
+    def audio_layers(self) -> str:
+        """Name of the audio layers in the weights."""
+        return self.model.audio_layers[len(self.voices)]
+
+
+@dataclass(frozen=True)
+class JobConditions:
+    """Conditions that all clips of a job share.
+
+    Attributes:
+        outline: Settings, model and voices.
+        spans: Frames of each clip.
+        seed: Seed of the random numbers.
+        image: The cropped image or first frame of the video, ``3 H W`` float32 in [-1, 1], on the model's
+            device.
+        source: The image, or the frames of the video.
+        person_masks: ``3 S`` for two people, None for one, on the model's device.
+        text: Projected contexts ``1 text_len D``: the prompt (True) and, if needed, the negative prompt
+            (False).
+        timeline: Audio features of all people.
+        soundtrack: Sound of the video file.
+        speech: Voices and times of spoken text, up to the end of the video; None without text to speech.
+    """
+
+    outline: JobOutline
     spans: list[ClipSpan]
     seed: int
     image: torch.Tensor
+    source: FrameSource
     person_masks: torch.Tensor | None
     text: dict[bool, torch.Tensor]
     timeline: AudioTimeline
@@ -62,113 +103,98 @@ class JobConditions:
     speech: SpeechReport | None
 
     @property
+    def settings(self) -> ResolvedSettings:
+        """Settings of the request, completed by its preset."""
+        return self.outline.settings
+
+    @property
     def frames(self) -> int:
         """Number of frames of the video."""
         return sum(span.new_frames for span in self.spans)
 
 
-def prepare_job(
+def outline_job(
     request: GenerationRequest,
-    encoders: Encoders,
     preset: Preset,
+    audio_layers: Sequence[str],
     monitor: Monitor,
     engine: SpeechEngine | None = None,
-) -> JobConditions:
-    """Encode what all clips share: text, image, people and audio (docs/MODEL.md, section 4).
+) -> JobOutline:
+    """Complete the settings of a job, speak its text, and choose its model.
 
     Args:
         request: The job.
-        encoders: The networks.
         preset: Supplies the settings that the request does not set.
+        audio_layers: Names of the audio layers in the weights, the default first.
         monitor: Times the stages.
         engine: Text-to-speech engine; None uses the embedded one.
 
     Raises:
-        InvalidInput: A person is outside the cropped image, or the engine cannot speak the text. No model has
-            run.
+        InvalidInput: A person is outside the cropped image, the engine cannot speak the text, or the weights
+            lack the model. No model of the video has run.
         Cancelled: The job was cancelled.
     """
-    transformer = encoders.transformer
     settings = resolve_settings(request, preset)
     masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech") if request.speech is not None else nullcontext():
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    text = _encode_prompts(request, settings.branches, encoders, monitor)
-    embeddings = _encode_voices(voices, turns, encoders, monitor)
     sound = file_sound(voices, turns)
-    frames = count_frames(sound.seconds, embeddings.shape[1], request.max_seconds)
-    spans = clip_spans(frames, embeddings.shape[1], request.frames_per_clip, request.motion_frames)
-    with monitor.stage("image"):
-        image = prepare_image(request.image, settings.height, settings.width).to(transformer.device)
-    return JobConditions(
+    kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
+    return JobOutline(
         settings=settings,
-        spans=spans,
-        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
-        image=image,
-        person_masks=None if masks is None else masks.to(transformer.device),
-        text=text,
-        timeline=AudioTimeline(embeddings, request.frames_per_clip, transformer.config.audio_window),
-        soundtrack=sound if request.max_seconds is None else trim(sound, request.max_seconds),
-        speech=None if spoken is None else spoken.until(frames / FPS),
+        model=kind,
+        motion_frames=kind.motion_frames_of(request),
+        color_correction=kind.color_correction_of(request),
+        strength=request.strength if request.dub == "exact" else None,
+        person_masks=masks,
+        voices=voices,
+        turns=turns,
+        sound=sound,
+        speech=spoken,
     )
 
 
-def gather_voices(
-    request: GenerationRequest,
-    engine: SpeechEngine | None = None,
-    before_line: Callable[[], None] | None = None,
-) -> tuple[list[Sound], str, SpeechReport | None]:
-    """Collect the audio of each person, uploaded or spoken.
+def prepare_job(
+    request: GenerationRequest, outline: JobOutline, encoders: Encoders, monitor: Monitor
+) -> JobConditions:
+    """Encode what all clips share: text, image and audio (docs/MODEL.md, section 4).
 
     Args:
         request: The job.
-        engine: Text-to-speech engine; None uses the embedded one.
-        before_line: Called before every spoken line; may raise.
-
-    Returns:
-        The sounds, person 1 first; their order, "together" or "in_order"; and the report of spoken text or
-        None.
+        outline: Its settings and voices.
+        encoders: The networks.
+        monitor: Times the stages.
 
     Raises:
-        InvalidInput: The engine cannot speak the text, or the audio is too long or too large.
+        Cancelled: The job was cancelled.
     """
-    sounds = dict(request.audio or {})
-    turns = request.turns
-    report = None
-    if request.speech is not None:
-        from ..speech.speak import check_length, speak
+    device = encoders.transformer.device
+    settings, masks = outline.settings, outline.person_masks
+    text = _encode_prompts(request, settings.branches, encoders, monitor)
+    seconds = padded_seconds(request, outline.sound.seconds)
+    embeddings = _encode_voices(outline, seconds, encoders, monitor)
+    features = embeddings.shape[1]
+    frames = count_frames(seconds, features, limit_seconds(request))
+    with monitor.stage("image"):
+        image = prepare_image(request.picture, settings.height, settings.width).to(device)
+    return JobConditions(
+        outline=outline,
+        spans=clip_spans(frames, features, request.frames_per_clip, outline.motion_frames),
+        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
+        image=image,
+        source=_frame_source(request, image),
+        person_masks=None if masks is None else masks.to(device),
+        text=text,
+        timeline=AudioTimeline(embeddings, request.frames_per_clip, encoders.transformer.config.audio_window),
+        soundtrack=make_soundtrack(request, outline.sound, frames / FPS),
+        speech=None if outline.speech is None else outline.speech.until(frames / FPS),
+    )
 
-        spoken = speak(request.speech, request.spoken[0], engine, before_line)
-        report = spoken.report
-        if not sounds:
-            turns = "together"  # the tracks of a script already contain its turns
-        sounds = {**spoken.tracks, **sounds}
-        if turns == "in_order":
-            check_length(sum(sound.seconds for sound in sounds.values()))
-            if "person2" in spoken.tracks:
-                report = report.later(sounds["person1"].seconds)
-        check_mix(list(sounds.values()), turns)
-    return [sounds[person] for person in sorted(sounds)], turns, report
 
-
-def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
-    """Prepare tracks for the audio encoder (docs/MODEL.md, section 4).
-
-    Args:
-        voices: Sounds of one or two people.
-        turns: "together" or "in_order".
-
-    Returns:
-        One float32 track per person: mono, 16 kHz, -23 LUFS, all of the same length.
-    """
-    tracks = [normalize_loudness(to_model_rate(voice.mono(), voice.rate)) for voice in voices]
-    if len(tracks) == 1:
-        return tracks
-    first, second = tracks
-    if turns == "in_order":
-        return [np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))]
-    length = max(len(first), len(second))
-    return [np.pad(track, (0, length - len(track))) for track in tracks]
+def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSource:
+    if request.video is None:
+        return PictureSource(image)
+    return VideoSource(request.video, image, request.video_timing, request.video_end)
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
@@ -179,7 +205,7 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
     """
     if request.people == 1:
         return None
-    image = request.image
+    image = request.picture
     masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes))
     for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background
         if not mask.any():
@@ -207,12 +233,14 @@ def _encode_prompts(
         return dict(zip(positives, map(transformer.project_text, contexts), strict=True))
 
 
-def _encode_voices(voices: list[Sound], turns: str, encoders: Encoders, monitor: Monitor) -> torch.Tensor:
-    """Encode the audio of all people, ``P F L C``."""
+def _encode_voices(outline: JobOutline, seconds: float, encoders: Encoders, monitor: Monitor) -> torch.Tensor:
+    """Encode the audio of all people, ``P F L C``, with silence appended up to a length in seconds."""
     embeddings = []
     with monitor.stage("audio"):
-        for track in arrange_model_tracks(voices, turns):
+        for track in arrange_model_tracks(outline.voices, outline.turns):
             monitor.check_cancelled()
+            missing = max(0, round(seconds * SAMPLE_RATE) - len(track))
+            padded = np.pad(track, (0, missing)) if seconds > outline.sound.seconds else track
             with encoders.using("audio_encoder"):
-                embeddings.append(encode_audio(encoders.audio_encoder, track))
+                embeddings.append(encode_audio(encoders.audio_encoder, padded))
     return torch.stack(embeddings)

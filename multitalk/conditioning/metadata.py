@@ -11,14 +11,17 @@ from ..request.presets import Preset, SamplingSettings
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest, Speech
+    from ..request.model_kinds import ModelKind
 
 TITLE = "MultiTalk"  # title tag of every file, by which the page recognizes them
-FIELDS = ("turns", "teacache", "apg", "color_correction", "frames_per_clip", "motion_frames", "max_seconds")
+FIELDS = ("turns", "teacache", "apg", "frames_per_clip", "max_seconds")
+VIDEO_FIELDS = ("video_timing", "video_end", "length", "dub", "strength", "source_volume")
 
 
 def make_metadata(
     request: GenerationRequest,
     preset: Preset,
+    kind: ModelKind,
     sampling: SamplingSettings,
     seed: int,
     include_text: bool = False,
@@ -29,6 +32,7 @@ def make_metadata(
     Args:
         request: The job.
         preset: Preset of the job.
+        kind: Model of the job.
         sampling: Sampling settings: the preset's, with the request's changes.
         seed: Seed of the random numbers.
         include_text: Whether to include prompts and spoken text. Files are often passed on, so a front end
@@ -42,8 +46,15 @@ def make_metadata(
     values |= {"people": request.people, "size": request.size_with(preset)}
     values["spoken"] = list(request.spoken)  # text without (s1) and (s2) does not name its speaker
     values |= {name: getattr(request, name) for name in FIELDS}
+    values |= {
+        "model": kind.name,
+        "color_correction": kind.color_correction_of(request),
+        "motion_frames": kind.motion_frames_of(request),
+    }
+    if request.video is not None:
+        values |= {name: getattr(request, name) for name in VIDEO_FIELDS}
     if request.boxes:
-        values |= {"boxes": request.boxes, "image_size": request.image.size}
+        values |= {"boxes": request.boxes, "image_size": request.picture.size}
     values["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)
     if request.lora:
         values["lora"] = [{"path": lora.path.name, "scale": lora.scale} for lora in request.lora]

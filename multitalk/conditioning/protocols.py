@@ -6,9 +6,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
     from tokenizers import Tokenizer
 
     from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.image_encoder import CLIPVisionEncoder
     from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
 
@@ -38,6 +40,24 @@ class Encoders(Protocol):
 
     def using(self, part: str) -> AbstractContextManager[None]:
         """Keep "text_encoder" or "audio_encoder" ready to compute inside the context."""
+        ...
+
+
+class ImageEncoders(Protocol):
+    """The networks that encode frames."""
+
+    @property
+    def vae(self) -> AutoencoderKLWan:
+        """Wan's VAE."""
+        ...
+
+    @property
+    def image_encoder(self) -> CLIPVisionEncoder:
+        """CLIP."""
+        ...
+
+    def using(self, part: str) -> AbstractContextManager[None]:
+        """Keep "vae" or "image_encoder" ready to compute inside the context."""
         ...
 
 

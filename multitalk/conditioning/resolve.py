@@ -38,7 +38,8 @@ def resolve_settings(request: GenerationRequest, preset: Preset) -> ResolvedSett
         request: The job.
         preset: Supplies the settings that the request does not set.
     """
-    height, width = choose_size(request.size_with(preset), request.image.height, request.image.width)
+    picture = request.picture
+    height, width = choose_size(request.size_with(preset), picture.height, picture.width)
     resolution = resolution_of(height, width)
     sampling = settings_for(
         preset, resolution, request.steps, request.shift, request.text_guidance, request.audio_guidance

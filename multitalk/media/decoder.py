@@ -125,8 +125,62 @@ def video_tags(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], P
     return {"tags": asdict(read_tags(file))}, b""
 
 
+def measure_video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
+    """Return a frame's size in bytes at most; decoding checks it."""
+    from .video_decoding import MAX_PIXELS
+
+    return {"bytes": 4 * MAX_PIXELS}, b""
+
+
+def video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
+    """Check a video: its length, and its first frame as RGB."""
+    from .video_decoding import Source, VideoFrames, measure_length
+
+    source = Source(file, name, field)
+    length = measure_length(source)
+    frames = VideoFrames(source)
+    try:
+        picture = frames.picture()
+    finally:
+        frames.close()
+    return {"size": picture.size, **asdict(length)}, picture.tobytes()
+
+
+def video_frame(
+    file: BinaryIO,
+    name: str,
+    field: str,
+    key: str,
+    number: int | None,
+    seconds: float | None,
+    known: int | None,
+) -> tuple[dict[str, Any], Payload]:
+    """Decode a frame of a video, and keep the video open for the next frame.
+
+    Args:
+        file: The video.
+        name: What it is called in errors.
+        field: The request's field, for errors.
+        key: Identifies the reader of the video.
+        number: Number of the frame.
+        seconds: Instead, a time after the first frame.
+        known: Number of the frame that the reader has; its pixels are not sent again.
+    """
+    from .video_decoding import Source, held_video
+
+    frames = held_video.at(Source(file, name, field), key, number, seconds)
+    if frames.number == known:
+        return {"number": frames.number}, b""
+    picture = frames.picture()
+    return {"number": frames.number, "size": picture.size}, picture.tobytes()
+
+
 TASKS: dict[str, Task] = {
-    task.__name__: task for task in (measure_picture, measure_sound, picture, sound, sound_length, video_tags)
+    task.__name__: task
+    for task in (
+        *(measure_picture, measure_sound, measure_video),
+        *(picture, sound, sound_length, video, video_frame, video_tags),
+    )
 }
 
 
@@ -167,7 +221,7 @@ def _preload() -> None:
 
 def _run_next(connection: socket.socket) -> bool:
     """Take a job, run it and send the reply; return False when idle for too long."""
-    connection.settimeout(IDLE_SECONDS)
+    connection.settimeout(None if _holds_video() else IDLE_SECONDS)
     try:
         head, descriptors, _, _ = socket.recv_fds(connection, LENGTH.size, 1, socket.MSG_WAITALL)
     except TimeoutError:
@@ -189,14 +243,19 @@ def _run_next(connection: socket.socket) -> bool:
     return True
 
 
+def _holds_video() -> bool:
+    """Return whether a reader of a video may want its next frame, even if clips take minutes."""
+    decoding = sys.modules.get(f"{__package__}.video_decoding")
+    return decoding is not None and decoding.held_video.is_open
+
+
 def _run(job: dict[str, Any], file: BinaryIO) -> tuple[dict[str, Any], Payload]:
     """Run a job within its limits."""
     set_variables(MAX_AUDIO_SECONDS=str(job["max_audio_seconds"]))
     _import_libraries(job["task"])
     _limit(job["seconds"], job["memory"])
     try:
-        options = {"max_seconds": job["max_seconds"]} if job["task"] in ("sound", "sound_length") else {}
-        return TASKS[job["task"]](file, job["name"], job["field"], **options)
+        return TASKS[job["task"]](file, job["name"], job["field"], **job.get("options", {}))
     except InvalidInput as error:
         if _is_out_of_memory(error):
             return {"failure": "memory"}, b""
@@ -212,6 +271,8 @@ def _run(job: dict[str, Any], file: BinaryIO) -> tuple[dict[str, Any], Payload]:
 def _import_libraries(task: str) -> None:
     if task.endswith("picture"):
         from . import picture_decoding  # noqa: F401
+    elif task.endswith(("video", "frame")):
+        from . import video_decoding  # noqa: F401
     else:
         import av  # noqa: F401
         import soundfile  # noqa: F401

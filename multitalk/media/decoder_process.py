@@ -210,7 +210,7 @@ class DecoderPool:
             keep: Whether the process may be kept; its memory does not always shrink after a large job.
         """
         while True:
-            decoder = self._take()
+            decoder = self.take()
             try:
                 result = decoder.run(job, source, limits)
             except DecodingFailed as error:
@@ -232,7 +232,8 @@ class DecoderPool:
         self._lock = threading.Lock()
         self._unused = []
 
-    def _take(self) -> DecoderProcess:
+    def take(self) -> DecoderProcess:
+        """Return an unused process, which the caller ends."""
         while True:
             with self._lock:
                 if not self._unused:

@@ -22,6 +22,9 @@ PICTURE_SECONDS, PICTURE_WALL_SECONDS = 15.0, 120.0
 # Of the decoded size: a progressive JPEG's coefficients, conversions and a rotated copy.
 PICTURE_COPIES = 6
 SOUND_SECONDS, SOUND_WALL_SECONDS = 60.0, 300.0
+VIDEO_SECONDS, VIDEO_WALL_SECONDS = 120.0, 600.0  # to read all packets and decode a frame
+VIDEO_STEP_SECONDS = 60.0  # to decode a frame that follows soon
+VIDEO_MEMORY = 2**31  # reference frames of 4K in 10 bits
 SOUND_COPIES = 3  # of the decoded size: FFmpeg's frames, the joined samples, and a conversion
 
 Bytes = bytes | bytearray | memoryview
@@ -38,6 +41,11 @@ SENTENCES: dict[str, dict[Failure, str]] = {
         "memory": "needs too much memory to decode. Use shorter audio or fewer channels.",
         "crash": "cannot be read as audio. Use an undamaged WAV, FLAC, MP3, OGG or M4A file.",
     },
+    "video": {
+        "time": "takes too long to decode. Convert it to MP4 (H.264).",
+        "memory": "needs too much memory to decode. Use a smaller video.",
+        "crash": "cannot be read as a video. Use an undamaged MP4, MOV, MKV, WebM or AVI file.",
+    },
 }
 
 
@@ -51,7 +59,7 @@ def decode(
     as a file of the maximum size.
 
     Args:
-        task: "picture", "sound" or "sound_length"; see :mod:`.decoder` for the replies.
+        task: "picture", "sound", "sound_length" or "video"; see :mod:`.decoder` for the replies.
         source: An open file, or the bytes of one.
         name: What the file is called in errors.
         field: The request's field, for errors.
@@ -68,8 +76,9 @@ def decode(
     if isinstance(source, (bytes, bytearray, memoryview)):
         with shared_file(source) as file:
             return decode(task, file, name, field, max_seconds)
-    kind = "picture" if task == "picture" else "sound"
-    job = {"task": task, "name": name, "field": field, "max_seconds": max_seconds}
+    kind = task.removesuffix("_length")
+    options = {"max_seconds": max_seconds} if kind == "sound" else {}
+    job = {"task": task, "name": name, "field": field, "options": options}
     try:
         reply, payload = _decode(kind, job, source)
     except DecodingFailed as error:
@@ -82,9 +91,9 @@ def decode(
 
 
 def _decode(kind: str, job: dict[str, Any], source: BinaryIO) -> tuple[dict[str, Any], np.ndarray]:
-    largest = 4 * (MAX_PIXELS if kind == "picture" else MAX_VALUES)
+    largest = 4 * (MAX_VALUES if kind == "sound" else MAX_PIXELS)
     with admission.decoding(0):
-        measured, _ = pool.run(job | {"task": f"measure_{kind}"}, source, MEASURING)
+        measured, _ = pool.run(job | {"task": f"measure_{kind}", "options": {}}, source, MEASURING)
     if "error" in measured:
         return measured, _
     size = min(max(measured["bytes"], 0), largest)
@@ -120,7 +129,9 @@ def run_task(task: str, source: BinaryIO, unreadable: str) -> tuple[dict[str, An
 
 
 def limits(kind: str, size: int) -> Limits:
-    """Return the limits for decoding a picture or sound of a decoded size in bytes."""
+    """Return the limits for decoding a picture, sound or video of a decoded size in bytes."""
+    if kind == "video":
+        return Limits(VIDEO_SECONDS, VIDEO_WALL_SECONDS, VIDEO_MEMORY)
     size = max(size, LARGE_BYTES)
     if kind == "picture":
         return Limits(PICTURE_SECONDS, PICTURE_WALL_SECONDS, SPARE_MEMORY + PICTURE_COPIES * size)

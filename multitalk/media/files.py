@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,10 @@ def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:
         if not file.exists():
             raise InvalidInput(f"{field}: file not found ({shown}).", field)
         if not file.is_file():
-            raise InvalidInput(f"{field} must be an {kind} file, not a folder or device ({shown}).", field)
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise InvalidInput(
+                f"{field} must be {article} {kind} file, not a folder or device ({shown}).", field
+            )
         if file.stat().st_size == 0:
             raise InvalidInput(f"{field}: file is empty ({shown}, 0 bytes).", field)
         return file.open("rb")
@@ -34,3 +38,11 @@ def open_file(path: str | Path, field: str, kind: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"{field}: cannot open {shown} ({reason}).", field) from None
+
+
+def reopened(file: BinaryIO) -> BinaryIO:
+    """Open a file again, at a position of its own (macOS: at the position that all its users share)."""
+    try:
+        return open(f"/proc/self/fd/{file.fileno()}", "rb")
+    except OSError:
+        return os.fdopen(os.dup(file.fileno()), "rb")

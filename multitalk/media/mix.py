@@ -14,7 +14,7 @@ from .sound import MAX_VALUES, Sound, aac_channels, aac_rate, fit_for_aac, resam
 def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:
     """Start both tracks together ("para"): the shorter one is padded with silence."""
     seconds = max(first.seconds, second.seconds)
-    return _pad(first, seconds), _pad(second, seconds)
+    return pad(first, seconds), pad(second, seconds)
 
 
 def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
@@ -69,6 +69,33 @@ def trim(sound: Sound, seconds: float) -> Sound:
     return replace(sound, samples=sound.samples[: round(seconds * sound.rate)])
 
 
+def shifted(sound: Sound, seconds: float) -> Sound:
+    """Start a sound later, after silence, or earlier (a negative number of seconds), without its start."""
+    if seconds < 0:
+        return replace(sound, samples=sound.samples[round(-seconds * sound.rate) :])
+    return replace(_join(silence(seconds, sound.rate, sound.channels), sound), warnings=sound.warnings)
+
+
+def repeated(sound: Sound, period: float, seconds: float) -> Sound:
+    """Repeat a sound up to a length in seconds; every repetition starts a period after the one before."""
+    once = pad(trim(sound, period), period)
+    return replace(sound, samples=np.resize(once.samples, (round(seconds * sound.rate), sound.channels)))
+
+
+def with_background(voices: Sound, background: Sound, volume: float, seconds: float) -> Sound:
+    """Mix a sound under the voices.
+
+    Args:
+        voices: The voices.
+        background: The other sound; it is cut where the video ends.
+        volume: Its volume, 0 to 1.
+        seconds: Length of the video.
+    """
+    under = trim(background, seconds)
+    under = replace(under, samples=under.samples * np.float32(volume))
+    return soundtrack([fit_for_aac(voices), fit_for_aac(under)])
+
+
 def between(sound: Sound, start: float, end: float) -> Sound:
     """Cut a sound from one second to another; consecutive cuts join without a gap."""
     return Sound(sound.samples[round(start * sound.rate) : round(end * sound.rate)], sound.rate)
@@ -98,7 +125,8 @@ def soundtrack(tracks: list[Sound]) -> Sound:
     return Sound(mixed / np.float32(peak) if peak > 1.0 else mixed, rate)
 
 
-def _pad(sound: Sound, seconds: float) -> Sound:
+def pad(sound: Sound, seconds: float) -> Sound:
+    """Append silence up to a length in seconds."""
     missing = round(seconds * sound.rate) - len(sound.samples)
     return _join(sound, silence(missing / sound.rate, sound.rate, sound.channels)) if missing > 0 else sound
 

@@ -33,14 +33,15 @@ def read_picture(source: Any, field: str = "image") -> Image.Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise InvalidInput(f"{field} is empty (0 bytes). Provide an image file.", field)
-        return _as_picture(*decode("picture", source, f"{len(source)} bytes", field))
+        return as_picture(*decode("picture", source, f"{len(source)} bytes", field))
     if isinstance(source, (str, Path)):
         with open_file(source, field, "image") as file:
-            return _as_picture(*decode("picture", file, repr(str(source)), field))
+            return as_picture(*decode("picture", file, repr(str(source)), field))
     raise InvalidInput(
         f"{field} must be a path, the bytes of a file, or a PIL image, not {type(source).__name__}.", field
     )
 
 
-def _as_picture(reply: dict[str, Any], pixels: np.ndarray) -> Image.Image:
+def as_picture(reply: dict[str, Any], pixels: np.ndarray) -> Image.Image:
+    """Return the image in a decoder's reply."""
     return Image.frombytes("RGB", tuple(reply["size"]), pixels)

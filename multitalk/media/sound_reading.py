@@ -21,9 +21,9 @@ def read_sound(source: Any, field: str = "audio", max_seconds: float | None = No
     """Read audio with its original sample rate and channels.
 
     Args:
-        source: A path, the bytes of a file, ``(samples, rate)`` with samples ``[n]`` or ``[n, channels]``
-            (floating point, or uint8, int16 or int32 at full scale), or a ``Sound``. Of a video, the
-            first audio track is read.
+        source: A path, the bytes of a file, an open file, ``(samples, rate)`` with samples ``[n]`` or
+            ``[n, channels]`` (floating point, or uint8, int16 or int32 at full scale), or a ``Sound``. Of a
+            video, the first audio track is read.
         field: The request's field, for errors.
         max_seconds: How much of the audio is used at least; None: all of it. If it is set, audio that is too
             long is cut to ``MAX_AUDIO_SECONDS`` instead of refused.
@@ -63,6 +63,8 @@ def _decode(
     if isinstance(source, (str, Path)):
         with open_file(source, field, "audio") as file:
             return decode(task, file, f"{str(source)!r}", field, max_seconds)
+    if hasattr(source, "fileno"):
+        return decode(task, source, "file", field, max_seconds)
     raise InvalidInput(
         f"{field} must be a path, the bytes of a file, or (samples, rate), not {type(source).__name__}.",
         field,

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..conditioning.image import encode_image, make_condition
+from ..conditioning.clip import ClipCondition
+from ..conditioning.conditioners import CONDITIONERS
 from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import decode_parts, latent_frames
+from ..models.video_vae import decode_parts
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
 from ..sampling.color import ColorCorrection
 from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
-from ..sampling.schedule import MotionFrames, make_timesteps
+from ..sampling.schedule import add_noise, make_timesteps, sampled_steps
 from .components import Components
 from .decode import OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
@@ -65,40 +66,43 @@ class ClipGenerator:
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
         steps = step_weights(sampling.settings.steps, sampling.computed)
         monitor.start_clips(clip_amounts(job.spans, steps), len(steps), self.units)
-        condition_frames = job.image[:, None]  # 3 n H W
-        for span in job.spans:
-            with monitor.stage("encode", span.index):
-                with self.components.using("vae"):
-                    condition = make_condition(
+        conditioner = CONDITIONERS[job.outline.model.name](
+            job,
+            self.components,
+            self.request.frames_per_clip,
+            sampling.generator,
+            monitor.check_cancelled,
+        )
+        last_frames = None
+        try:
+            for span in job.spans:
+                with monitor.stage("encode", span.index):
+                    clip = conditioner.condition(span, last_frames)
+                    branches = self._project(span, clip.image_features)
+                with monitor.stage("denoise", span.index, steps):
+                    latents = self._denoise(sampling, branches, clip)
+                del clip
+                parts = [1.0] * decode_parts(self.components.vae, needed_latents(latents, span))
+                with monitor.stage("decode", span.index, parts), self.components.using("vae"):
+                    frames, last_frames = decode_clip(
                         self.components.vae,
-                        condition_frames,
-                        self.request.frames_per_clip,
-                        monitor.check_cancelled,
+                        latents,
+                        span,
+                        sampling.color,
+                        job.outline.motion_frames,
+                        monitor.next_part,
+                        on_frames,
                     )
-                branches = self._project(span, condition_frames[:, -1])
-            with monitor.stage("denoise", span.index, steps):
-                latents = self._denoise(sampling, branches, condition, span, condition_frames.shape[1])
-            parts = [1.0] * decode_parts(self.components.vae, needed_latents(latents, span))
-            with monitor.stage("decode", span.index, parts), self.components.using("vae"):
-                frames, condition_frames = decode_clip(
-                    self.components.vae,
-                    latents,
-                    span,
-                    sampling.color,
-                    self.request.motion_frames,
-                    monitor.next_part,
-                    on_frames,
-                )
-            yield _clip(job, span, frames, latents)
-            del frames, latents  # free this clip before the next one, unless the caller keeps it
+                yield _clip(job, span, frames, latents)
+                del frames, latents  # free this clip before the next one, unless the caller keeps it
+        finally:
+            job.source.close()
         monitor.finished()
 
-    def _project(self, span: ClipSpan, last_frame: torch.Tensor) -> dict[Branch, BranchConditions]:
+    def _project(self, span: ClipSpan, image_features: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""
         job, transformer = self.job, self.components.transformer
-        with self.components.using("image_encoder"):
-            features = encode_image(self.components.image_encoder, last_frame)
-        image = transformer.project_image(features)
+        image = transformer.project_image(image_features)
         windows = job.timeline.windows(span.start).to(self.plan.device)
         audio = {
             heard: transformer.project_audio(windows if heard else torch.zeros_like(windows[:1]))
@@ -116,31 +120,23 @@ class ClipGenerator:
         }
 
     def _denoise(
-        self,
-        sampling: ClipSampling,
-        branches: dict[Branch, BranchConditions],
-        condition: torch.Tensor,
-        span: ClipSpan,
-        condition_frames: int,
+        self, sampling: ClipSampling, branches: dict[Branch, BranchConditions], clip: ClipCondition
     ) -> torch.Tensor:
-        channels = self.components.transformer.config.out_channels
         noise = torch.randn(
-            (channels, *condition.shape[1:]),
+            (self.components.transformer.config.out_channels, *clip.condition.shape[1:]),
             generator=sampling.generator,
             device=self.plan.device,
             dtype=torch.float32,
         )
-        motion = None
-        if span.index > 0:
-            motion_latents = condition[-channels:, : latent_frames(condition_frames)]
-            motion = MotionFrames(motion_latents, sampling.generator)
+        if clip.start is not None:
+            noise = add_noise(clip.start, noise, sampling.timesteps[0])
         guidance = make_guidance(
             sampling.settings.text_guidance, sampling.settings.audio_guidance, sampling.apg
         )
         check, step_done = self.monitor.check_cancelled, self.monitor.step_done
         batch_branches = self.plan.batch_branches
-        with self.executor.velocity_model(sampling, condition, branches, batch_branches) as model:
-            return denoise(model, noise, sampling.timesteps, guidance, motion, check, step_done)
+        with self.executor.velocity_model(sampling, clip.condition, branches, batch_branches) as model:
+            return denoise(model, noise, sampling.timesteps, guidance, clip.motion, check, step_done)
 
 
 def make_sampling(
@@ -155,17 +151,19 @@ def make_sampling(
         device: Device of the timesteps and the random numbers.
     """
     settings = job.settings
-    timesteps = make_timesteps(settings.sampling.steps, settings.sampling.shift).to(device)
+    steps = sampled_steps(settings.sampling.steps, job.outline.strength)
+    schedule = make_timesteps(settings.sampling.steps, settings.sampling.shift)
+    timesteps = schedule[-steps - 1 :].to(device)
     computed = None
     if request.teacache is not None:
         modulations = transformer.time_embedding(timesteps[:-1])[1]
         computed = computed_steps(modulations, request.teacache, settings.resolution)
     return ClipSampling(
-        settings=settings.sampling,
+        settings=replace(settings.sampling, steps=steps),
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),
-        color=ColorCorrection(job.image, request.color_correction),
+        color=ColorCorrection(job.image, job.outline.color_correction),
         apg=request.apg,
         cache=request.cache,
         resolution=settings.resolution,

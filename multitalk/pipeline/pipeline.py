@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
 
-from ..conditioning.job import JobConditions, prepare_job
+from ..conditioning.job import JobConditions, outline_job, prepare_job
+from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
-from ..conditioning.timeline import clip_spans, count_frames
+from ..conditioning.timeline import ClipSpan, clip_spans, count_frames
 from ..errors import Cancelled, InvalidInput
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
+from ..request.model_kinds import choose_model
 from ..request.presets import PRESETS, Preset
 from ..runtime.environment import find_weights
+from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner, weights_of, with_arguments
 from ..runtime.settings import PlanSettings
@@ -162,7 +165,9 @@ class MultiTalkPipeline:
                 settings.height,
                 fps=FPS,
                 sound=job.soundtrack,
-                metadata=make_metadata(request, preset, settings.sampling, job.seed, include_text, scripts),
+                metadata=make_metadata(
+                    request, preset, job.outline.model, settings.sampling, job.seed, include_text, scripts
+                ),
             )
             complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
             seconds = writer.frames / FPS
@@ -175,6 +180,7 @@ class MultiTalkPipeline:
                 timings=dict(monitor.timings),
                 width=settings.width,
                 height=settings.height,
+                model=job.outline.audio_layers,
                 speech=None if job.speech is None else job.speech.until(seconds),
                 warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings])),
                 complete=complete,
@@ -211,21 +217,34 @@ class MultiTalkPipeline:
         return PRESETS[request.preset or self.folder.manifest.default_preset]
 
     def work_of(self, request: GenerationRequest, seconds: float) -> JobWork:
-        """Count the operations of a request with this many seconds of audio."""
-        features = max(1, int(seconds * FPS))
-        frames = count_frames(seconds, features, request.max_seconds)
-        spans = clip_spans(frames, features, request.frames_per_clip, request.motion_frames)
-        return count_work(self.sizes, workload_of(request, self.preset_of(request), seconds), spans)
+        """Count the operations of a request with this many seconds of audio.
+
+        Raises:
+            InvalidInput: The weights lack the request's model.
+        """
+        kind = choose_model(request, expected_seconds(request, seconds), self.components.audio_layer_sets)
+        padded = padded_seconds(request, seconds)
+        features = max(1, int(padded * FPS))
+        frames = count_frames(padded, features, limit_seconds(request))
+        spans = clip_spans(frames, features, request.frames_per_clip, kind.motion_frames_of(request))
+        return self._count_work(request, spans)
+
+    def _count_work(self, request: GenerationRequest, spans: Sequence[ClipSpan]) -> JobWork:
+        workload = workload_of(request, self.preset_of(request), Workload.sound_seconds)
+        return count_work(self.sizes, workload, spans)
 
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         """Plan a job, prepare the weights for it and encode its inputs."""
         preset = self.preset_of(request)
+        loras = job_loras(self.folder, preset, request.lora)
         self.plan = self._planner.plan(request, preset)
         if isinstance(self.speech_engine, KokoroEngine):  # the only engine with a network
             self.speech_engine.move(self.plan.speech_device)
-        self.executor.prepare(self.plan, job_loras(self.folder, preset, request.lora))
+        # the sound's length, and so the text's, decides which model is used
+        outline = outline_job(request, preset, self.components.audio_layer_sets, monitor, self.speech_engine)
+        self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
-        return prepare_job(request, self.components, preset, monitor, self.speech_engine)
+        return prepare_job(request, outline, self.components, monitor)
 
     def _clips(
         self,
@@ -234,8 +253,8 @@ class MultiTalkPipeline:
         monitor: JobMonitor,
         on_frames: OnFrames | None = None,
     ) -> Iterator[Clip]:
-        work = self.work_of(request, job.soundtrack.seconds)
-        clips = ClipGenerator(request, job, self.components, self.executor, self.plan, monitor, work.units)
+        units = self._count_work(request, job.spans).units
+        clips = ClipGenerator(request, job, self.components, self.executor, self.plan, monitor, units)
         return clips.run(on_frames)
 
     def _write(

@@ -15,6 +15,7 @@ from ..runtime.environment import max_audio_seconds
 from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner
+from ..sampling.schedule import sampled_steps
 from ..weights.manifest import LORA_FOLDER
 from ..weights.store import WeightsFolder
 
@@ -48,12 +49,13 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
         sound_seconds: Length of the longest audio that the audio encoder may get.
     """
     settings = resolve_settings(request, preset)
+    steps = sampled_steps(settings.sampling.steps, request.strength if request.dub == "exact" else None)
     return Workload(
         height=settings.height,
         width=settings.width,
         people=request.people,
         frames=request.frames_per_clip,
-        calls=settings.sampling.steps * len(settings.branches),
+        calls=steps * len(settings.branches),
         branches=len(settings.branches),
         keeps_residuals=request.teacache is not None or request.cache is not None,
         sound_seconds=sound_seconds,

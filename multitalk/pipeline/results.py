@@ -45,6 +45,8 @@ class GenerationResult:
         seed: Seed of the job.
         timings: Seconds per stage.
         width, height: Size in pixels.
+        model: The audio layers that were used: "multitalk", "infinitetalk-single" (one voice) or
+            "infinitetalk-multi" (two).
         speech: The speech engine and the timed words of each person; None without text to speech.
         warnings: What the user should know about the result, such as a damaged part of the audio that was
             skipped; one sentence each.
@@ -58,6 +60,7 @@ class GenerationResult:
     timings: dict[str, float]
     width: int
     height: int
+    model: str = "multitalk"
     speech: SpeechReport | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True

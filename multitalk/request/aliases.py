@@ -1,7 +1,8 @@
 """Aliases of a request's fields: names common in video generation, and names of another RunPod worker.
 
 Every front end accepts the common names, since :class:`GenerationRequest` does. The names of the other
-MultiTalk worker are accepted by the serverless worker alone, for the clients of the other one.
+MultiTalk worker, and those of an InfiniteTalk worker, are accepted by the serverless worker alone, for the
+clients of the other ones.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from ..errors import InvalidInput
 from ..models.constants import FPS
 from .checks import MAX_SIDE, MIN_SIDE, PEOPLE, RowsFirst, check_choice, check_sides
+from .infinitetalk_names import OWN_NAMES as INFINITETALK_NAMES
+from .infinitetalk_names import translate_infinitetalk, uses_infinitetalk_names
 from .numbers import FRAMES_PER_CLIP, NUMBERS, Range, shown
 
 # As in diffusers, and as in the reference's command line (num_frames: the frames of a clip, 4n+1).
@@ -39,6 +42,11 @@ WORKER_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide
 WORKER_OPTIONAL = ("audio_type", "bbox", "mode", *WORKER_NUMBERS)
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MODES = ("clip", "streaming")
+# Other names of fields whose values are files.
+FILE_NAMES = (
+    *("image_path", "audio_paths"),
+    *(name for name in INFINITETALK_NAMES if name.startswith(("image_", "video_", "wav_"))),
+)
 
 
 def rename_fields(fields: Mapping[str, Any], names: Mapping[str, str] = COMMON_NAMES) -> dict[str, Any]:
@@ -80,12 +88,12 @@ def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def uses_worker_names(fields: Mapping[str, Any]) -> bool:
-    """Whether a job comes from a client of the other worker."""
-    return any(name in fields for name in (*WORKER_NAMES, "mode"))
+    """Whether a job comes from a client of one of the other workers."""
+    return any(name in fields for name in (*WORKER_NAMES, "mode")) or uses_infinitetalk_names(fields)
 
 
 def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace common names and the other worker's names in a job's input by those of GenerationRequest.
+    """Replace common names and the other workers' names in a job's input by those of GenerationRequest.
 
     Returns:
         A new dict. ``mode`` is replaced by ``max_seconds``; unknown names are kept.
@@ -93,6 +101,8 @@ def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: See :func:`rename_fields`; or the mode is unknown, or "clip" with max_seconds set.
     """
+    if uses_infinitetalk_names(fields):
+        fields = translate_infinitetalk(fields)
     present = {
         name: _parse_number(value) if name in WORKER_NUMBERS else value
         for name, value in fields.items()

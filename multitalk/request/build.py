@@ -12,6 +12,8 @@ from .generation_request import GenerationRequest
 from .numbers import shown
 from .script import PEOPLE
 
+FILE_FIELDS = ("image", "video", "audio", "lora")
+
 
 def build_request(fields: Mapping[str, Any]) -> GenerationRequest:
     """Build a request.
@@ -29,8 +31,8 @@ def build_request(fields: Mapping[str, Any]) -> GenerationRequest:
 def read_json_fields(path: str | Path) -> dict[str, Any]:
     """Read the fields of a request from a JSON file, without checking them.
 
-    Relative paths in ``image``, ``audio`` and ``lora`` are resolved against the file's folder first, then
-    against the working directory.
+    Relative paths in the fields of ``FILE_FIELDS`` are resolved against the file's folder first, then against
+    the working directory.
 
     Raises:
         InvalidInput: The file cannot be read, or is not a JSON object.
@@ -52,6 +54,4 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
             return {key: resolve(item) if key in ("path", *PEOPLE) else item for key, item in value.items()}
         return [resolve(item) for item in value] if isinstance(value, list) else value
 
-    return {
-        key: resolve(value) if key in ("image", "audio", "lora") else value for key, value in fields.items()
-    }
+    return {key: resolve(value) if key in FILE_FIELDS else value for key, value in fields.items()}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from PIL import Image
 from pydantic import (
+    Field,
     InstanceOf,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -25,13 +26,16 @@ from ..media.mix import check_mix, trim
 from ..media.picture import read_picture
 from ..media.sound import Sound
 from ..media.sound_reading import read_sound
+from ..media.source_video import Video, read_video
 from ..runtime.environment import max_audio_seconds
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
+from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
 from .script import PEOPLE, tagged_people
+from .video_checks import CHOICES, check_video
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (docs/MODEL.md, section 5).
@@ -46,7 +50,7 @@ TURNS = {"together": "together", "in_order": "in_order", "para": "together", "ad
 
 
 class GenerationRequest(Strict):
-    """A validated job: the image, the speakers' audio or text, and the settings of the video.
+    """A validated job: the image or video, the speakers' audio or text, and the settings of the result.
 
     The constructor takes plain values (paths, bytes, numbers, lists, JSON values); the attributes hold the
     decoded ones. It also takes the common names num_inference_steps (steps), guidance_scale (text_guidance),
@@ -55,11 +59,25 @@ class GenerationRequest(Strict):
 
     Attributes:
         image: RGB, upright. Input: a path, the bytes of a file, or a PIL image.
+        video: A video to dub, instead of the image. Input: a path, or the bytes of a file.
+        model: A name in ``multitalk.request.model_kinds``; None: InfiniteTalk for a video or for more than 30
+            seconds, if the weights contain it, else the default model of the weights.
+        video_timing: Which frame of the video a clip is conditioned on: "time", the one that is shown at the
+            clip's start, or "frame", the one with the number of the clip's first frame, as in the reference.
+        video_end: What follows the video's last frame if the audio is longer: "hold" (that frame), "loop" or
+            "pingpong" (back and forth).
+        length: What the result is as long as: "audio", "video", or "shortest", whichever is shorter.
+        dub: "free": each clip is conditioned on one frame of the video, whose body and camera it imitates; or
+            "exact": sampling starts from the video's own frames, so that the result follows them.
+        strength: With dub "exact": share of the steps that are sampled, above 0 to 1; less is closer to the
+            video.
+        source_volume: Volume of the video's own sound under the voices, 0 to 1.
         audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
         speech: Text to speech for the persons without audio. Input: a dict, or the text.
         turns: "together" or "in_order" (also "para", "add").
-        boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image; default: one half of the image.
+        boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
+            default: one half of it.
         prompt: Description of the video.
         negative_prompt: Description of what to avoid.
         preset: A name in ``multitalk.request.presets``; None: the default preset of the weights.
@@ -74,9 +92,11 @@ class GenerationRequest(Strict):
         teacache: TeaCache threshold; None computes every step.
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
         apg: Whether to use adaptive projected guidance.
-        color_correction: Strength of the correction towards the image's colors, 0 to 1.
+        color_correction: Strength of the correction towards the image's colors, 0 to 1; None: the model's
+            default, 0 for MultiTalk and 1 for InfiniteTalk.
         frames_per_clip: Frames of a clip, 4n+1.
-        motion_frames: Frames that a clip shares with the previous one, 4n+1.
+        motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
+            for MultiTalk and 9 for InfiniteTalk.
         max_seconds: Maximum length of the video and its audio; None: the length of the audio. If it is set,
             audio longer than ``MAX_AUDIO_SECONDS`` is cut there instead of refused.
         lora: LoRAs, added to that of the preset.
@@ -88,7 +108,8 @@ class GenerationRequest(Strict):
 
     aliases: ClassVar[Iterable[str]] = (*COMMON_NAMES, *SIDES)
 
-    image: InstanceOf[Image.Image]
+    image: InstanceOf[Image.Image] | None = None
+    video: InstanceOf[Video] | None = Field(default=None, validate_default=True)  # after image: one of both
     max_seconds: float | None = None  # before audio, because longer audio is accepted if it is set
     audio: dict[str, InstanceOf[Sound]] | None = None
     speech: Speech | None = None
@@ -96,6 +117,13 @@ class GenerationRequest(Strict):
     boxes: dict[str, tuple[float, float, float, float]] | None = None
     prompt: str = DEFAULT_PROMPT
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
+    model: str | None = None
+    video_timing: str = "time"
+    video_end: str = "hold"
+    length: str = "audio"
+    dub: str = "free"
+    strength: float = 0.6
+    source_volume: float = 0.0
     preset: str | None = None
     size: str | tuple[int, int] = "480p"
     steps: int | None = None
@@ -106,11 +134,12 @@ class GenerationRequest(Strict):
     teacache: float | None = None
     cache: CacheSpec | None = None
     apg: bool = False
-    color_correction: float = 0.0
+    color_correction: float | None = None
     frames_per_clip: int = FRAMES_PER_CLIP
-    motion_frames: int = 25
+    motion_frames: int | None = None
     lora: tuple[LoraSpec, ...] = ()
     _notes: tuple[str, ...] = PrivateAttr(())
+    _source_sound: Sound | None = PrivateAttr(None)
 
     def with_warnings(self, *sentences: str) -> Self:
         """Return a copy with further warnings."""
@@ -121,6 +150,18 @@ class GenerationRequest(Strict):
     def size_with(self, preset: Preset) -> str | tuple[int, int]:
         """Return the request's size if it is set, else the preset's."""
         return self.size if "size" in self.model_fields_set else preset.size
+
+    @property
+    def picture(self) -> Image.Image:
+        """The image, or the first frame of the video."""
+        picture = self.video.picture if self.image is None and self.video is not None else self.image
+        assert picture is not None, "one of both is set"
+        return picture
+
+    @property
+    def source_sound(self) -> Sound | None:
+        """Sound of the video, if it is kept."""
+        return self._source_sound
 
     @property
     def people(self) -> int:
@@ -138,7 +179,9 @@ class GenerationRequest(Strict):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was lost when the request was read, one sentence each."""
-        sounds = (self.audio or {}).values()
+        sounds = [*(self.audio or {}).values()]
+        if self.source_sound is not None:
+            sounds.append(self.source_sound)
         return (*self._notes, *(warning for sound in sounds for warning in sound.warnings))
 
     @classmethod
@@ -147,8 +190,22 @@ class GenerationRequest(Strict):
 
     @field_validator("image", mode="before")
     @classmethod
-    def _read_image(cls, value: Any) -> Image.Image:
-        return read_picture(value)
+    def _read_image(cls, value: Any) -> Image.Image | None:
+        return None if value is None else read_picture(value)
+
+    @field_validator("video", mode="before")
+    @classmethod
+    def _read_video(cls, value: Any, info: ValidationInfo) -> Video | None:
+        image = info.data.get("image", False)  # False: it is invalid
+        if value is None:
+            if image is None:
+                raise InvalidInput(
+                    "image is missing. Provide an image in image, or a video in video.", "image"
+                )
+            return None
+        if image:
+            raise InvalidInput("image and video cannot be used together. Set one of them.", "video")
+        return read_video(value)
 
     @field_validator("audio", mode="before")
     @classmethod
@@ -185,8 +242,9 @@ class GenerationRequest(Strict):
     @field_validator("boxes", mode="before")
     @classmethod
     def _check_boxes(cls, value: Any, info: ValidationInfo) -> Any:
-        image = info.data.get("image")
-        return check_boxes(value, None if image is None else image.size)
+        image, video = info.data.get("image"), info.data.get("video")
+        picture = image if video is None else video.picture
+        return check_boxes(value, None if picture is None else picture.size)
 
     @field_validator("prompt", "negative_prompt", mode="before")
     @classmethod
@@ -197,6 +255,16 @@ class GenerationRequest(Strict):
     @classmethod
     def _check_preset(cls, value: Any) -> str | None:
         return None if value is None else check_choice(value, "preset", PRESETS)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _check_model(cls, value: Any) -> str | None:
+        return None if value is None else check_choice(value, "model", MODELS)
+
+    @field_validator(*CHOICES, mode="before")
+    @classmethod
+    def _check_choice(cls, value: Any, info: ValidationInfo) -> str:
+        return check_choice(value, str(info.field_name), CHOICES[str(info.field_name)])
 
     @field_validator("size", mode="before")
     @classmethod
@@ -240,7 +308,7 @@ class GenerationRequest(Strict):
 
     @model_validator(mode="after")
     def _check_together(self) -> GenerationRequest:
-        if self.motion_frames >= self.frames_per_clip:
+        if self.motion_frames is not None and self.motion_frames >= self.frames_per_clip:
             raise InvalidInput(
                 f"motion_frames must be less than frames_per_clip ({self.frames_per_clip}), "
                 f"not {self.motion_frames}.",
@@ -248,6 +316,7 @@ class GenerationRequest(Strict):
             )
         if self.cache is not None and self.teacache is not None:
             raise InvalidInput("cache and teacache cannot be used together. Set one of them.", "cache")
+        self._source_sound = check_video(self)
         self._check_people()
         self._check_sound()
         return self

@@ -104,9 +104,11 @@ NUMBERS = {
     "audio_guidance": Range(0, 1000, optional=True),
     "seed": Range(-1, 2**63 - 1, whole=True),
     "teacache": Range(0, optional=True),
-    "color_correction": Range(0, 1),
+    "color_correction": Range(0, 1, optional=True),
     "frames_per_clip": Range(5, 1001, whole=True, step=4),
-    "motion_frames": Range(1, 997, whole=True, step=4),
+    "motion_frames": Range(1, 997, whole=True, step=4, optional=True),
     "max_seconds": Range(0.04, optional=True),
+    "source_volume": Range(0, 1),
+    "strength": Range(0, 1, above=True),
 }
 FRAMES_PER_CLIP = 81  # default of frames_per_clip

@@ -16,7 +16,7 @@ from .cache import cache_context
 from .color import ColorCorrection
 from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
-from .schedule import MotionFrames, euler_step
+from .schedule import FixedFrames, euler_step
 
 
 class Predictor(Protocol):
@@ -89,7 +89,7 @@ def denoise(
     noise: torch.Tensor,
     timesteps: torch.Tensor,
     guidance: Guidance,
-    motion: MotionFrames | None,
+    motion: FixedFrames | None,
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
     record: Callable[[torch.device], DeviceEvent | None] = record_event,
@@ -101,7 +101,7 @@ def denoise(
         noise: ``C T h w`` float32.
         timesteps: ``steps + 1`` float32 on the latents' device, the last 0.
         guidance: Combines the branches; created for this clip.
-        motion: The last frames of the previous clip; None for the first clip.
+        motion: Latent frames that are not sampled; None for none.
         before_call: Called before every model call; may raise to stop.
         after_step: Called with the number of finished steps.
         record: Records an event after all queued work; returns None on a synchronous device.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 
@@ -25,6 +27,16 @@ def make_timesteps(steps: int, shift: float) -> torch.Tensor:
     return shift * sigmas / (1 + (shift - 1) * sigmas) * NUM_TRAIN_TIMESTEPS
 
 
+def sampled_steps(steps: int, strength: float | None) -> int:
+    """Return the number of steps that are sampled, the last ones of a schedule.
+
+    Args:
+        steps: Steps of the schedule.
+        strength: Share of them, above 0 to 1, at least one; None: all of them.
+    """
+    return steps if strength is None else max(1, round(steps * strength))
+
+
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
     """Return ``(1 - sigma) * latents + sigma * noise`` with sigma = timestep / 1000."""
     sigma = timestep / NUM_TRAIN_TIMESTEPS
@@ -36,6 +48,14 @@ def euler_step(
 ) -> torch.Tensor:
     """Take an Euler step along the predicted velocity; all tensors float32."""
     return latents - velocity * ((timestep - next_timestep) / NUM_TRAIN_TIMESTEPS)
+
+
+class FixedFrames(Protocol):
+    """The first latent frames of a clip, which sampling does not change."""
+
+    def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Replace them in ``C T h w``: before the first step, and after every step at its new timestep."""
+        ...
 
 
 class MotionFrames:
@@ -52,8 +72,29 @@ class MotionFrames:
 
     def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Replace the first m latent frames of ``C T h w`` by the motion frames, noised to a timestep."""
-        noise = torch.randn(
-            self.latents.shape, generator=self.generator, device=self.latents.device, dtype=torch.float32
-        )
-        motion = add_noise(self.latents, noise, timestep)
+        motion = add_noise(self.latents, _draw_noise(self.latents, self.generator), timestep)
         return torch.cat((motion, latents[:, motion.shape[1] :]), dim=1)
+
+
+class CleanMotionFrames:
+    """Fixes the first latents of a clip to clean latents (docs/MODEL.md, section 9).
+
+    Args:
+        latents: ``C m h w`` float32.
+        generator: Random numbers of the job; None for the first clip. Every application draws noise that is
+            not used, as in the reference: without it, a seed would give another video.
+    """
+
+    def __init__(self, latents: torch.Tensor, generator: torch.Generator | None) -> None:
+        self.latents = latents
+        self.generator = generator
+
+    def apply(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Replace the first m latent frames of ``C T h w``."""
+        if self.generator is not None:
+            _draw_noise(self.latents, self.generator)
+        return torch.cat((self.latents, latents[:, self.latents.shape[1] :]), dim=1)
+
+
+def _draw_noise(latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(latents.shape, generator=generator, device=latents.device, dtype=torch.float32)

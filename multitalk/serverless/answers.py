@@ -41,6 +41,7 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "fps": fps,
         "width": result.width,
         "height": result.height,
+        "model": result.model,
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
     }
     return answer | {"warnings": list(result.warnings)} if result.warnings else answer

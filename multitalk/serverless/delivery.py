@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -101,12 +102,13 @@ class JobDelivery:
         if self._settings.output_root is None:
             self._check_expected_size(clip)
 
-    def finish(self, result: GenerationResult, filename: str) -> dict[str, Any]:
+    def finish(self, result: GenerationResult, filename: str, to_volume: bool = False) -> dict[str, Any]:
         """Deliver the video.
 
         Args:
             result: The finished file.
             filename: Its name in the output.
+            to_volume: Save it on the network volume, and answer with its path.
 
         Returns:
             The output.
@@ -115,6 +117,11 @@ class JobDelivery:
             Undelivered: The video could not be delivered; the message says where it is.
         """
         answer = success(result, self._fps, filename)
+        if to_volume:
+            try:
+                return answer | {"video_path": str(self._save(result.path))}
+            except OSError as error:
+                answer["warning"] = f"The video could not be saved on the network volume ({error.strerror})."
         if self._bucket is not None:
             has_other_place = self._settings.output_root is not None or self._may_fit(result.path)
             patience = self._patience(VIDEO_SECONDS if has_other_place else math.inf)
@@ -220,6 +227,23 @@ class JobDelivery:
         root = self._settings.output_root
         if root is None:
             return Undelivered(f"{why} There is no other place for it: {ELSEWHERE}.")
+        try:
+            target = self._save(path)
+        except OSError as error:
+            return Undelivered(f"{why} Writing it to the network volume failed too ({error.strerror}).")
+        log_event("video_kept", self._job_id, logging.WARNING, path=str(target))
+        relative = target.relative_to(root)
+        return Undelivered(f"{why} It was saved on the network volume as {relative}.", str(target))
+
+    def _save(self, path: Path) -> Path:
+        """Copy the video to the network volume.
+
+        Raises:
+            OSError: There is no volume, or it cannot be written.
+        """
+        root = self._settings.output_root
+        if root is None:
+            raise OSError(errno.ENODEV, "no volume is mounted and writable")
         target = root / "multitalk" / f"{self._name}.mp4"
         partial = target.with_suffix(".part")
         try:
@@ -230,10 +254,8 @@ class JobDelivery:
             with contextlib.suppress(OSError):  # do not fill the volume with half a video
                 partial.unlink()
             log_event("volume_failed", self._job_id, logging.ERROR, error)
-            return Undelivered(f"{why} Writing it to the network volume failed too ({error.strerror}).")
-        log_event("video_kept", self._job_id, logging.WARNING, path=str(target))
-        relative = target.relative_to(root)
-        return Undelivered(f"{why} It was saved on the network volume as {relative}.", str(target))
+            raise
+        return target
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._emit is not None

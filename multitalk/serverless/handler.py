@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, MultiTalkError
 from ..request.aliases import uses_worker_names
+from ..request.infinitetalk_names import uses_infinitetalk_names
 from ..runtime.process_memory import is_out_of_memory
 from ..runtime.temporary_folders import temporary_folder
 from .answers import encoded_size, failure
@@ -198,7 +199,10 @@ class JobWorker:
             result = self.pipeline.generate(
                 request, folder / "video.mp4", reporter.on_progress, cancel, delivery.clip
             )
-            return delivery.finish(result, filename)
+            if not isinstance(job_input, Mapping) or not uses_infinitetalk_names(job_input):
+                return delivery.finish(result, filename)
+            answer = delivery.finish(result, filename, to_volume=job_input.get("network_volume") is True)
+            return {"video" if name == "video_base64" else name: value for name, value in answer.items()}
 
     async def _answer_failure(self, error: Exception, job_id: str, cancel: threading.Event) -> dict[str, Any]:
         answer = failure(error, job_id)
@@ -249,13 +253,15 @@ class JobWorker:
             "inputs_read",
             job_id,
             elapsed=round(elapsed, 3),
-            picture=list(request.image.size),
+            picture=list(request.picture.size),
+            video_seconds=None if request.video is None else round(request.video.seconds, 3),
             sounds={person: round(sound.seconds, 3) for person, sound in (request.audio or {}).items()},
         )
 
     def _log_end(self, job_id: str, answer: Mapping[str, Any], elapsed: float) -> None:
-        logged = ("seed", "frames", "seconds", "width", "height", "timings")
-        delivery = "bucket" if "video_url" in answer else "inline"
+        logged = ("seed", "frames", "seconds", "width", "height", "model", "timings")
+        places = {"video_url": "bucket", "video_path": "volume"}
+        delivery = next((place for name, place in places.items() if name in answer), "inline")
         log_event(
             "job_finished",
             job_id,

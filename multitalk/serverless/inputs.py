@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
+from ..media.sound import Sound
+from ..media.sound_reading import read_sound
+from ..media.source_video import Video
 from ..media.stopping import in_stoppable_thread
-from ..request.aliases import translate, uses_worker_names
+from ..request.aliases import FILE_NAMES, translate, uses_worker_names
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
-from .sources import Source, classify_source, decode, read_path, resolve_path
+from .sources import Source, classify_source, decode, open_path, read_path, resolve_path
 from .urls import fetch
 from .worker_settings import WorkerSettings
 
-# a picture and a sound that pass every check
+# a picture, a sound and a video that pass every check
 _PICTURE = Image.new("RGB", (64, 64))
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
+
+
+class _StandInVideo(Video):
+    def read_sound(self) -> Sound:
+        return read_sound(_SOUND)
+
+
+_VIDEO = _StandInVideo(io.BytesIO(), "video", _PICTURE, 25, 1.0, has_sound=True, sound_delay=0.0)
+_STAND_INS: dict[str, Any] = {"image": _PICTURE, "video": _VIDEO}
 
 
 async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRequest:
@@ -43,8 +56,8 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
     fields = translate(job_input)
     warnings = _drop_unknown(fields) if uses_worker_names(job_input) else []
     check_names(fields, GenerationRequest.model_fields, "field of the input")
-    if fields.get("image") is None:
-        raise InvalidInput("image is missing.", "image")
+    if fields.get("image") is None and fields.get("video") is None:
+        raise InvalidInput("image is missing. Provide an image in image, or a video in video.", "image")
     sources = _classify_sources(fields)
     await asyncio.to_thread(_check_other_fields, fields, settings)
     files = {}
@@ -59,7 +72,7 @@ def input_urls(job_input: Any) -> list[str]:
     if not isinstance(job_input, Mapping):
         return []
     values: list[Any] = []
-    for name in ("image", "image_path", "audio", "audio_paths"):
+    for name in ("image", "video", "audio", *FILE_NAMES):
         value = job_input.get(name)
         values += value.values() if isinstance(value, Mapping) else [value]
     return [value for value in values if isinstance(value, str) and value.startswith(("http:", "https:"))]
@@ -79,7 +92,8 @@ def _drop_unknown(fields: dict[str, Any]) -> list[str]:
 
 def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
     """Return the files to read, by field name."""
-    sources = {"image": classify_source(fields["image"], "image")}
+    given = [field for field in ("image", "video") if fields.get(field) is not None]
+    sources = {field: classify_source(fields[field], field) for field in given}
     audio = fields.get("audio")
     if isinstance(audio, Mapping):
         check_names(audio, PEOPLE, "person of audio")
@@ -94,11 +108,12 @@ def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
 def _check_other_fields(fields: dict[str, Any], settings: WorkerSettings) -> None:
     """Check all fields except the files, so that an invalid job downloads nothing.
 
-    Runs the request's own checks with a stand-in picture and sounds. Boxes are checked later.
+    Runs the request's own checks with a stand-in picture or video, and sounds. Boxes are checked later.
     """
     if fields.get("lora") is not None:
         fields["lora"] = _allowed_loras(fields["lora"], settings)
-    stand_in = dict(fields) | {"image": _PICTURE, "boxes": None}
+    stand_in = dict(fields) | {"boxes": None}
+    stand_in |= {field: _STAND_INS[field] for field in _STAND_INS if fields.get(field) is not None}
     audio = fields.get("audio")
     if isinstance(audio, Mapping):
         stand_in["audio"] = {person: _SOUND for person, value in audio.items() if value is not None}
@@ -124,7 +139,9 @@ def _allowed_loras(value: Any, settings: WorkerSettings) -> list[Any]:
     return loras
 
 
-async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes:
+async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes | BinaryIO:
+    if source.kind == "path" and field == "video":  # may be large, and is read as it is needed
+        return await asyncio.to_thread(open_path, source.text, settings.input_roots, field)
     if source.kind == "url":
         return await fetch(source.text, field, settings.allowed_networks)
     if source.kind == "path":
@@ -132,8 +149,9 @@ async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes:
     return await asyncio.to_thread(decode, source, field)
 
 
-def _build(fields: dict[str, Any], files: Mapping[str, bytes]) -> GenerationRequest:
-    complete: dict[str, Any] = dict(fields) | {"image": files["image"]}
+def _build(fields: dict[str, Any], files: Mapping[str, bytes | BinaryIO]) -> GenerationRequest:
+    complete: dict[str, Any] = dict(fields)
+    complete |= {field: files[field] for field in ("image", "video") if field in files}
     if "audio" in files:
         complete["audio"] = files["audio"]
     elif fields.get("audio") is not None:

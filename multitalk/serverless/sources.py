@@ -1,4 +1,4 @@
-"""The strings in ``image`` and ``audio``: URL, data URI, path or base64. Decodes data and reads paths."""
+"""Strings in ``image``, ``video`` and ``audio``: URL, data URI, path or base64. Reads the last three."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidInput
 
-MAX_BYTES = 100_000_000
-# Base64 may contain line breaks, and a data URI starts with its type.
-MAX_CHARACTERS = MAX_BYTES // 3 * 4 + 4_000_000
+# Of an image or audio file; of a video that is held in memory; of one that is read from the volume as needed.
+MAX_BYTES, MAX_VIDEO_BYTES, MAX_STORED_VIDEO_BYTES = 100_000_000, 500_000_000, 4_000_000_000
 MAX_URL = 8192
 MAX_PATH = 4096
 # No media file has shorter base64, so a shorter string that starts with a slash is a path.
@@ -43,6 +42,11 @@ class Source:
     text: str
 
 
+def max_bytes(field: str) -> int:
+    """Return the maximum size of a field's file in bytes, if it is held in memory."""
+    return MAX_VIDEO_BYTES if field == "video" else MAX_BYTES
+
+
 def classify_source(value: Any, field: str) -> Source:
     """Classify a value without reading or fetching anything.
 
@@ -55,9 +59,10 @@ def classify_source(value: Any, field: str) -> Source:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be {ALLOWED}, not a JSON {_json_type(value)}.", field)
-    if len(value) > MAX_CHARACTERS:
+    # base64 may contain line breaks, and a data URI starts with its type
+    if len(value) > max_bytes(field) // 3 * 4 + 4_000_000:
         raise InvalidInput(
-            f"{field} must have at most {MAX_BYTES // 1_000_000} MB, not {len(value)} characters.",
+            f"{field} must have at most {max_bytes(field) // 1_000_000} MB, not {len(value)} characters.",
             field,
         )
     text = value.strip()
@@ -121,9 +126,9 @@ def _decode_base64(text: str, field: str) -> bytes:
 def _checked_size(data: bytes, field: str) -> bytes:
     if not data:
         raise InvalidInput(f"{field} is empty (0 bytes).", field)
-    if len(data) > MAX_BYTES:
+    if len(data) > max_bytes(field):
         raise InvalidInput(
-            f"{field} must have at most {MAX_BYTES // 1_000_000} MB, not {len(data)} bytes.", field
+            f"{field} must have at most {max_bytes(field) // 1_000_000} MB, not {len(data)} bytes.", field
         )
     return data
 
@@ -171,27 +176,43 @@ def resolve_path(text: str, roots: Sequence[Path], field: str) -> Path:
     return real
 
 
-def read_path(text: str, roots: Sequence[Path], field: str) -> bytes:
-    """Read a file; see :func:`resolve_path`.
+def open_path(text: str, roots: Sequence[Path], field: str, most: int = MAX_STORED_VIDEO_BYTES) -> BinaryIO:
+    """Open a file; see :func:`resolve_path`.
+
+    Args:
+        text: The path in the job's input.
+        roots: Allowed folders.
+        field: Name of the input field, for errors.
+        most: Maximum size in bytes.
 
     Raises:
-        InvalidInput: The file is not allowed, empty, over 100 MB, or cannot be read.
+        InvalidInput: The file is not allowed, empty, too large, or cannot be read.
     """
     real = resolve_path(text, roots, field)
     try:
         # O_NOFOLLOW: rejects a link that replaced the file after the check
-        with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            opened = Path(f"/proc/self/fd/{file.fileno()}")
-            if opened.exists() and Path(os.path.realpath(opened)) != real:
-                raise InvalidInput(f"{field} changed while it was being read.", field)
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise InvalidInput(
-                    f"{field} must have at most {MAX_BYTES // 1_000_000} MB, not {size} bytes.", field
-                )
-            data = file.read(MAX_BYTES)
+        file = open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")  # noqa: SIM115
     except OSError:
         raise InvalidInput(f"{field}: the file cannot be read.", field) from None
-    if not data:
-        raise InvalidInput(f"{field} is empty (0 bytes).", field)
-    return data
+    try:
+        opened = Path(f"/proc/self/fd/{file.fileno()}")
+        if opened.exists() and Path(os.path.realpath(opened)) != real:
+            raise InvalidInput(f"{field} changed while it was being read.", field)
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise InvalidInput(f"{field} must have at most {most // 1_000_000} MB, not {size} bytes.", field)
+        if not size:
+            raise InvalidInput(f"{field} is empty (0 bytes).", field)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_path(text: str, roots: Sequence[Path], field: str) -> bytes:
+    """Read a file of at most 100 MB; see :func:`open_path`."""
+    with open_path(text, roots, field, MAX_BYTES) as file:
+        try:
+            return file.read(MAX_BYTES)
+        except OSError:
+            raise InvalidInput(f"{field}: the file cannot be read.", field) from None

@@ -1,4 +1,5 @@
-"""Download input files by URL: public addresses only, at most 100 MB, 60 seconds and five redirects.
+"""Download input files by URL: public addresses only, and at most five redirects; images and audio at most
+100 MB and 60 seconds, videos 500 MB and 300 seconds.
 
 Addresses are checked when the socket is created, so the checked address is the one that is connected to, even
 if the name resolves differently the next time (DNS rebinding).
@@ -20,10 +21,10 @@ from yarl import URL
 
 from .. import __version__
 from ..errors import InvalidInput
-from .sources import MAX_BYTES
+from .sources import max_bytes
 from .worker_settings import Network
 
-MAX_SECONDS = 60.0
+MAX_SECONDS, MAX_VIDEO_SECONDS = 60.0, 300.0
 MAX_REDIRECTS = 5
 CHUNK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -36,7 +37,7 @@ async def fetch(
     field: str,
     allowed_networks: Sequence[Network] = (),
     resolver: AbstractResolver | None = None,
-    seconds: float = MAX_SECONDS,
+    seconds: float | None = None,
 ) -> bytes:
     """Fetch a file, checking every address after name resolution and on each redirect.
 
@@ -45,11 +46,12 @@ async def fetch(
         field: Name of the input field, for errors. Errors never contain the URL, which may hold credentials.
         allowed_networks: Non-public networks that are allowed.
         resolver: Resolves names; None is the system's resolver.
-        seconds: Time limit, redirects included.
+        seconds: Time limit, redirects included; None: that of the field.
 
     Raises:
         InvalidInput: The address is not public, or the file is too slow, too large or unavailable.
     """
+    seconds = seconds or (MAX_VIDEO_SECONDS if field == "video" else MAX_SECONDS)
     connector = aiohttp.TCPConnector(
         socket_factory=guarded_sockets(allowed_networks),
         resolver=resolver or ThreadedResolver(),
@@ -106,12 +108,12 @@ async def _read(response: aiohttp.ClientResponse, field: str) -> bytes:
         )
     if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
         raise InvalidInput(f"{field} could not be downloaded: the server sent a compressed response.", field)
-    if response.content_length is not None and response.content_length > MAX_BYTES:
+    if response.content_length is not None and response.content_length > max_bytes(field):
         raise _too_large(field)
     data = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         data += chunk
-        if len(data) > MAX_BYTES:
+        if len(data) > max_bytes(field):
             raise _too_large(field)
     if not data:
         raise InvalidInput(f"{field} is empty (0 bytes).", field)
@@ -146,7 +148,7 @@ def _reason(error: Exception) -> str:
 
 def _too_large(field: str) -> InvalidInput:
     return InvalidInput(
-        f"{field} must have at most {MAX_BYTES // 1_000_000} MB, and the server sends more.", field
+        f"{field} must have at most {max_bytes(field) // 1_000_000} MB, and the server sends more.", field
     )
 
 

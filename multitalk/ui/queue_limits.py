@@ -49,4 +49,6 @@ def check_memory(jobs: Iterable[Job], request: GenerationRequest, max_bytes: int
 def _bytes_of(request: GenerationRequest) -> int:
     """Return the approximate size of a request in memory."""
     sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
-    return sounds + request.image.width * request.image.height * len(request.image.getbands())
+    if request.source_sound is not None:
+        sounds += request.source_sound.samples.nbytes
+    return sounds + request.picture.width * request.picture.height * len(request.picture.getbands())

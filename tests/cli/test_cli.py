@@ -101,7 +101,7 @@ def test_invalid_voices_of_the_request_file_are_refused_by_the_request(
     ("argv", "words"),
     [
         (["generate"], "error: the following arguments are required: -o/--output. Run"),
-        (["generate", "-o", "out.mp4"], "error: the image is missing. Add --image FILE."),
+        (["generate", "-o", "out.mp4"], "error: the image is missing. Add --image FILE, or --video FILE."),
         (["generate", "-o", "out.mp4", "--image", "a.png"], "error: the audio is missing. Add --audio FILE,"),
         (["verify", "nowhere"], "error: Weights folder 'nowhere' does not exist. Create it with"),
         (["generat"], "error: argument COMMAND: invalid choice"),

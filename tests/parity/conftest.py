@@ -1,12 +1,13 @@
 """The published reference's own numbers.
 
-``tests/parity/data`` holds a part of them. ``../shared/parity``, beside a development checkout, holds all of
-them: if it exists, the tests read it, and the quick tests read both.
+``tests/parity/data`` holds a part of them. ``../shared/parity`` and ``../shared/infinitetalk``, beside a
+development checkout, hold all of them: if they exist, the tests read them, and the quick tests read both.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ from multitalk.bake.bake import bake
 
 from .make_data import unpack
 
-FULL = Path(__file__).resolve().parents[3] / "shared" / "parity"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+FULL, INFINITETALK = SHARED / "parity", SHARED / "infinitetalk"
 SETS = ("full", "data") if FULL.is_dir() else ("data",)
 # files whose tests take seconds run on every set, the others on the first one
 QUICK = ("test_conditions", "test_sampling")
@@ -72,6 +74,24 @@ def baked(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline(baked: Path) -> MultiTalkPipeline:
     return MultiTalkPipeline.from_pretrained(baked, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def infinitetalk(data: Path) -> Path:
+    """InfiniteTalk's audio layers in ``weights``, and its ``cases``."""
+    return INFINITETALK if INFINITETALK.is_dir() else data / "infinitetalk"
+
+
+@pytest.fixture(scope="session")
+def infinitetalk_pipeline(
+    weights: Path, infinitetalk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> MultiTalkPipeline:
+    """The checkpoint with the audio layers of both models, as they are published."""
+    folder = tmp_path_factory.mktemp("infinitetalk")
+    shutil.copytree(weights, folder / "raw")
+    shutil.copytree(infinitetalk / "weights", folder / "raw", dirs_exist_ok=True)
+    bake(folder / "raw", folder / "float32", precision="float32")
+    return MultiTalkPipeline.from_pretrained(folder / "float32", device="cpu", dtype=torch.float32)
 
 
 def recorded(value: Any, expected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

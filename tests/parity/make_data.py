@@ -19,7 +19,13 @@ import torch
 from safetensors.torch import load_file, save
 
 DATA = Path(__file__).parent / "data"
-ARCHIVES = ("weights", "cases")
+ARCHIVES = ("weights", "cases", "infinitetalk")
+# Of ``infinitetalk``, beside PARITY_DIR: the audio layers for one person, and a short video whose picture and
+# audio are in ``cases``.
+INFINITETALK = (
+    *("cases/e2e_image_teacache.json", "cases/e2e_image_teacache.safetensors"),
+    "weights/InfiniteTalk/single/infinitetalk.safetensors",
+)
 
 # case, tensor -> axis, length: the first frames are kept. A later frame does not change an earlier one.
 CUT = {
@@ -37,6 +43,7 @@ SAMPLED = {
     ("dit_*", "out_*"): 11,
     ("vae", "decoded"): 11,
     ("e2e_*", "clip?_latents"): 11,
+    ("e2e_image_*", "clip?_*"): 11,
     ("e2e_*", "video"): 127,
 }
 # case, tensor: no test reads it.
@@ -73,6 +80,14 @@ def reduce_case(case: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, tor
 
 def contents(parity: Path, archive: str) -> Iterator[tuple[str, bytes]]:
     """The files of an archive in their order: name and bytes."""
+    if archive == "infinitetalk":
+        folder = parity.parent / archive
+        for name in INFINITETALK:
+            path = folder / name
+            reduced = path.parent.name == "cases" and path.suffix == ".safetensors"
+            content = save(reduce_case(path.stem, load_file(path))) if reduced else path.read_bytes()
+            yield f"{archive}/{name}", content
+        return
     for path in sorted((parity / archive).rglob("*")):
         name = path.relative_to(parity).as_posix()
         if path.is_dir() or fnmatch(name, LEFT_OUT_WEIGHTS):

@@ -8,10 +8,10 @@ from PIL import Image
 
 from multitalk.conditioning.audio import encode_audio, normalize_loudness, to_model_rate
 from multitalk.conditioning.image import encode_image, prepare_image
-from multitalk.conditioning.job import arrange_model_tracks
 from multitalk.conditioning.people import person_masks
 from multitalk.conditioning.resolve import choose_size
 from multitalk.conditioning.text import encode_prompts
+from multitalk.conditioning.voices import arrange_model_tracks
 from multitalk.media.sound_reading import read_sound
 from multitalk.models.video_vae import decode_latents, encode_condition
 from tests.numbers import assert_close

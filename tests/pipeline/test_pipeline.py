@@ -244,11 +244,13 @@ def _teacache_steps(pipeline, request) -> list[bool]:
 
 
 def _job(pipeline, request):
-    from multitalk.conditioning.job import prepare_job
+    from multitalk.conditioning.job import outline_job, prepare_job
     from multitalk.pipeline.progress import JobMonitor
 
+    monitor = JobMonitor(None, None)
+    outline = outline_job(request, pipeline.preset_of(request), ["multitalk"], monitor)
     with torch.inference_mode():
-        return prepare_job(request, pipeline.components, pipeline.preset_of(request), JobMonitor(None, None))
+        return prepare_job(request, outline, pipeline.components, monitor)
 
 
 def test_a_seed_gives_the_same_video_and_minus_one_draws_one(pipeline, picture):

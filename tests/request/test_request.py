@@ -42,11 +42,11 @@ def problem(**fields: Any) -> tuple[str | None, str]:
 def test_defaults() -> None:
     request = GenerationRequest(**BASE)
     assert (request.people, request.turns, request.size, request.seed) == (1, "together", "480p", 42)
-    assert (request.frames_per_clip, request.motion_frames) == (81, 25)
+    assert (request.frames_per_clip, request.motion_frames) == (81, None)
     assert (request.preset, request.steps, request.shift, request.teacache, request.max_seconds) == (
         None,
     ) * 5
-    assert (request.apg, request.color_correction, request.lora, request.boxes) == (False, 0.0, (), None)
+    assert (request.apg, request.color_correction, request.lora, request.boxes) == (False, None, (), None)
     assert request.negative_prompt.startswith("bright tones, overexposed")
     assert request.negative_prompt.endswith("walking backwards")
     assert request.audio is not None
@@ -119,7 +119,8 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"image": b""}, "image", "empty"),
         ({"image": b"nonsense"}, "image", "cannot be read"),
         ({"image": Image.new("1", (9000, 9000))}, "image", "64 megapixels"),
-        ({"image": None}, "image", "must be a path"),
+        ({"image": None}, "image", "image is missing"),
+        ({"image": 3}, "image", "must be a path"),
         ({"audio": None}, "audio", "or text in speech"),
         ({"audio": {}}, "audio", "no entry for person1"),
         ({"audio": "nowhere.wav"}, "audio", "file not found"),
@@ -212,7 +213,8 @@ def test_invalid_fields(fields: dict[str, Any], field: str, words: str) -> None:
 
 
 def test_missing_image() -> None:
-    assert problem(audio=VOICE) == ("image", "image is missing.")
+    sentence = "image is missing. Provide an image in image, or a video in video."
+    assert problem(audio=VOICE) == ("image", sentence)
 
 
 def test_lora_scale(tmp_path: Path) -> None:

@@ -188,3 +188,6 @@ def test_a_sound_for_one_and_words_for_the_other(server, folder):
     }
     run_client(folder, [*JOB, "--audio", "b.wav", "--set", "steps=4"], server.environment)
     assert (server.sent["audio"], server.sent["steps"]) == ({"person1": voice}, 4)
+    dub = ["--video" if option == "--image" else option for option in JOB]
+    run_client(folder, [*dub, "--audio", "b.wav"], server.environment)
+    assert server.sent == {"video": base64_of(b"a picture"), "audio": {"person1": voice}}

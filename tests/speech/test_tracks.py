@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multitalk.conditioning.job import gather_voices
+from multitalk.conditioning.voices import gather_voices
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
 from multitalk.request.generation_request import GenerationRequest, Speech

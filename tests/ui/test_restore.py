@@ -12,6 +12,7 @@ from PIL import Image
 from multitalk.conditioning.metadata import make_metadata
 from multitalk.media.video import VideoWriter
 from multitalk.request.generation_request import GenerationRequest, Speech
+from multitalk.request.model_kinds import MODELS
 from multitalk.request.presets import PRESETS, settings_for
 from multitalk.speech.speak import speak
 from multitalk.ui import fields
@@ -42,7 +43,9 @@ def worker(tmp_path) -> ModelWorker:
 def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any = None) -> dict[str, Any]:
     """Return the settings in a video's file."""
     settings = settings_for(PRESETS["demo"], "480p")
-    return json.loads(make_metadata(request, PRESETS["demo"], settings, 42, text, scripts)["comment"])
+    return json.loads(
+        make_metadata(request, PRESETS["demo"], MODELS["multitalk"], settings, 42, text, scripts)["comment"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_long_texts_are_restored_whole(tmp_path, worker, letter):
         image=Image.new("RGB", (64, 64)), speech=Speech(text=text), prompt=text, negative_prompt=text
     )
     settings = settings_for(PRESETS["demo"], "480p")
-    metadata = make_metadata(request, PRESETS["demo"], settings, 42, include_text=True)
+    metadata = make_metadata(request, PRESETS["demo"], MODELS["multitalk"], settings, 42, include_text=True)
     with VideoWriter(tmp_path / "v.mp4", 64, 64, metadata=metadata) as writer:
         writer.write(np.zeros((2, 64, 64, 3), np.uint8))
     restored = restored_values(read_result(tmp_path / "v.mp4").settings, worker)

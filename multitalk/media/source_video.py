@@ -1,0 +1,186 @@
+"""Reading the video that a request dubs: checked at once, its frames read one by one later."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from .decoder_messages import shared_file
+from .decoder_process import DecoderProcess, DecodingFailed
+from .decoding import SENTENCES, VIDEO_STEP_SECONDS, decode, limits, pool
+from .files import open_file
+from .mix import shifted
+from .picture import as_picture
+from .sound import Sound
+from .sound_reading import read_sound
+from .stopping import stopped_by
+
+logger = logging.getLogger(__name__)
+
+FIELD = "video"
+SLOWEST_DECODING = 2e7  # pixels per second of processor time
+
+
+@dataclass(frozen=True)
+class FramePosition:
+    """A position in a video: the number of a frame, or seconds after the first frame."""
+
+    number: int | None = None
+    seconds: float | None = None
+
+    @property
+    def order(self) -> float:
+        """A number that grows from the start of the video to its end."""
+        return self.seconds if self.seconds is not None else float(self.number or 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A video file that was checked.
+
+    Attributes:
+        file: The open file; bytes are in shared memory.
+        name: What it is called in errors.
+        picture: Its first frame: RGB, upright.
+        frames: Number of frames.
+        seconds: Length.
+        has_sound: Whether it has an audio track.
+        sound_delay: Seconds by which the audio track starts after the first frame.
+    """
+
+    file: BinaryIO
+    name: str
+    picture: Image.Image
+    frames: int
+    seconds: float
+    has_sound: bool
+    sound_delay: float
+
+    def open(self) -> VideoReader:
+        """Return a reader of the frames, which starts a process with the first frame that is read."""
+        return VideoReader(self)
+
+    def read_sound(self) -> Sound:
+        """Read the audio track, from the first frame on and at most ``MAX_AUDIO_SECONDS`` long.
+
+        Raises:
+            InvalidInput: The audio track cannot be read.
+        """
+        return shifted(read_sound(self.file, FIELD, max_seconds=0.0), self.sound_delay)
+
+
+def read_video(source: Any, field: str = FIELD) -> Video:
+    """Check a video file and read its first frame.
+
+    Args:
+        source: A path, the bytes of a file, an open file, or a ``Video``.
+        field: The request's field, for errors.
+
+    Raises:
+        InvalidInput: The file cannot be read as a video, or is too large or too long.
+    """
+    if isinstance(source, Video):
+        return source
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if not len(source):
+            raise InvalidInput(f"{field} is empty (0 bytes). Provide a video file.", field)
+        return _check(shared_file(source), f"{len(source)} bytes", field)
+    if isinstance(source, (str, Path)):
+        return _check(open_file(source, field, "video"), repr(str(source)), field)
+    if hasattr(source, "fileno"):
+        return _check(source, "file", field)
+    raise InvalidInput(f"{field} must be a path or the bytes of a file, not {type(source).__name__}.", field)
+
+
+def _check(file: BinaryIO, name: str, field: str) -> Video:
+    try:
+        reply, pixels = decode("video", file, name, field)
+    except BaseException:
+        file.close()
+        raise
+    length = {key: reply[key] for key in ("frames", "seconds", "has_sound", "sound_delay")}
+    return Video(file, name, as_picture(reply, pixels), **length)
+
+
+class VideoReader:
+    """Reads frames of a video in a process of its own, which decodes the video once, going forward.
+
+    An earlier position starts again at the beginning. Memory does not depend on the length of the video.
+
+    Args:
+        video: The video.
+    """
+
+    def __init__(self, video: Video) -> None:
+        self._video = video
+        self._key = secrets.token_hex(8)
+        self._decoder: DecoderProcess | None = None
+        self._last: tuple[int, Image.Image] | None = None
+
+    def read(self, position: FramePosition, check_cancelled: Callable[[], None]) -> tuple[int, Image.Image]:
+        """Read the frame at a position; after the end, the last frame.
+
+        Args:
+            position: The position.
+            check_cancelled: Called while the frame is decoded; may raise.
+
+        Returns:
+            The frame's number and the frame, RGB and upright.
+
+        Raises:
+            InvalidInput: The video cannot be decoded.
+        """
+        options = {"key": self._key, "number": position.number, "seconds": position.seconds}
+        options["known"] = None if self._last is None else self._last[0]
+        job = {"task": "video_frame", "name": self._video.name, "field": FIELD, "options": options}
+        with stopped_by(check_cancelled):
+            reply, pixels = self._run(job)
+        if "error" in reply:
+            raise InvalidInput(reply["error"], reply["field"])
+        if self._last is None or reply["number"] != self._last[0]:
+            self._last = reply["number"], as_picture(reply, pixels)
+        return self._last
+
+    def close(self) -> None:
+        """End the process."""
+        if self._decoder is not None:
+            self._decoder.end()
+            self._decoder = None
+
+    def _run(self, job: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        step = replace(limits("video", 0), seconds=self._seconds(), wall_seconds=5 * self._seconds())
+        if self._decoder is not None and self._decoder.has_ended:  # such as by a system without memory
+            self.close()
+        while True:
+            decoder = self._decoder or pool.take()
+            self._decoder = None  # unless it stays usable
+            try:
+                result = decoder.run(job, self._video.file, step)
+            except DecodingFailed as error:
+                if error.reason == "idle":
+                    continue
+                if error.trace:
+                    logger.warning("a frame could not be decoded: %s", error.trace)
+                sentence = SENTENCES["video"][error.reason]
+                return {"error": f"{FIELD} ({self._video.name}) {sentence}", "field": FIELD}, np.empty(0)
+            self._decoder = decoder
+            return result
+
+    def _seconds(self) -> float:
+        """Return the limit of processor time: enough to decode the whole video slowly."""
+        picture = self._video.picture
+        pixels = picture.width * picture.height * self._video.frames
+        return VIDEO_STEP_SECONDS + pixels / SLOWEST_DECODING
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()

@@ -1,0 +1,333 @@
+"""Decoding the frames of a video file, forward, with FFmpeg; runs in a decoder process."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import av
+from PIL import Image
+
+from ..errors import InvalidInput
+from .file_range import FileRange
+from .files import reopened
+from .picture_decoding import convert_picture
+
+# FFmpeg's names of the formats that are read. Playlists, for example, are excluded: they would make the
+# decoder open other files.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,ogg,mxf,gif,ivf,nut,dv,m4v,h264,"
+    "hevc,obu,rm"
+)
+MAX_PIXELS = 9_000_000  # of a frame, such as 4096 x 2160
+MAX_VALUES = 4 * 10**11  # pixels of all frames, such as 13 minutes of 4K at 60 frames per second
+MAX_PIXEL_RATIO = 4  # width of a pixel to its height; other values are damaged headers
+MAX_FAILURES = 100  # consecutive
+MAX_THREADS = 4  # memory grows with them
+SAME_TIME = 1e-3  # seconds; some containers round timestamps to milliseconds
+DEFAULT_RATE = 25.0  # of a raw stream that says none
+# Decoders of transparency, which FFmpeg's own decoders of these formats leave out.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Codes of H.273.
+HIGH_DYNAMIC_RANGE = (16, 18)  # transfer functions PQ and HLG
+WIDE_GAMUTS = (9, 11, 12)  # primaries of BT.2020 and P3
+SRGB_COLORS = {"dst_color_trc": 13, "dst_color_primaries": 1}
+# How to turn a frame upright, by the signs of the display matrix: a, b, c, d of x' = ax + cy, y' = bx + dy.
+TURNS = {
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to decode.
+
+    Attributes:
+        file: A seekable binary file.
+        name: What it is called in errors.
+        field: The request's field, for errors.
+    """
+
+    file: BinaryIO
+    name: str
+    field: str
+
+    def error(self, text: str) -> InvalidInput:
+        """Return the error of this file."""
+        return InvalidInput(f"{self.field} ({self.name}) {text}", self.field)
+
+    def unreadable(self) -> InvalidInput:
+        """Return the error of a file without frames."""
+        return self.error("cannot be read as a video. Use an undamaged MP4, MOV, MKV, WebM or AVI file.")
+
+
+class VideoFile:
+    """A video file that is open, and the track that is read.
+
+    Raises:
+        InvalidInput: The file cannot be read as a video, or its frames are too large.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._file = reopened(source.file)
+        options = {"format_whitelist": CONTAINERS}
+        try:
+            self.container = av.open(FileRange(self._file), "r", options=options, metadata_errors="replace")
+        except av.error.FFmpegError:
+            self._file.close()
+            raise source.unreadable() from None
+        try:
+            self.stream = self._choose_stream()
+        except InvalidInput:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+        self._file.close()
+
+    @property
+    def rate(self) -> float:
+        """Frames per second that the file announces."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_RATE)
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Iterate over the track's packets; read on after those that cannot be read."""
+        failures = 0
+        while failures < MAX_FAILURES:
+            try:
+                for packet in self.container.demux(self.stream):
+                    failures = 0
+                    yield packet
+                return
+            except av.error.FFmpegError:
+                failures += 1
+
+    def _choose_stream(self) -> Any:
+        """Return the first video track that is no cover picture."""
+        cover = av.stream.Disposition.attached_pic
+        tracks = [each for each in self.container.streams.video if not each.disposition & cover]
+        if not tracks:
+            raise self.source.error("has no video track. Use a video file.")
+        stream = next((each for each in tracks if each.codec_context is not None), None)
+        if stream is None:
+            raise self.source.error("has a video format that is not supported. Convert it to MP4 (H.264).")
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise self.source.error(
+                f"is {width}x{height} pixels, but a video may have at most {MAX_PIXELS} pixels "
+                "(such as 4096x2160). Use a smaller video."
+            )
+        return stream
+
+
+@dataclass(frozen=True)
+class VideoLength:
+    """The length of a video.
+
+    Attributes:
+        frames: Number of frames.
+        seconds: From the first frame to the end of the last one.
+        has_sound: Whether there is an audio track.
+        sound_delay: Seconds by which the audio track starts after the first frame; negative: before it.
+    """
+
+    frames: int
+    seconds: float
+    has_sound: bool
+    sound_delay: float
+
+
+def measure_length(source: Source) -> VideoLength:
+    """Read the packets of a video, because headers do not always say its length; nothing is decoded.
+
+    Raises:
+        InvalidInput: The file cannot be read as a video, or is too long.
+    """
+    video = VideoFile(source)
+    try:
+        frames, first, end = 0, None, 0.0
+        for packet in video.packets():
+            if packet.is_discard or not packet.size:  # cut off by an edit list; the end
+                continue
+            frames += 1
+            start = packet.pts if packet.pts is not None else packet.dts
+            if start is None:
+                continue
+            time = float(start * packet.time_base)
+            seconds = float((packet.duration or 0) * packet.time_base) or 1 / video.rate
+            first = time if first is None else min(first, time)
+            end = max(end, time + seconds)
+        pixels = video.stream.codec_context.width * video.stream.codec_context.height
+        if frames * pixels > MAX_VALUES:
+            raise source.error(
+                f"has {frames} frames of {pixels} pixels, but all frames together may have at most "
+                f"{MAX_VALUES:.0e} pixels. Use a shorter or smaller video."
+            )
+        sound = next((each for each in video.container.streams.audio if each.codec_context is not None), None)
+        delay = 0.0
+        if sound is not None and sound.start_time is not None and sound.time_base and first is not None:
+            delay = float(sound.start_time * sound.time_base) - first
+        seconds = frames / video.rate if first is None else end - first
+        return VideoLength(max(frames, 1), seconds, sound is not None, delay)
+    finally:
+        video.close()
+
+
+class VideoFrames:
+    """The frames of a video, decoded one after another.
+
+    Attributes:
+        number: Number of the current frame, in the order in which they are shown.
+
+    Raises:
+        InvalidInput: The file cannot be read as a video.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._video = VideoFile(source)
+        self._decoder = self._choose_decoder()
+        self._origin: float | None = None  # timestamp of the first frame
+        self._time = 0.0
+        self._frames = self._decode()
+        self._following = self._take()
+        if self._following is None:
+            self.close()
+            raise source.unreadable()
+        self.number = -1
+        self._current: Any = None
+        self.seconds = 0.0
+        self._advance()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._video.close()
+
+    def is_after(self, number: int | None, seconds: float | None) -> bool:
+        """Whether the current frame is after a position, which can then not be reached."""
+        if number is not None:
+            return self.number > number
+        return seconds is not None and self.number > 0 and self.seconds > seconds + SAME_TIME
+
+    def go_to(self, number: int | None, seconds: float | None) -> None:
+        """Go forward to a frame, or to the last one.
+
+        Args:
+            number: Its number.
+            seconds: Instead, a time after the first frame at which it is shown.
+        """
+        while self._following is not None:
+            if number is not None and self.number >= number:
+                return
+            if seconds is not None and self._following[1] > seconds + SAME_TIME:
+                return
+            self._advance()
+
+    def picture(self) -> Image.Image:
+        """Convert the current frame to upright RGB with square pixels."""
+        frame, source = self._current, self._video.source
+        has_alpha = any(component.is_alpha for component in frame.format.components)
+        is_srgb = frame.color_trc not in HIGH_DYNAMIC_RANGE and frame.color_primaries not in WIDE_GAMUTS
+        colors = {} if is_srgb else SRGB_COLORS
+        picture = Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **colors))
+        ratio = self._video.stream.sample_aspect_ratio or 1
+        if ratio != 1 and 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+            width = max(1, round(picture.width * ratio))
+            picture = picture.resize((width, picture.height), Image.Resampling.BILINEAR)
+        turn = _turn(frame)
+        if turn is not None:
+            picture = picture.transpose(turn)
+        return convert_picture(picture, source.name, source.field)
+
+    def _advance(self) -> None:
+        assert self._following is not None
+        self._current, self.seconds = self._following
+        self.number += 1
+        self._following = self._take()
+
+    def _take(self) -> tuple[av.VideoFrame, float] | None:
+        """Decode a frame; return it with its time after the first one, or None at the end."""
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        if self._origin is None:
+            self._origin = frame.time or 0.0
+        elif frame.time is None:  # raw streams have no timestamps
+            self._time += 1 / self._video.rate
+        else:
+            self._time = max(self._time, frame.time - self._origin)
+        return frame, self._time
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        for packet in self._video.packets():
+            try:
+                yield from self._decoder.decode(packet)
+            except av.error.FFmpegError:  # the frame before is shown longer
+                continue
+
+    def _choose_decoder(self) -> Any:
+        """Return the track's decoder; for transparent VP8 and VP9, one that decodes transparency."""
+        stream = self._video.stream
+        decoder = stream.codec_context
+        if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
+            decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
+        decoder.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        return decoder
+
+
+def _turn(frame: av.VideoFrame) -> Image.Transpose | None:
+    """Return how to turn a frame upright."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+    return TURNS.get((_sign(a), _sign(b), _sign(c), _sign(d)))
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+class HeldVideo:
+    """The video that this process reads, kept between two frames."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._frames: VideoFrames | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a video is held."""
+        return self._frames is not None
+
+    def at(self, source: Source, key: str, number: int | None, seconds: float | None) -> VideoFrames:
+        """Return a video at a position; see :meth:`VideoFrames.go_to`.
+
+        Args:
+            source: The file.
+            key: Identifies the reader. The same one goes forward, except to an earlier position: then it
+                starts again.
+            number: Number of the frame.
+            seconds: Instead, a time after the first frame.
+        """
+        if self._frames is not None and (key != self._key or self._frames.is_after(number, seconds)):
+            self._frames.close()
+            self._frames = None
+        if self._frames is None:
+            self._frames, self._key = VideoFrames(source), key
+        self._frames.go_to(number, seconds)
+        return self._frames
+
+
+held_video = HeldVideo()

@@ -1,0 +1,127 @@
+"""The models that a job can use, and the choice of one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from .generation_request import GenerationRequest
+
+# Seconds of video from which a model that does not drift is the default.
+LONG_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A model: audio layers on the common base, and a way of conditioning clips.
+
+    Attributes:
+        name: Its name in a request.
+        title: Its name in errors.
+        audio_layers: Name of the audio layers in the weights, by number of voices.
+        motion_frames: Default of the request's field.
+        color_correction: Default of the request's field.
+        takes_video: Whether the input may be a video. Each clip is then conditioned on a frame of the input,
+            so that long videos do not drift.
+    """
+
+    name: str
+    title: str
+    audio_layers: Mapping[int, str]
+    motion_frames: int
+    color_correction: float
+    takes_video: bool
+
+    def motion_frames_of(self, request: GenerationRequest) -> int:
+        """Return the motion frames of a request; the default is reduced if the clips are shorter."""
+        if request.motion_frames is not None:
+            return request.motion_frames
+        return min(self.motion_frames, request.frames_per_clip - 4)
+
+    def color_correction_of(self, request: GenerationRequest) -> float:
+        """Return the strength of a request's color correction."""
+        return self.color_correction if request.color_correction is None else request.color_correction
+
+
+# A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.
+MODELS: dict[str, ModelKind] = {
+    kind.name: kind
+    for kind in (
+        ModelKind(
+            name="multitalk",
+            title="MultiTalk",
+            audio_layers={1: "multitalk", 2: "multitalk"},
+            motion_frames=25,
+            color_correction=0.0,
+            takes_video=False,
+        ),
+        ModelKind(
+            name="infinitetalk",
+            title="InfiniteTalk",
+            audio_layers={1: "infinitetalk-single", 2: "infinitetalk-multi"},
+            motion_frames=9,
+            color_correction=1.0,
+            takes_video=True,
+        ),
+    )
+}
+
+
+def choose_model(request: GenerationRequest, seconds: float, audio_layers: Sequence[str]) -> ModelKind:
+    """Choose the model of a job.
+
+    Args:
+        request: The job.
+        seconds: Length of its video.
+        audio_layers: Names of the audio layers in the weights, the default first.
+
+    Returns:
+        The request's model. If it sets none: a model that takes a video for a video or for more than
+        ``LONG_SECONDS``, else the default of the weights.
+
+    Raises:
+        InvalidInput: The weights do not contain the model.
+    """
+    present = _present(request.people, audio_layers)
+    if request.model is not None:
+        kind = MODELS[request.model]
+        if kind not in present:
+            raise InvalidInput(_missing(kind, request.people, audio_layers, "model"), "model")
+        return kind
+    for_video = [kind for kind in present if kind.takes_video]
+    if request.video is not None:
+        if not for_video:
+            kind = next(kind for kind in MODELS.values() if kind.takes_video)
+            raise InvalidInput(_missing(kind, request.people, audio_layers, "video"), "video")
+        return for_video[0]
+    if not present:
+        raise InvalidInput(
+            f"These weights have no audio layers for {_voices(request.people)} ({', '.join(audio_layers)}). "
+            "Bake weights with another model, or change the number of voices.",
+            "audio",
+        )
+    return for_video[0] if for_video and seconds > LONG_SECONDS else present[0]
+
+
+def _present(people: int, audio_layers: Sequence[str]) -> list[ModelKind]:
+    """List the models in the weights for a number of voices, in the order of their audio layers."""
+    kinds = [kind for kind in MODELS.values() if kind.audio_layers[people] in audio_layers]
+    return sorted(kinds, key=lambda kind: audio_layers.index(kind.audio_layers[people]))
+
+
+def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field: str) -> str:
+    start, instead = f"video needs {kind.title}, but these weights", "Use image instead"
+    if field == "model":
+        start, instead = f"model '{kind.name}' cannot be used: these weights", "Choose another model"
+    return (
+        f"{start} lack {kind.audio_layers[people]}, its audio layers for {_voices(people)} (they have "
+        f"{', '.join(audio_layers)}). {instead}, or bake weights with them."
+    )
+
+
+def _voices(people: int) -> str:
+    return "one voice" if people == 1 else "two voices"
