@@ -14,6 +14,33 @@ from multitalk.bake.bake import bake
 from tests.hub import WEB_FOLDER, Hub, downloads_under_way, published_repositories
 from tests.small_checkpoint import make_small_checkpoint
 
+# Files that take a minute or more, the longest first: begun last, one of them would run alone at the end.
+LONGEST = (
+    "image/test_image.py",
+    "ui/test_videos.py",
+    "serverless/test_soak.py",
+    "ui/test_soak.py",
+    "demo/test_lips.py",
+    "ui/test_restart.py",
+    "serverless/test_worker_loop.py",
+    "models/kernels/test_build.py",
+    "serverless/test_refused_jobs.py",
+    "parallel/test_command.py",
+    "serverless/test_local_stop.py",
+    "runtime/test_compiled.py",
+    "image/test_scripts.py",
+    "demo/test_training.py",
+    "pipeline/test_pipeline.py",
+    "parity/test_end_to_end.py",
+    "parity/test_real_inputs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; workers take files in this order."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:

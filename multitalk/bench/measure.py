@@ -20,6 +20,7 @@ from ..pipeline.pipeline import MultiTalkPipeline
 from ..pipeline.progress import JobMonitor
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
+from ..runtime.process_memory import peak_memory
 from ..sampling.cache import computed_steps
 from ..sampling.schedule import make_timesteps
 from .floor import Counter, Peaks, Work, measure_peaks, synchronize
@@ -78,7 +79,8 @@ class StageMeter(JobMonitor):
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # ru_maxrss of a child process begins at the size of its parent
+    return peak_memory() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(options: BenchOptions, report: Callable[[str], None] = lambda text: None) -> dict[str, Any]:

@@ -54,15 +54,21 @@ print(json.dumps({"baked": baked.nbytes, "loaded": loaded.nbytes}))
 '''
 
 
+SIZES = Sizes(dim=1024, heads=8, ffn_dim=2816, layers=4)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return make_small_checkpoint(folder / "small"), make_small_checkpoint(folder / "large", SIZES, shards=3)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_peak_memory_of_a_bake_and_of_loading(precision, tmp_path):
-    sizes = Sizes(dim=1024, heads=8, ffn_dim=2816, layers=4)
-    small = make_small_checkpoint(tmp_path / "small")
-    large = make_small_checkpoint(tmp_path / "large", sizes, shards=3)
+def test_peak_memory_of_a_bake_and_of_loading(precision, checkpoints, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(small), str(large), str(tmp_path / "baked"), precision],
+        [sys.executable, "-c", SCRIPT, *map(str, checkpoints), str(tmp_path / "baked"), precision],
         capture_output=True,
         text=True,
         check=True,
@@ -71,7 +77,7 @@ def test_peak_memory_of_a_bake_and_of_loading(precision, tmp_path):
     grown = json.loads(done.stdout.splitlines()[-1])
     written = (tmp_path / "baked" / "large" / "transformer").glob("*.safetensors")
     part = sum(path.stat().st_size for path in written)
-    largest_tensor = 6 * sizes.dim * sizes.dim * 4  # of the time projection, in float32
+    largest_tensor = 6 * SIZES.dim * SIZES.dim * 4  # of the time projection, in float32
     # a tensor in float32 and its cast, but not the part or a shard
     assert part > (6 if precision == "bf16" else 3) * largest_tensor
     assert grown["baked"] < 3 * largest_tensor, f"{grown} for a part of {part / 1e6:.0f} MB"

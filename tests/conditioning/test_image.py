@@ -18,22 +18,22 @@ from multitalk.conditioning.people import person_masks
 
 # Peak memory in a new process, for the longest image and the narrowest video.
 PEAK_MEMORY = """
-import json, resource
+import json
 from PIL import Image
-from multitalk.conditioning.image import prepare_image
-from multitalk.conditioning.people import person_masks
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from multitalk.patches.imports import narrow_diffusers
+with narrow_diffusers():  # as the commands do
+    from multitalk.conditioning.image import prepare_image
+    from multitalk.conditioning.people import person_masks
+from multitalk.runtime.process_memory import peak_memory
 
 prepare_image(Image.new("RGB", (64, 64)), 64, 64)
 person_masks(64, 64, 64, 64)
 picture = Image.new("RGB", (20_000, 1000), "teal")
-before = peak()
+before = peak_memory()
 prepare_image(picture, 2048, 64)
-image = peak()
+image = peak_memory()
 person_masks(1000, 20_000, 2048, 64)
-print(json.dumps({"image": image - before, "masks": peak() - image}))
+print(json.dumps({"image": image - before, "masks": peak_memory() - image}))
 """
 
 

@@ -27,7 +27,7 @@ BOXES = (
     else {"person1": [16, 16, 272, 376], "person2": [304, 16, 560, 376]}
 )
 # the beginning of the voices, in short clips: a clip of 81 frames takes minutes on a CPU at this size
-SHORT_CLIPS = {"frames_per_clip": 9, "motion_frames": 5}
+SHORT_CLIPS = {"frames_per_clip": 5, "motion_frames": 1}
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def check_sound(path: Path, samples: np.ndarray, rate: int) -> None:
 
 
 def test_one_person_in_one_clip(pipeline, tmp_path):
-    picture, voice, seconds = EXAMPLES / "one_person.png", EXAMPLES / "one_person.wav", 0.36
+    picture, voice, seconds = EXAMPLES / "one_person.png", EXAMPLES / "one_person.wav", 0.2
     samples, rate = soundfile.read(voice, always_2d=True)
     samples = samples[: round(seconds * rate)]
     path = make(
@@ -77,7 +77,7 @@ def test_one_person_in_one_clip(pipeline, tmp_path):
 
 def test_two_people_in_two_clips(pipeline, tmp_path):
     picture, left, right = (EXAMPLES / name for name in ("two_people.png", "left.wav", "right.wav"))
-    seconds = 0.52
+    seconds = 0.36
     path = make(
         pipeline,
         tmp_path / "two.mp4",

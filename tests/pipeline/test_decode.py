@@ -64,8 +64,9 @@ def test_a_group_is_passed_on_while_the_next_is_decoded(vae):
 def test_only_new_frames_are_decoded(skip, new_frames, decoded, tiling):
     vae = small_vae()
     vae.use_tiling = tiling
-    latents = torch.randn(16, 6, 4, 40, generator=torch.Generator().manual_seed(1))
-    color = ColorCorrection(torch.zeros(3, 32, 320), 0.0)
+    width = 40 if tiling else 6  # a tile has 32
+    latents = torch.randn(16, 6, 4, width, generator=torch.Generator().manual_seed(1))
+    color = ColorCorrection(torch.zeros(3, 32, 8 * width), 0.0)
     lengths: list[int] = []
     vae.post_quant_conv.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[2]))
     with torch.inference_mode():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -21,34 +22,92 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
-LONG = {"size": [128, 128], "steps": 200, "frames_per_clip": 81, "motion_frames": 25}
+# few enough steps that the first clip, whose frames make the file that the tests wait for, takes a moment
+LONG = {"size": [128, 128], "steps": 20, "frames_per_clip": 81, "motion_frames": 25}
 
 
 def long_job() -> dict[str, object]:
-    """Ten clips of many steps: it will not be done by itself."""
+    """Ten clips, of which the tests see the first: it will not be done by itself."""
     return {"input": job_fields(30.0, **LONG)}
 
 
-@pytest.fixture
-def server(small_weights, tmp_path: Path) -> Iterator[LocalServer]:
-    worker = LocalServer(small_weights, tmp_path / "worker").wait_until_ready()
+@pytest.fixture(scope="module")
+def plain(small_weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    worker = LocalServer(small_weights, tmp_path_factory.mktemp("plain") / "worker").wait_until_ready()
     yield worker
     worker.stop()
 
 
-def wait_for_sampling(server: LocalServer, count: int = 1) -> None:
-    wait_until(lambda: len(server.events("inputs_read")) >= count, what="a job that runs")
+@pytest.fixture(scope="module")
+def streaming(small_weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    folder = tmp_path_factory.mktemp("streaming") / "worker"
+    worker = LocalServer(small_weights, folder, {"STREAM_CLIPS": "true"}).wait_until_ready()
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture(scope="module")
+def restarted(
+    streaming: LocalServer, small_weights, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalServer]:
+    """A worker after another one, which was killed in the middle of a job and left files."""
+    with ThreadPoolExecutor(1) as pool:
+        before = jobs_read(streaming)
+        call = pool.submit(requests.post, f"{streaming.url}/runsync", json=long_job(), timeout=240)
+        wait_for_sampling(streaming, before + 1)
+        streaming.process.kill()
+        streaming.process.wait(60)
+        assert isinstance(call.exception(), requests.ConnectionError)
+    assert streaming.files() != []
+    folder = tmp_path_factory.mktemp("restarted") / "worker"
+    worker = LocalServer(small_weights, folder, {"TMPDIR": str(streaming.temporary)}).wait_until_ready()
+    worker.temporary = streaming.temporary
+    yield worker
+    worker.stop()
+
+
+def jobs_read(server: LocalServer) -> int:
+    return len(server.events("inputs_read"))
+
+
+def wait_for_sampling(server: LocalServer, count: int) -> None:
+    wait_until(lambda: jobs_read(server) >= count, what="a job that runs")
     wait_until(lambda: any("video" in name for name in server.files()), what="a file of the job")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_with_a_job_under_way_answers_it_as_cancelled(server, number):
+@pytest.mark.parametrize("kind", ["plain", "streaming"])
+def test_a_job_whose_caller_has_gone_is_dropped_and_the_next_one_runs(kind, request):
+    server: LocalServer = request.getfixturevalue(kind)
+    for number, route in enumerate(["runsync", "status"], 1):
+        path, job = "/runsync", long_job()
+        if route == "status":
+            path = f"/status/{requests.post(f'{server.url}/run', json=job, timeout=60).json()['id']}"
+        caller = HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+        body = json.dumps(job) if route == "runsync" else None
+        caller.request("POST", path, body, {"Content-Type": "application/json"})
+        wait_until(lambda: jobs_read(server) == number, what="a job that runs")  # noqa: B023
+        caller.close()
+        wait_until(lambda: len(server.events("job_cancelled")) == number, what="the job's end")  # noqa: B023
+    output = server.post("runsync", job_fields(**TINY))["output"]
+    last = output[-1] if isinstance(output, list) else output
+    assert frame_count(decoded(last)) == 5
+    assert server.files() == []
+
+
+def test_the_next_start_removes_what_a_killed_worker_left(restarted):
+    assert restarted.files() == []
+
+
+@pytest.mark.parametrize(("kind", "number"), [("plain", signal.SIGTERM), ("restarted", signal.SIGINT)])
+def test_a_stop_with_a_job_under_way_answers_it_as_cancelled(kind, number, request):
+    server: LocalServer = request.getfixturevalue(kind)
+    before = jobs_read(server)
     with ThreadPoolExecutor(2) as pool:
         answers = [
             pool.submit(requests.post, f"{server.url}/runsync", json=long_job(), timeout=240)
             for _ in range(2)
         ]
-        wait_for_sampling(server, 2)
+        wait_for_sampling(server, before + 2)
         server.process.send_signal(number)
         for answer in answers:  # the second job was waiting for the first
             content = answer.result().json()
@@ -57,49 +116,6 @@ def test_a_stop_with_a_job_under_way_answers_it_as_cancelled(server, number):
     assert server.process.wait(120) == 0, server.log.read_text()[-2000:]
     assert [event["error_type"] for event in server.events("job_failed")] == ["cancelled"] * 2
     assert server.files() == []
-
-
-@pytest.mark.parametrize("stream", ["false", "true"])
-def test_a_job_whose_caller_has_gone_is_dropped_and_the_next_one_runs(small_weights, tmp_path, stream):
-    server = LocalServer(small_weights, tmp_path / "worker", {"STREAM_CLIPS": stream}).wait_until_ready()
-    try:
-        for number, route in enumerate(["runsync", "status"], 1):
-            url, body = f"{server.url}/runsync", long_job()
-            if route == "status":
-                job = requests.post(f"{server.url}/run", json=long_job(), timeout=60).json()["id"]
-                url, body = f"{server.url}/status/{job}", None
-            with requests.Session() as session, ThreadPoolExecutor(1) as pool:
-                call = pool.submit(session.post, url, json=body, timeout=(10, 5))
-                with pytest.raises(requests.ReadTimeout):
-                    call.result()
-            wait_until(lambda: len(server.events("job_cancelled")) == number, what="the job's end")  # noqa: B023
-        output = server.post("runsync", job_fields(**TINY))["output"]
-        last = output[-1] if isinstance(output, list) else output
-        assert frame_count(decoded(last)) == 5
-        assert server.files() == []
-    finally:
-        server.stop()
-
-
-def test_the_next_start_removes_what_a_killed_worker_left(small_weights, tmp_path):
-    first = LocalServer(small_weights, tmp_path / "worker").wait_until_ready()
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            call = pool.submit(requests.post, f"{first.url}/runsync", json=long_job(), timeout=240)
-            wait_for_sampling(first)
-            first.process.kill()
-            first.process.wait(60)
-            assert isinstance(call.exception(), requests.ConnectionError)
-        assert first.files() != []
-    finally:
-        first.stop()
-    second = LocalServer(
-        small_weights, tmp_path / "second", {"TMPDIR": str(first.temporary)}
-    ).wait_until_ready()
-    try:
-        assert first.files() == []
-    finally:
-        second.stop()
 
 
 def test_a_test_input_that_is_told_to_end_leaves_nothing(small_weights, tmp_path):

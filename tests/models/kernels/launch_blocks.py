@@ -1,6 +1,6 @@
-"""Runs transformer blocks of the published widths on a stand-in GPU; prints what Triton adds to its cache.
+"""Runs transformer blocks of the published widths on stand-in GPUs; prints what Triton adds to its cache.
 
-TRITON_CACHE_DIR=... python -m tests.models.kernels.launch_blocks 80
+TRITON_CACHE_DIR=... python -m tests.models.kernels.launch_blocks 80 89
 """
 
 from __future__ import annotations
@@ -46,22 +46,26 @@ def launch(capability: int, precision: str | None, lora: bool, matmul: str | Non
         )
 
 
+def launch_all(capability: int) -> None:
+    launch(capability, None, False, None)
+    if capability >= 75:
+        launch(capability, "int8", True, "int8")
+    if capability >= 80:
+        launch(capability, "int8", True, "int8-fused")
+    if capability >= 89:
+        launch(capability, "fp8", True, "fp8-fused")
+
+
 def main() -> None:
-    capability = int(sys.argv[1])
     stand_in = StandInDriver()
-    stand_in.capability = capability
     stand_in.install()
     cache = Path(os.environ["TRITON_CACHE_DIR"])
     before = set(cache.rglob("*"))
-    with torch.inference_mode(), forced(True):
-        launch(capability, None, False, None)
-        if capability >= 75:
-            launch(capability, "int8", True, "int8")
-        if capability >= 80:
-            launch(capability, "int8", True, "int8-fused")
-        if capability >= 89:
-            launch(capability, "fp8", True, "fp8-fused")
-    print(f"{len(stand_in.compiled)} kernels were used.")
+    for capability in map(int, sys.argv[1:]):
+        stand_in.capability, stand_in.compiled = capability, []
+        with torch.inference_mode(), forced(True):
+            launch_all(capability)
+        print(f"sm_{capability}: {len(stand_in.compiled)} kernels were used.")
     for path in sorted(set(cache.rglob("*")) - before):
         print(path.name)
 
