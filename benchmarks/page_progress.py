@@ -59,8 +59,8 @@ def truth_of(samples: list[dict[str, Any]], own_time: Callable[[float], float] =
     Args:
         samples: What `WATCH` has recorded.
         own_time: Returns the job's own time in seconds at a time of the samples. Another clock than that of
-            the samples, such as the processor time of the server, does not count what other programs take. The
-            true time left is then a range: at the pace that the job had until then, and as it went on.
+            the samples, such as the processor time of the server, does not count what other programs take.
+            The true time left is then a range: at the pace that the job had until then, and as it went on.
     """
     seen = [sample | {"own": own_time(sample["at"])} for sample in samples if sample["phase"] == "running"]
     first, last = seen[0], seen[-1]

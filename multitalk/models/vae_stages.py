@@ -18,8 +18,8 @@ from .vae_layers import CausalConv3d
 TEMPORAL_STRIDE = 4
 SPATIAL_STRIDE = 8
 
-# Work of encoding a chunk of one frame, and of zeros once most stages are at their fixed point, as a share of a
-# chunk of 4 frames; number of chunks of zeros before. Measured with the demo weights on a CPU.
+# Work of encoding a chunk of one frame, and a chunk of zeros once most stages are at their fixed point, as a
+# share of a chunk of 4 frames; number of chunks of zeros before. Measured with the demo weights on a CPU.
 FIRST_CHUNK, UNSTEADY_CHUNKS, STEADY_CHUNK = 0.35, 2, 0.1
 
 # The last input frames of each causal convolution; diffusers' layers read and replace the entries in order.

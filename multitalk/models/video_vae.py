@@ -78,7 +78,7 @@ def encode_condition(
 
 
 def encode_weights(vae: AutoencoderKLWan, frames: torch.Tensor, length: int) -> list[float]:
-    """Return the work of each part in which condition frames ``3 n H W`` are encoded; see `encode_condition`."""
+    """Return the work of each chunk in which `encode_condition` encodes condition frames ``3 n H W``."""
     weights = chunk_weights(latent_frames(frames.shape[1]), latent_frames(length))
     height, width = (side // SPATIAL_STRIDE for side in frames.shape[2:])
     return weights * _tiles(vae, height, width)
