@@ -122,7 +122,7 @@ def test_a_waiting_job_is_shown(server, folder):
     server.script["status"] = [*waiting, completed(RESULT | {"video_base64": base64_of(VIDEO)})]
     run = run_client(folder, JOB, server.environment)
     assert run.returncode == 0, run.stderr
-    assert re.search(r"\rwaiting for a worker, \d+ s.*\rin progress, \d+ s", run.stderr)
+    assert re.search(r"waiting for a worker, \d+ s\s+in progress, \d+ s", run.stderr)
 
 
 def test_a_job_that_was_given_up_is_picked_up_again(server, folder):
