@@ -52,7 +52,7 @@ class Events:
         self._connect_inputs()
         self._connect_estimates()
         demo_notice.connect(self.layout, self.backend)
-        answer = [more["job"], more["make"], more["question"], *self.errors]
+        answer = [more["job"], more["make"], more["question"], more["restored"], *self.errors]
         make = more["make"].submit(self.start, self.inputs, answer, **QUIET)
         make.then(None, js=parts.asset("show_error.js"), **QUIET)
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
@@ -158,13 +158,13 @@ class Events:
                 worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)
             if question is not None and not choice.is_made:
-                return [gr.skip(), answer, question, *error_places(None, form)]
+                return [gr.skip(), answer, question, gr.skip(), *error_places(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
             job.notice = demo_notice.result_line(worker, form["picture"])
         except MultiTalkError as error:
-            return [gr.skip(), answer, gr.skip(), *error_places(error, form)]
-        return [{"job": job.id}, answer | {"job": job.id}, {}, *error_places(None, form)]
+            return [gr.skip(), answer, gr.skip(), gr.skip(), *error_places(error, form)]
+        return [{"job": job.id}, answer | {"job": job.id}, {}, "", *error_places(None, form)]
 
     def show_picture(self, path: str | None, mode: str, restored: Any, request: gr.Request) -> list[Any]:
         """Check an image, and show it or, for two people, the editor of their boxes."""
