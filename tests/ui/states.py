@@ -83,6 +83,7 @@ def _forms(page: Page, folder: Path) -> Iterator[tuple[str, Page]]:
     page.locator(".person-box:visible").first.wait_for()
     yield "dialogue", page
     example(page, "Text to speech")
+    page.locator("#person1-text textarea").wait_for()
     page.locator("#more > button").click()
     page.locator("#cache input").click()
     page.get_by_role("option", name="TeaCache").click()
