@@ -20,7 +20,8 @@ FORM = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; background: light-dark(#ffffff, #141211); color: light-dark(#1d1b19, #f3f1ed); }}
+:root {{ color-scheme: light dark; }}
+html {{ background: light-dark(#ffffff, #141211); color: light-dark(#1d1b19, #f3f1ed); }}
 body {{ max-width: 860px; margin: 32px auto; padding: 0 20px; font: 16px/1.6 system-ui, sans-serif; }}
 table {{ display: block; overflow-x: auto; border-collapse: collapse; }}
 th, td {{ border: 1px solid color-mix(in srgb, currentColor 25%, transparent); padding: 5px 10px; }}
