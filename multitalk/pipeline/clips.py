@@ -13,7 +13,7 @@ from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import decode_parts, latent_frames
+from ..models.video_vae import decode_parts, encode_weights, latent_frames
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
@@ -64,16 +64,16 @@ class ClipGenerator:
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
         steps = step_weights(sampling.settings.steps, sampling.computed)
-        monitor.start_clips(clip_amounts(job.spans, steps), len(steps), self.units)
+        monitor.start_clips(
+            clip_amounts(job.spans, self.request.frames_per_clip, steps), len(steps), self.units
+        )
         condition_frames = job.image[:, None]  # 3 n H W
         for span in job.spans:
-            with monitor.stage("encode", span.index):
+            chunks = encode_weights(self.components.vae, condition_frames, self.request.frames_per_clip)
+            with monitor.stage("encode", span.index, chunks):
                 with self.components.using("vae"):
                     condition = make_condition(
-                        self.components.vae,
-                        condition_frames,
-                        self.request.frames_per_clip,
-                        monitor.check_cancelled,
+                        self.components.vae, condition_frames, self.request.frames_per_clip, monitor.next_part
                     )
                 branches = self._project(span, condition_frames[:, -1])
             with monitor.stage("denoise", span.index, steps):
