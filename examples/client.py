@@ -223,6 +223,7 @@ def as_source(name: str) -> str:
 
 def follow(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, Any]:
     """Poll the status until the job is done; until then its output is the progress."""
+    waiting = Waiting(endpoint)
     while True:
         answer = endpoint.status(job_id)
         if answer["status"] in DONE:
@@ -232,6 +233,8 @@ def follow(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, Any]:
             show(update)
             for clip in update.get("finished_clips", []):
                 saver.take(clip | {"type": "clip", "part": 0})
+        else:
+            waiting.show(answer["status"])
         time.sleep(POLL_SECONDS)
 
 
@@ -241,8 +244,11 @@ def follow_stream(endpoint: Endpoint, job_id: str, saver: Saver) -> dict[str, An
     Each message is returned once. Lost messages are read from the status in the end, which contains all.
     """
     output: dict[str, Any] = {}
+    waiting = Waiting(endpoint)
     while True:
         answer = endpoint.stream(job_id)
+        if not answer.get("stream") and answer["status"] not in DONE:
+            waiting.show(answer["status"])
         for item in answer.get("stream") or []:
             message = item["output"]
             saver.take(message)
@@ -315,6 +321,25 @@ class Saver:
             url = message["video_url"]
             return retry(lambda: requests.get(url, timeout=600), "download", patience).content
         return None
+
+
+class Waiting:
+    """Show that a job waits: for a worker, or until its first progress.
+
+    Args:
+        endpoint: Where the job is.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._started = time.monotonic()
+        if endpoint.local:
+            print("waiting: the local server responds when the video is ready", file=sys.stderr)
+
+    def show(self, status: str) -> None:
+        """Print the status over the last line."""
+        words = "waiting for a worker" if status == "IN_QUEUE" else status.lower().replace("_", " ")
+        seconds = time.monotonic() - self._started
+        print(f"\r{words}, {seconds:.0f} s    ", end="", file=sys.stderr, flush=True)
 
 
 def show(update: dict[str, Any]) -> None:

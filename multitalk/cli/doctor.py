@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", metavar="DIR", help="baked weights folder")
     add("--plans", action="store_true", help="print the hardware plan of every known GPU instead")
+    add("--voices", action="store_true", help="print the voices and languages of text to speech instead")
     add("--cold-start", action="store_true", help="load the models and print the startup time instead")
 
 
@@ -56,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(plans_table())
         return 0
+    if args.voices:
+        print(_voices_text(args.weights))
+        return 0
     missing = []
     for finding in examine(args.weights):
         print(f"{finding.state:<8}{finding.name:<9} {finding.text}", flush=True)
@@ -63,6 +67,18 @@ def run(args: argparse.Namespace) -> int:
             missing.append(finding.name)
     print(f"Not ready: {', '.join(missing)}." if missing else "Ready to generate videos.")
     return 1 if missing else 0
+
+
+def _voices_text(weights: str | None) -> str:
+    """Return the names of the voices and the codes of the languages."""
+    from ..runtime.environment import find_weights
+    from ..speech.speak import choose_engine
+
+    engine = choose_engine(find_weights(weights))
+    return "\n".join(
+        f"{engine.name}'s {kind}: {', '.join(names)}"
+        for kind, names in (("voices", engine.voices()), ("languages", engine.languages()))
+    )
 
 
 def _print_startup(weights: str | None) -> None:

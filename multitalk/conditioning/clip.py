@@ -44,7 +44,8 @@ class ClipConditioner(ABC):
         encoders: The VAE and the image encoder.
         frames_per_clip: 4n+1.
         generator: Random numbers of the job.
-        check_cancelled: Called while a clip is encoded; may raise.
+        check_cancelled: Called while the input is read; may raise.
+        next_part: Called before each chunk that is encoded; may raise.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class ClipConditioner(ABC):
         frames_per_clip: int,
         generator: torch.Generator,
         check_cancelled: Callable[[], None],
+        next_part: Callable[[], None],
     ) -> None:
         self.job = job
         self.encoders = encoders
         self.frames_per_clip = frames_per_clip
         self.generator = generator
         self.check_cancelled = check_cancelled
+        self.next_part = next_part
 
     @abstractmethod
     def condition(self, span: ClipSpan, previous: torch.Tensor | None) -> ClipCondition:
@@ -70,6 +73,10 @@ class ClipConditioner(ABC):
             previous: The last decoded frames of the previous clip, ``3 m H W`` in [-1, 1] after color
                 correction; None for the first clip.
         """
+
+    @abstractmethod
+    def encoded(self, span: ClipSpan) -> list[tuple[int, int]]:
+        """Return what the VAE encodes for a clip: numbers of frames, without and with the zeros after them."""
 
     def encode_image(self, frame: torch.Tensor) -> torch.Tensor:
         """Compute CLIP features ``1 257 C`` of a frame ``3 H W``."""

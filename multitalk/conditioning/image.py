@@ -123,7 +123,7 @@ def make_condition(
         vae: The VAE.
         frames: Condition frames ``3 n H W`` in [-1, 1], n = 4m+1: the image, or the motion frames.
         length: Frames of the clip, 4k+1.
-        check_cancelled: Called between chunks; may raise.
+        check_cancelled: Called before every chunk; may raise.
 
     Returns:
         ``20 k+1 h w`` float32: 4 mask channels, one for each video frame of a latent frame (the first latent

@@ -32,10 +32,20 @@ class InfiniteTalkConditioner(ClipConditioner):
         assert self._frame is not None
         frames = self._frame[:, None] if previous is None else previous
         with self.encoders.using("vae"):
-            latents = encode_condition(self.encoders.vae, frames, frames.shape[1], self.check_cancelled)
+            latents = encode_condition(self.encoders.vae, frames, frames.shape[1], self.next_part)
         # in the first clip, the reference draws no noise for them
         motion = CleanMotionFrames(latents, None if previous is None else self.generator)
         return ClipCondition(self._condition, self._features, motion, self._source_latents(span))
+
+    def encoded(self, span: ClipSpan) -> list[tuple[int, int]]:
+        """See :meth:`ClipConditioner.encoded`."""
+        motion = span.skip or 1
+        encoded = [(motion, motion)]
+        if span.index == 0 or self.job.source.changes:
+            encoded.append((1, self.frames_per_clip))
+        if self.job.outline.strength is not None:
+            encoded.append((self.frames_per_clip, self.frames_per_clip))
+        return encoded
 
     def _source_latents(self, span: ClipSpan) -> torch.Tensor | None:
         """Encode the input's frames of a clip, if sampling starts from them (dub "exact")."""
@@ -43,7 +53,7 @@ class InfiniteTalkConditioner(ClipConditioner):
             return None
         frames = self.job.source.frames(span.start, self.frames_per_clip, self.check_cancelled)
         with self.encoders.using("vae"):
-            return encode_condition(self.encoders.vae, frames, frames.shape[1], self.check_cancelled)
+            return encode_condition(self.encoders.vae, frames, frames.shape[1], self.next_part)
 
     def _encode(self, frame: torch.Tensor) -> None:
         """Encode a frame of the input, unless it is the last clip's: a picture is encoded once per job."""
@@ -51,7 +61,7 @@ class InfiniteTalkConditioner(ClipConditioner):
             return
         with self.encoders.using("vae"):
             self._condition = make_condition(
-                self.encoders.vae, frame[:, None], self.frames_per_clip, self.check_cancelled
+                self.encoders.vae, frame[:, None], self.frames_per_clip, self.next_part
             )
         self._features = self.encode_image(frame)
         self._frame = frame

@@ -26,9 +26,13 @@ class MultiTalkConditioner(ClipConditioner):
         """See :meth:`ClipConditioner.condition`."""
         frames = self.job.image[:, None] if previous is None else previous
         with self.encoders.using("vae"):
-            condition = make_condition(self.encoders.vae, frames, self.frames_per_clip, self.check_cancelled)
+            condition = make_condition(self.encoders.vae, frames, self.frames_per_clip, self.next_part)
         motion = None
         if previous is not None:
             latents = condition[MASK_CHANNELS:, : latent_frames(frames.shape[1])]
             motion = MotionFrames(latents, self.generator)
         return ClipCondition(condition, self.encode_image(frames[:, -1]), motion)
+
+    def encoded(self, span: ClipSpan) -> list[tuple[int, int]]:
+        """See :meth:`ClipConditioner.encoded`."""
+        return [(span.skip or 1, self.frames_per_clip)]

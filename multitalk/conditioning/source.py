@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class FrameSource(Protocol):
-    """The input of a job, as frames of the video's size."""
+    """The input of a job, as frames of the video's size.
+
+    Attributes:
+        changes: Whether its frames differ.
+    """
+
+    changes: bool
 
     def frame(self, start: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
         """Return the frame of a clip, ``3 H W`` in [-1, 1]; for the same frame, the same tensor.
@@ -43,6 +49,8 @@ class PictureSource:
         image: ``3 H W`` in [-1, 1].
     """
 
+    changes = False
+
     def __init__(self, image: torch.Tensor) -> None:
         self.image = image
 
@@ -68,6 +76,8 @@ class VideoSource:
             first frame, whatever the video's frame rate.
         end: What follows the last frame: "hold" (that frame), "loop" or "pingpong" (back and forth).
     """
+
+    changes = True
 
     def __init__(self, video: Video, first: torch.Tensor, timing: str, end: str) -> None:
         self.video = video

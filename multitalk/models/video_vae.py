@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -12,6 +12,7 @@ from .vae_stages import (
     SPATIAL_STRIDE,
     TEMPORAL_STRIDE,
     SteadyStages,
+    chunk_weights,
     encoder_stages,
     latent_frames,
     new_feature_cache,
@@ -24,9 +25,15 @@ __all__ = [
     "decode_latents",
     "decode_parts",
     "encode_condition",
+    "encode_weights",
     "latent_frames",
     "prepare_decoder",
 ]
+
+
+def _tiles(vae: AutoencoderKLWan, height: int, width: int) -> int:
+    """Return the number of tiles for latents of a size; 1 if they are not tiled."""
+    return len(tile_starts(height)) * len(tile_starts(width)) if needs_tiles(vae, height, width) else 1
 
 
 def _normalization(vae: AutoencoderKLWan, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,6 +77,20 @@ def encode_condition(
     return ((latents - mean) * (1.0 / std))[0]
 
 
+def encode_weights(vae: AutoencoderKLWan, size: Sequence[int], frames: int, length: int) -> list[float]:
+    """Return the work of each chunk in which `encode_condition` encodes frames.
+
+    Args:
+        vae: The VAE.
+        size: Height and width of the frames.
+        frames: Number of frames, 4m+1.
+        length: Frames with the zeros that follow, 4k+1.
+    """
+    weights = chunk_weights(latent_frames(frames), latent_frames(length))
+    height, width = (side // SPATIAL_STRIDE for side in size)
+    return weights * _tiles(vae, height, width)
+
+
 def decode_latents(
     vae: AutoencoderKLWan, latents: torch.Tensor, check_cancelled: Callable[[], None] | None = None
 ) -> Iterator[torch.Tensor]:
@@ -103,9 +124,7 @@ def decode_latents(
 def decode_parts(vae: AutoencoderKLWan, latents: torch.Tensor) -> int:
     """Return the number of groups or tiles in which latents ``C T h w`` are decoded."""
     height, width = latents.shape[2:]
-    if needs_tiles(vae, height, width):
-        return len(tile_starts(height)) * len(tile_starts(width))
-    return latents.shape[1]
+    return _tiles(vae, height, width) if needs_tiles(vae, height, width) else latents.shape[1]
 
 
 def prepare_decoder(vae: AutoencoderKLWan, dtype: torch.dtype) -> None:

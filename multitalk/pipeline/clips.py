@@ -14,7 +14,7 @@ from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import decode_parts
+from ..models.video_vae import decode_parts, encode_weights
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
@@ -65,18 +65,29 @@ class ClipGenerator:
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
         steps = step_weights(sampling.settings.steps, sampling.computed)
-        monitor.start_clips(clip_amounts(job.spans, steps), len(steps), self.units)
+        frames_per_clip = self.request.frames_per_clip
         conditioner = CONDITIONERS[job.outline.model.name](
             job,
             self.components,
-            self.request.frames_per_clip,
+            frames_per_clip,
             sampling.generator,
             monitor.check_cancelled,
+            monitor.next_part,
         )
+        chunks = [
+            [
+                weight
+                for frames, length in conditioner.encoded(span)
+                for weight in encode_weights(self.components.vae, job.image.shape[1:], frames, length)
+            ]
+            for span in job.spans
+        ]
+        amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
+        monitor.start_clips(amounts, len(steps), self.units)
         last_frames = None
         try:
             for span in job.spans:
-                with monitor.stage("encode", span.index):
+                with monitor.stage("encode", span.index, chunks[span.index]):
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
                 with monitor.stage("denoise", span.index, steps):

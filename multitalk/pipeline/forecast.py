@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 # An expectation counts as much as a measurement of this share of a clip.
 TRUST = 0.1
-# Seconds of measurements that correct the expectations of other stages by half.
+# Seconds of measurements that correct the expectations of other stages by half, if past runs were measured.
 DOUBT = 5.0
 # The speed of the last seconds counts for a measurement of this age as much as 1/e for a new one.
-MEMORY = 5.0
+MEMORY = 8.0
 # Seconds of measurements at the job's average speed that the speed of the last seconds is averaged with.
 STEADY = 0.5
 # The machine returns from the speed of the last seconds to the job's average speed within this many seconds.
-RETURN = 30.0
+RETURN = 20.0
 # A part is shown as at most this share done until it is.
 ALMOST = 0.9
 
@@ -32,11 +32,13 @@ class StageCosts:
         units: Cost of a unit of each stage; see :class:`.work.JobWork`.
         clips: Expected seconds of all clips; None if the costs are not seconds, but only proportions.
         preparation: Expected seconds before the first clip.
+        doubt: Seconds of measurements that correct the expectations of other stages by half.
     """
 
     units: Mapping[str, float]
     clips: float | None = None
     preparation: float = 0.0
+    doubt: float = DOUBT
 
 
 @dataclass(frozen=True)
@@ -191,5 +193,5 @@ class Forecast:
         seconds = sum(value for _, value in counted.values())
         expected = sum(self._costs.units[stage] * units for stage, (units, _) in counted.items())
         if self._costs.clips is not None:
-            return (seconds + DOUBT) / (expected + DOUBT)
+            return (seconds + self._costs.doubt) / (expected + self._costs.doubt)
         return seconds / expected if expected > 0 else None

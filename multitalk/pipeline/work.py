@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..models.vae_stages import TEMPORAL_STRIDE
+from ..models.vae_stages import TEMPORAL_STRIDE, chunk_weights, latent_frames
 from ..runtime.operations import call_operations, decoder_operations, encoder_operations
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class JobWork:
     """Floating-point operations of a job.
 
     Attributes:
-        units: Operations of a unit of each stage: a clip to encode, a step to denoise, a latent frame to
-            decode.
+        units: Operations of a unit of each stage: a chunk of 4 frames to encode, a step to denoise, a latent
+            frame to decode.
         amounts: Number of units of each stage in the whole job.
     """
 
@@ -44,16 +44,22 @@ def count_work(sizes: ModelSizes, workload: Workload, spans: Sequence[ClipSpan])
         spans: The clips.
     """
     units = {
-        "encode": float(encoder_operations(sizes, workload)),
+        "encode": encoder_operations(sizes, workload) / workload.latent_frames,
         "denoise": float(workload.branches * call_operations(sizes, workload)),
         "decode": decoder_operations(sizes, workload) / workload.latent_frames,
     }
     amounts = {
-        "encode": float(len(spans)),
+        "encode": sum(encoded_chunks(span, workload.frames) for span in spans),
         "denoise": float(len(spans) * workload.calls / workload.branches),
         "decode": float(sum(decoded_latents(span) for span in spans)),
     }
     return JobWork(units, amounts)
+
+
+def encoded_chunks(span: ClipSpan, frames: int) -> float:
+    """Return the chunks of frames that are encoded as the condition of a clip of this length."""
+    condition_frames = span.skip or 1  # the image
+    return sum(chunk_weights(latent_frames(condition_frames), latent_frames(frames)))
 
 
 def decoded_latents(span: ClipSpan) -> int:
@@ -71,14 +77,17 @@ def step_weights(steps: int, computed: Sequence[bool] | None) -> list[float]:
     return [1.0 if computed is None or computed[step] else SKIPPED_STEP for step in range(steps)]
 
 
-def clip_amounts(spans: Sequence[ClipSpan], steps: Sequence[float]) -> list[dict[str, float]]:
+def clip_amounts(
+    spans: Sequence[ClipSpan], encoded: Sequence[float], steps: Sequence[float]
+) -> list[dict[str, float]]:
     """Return the units of each stage for every clip.
 
     Args:
         spans: The clips.
+        encoded: Chunks to encode, by clip.
         steps: Work of each step; see `step_weights`.
     """
     return [
-        {"encode": 1.0, "denoise": sum(steps), "decode": float(decoded_latents(span)), "video": 1.0}
-        for span in spans
+        {"encode": chunks, "denoise": sum(steps), "decode": float(decoded_latents(span)), "video": 1.0}
+        for span, chunks in zip(spans, encoded, strict=True)
     ]

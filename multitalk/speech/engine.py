@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -114,10 +115,14 @@ def check_available(kind: str, value: str, available: Iterable[str], engine: str
         engine: Name of the engine.
     """
     names = tuple(available)
-    if value not in names:
-        raise InvalidInput(
-            f"speech {kind} {value!r} is not available in {engine}. Use one of {', '.join(names)}.", "speech"
-        )
+    if value in names:
+        return
+    if len(names) <= FEW_NAMES:
+        hint = f"Use one of {', '.join(names)}."
+    else:
+        similar = difflib.get_close_matches(value, names, n=3, cutoff=0.5) or names[:3]
+        hint = f"Use one of {', '.join(similar)} ... ('multitalk doctor --voices' lists all)."
+    raise InvalidInput(f"speech {kind} {value!r} is not available in {engine}. {hint}", "speech")
 
 
 def unpronounceable(text: str, engine: str) -> InvalidInput:
@@ -126,6 +131,7 @@ def unpronounceable(text: str, engine: str) -> InvalidInput:
 
 
 Converted = TypeVar("Converted")
+FEW_NAMES = 10  # an error lists so many
 
 _CLOSING = r"[\"'”’»)\]]*"
 # The text is split at the first of these patterns that it contains.

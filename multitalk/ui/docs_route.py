@@ -21,12 +21,14 @@ FORM = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
+html {{ background: light-dark(#ffffff, #141211); color: light-dark(#1d1b19, #f3f1ed); }}
 body {{ max-width: 860px; margin: 32px auto; padding: 0 20px; font: 16px/1.6 system-ui, sans-serif; }}
 table {{ display: block; overflow-x: auto; border-collapse: collapse; }}
 th, td {{ border: 1px solid color-mix(in srgb, currentColor 25%, transparent); padding: 5px 10px; }}
 pre {{ overflow-x: auto; padding: 12px 14px; background: color-mix(in srgb, currentColor 7%, transparent); }}
+a {{ color: light-dark(#a83415, #ffa687); }}
 code {{ font-size: 14px; overflow-wrap: anywhere; }} img {{ max-width: 100%; }}
-</style></head><body>{body}</body></html>
+</style></head><body><main>{body}</main></body></html>
 """
 
 
@@ -65,5 +67,8 @@ def render(path: Path) -> str:
     for heading, words in itertools.pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", re.sub(r"[^\w\- ]", "", words.content.lower()).replace(" ", "-"))
+    for token in tokens:
+        if token.type in ("fence", "table_open"):  # those that are too wide scroll, also with the keyboard
+            token.attrSet("tabindex", "0")
     body = parser.renderer.render(tokens, parser.options, {})
     return FORM.format(title=escape(path.stem), body=body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +15,23 @@ FIELDS = ("picture", "mode", *each("source", "sound"))
 FILES = ("picture", "person1_sound", "person2_sound")
 
 
-def notice(text: str) -> dict[str, str]:
-    """Return the value of the page's notice; the id shows the same text again."""
-    return {"text": text, "id": uuid4().hex}
+def notice(text: str, drop: Any = None) -> dict[str, Any]:
+    """Return the value of the page's notice; the id shows the same text again.
+
+    Args:
+        text: The text; empty: none.
+        drop: Number of the drop that it is about, as the page's script has sent it; None: a new one.
+    """
+    return {"text": text, "drop": drop if isinstance(drop, int) else None, "id": uuid4().hex}
+
+
+def filled(files: Sequence[str | None]) -> list[str]:
+    """Return those of ``FILES`` that the form contains.
+
+    Args:
+        files: The form's values of ``FILES``.
+    """
+    return [name for name, file in zip(FILES, files, strict=True) if file]
 
 
 def dropped_values(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline.forecast import StageCosts
+from ..pipeline.forecast import DOUBT, StageCosts
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
@@ -26,10 +26,13 @@ logger = logging.getLogger(__name__)
 # A whole network reaches about this share of the speed of a plain matrix product.
 EFFICIENCY = 0.5
 OTHER_SECONDS = 2.0  # of everything but the clips, before it was measured
+# Seconds of measurements that correct an estimate by half which is based on no past run.
+UNMEASURED = 0.3
 # Version of the operation count; runs with another version are not compared.
-COUNTING = 3
+COUNTING = 4
 LETTERS_PER_SECOND = 14  # approximate speaking rate
 STAGES = ("encode", "denoise", "decode")
+MEASURED_SECONDS = 0.25
 MAX_SAVED_RUNS = 60
 MAX_USED_RUNS = 8
 COMPARABLE = 8.0  # runs with this many times fewer operations are mostly overhead
@@ -82,7 +85,8 @@ class Estimator:
         clips = sum(seconds * work.amounts[stage] for stage, seconds in units.items())
         others = [run["other_seconds"] for run in runs]
         other = statistics.median(others) if others else OTHER_SECONDS
-        return Estimate(clips + other, len(runs), StageCosts(units, clips, other))
+        doubt = DOUBT if runs else UNMEASURED
+        return Estimate(clips + other, len(runs), StageCosts(units, clips, other, doubt))
 
     def learn(self, work: JobWork, timings: Mapping[str, float]) -> None:
         """Save the times of a finished run."""
@@ -141,11 +145,13 @@ def _matrix_speed(device: Any, dtype: Any) -> float:
 
     side = 512 if device.type == "cpu" else 4096
     first = torch.rand(side, side, device=device).to(dtype)
-    best = math.inf
-    for _ in range(4):
-        started = time.monotonic()
+    # on a CPU, the time that other programs take from this thread does not count
+    clock = time.thread_time if device.type == "cpu" else time.monotonic
+    best, begun = math.inf, time.monotonic()
+    while time.monotonic() - begun < MEASURED_SECONDS:
+        started = clock()
         total = (first @ first).float().sum().item()  # synchronizes with the device
-        best = min(best, time.monotonic() - started)
+        best = min(best, clock() - started)
         assert total > 0
     return 2 * side**3 / max(best, 1e-9)
 

@@ -11,10 +11,9 @@ import gradio as gr
 
 from ..errors import MultiTalkError
 from ..media.picture import read_picture
-from . import demo_notice, fields, long_jobs, options, parts
+from . import demo_notice, drops, fields, long_jobs, options, parts
 from .backend import Backend, length_of
-from .examples import FIELDS as EXAMPLE_FIELDS
-from .examples import example_values
+from .examples import example_values, reset_labels
 from .faces import found_again, picture_parts, without_picture
 from .file_events import FileEvents
 from .form_errors import PLACES, error_places, page_message
@@ -23,7 +22,7 @@ from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import Layout
 from .lora_events import LoraEvents
 from .loras import lora_paths
-from .parts import QUIET
+from .parts import EVERY, QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
 from .restore import RESTORED, restored_values
 from .routes import describe_result
@@ -53,14 +52,15 @@ class Events:
         self._connect_inputs()
         self._connect_estimates()
         demo_notice.connect(self.layout, self.backend)
-        answer = [more["job"], more["make"], more["question"], *self.errors]
+        answer = [more["job"], more["make"], more["question"], more["restored"], *self.errors]
         make = more["make"].submit(self.start, self.inputs, answer, **QUIET)
         make.then(None, js=parts.asset("show_error.js"), **QUIET)
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
         more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
         restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
-        more["job"].select(self.reuse, None, restored, **QUIET).then(*self._refresh(), **QUIET)
+        files = [form[name] for name in drops.FILES]
+        more["job"].select(self.reuse, files, restored, **EVERY).then(*self._refresh(), **QUIET)
         opened = [more["job"], more["gallery"]]
         page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
         KeptFormEvents(self.layout, self.backend).connect(page)
@@ -84,8 +84,8 @@ class Events:
         form["boxes"].retry(self.find_faces, form["picture"], form["boxes"], **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
         if "examples" in more:
-            targets = [form[name] for name in EXAMPLE_FIELDS]
-            filled = more["examples"].select(self.use_example, None, targets, **QUIET)
+            targets = [*self.inputs, more["restored_boxes"], more["drops"]]
+            filled = more["examples"].select(self.use_example, self.inputs, targets, **EVERY)
             filled.then(*self._refresh(), **QUIET)
         form["size"].change(
             lambda size: gr.update(visible=True if size == options.CUSTOM_SIZE else "hidden"),
@@ -106,7 +106,7 @@ class Events:
         sizes = [form[name].input for name in ("size", "height", "width")]
         ready = [proposed, form["preset"], *(form[name] for name in SPEECH_CHOICES)]
         changed = [
-            form["preset"].input(self.show_preset_values, inputs, proposed, **QUIET),
+            form["preset"].input(self.show_preset_values, inputs, proposed, **EVERY),
             gr.on(sizes, self.show_shift, inputs, proposed, trigger_mode="always_last", **QUIET),
             more["status"].change(self.show_models, inputs, ready, **QUIET),
         ]
@@ -158,13 +158,13 @@ class Events:
                 worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)
             if question is not None and not choice.is_made:
-                return [gr.skip(), answer, question, *error_places(None, form)]
+                return [gr.skip(), answer, question, gr.skip(), *error_places(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
             job.notice = demo_notice.result_line(worker, form["picture"])
         except MultiTalkError as error:
-            return [gr.skip(), answer, gr.skip(), *error_places(error, form)]
-        return [{"job": job.id}, answer | {"job": job.id}, {}, *error_places(None, form)]
+            return [gr.skip(), answer, gr.skip(), gr.skip(), *error_places(error, form)]
+        return [{"job": job.id}, answer | {"job": job.id}, {}, "", *error_places(None, form)]
 
     def show_picture(self, path: str | None, mode: str, restored: Any, request: gr.Request) -> list[Any]:
         """Check an image, and show it or, for two people, the editor of their boxes."""
@@ -190,13 +190,21 @@ class Events:
         except MultiTalkError:  # shown beside the image
             return gr.skip()
 
-    def use_example(self, event: gr.EventData, request: gr.Request) -> list[Any]:
-        """Fill the form with an example."""
-        values = example_values(event.name)
+    def use_example(self, event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
+        """Fill the form with an example: all other fields get their initial values."""
+        worker, example = self.backend.worker, example_values(event.name)
+        filled = {name: component.value for name, component in self.layout.form.items()} | example
+        if worker.presets():
+            filled["preset"] = long_jobs.suggested_preset(worker)
+            filled |= preset_values(worker, filled, read_picture(filled["picture"]).size)
         for name in ("picture", "person1_sound", "person2_sound"):
-            if values[name]:
-                values[name] = self.backend.share(values[name], request)
-        return [values[name] for name in EXAMPLE_FIELDS]
+            if filled[name]:
+                filled[name] = self.backend.share(filled[name], request)
+        filled = {name: filled[name] for name in self.names}
+        labels = {name: component.label or LORAS for name, component in self.layout.form.items()}
+        reset = reset_labels(self._named(values) | {"boxes": None}, filled, labels)
+        message = f"Example: {event.name}. Reset: {', '.join(reset)}." if reset else ""
+        return [*filled.values(), None, drops.notice(message)]
 
     def show_preset_values(self, size: Any, *values: Any) -> list[Any]:
         """Propose the preset's values."""
@@ -256,10 +264,11 @@ class Events:
         # the id makes the value change if the same result is selected again
         return gr.skip() if result is None else {"result": describe_result(result), "id": uuid4().hex}
 
-    def reuse(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def reuse(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
         """Restore a result's settings."""
         result = self.backend.visible(request).result(str(event.name))
-        return restored_values(None if result is None else result.settings, self.backend.worker)
+        settings = None if result is None else result.settings
+        return restored_values(settings, self.backend.worker, drops.filled(files))
 
     def open(self, kept: Any, request: gr.Request) -> list[Any]:
         """Show the browser's latest job and the results when the page opens.
@@ -273,4 +282,5 @@ class Events:
         return [{"job": shown} if shown else {}, self.show_gallery()]
 
 
+LORAS = "LoRAs"
 SPEECH_CHOICES = fields.each("voice", "language")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import filecmp
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def example_cards() -> list[dict[str, str]]:
         if all(file.is_file() for file in files):
             cards.append({"name": name, "title": name, "picture": _thumbnail(FOLDER / example["picture"])})
     return cards
+
+
+def reset_labels(form: Mapping[str, Any], values: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """Return the labels of the fields that an example does not show, and that it changes.
+
+    Args:
+        form: The form's values by field name.
+        values: The example's values of all fields.
+        labels: The fields' labels.
+    """
+    changed = [
+        name for name in values if name not in FIELDS and (form[name] or None) != (values[name] or None)
+    ]
+    if "size" in changed:
+        changed = [name for name in changed if name not in ("height", "width")]
+    return [labels[name] for name in changed]
 
 
 def example_values(name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from . import drops, form_errors, parts
 from .backend import Backend
 from .gallery import read_result
 from .layout import Layout
-from .parts import QUIET
+from .parts import EVERY, QUIET
 from .restore import RESTORED, restored_values
 
 
@@ -39,30 +40,31 @@ class FileEvents:
         restored = [form[name] for name in RESTORED]
         uploaded = [more["restore"], *restored, more["restored_file"], more["restored_boxes"]]
         dropped = [*restored, more["drops"], more["restored_boxes"]]
+        files = [form[name] for name in drops.FILES]
         taken = [more["drops"], *(form[name] for name in drops.FIELDS)]
         for event in (
-            more["restore"].upload(self.restore, more["restore"], uploaded, **QUIET),
-            more["drops"].apply(self.restore_dropped, None, dropped, **QUIET),
-            more["drops"].upload(self.take_files, form["mode"], taken, **QUIET),
+            more["restore"].upload(self.restore, [more["restore"], *files], uploaded, **EVERY),
+            more["drops"].apply(self.restore_dropped, files, dropped, **EVERY),
+            more["drops"].upload(self.take_files, form["mode"], taken, **EVERY),
         ):
             event.then(*refresh, **QUIET)
 
-    def restore(self, path: str, request: gr.Request) -> list[Any]:
+    def restore(self, path: str, request: gr.Request, *files: str | None) -> list[Any]:
         """Restore the settings of a video that was uploaded for that."""
-        return [None, *self._settings_of(path, request)]
+        return [None, *self._settings_of(path, files, request)]
 
-    def restore_dropped(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def restore_dropped(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
         """Restore the settings of a video that was dropped on the page."""
-        *values, message, boxes = self._settings_of(str(event.path), request)
-        return [*values, drops.notice(parts.plain_message(message)), boxes]
+        *values, message, boxes = self._settings_of(str(event.path), files, request)
+        return [*values, drops.notice(parts.plain_message(message), event._data.get("drop")), boxes]
 
-    def _settings_of(self, path: str, request: gr.Request) -> list[Any]:
+    def _settings_of(self, path: str, files: Sequence[str | None], request: gr.Request) -> list[Any]:
         try:
             self.backend.check_access([path], request)
             settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
         except MultiTalkError:
             settings = None
-        return restored_values(settings, self.backend.worker)
+        return restored_values(settings, self.backend.worker, drops.filled(files))
 
     def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Fill in the fields of files that were dropped on the page."""
@@ -77,4 +79,7 @@ class FileEvents:
         except MultiTalkError as error:
             paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
             values, message = {}, form_errors.page_message(error, paths)
-        return [drops.notice(message), *(values.get(name, gr.skip()) for name in drops.FIELDS)]
+        return [
+            drops.notice(message, event._data.get("drop")),
+            *(values.get(name, gr.skip()) for name in drops.FIELDS),
+        ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..pipeline.progress import Progress
 
 # The countdown is corrected upwards only if the forecast is this much longer: a factor, and seconds.
-LONGER, MUCH = 1.4, 3.0
+LONGER, MUCH = 1.25, 2.0
 CATCH_UP_SECONDS = 4.0  # the countdown stands still if the forecast is this much longer
 EXPLAINED_SECONDS = 6.0  # how long the reason for a correction is shown
 FINISHING_SECONDS = 1.5

@@ -53,7 +53,7 @@ def launch_options() -> dict[str, Any]:
 
 def _scripts() -> tuple[str, ...]:
     files = parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE))
-    return files, parts.asset("form_store.js"), parts.asset("names.js")
+    return parts.asset("answers.js"), files, parts.asset("form_store.js"), parts.asset("names.js")
 
 
 ACCENT = Color(

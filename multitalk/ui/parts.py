@@ -16,6 +16,9 @@ from .uploads import MAX_FILE
 ASSETS = Path(__file__).parent / "assets"
 # Arguments of an event that answers at once and shows no progress.
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# The same for an event that starts again although its last answer is missing: the page's script answers.js
+# keeps the values of the latest one.
+EVERY: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
 
 
 @cache
@@ -142,7 +145,7 @@ def error_place(name: str) -> gr.HTML:
 
 def plain_message(html: str) -> str:
     """Return the text of a message of this page's server."""
-    return unescape(re.sub(r"<[^>]*>", "", html))
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
 def show_error(message: str | None) -> str:

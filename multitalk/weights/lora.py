@@ -94,7 +94,7 @@ class LoraFile:
         unknown += [name for roles in pieces.values() if not _complete(roles) for name in roles.values()]
         if unknown:
             raise WeightsError(
-                f"LoRA file {self.path} is not supported: unknown {_list(unknown)}.", self.path
+                f"LoRA file {self.path} is not supported: unknown {_first(unknown)}.", self.path
             )
         return pieces
 
@@ -179,13 +179,9 @@ def _complete(roles: dict[str, str]) -> bool:
     return "alpha" not in roles
 
 
-def _list(names: Sequence[str]) -> str:
-    """Return "tensor x", or "tensors x, y and 3 more"."""
-    names = [name[:100] for name in names]
-    if len(names) == 1:
-        return f"tensor {names[0]}"
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return f"tensors {names[0]}, {names[1]}{more}"
+def _first(names: Sequence[str]) -> str:
+    """Return "tensors (3), such as x": a page shows it in a line or two."""
+    return f"tensors ({len(names)}), such as {names[0][:60]}"
 
 
 def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) -> None:
@@ -207,7 +203,7 @@ def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) 
         unknown = [key for key in lora.changed if key not in shapes or not lora.fits(key, shapes[key])]
         if unknown:
             raise WeightsError(
-                f"LoRA file {lora.path} is for another model: this model has no matching {_list(unknown)}.",
+                f"LoRA file {lora.path} is for another model: it has other {_first(unknown)}.",
                 lora.path,
             )
 

@@ -119,7 +119,7 @@ def read_layout(path: Path) -> list[StoredTensor]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= _MAX_HEADER_BYTES:
-                raise ValueError(f"header length {length}")
+                raise ValueError("its header is invalid")
             stored = _parse_header(file.read(length), 8 + length)
     except FileNotFoundError:
         raise WeightsError(f"Weights file {path} is missing.", path) from None

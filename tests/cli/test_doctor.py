@@ -51,6 +51,14 @@ def test_packages_with_other_versions_are_reported(tmp_path, monkeypatch) -> Non
     assert found["multitalk-of-nowhere"].state == "missing"
 
 
+def test_the_voices_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--voices"]) == 0
+    voices, languages = capsys.readouterr().out.splitlines()
+    assert voices.startswith("espeak-ng's voices: ")
+    assert {"f2", "m3"} <= set(voices.split(": ")[1].split(", "))
+    assert ", de, " in languages
+
+
 def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--plans"]) == 0
     table = capsys.readouterr().out

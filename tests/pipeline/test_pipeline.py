@@ -22,6 +22,7 @@ from multitalk.errors import Cancelled, InvalidInput, WeightsError
 from multitalk.media.background import BackgroundWriter
 from multitalk.media.sound_reading import read_sound
 from multitalk.media.video import VideoWriter
+from multitalk.models.vae_stages import latent_frames
 from multitalk.pipeline.clips import make_sampling
 from multitalk.sampling.cache import computed_steps
 from multitalk.sampling.denoise import ClipSampling
@@ -100,6 +101,8 @@ def test_progress_increases_and_estimates_the_time_left(pipeline, picture):
     assert all(progress.eta is not None and progress.eta >= 0 for progress in seen if progress.fraction > 0)
     assert {progress.clips for progress in seen} == {0, 3}
     assert [p.step for p in seen if p.stage == "denoise" and p.clip == 1][-1] == 2
+    encoded = [progress for progress in seen if progress.stage == "encode" and progress.clip == 1]
+    assert len(encoded) > latent_frames(FAST.get("frames_per_clip", 81)), "each chunk of frames is reported"
 
 
 @pytest.mark.parametrize("after", [1, 3, 4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -114,6 +115,14 @@ def test_what_fails_on_the_way_is_asked_for_again_and_a_lost_clip_is_left_out(se
     assert "out-clip000-00.mp4 is skipped: download: status 404" in run.stderr
     assert "status: status 429" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_waiting_job_is_shown(server, folder):
+    waiting = [{"status": "IN_QUEUE"}, {"status": "IN_PROGRESS"}]
+    server.script["status"] = [*waiting, completed(RESULT | {"video_base64": base64_of(VIDEO)})]
+    run = run_client(folder, JOB, server.environment)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"waiting for a worker, \d+ s\s+in progress, \d+ s", run.stderr)
 
 
 def test_a_job_that_was_given_up_is_picked_up_again(server, folder):

@@ -127,12 +127,15 @@ def test_substitutes_of_kokoros_voices_have_the_same_sex(caplog: pytest.LogCaptu
     }
 
 
-def test_the_error_for_an_unknown_voice_lists_all_voices() -> None:
-    with pytest.raises(
-        InvalidInput, match=r"'nobody' is not available in espeak-ng\. Use one of .*f2, f3.*m3"
-    ) as caught:
-        speak(Speech(text="Hello", voices={"person1": "nobody"}))
+@pytest.mark.parametrize(("voice", "similar"), [("Alica", "Alicia"), ("qqq", "Alex")])
+def test_the_error_for_an_unknown_voice_names_similar_ones(voice: str, similar: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{voice!r} is not available in espeak-ng. Use one of") as caught:
+        speak(Speech(text="Hello", voices={"person1": voice}))
     assert caught.value.field == "speech"
+    message = str(caught.value)
+    assert similar in message
+    assert "multitalk doctor --voices" in message
+    assert len(message) < 160
 
 
 def test_speech_is_the_same_from_several_threads() -> None:

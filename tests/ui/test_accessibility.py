@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.ui.app import App
 from tests.ui.screens import DESKTOP, SCREENS
-from tests.ui.steps import be_quick, choose, example, make, wait_ready
+from tests.ui.states import states
+from tests.ui.steps import choose, example, wait_ready
 
 pytestmark = pytest.mark.slow
 Check = Callable[[Page, str], None]
@@ -46,43 +46,9 @@ def _summary(rule: dict[str, Any]) -> list[str]:
     return [rule["id"], rule["help"], *nodes]
 
 
-def test_axe_finds_nothing_before_a_video(open_page, check):
-    page = open_page(viewport=SCREENS[DESKTOP]["viewport"])
-    check(page, "empty")
-    page.locator("#make").click()
-    page.locator("#error-picture [role=alert]").wait_for()
-    check(page, "an error")
-    choose(page, "Dialogue script")
-    page.locator("#more > button").click()
-    page.locator("#weights summary").click()
-    check(page, "settings and a script")
-
-
-def test_axe_finds_nothing_with_two_people_and_a_result(open_page, check):
-    page = open_page(viewport=SCREENS[DESKTOP]["viewport"])
-    example(page, "Two in turns")
-    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
-    page.locator(".person-box:visible").first.wait_for()
-    check(page, "two people")
-    be_quick(page, **{"Maximum seconds": "0.4"})
-    make(page)
-    page.locator(".card").first.wait_for()
-    check(page, "a result")
-
-
-def test_axe_finds_nothing_on_the_login_page(browser, check, tmp_path):
-    with App(
-        tmp_path, MULTITALK_WEIGHTS=str(tmp_path / "none"), UI_USERNAME="anna", UI_PASSWORD="s3cret"
-    ) as app:
-        page = browser.new_page()
-        page.goto(app.wait_open().url)
-        check(page, "login")
-        page.get_by_label("Username").fill("anna")
-        page.get_by_label("Password").fill("guess")
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_text("The username or the password is wrong").wait_for()
-        check(page, "a wrong password")
-        page.close()
+def test_axe_finds_nothing_in_any_state(browser, check, weights, tmp_path):
+    for name, page in states(browser, tmp_path, weights):
+        check(page, name)
 
 
 TAB_STOP = """() => {

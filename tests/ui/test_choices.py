@@ -126,6 +126,9 @@ def test_languages_are_found_by_name_and_the_threshold_belongs_to_skipped_steps(
     page.locator("#cache input").click()
     page.get_by_role("option", name="TeaCache").click()
     threshold.wait_for()
+    page.locator("#cache input").click()
+    page.get_by_role("option", name="No: compute every step").click()
+    threshold.wait_for(state="hidden")
     for label in ("Steps", "Shift", "Text guidance", "Audio guidance", "Seed"):
         block = page.locator(".block", has=page.locator(f"input[aria-label='{label}']")).last
         assert len(block.inner_text().split()) > 3, f"{label} says what it does"

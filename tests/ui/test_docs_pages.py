@@ -42,7 +42,7 @@ def test_every_link_leads_to_a_document_and_its_heading(client: TestClient) -> N
 def test_documents_are_pages_with_tables(client: TestClient) -> None:
     answer = client.get(BASE + "docs/PAGE.md")
     assert answer.headers["content-type"].startswith("text/html")
-    assert "<table>" in answer.text
+    assert '<table tabindex="0">' in answer.text
     assert document_link("docs/PAGE.md", "About") == (
         f'<a href="{BASE[1:]}docs/PAGE.md" target="_blank" rel="noopener">About</a>'
     )

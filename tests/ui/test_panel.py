@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.ui.app import ARTIFACTS
-from tests.ui.steps import SLOW, be_quick, bring, cancel, error_at, example, wait_phase
+from tests.ui.steps import SLOW, be_quick, bring, cancel, error_at, example, see_a_clip, wait_phase
 
 pytestmark = pytest.mark.slow
 DESKTOP = {"viewport": {"width": 1280, "height": 720}}
@@ -142,3 +142,21 @@ def test_the_button_shows_a_job_after_a_reload(open_page):
     page.locator("#make", has_text="Generating").wait_for()
     cancel(page)
     page.locator("#make:enabled").wait_for()
+
+
+@SCREENS
+def test_a_new_video_clears_what_was_said_of_the_one_before(screen, open_page):
+    page = open_page(**screen)
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SLOW)
+    page.locator("#make").click()
+    see_a_clip(page)
+    cancel(page)
+    page.get_by_text("Stopped early: this is the finished part.").wait_for()
+    page.locator(".job-again").click()
+    page.locator("#restored li").get_by_text("in the form: kept from before").wait_for()
+    page.locator("#make").click()
+    wait_phase(page, "running")
+    page.locator("#restored p").wait_for(state="hidden")
+    if not page.locator(".job.playing").count():
+        assert page.inner_text(".job-note") == ""

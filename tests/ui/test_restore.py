@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_settings import parse_settings
 from multitalk.ui.gallery import Gallery, read_result
+from multitalk.ui.parts import plain_message
 from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
@@ -205,3 +207,26 @@ def test_a_preset_is_restored_while_models_load(worker):
 def test_a_file_without_settings_gives_an_error(worker):
     assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-2]
     assert NOT_FOUND in restored_values(None, worker)[-2]
+
+
+@pytest.mark.parametrize(
+    ("form", "files", "steps"),
+    [
+        ({}, (), ["Add the image and the audio of person 1: the file does not contain them."]),
+        (
+            {"mode": "in_order"},
+            ("picture", "person2_sound"),
+            [
+                "Add the audio of person 1: the file does not contain it.",
+                "Image and audio of person 2 in the form: kept from before. Replace them if this video "
+                "used another.",
+            ],
+        ),
+        (HELLO, (), ["Add the image: the file does not contain it."]),
+    ],
+)
+def test_the_message_lists_what_is_missing_and_what_is_kept(worker, form, files, steps):
+    request = fields.request_from_form(EMPTY | form, speak, no_lora)
+    *_, message, _ = restored_values(saved_settings(request), worker, files)
+    assert re.findall(r"<li>(.*?)</li>", message) == steps
+    assert plain_message(message) == " ".join(["Settings restored.", *steps])

@@ -256,5 +256,6 @@ watch(['proposal', 'found'], () => {
 });
 watch(['value', 'picture', 'picture_size', 'voices', 'note'], () => {
   if (!stage()) build();
+  propose(); // an example empties the boxes
   draw();
 });

@@ -1,12 +1,16 @@
 // Take the files that are dropped anywhere on the page: they are uploaded, and the server fills in their fields.
 // value: {text, id}, a message that is shown for some seconds.
 const SECONDS = 12;
-const { kindOf, sizeRefusal, sendFile, fail } = window.multitalkFiles;
+const { kindOf, sizeRefusal, sendFile } = window.multitalkFiles;
 const PART = 2 ** 20; // bytes at the start and the end of a file that are searched for settings
 let timer = null;
+let drops = 0; // number of drops and of other reasons for a message
+let told = 0; // number of the one whose message is shown: an earlier one's does not replace it
 
 // A message goes after some seconds, except an error, which stays until the next message.
-function say(words, stays = false) {
+function say(words, stays = false, drop = drops) {
+  if (drop < told) return;
+  told = drop;
   const notice = element.querySelector('.notice');
   notice.firstElementChild.textContent = words;
   notice.hidden = !words;
@@ -25,10 +29,12 @@ function person() {
   return tabs.findIndex((tab) => tab.getAttribute('aria-selected') === 'true') === 1 ? 'person2' : 'person1';
 }
 
-const send = (file) => sendFile(file, (words) => say(words, true));
-
 // `speaker`: the person for whom the files were chosen; null for files that were dropped anywhere.
 async function take(files, speaker = null) {
+  drops += 1;
+  const drop = drops;
+  const fail = (words) => say(words, true, drop);
+  const send = (file) => sendFile(file, fail);
   const loras = files.filter((file) => kindOf(file) === 'lora');
   if (loras.length) document.dispatchEvent(new CustomEvent('multitalk:loras', { detail: loras }));
   const known = files.filter((file) => kindOf(file) && kindOf(file) !== 'lora');
@@ -43,12 +49,12 @@ async function take(files, speaker = null) {
   }
   try {
     if (!speaker && kindOf(known[0]) === 'video' && await hasSettings(known[0])) {
-      trigger('apply', { path: await send(known[0]) });
+      trigger('apply', { path: await send(known[0]), drop });
       return;
     }
     const stored = [];
     for (const file of known) stored.push({ kind: kindOf(file), name: file.name, path: await send(file) });
-    trigger('upload', { files: stored, person: speaker || person() });
+    trigger('upload', { files: stored, person: speaker || person(), drop });
   } catch (error) {
     fail(error.message);
   }
@@ -69,6 +75,12 @@ for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
 }
 
 document.addEventListener('multitalk:take', ({ detail }) => take(detail.files, detail.person));
-document.addEventListener('multitalk:notice', ({ detail }) => say(detail.text, detail.stays));
+document.addEventListener('multitalk:notice', ({ detail }) => {
+  drops += 1;
+  say(detail.text, detail.stays);
+});
 element.querySelector('.notice button').addEventListener('click', () => say(''));
-watch('value', () => { if (props.value && props.value.text) say(props.value.text); });
+watch('value', () => {
+  const { text, drop } = props.value || {};
+  if (text) say(text, false, drop || drops);
+});

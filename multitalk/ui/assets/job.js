@@ -63,6 +63,7 @@ function showPressed() {
   cancelPressed = false;
   $('.job-player').pause();
   $('.job').classList.remove('playing');
+  text('.job-note', '');
   $('.job').dataset.before = $('.job').dataset.phase;
   phase('waiting');
   showProgress({ id: '', status: 'waiting', fraction: 0, stage: 'Starting', detail: '', left: '' });
@@ -148,7 +149,10 @@ function show(job) {
     delete $('.job').dataset.result;
     showProgress(job);
     if (job.ready) playClip(job);
-    else stopPlayer();
+    else {
+      stopPlayer();
+      text('.job-note', ''); // of the result before
+    }
   } else if (job.status === 'lost') {
     showLost(job);
   } else if (job.result) {
