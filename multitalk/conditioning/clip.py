@@ -76,7 +76,7 @@ class ClipConditioner(ABC):
 
     @abstractmethod
     def encoded(self, span: ClipSpan) -> list[tuple[int, int]]:
-        """Return what the VAE encodes for a clip: numbers of frames, without and with the zeros after them."""
+        """Return what the VAE encodes for a clip: counts of frames, without and with the zeros after them."""
 
     def encode_image(self, frame: torch.Tensor) -> torch.Tensor:
         """Compute CLIP features ``1 257 C`` of a frame ``3 H W``."""
