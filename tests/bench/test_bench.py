@@ -219,7 +219,8 @@ def test_steps_that_teacache_skips_are_counted_for_each_size(tmp_path):
         pipeline = make_pipeline(options, bench_plan(options), tmp_path)
         request = make_request(options)
         settings = resolve_settings(request, PRESETS["quality"])
-        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2))
+        outline = SimpleNamespace(strength=None, color_correction=0.0)
+        job = SimpleNamespace(settings=settings, seed=0, image=torch.zeros(3, 2, 2), outline=outline)
         with torch.inference_mode():
             expected = make_sampling(
                 request, job, pipeline.components.transformer, torch.device("cpu")
