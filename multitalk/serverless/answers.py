@@ -44,9 +44,7 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "height": result.height,
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
     }
-    if (
-        result.model != MODELS["multitalk"].audio_layers[1]
-    ):  # answers of the known MultiTalk worker stay alike
+    if result.model not in MODELS["multitalk"].audio_layers.values():  # answers as the known worker's
         answer["model"] = result.model
     return answer | {"warnings": list(result.warnings)} if result.warnings else answer
 
