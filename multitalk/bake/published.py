@@ -14,6 +14,7 @@ from ..weights.tensor_files import SafetensorsSource, TensorInfo, TensorSource, 
 from . import catalogue
 from .selection import TEXT_ENCODER_SOURCES, TRANSFORMER_SOURCES, Selection, check_choice
 
+_WHOLE = catalogue.WHOLE_TRANSFORMERS
 _DATA, _SCALE = "._data", "._scale"
 # the published files do not quantize activations: these are ones, and unused
 _UNUSED = (".input_scale", ".output_scale")
@@ -160,8 +161,10 @@ class PublishedWeights:
             return self.selection.transformer
         if any(self.root.glob(catalogue.TRANSFORMER_SHARDS)):
             return "published"
-        whole = catalogue.WHOLE_TRANSFORMERS
-        return next((form for form, files in whole.items() if self.has_any(files.values())), "published")
+        # MultiTalk's files first: InfiniteTalk's layers can be added to them, but not the other way round
+        files = [(form, name, path) for form, paths in _WHOLE.items() for name, path in paths.items()]
+        files.sort(key=lambda file: file[1] != "multitalk")
+        return next((form for form, _, path in files if self.has_any([path])), "published")
 
     def has_any(self, names: Iterable[str]) -> bool:
         """Whether any of these published files exists."""

@@ -34,6 +34,11 @@ def test_this_machine_is_ready() -> None:
     assert "libx264" in found["ffmpeg"].text
 
 
+def test_models_in_the_weights_are_listed(baked) -> None:
+    assert by_name(examine(baked))["models"].text == "multitalk, infinitetalk-single, infinitetalk-multi"
+    assert by_name(examine())["models"].text.startswith("multitalk")
+
+
 def test_packages_with_other_versions_are_reported(tmp_path, monkeypatch) -> None:
     required = tmp_path / "requirements.txt"
     required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")

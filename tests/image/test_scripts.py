@@ -104,6 +104,18 @@ def test_int8_comes_from_the_published_int8_files(script, hub):
     assert max(sizes) <= 200_000, "weights files are cut as layers are"
 
 
+@pytest.mark.parametrize("model", catalogue.MODELS)
+def test_a_model_can_be_left_out(script, hub, model):
+    done = script.run("--precision", "int8", "--preset", "none", "--model", model, "--keep-raw")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((script.target / "manifest.json").read_text())
+    assert tuple(manifest["audio_layers"]) == catalogue.MODELS[model]
+    fetched = {path.relative_to(script.raw).as_posix() for path in script.raw.rglob("*.safetensors")}
+    assert catalogue.TRANSFORMER_INT8 in fetched  # InfiniteTalk's base model, too
+    layers = set(catalogue.INFINITETALK_LAYERS.values())
+    assert fetched & layers == (layers if model == "infinitetalk" else set())
+
+
 def test_too_small_layers_are_refused_before_the_download(script, hub):
     done = script.run("--precision", "int8", "--layers", f"{script.target}-layers", "--layer-gb", "0.00001")
     assert done.returncode == 2

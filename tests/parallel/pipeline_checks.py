@@ -13,11 +13,13 @@ from PIL import Image
 
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.bake.bake import bake
-from multitalk.errors import MultiTalkError, ProcessFailed
+from multitalk.errors import MultiTalkError, ProcessFailed, WeightsError
 from multitalk.parallel import Follower, ParallelSettings, load_pipeline
 from multitalk.parallel.executor import TeamExecutor
 from multitalk.parallel.team import Team
 from multitalk.parallel.weights import TransformerShare
+from multitalk.weights import audio_layers
+from multitalk.weights.folders import AUDIO_LAYER_SETS
 from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import Check, main
@@ -83,6 +85,64 @@ class InTeam:
         if share.blocks is not None:
             errors["share"] = share.blocks.bytes_held / bytes_of_matrices(share)
         return errors
+
+
+def use_audio_layers(pipeline: Pipeline, name: str) -> None:
+    """Let every job use a set of audio layers, as a request for that model does."""
+    if isinstance(pipeline, MultiTalkPipeline):
+        prepare = type(pipeline.executor).prepare
+
+        def prepare_with(plan: Any, loras: Any, audio_layers: str | None = None) -> None:
+            prepare(pipeline.executor, plan, loras, name)
+
+        pipeline.executor.prepare = prepare_with  # type: ignore[method-assign]
+
+
+class InTeamWithAudioLayers:
+    """Jobs that use different audio layers, with and without a LoRA, one after another."""
+
+    def __init__(self, weights: Path, **settings: Any) -> None:
+        self.weights, self.settings = weights, settings
+        job = requests()["two people, two branches"]
+        self.jobs = [(name, job) for name in (*reversed(AUDIO_LAYER_SETS), AUDIO_LAYER_SETS[1])]
+        self.jobs.append((AUDIO_LAYER_SETS[2], requests()["lora"]))
+        alone = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+        self.expected = [self._sample(alone, *job) for job in self.jobs]
+        assert not torch.equal(self.expected[0][0], self.expected[1][0])
+
+    def _sample(self, pipeline: Pipeline, name: str, job: dict[str, Any]) -> Latents:
+        use_audio_layers(pipeline, name)
+        return sample(pipeline, job)
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the relative errors of each job's clips; an empty list in all processes but the first."""
+        pipeline = load(self.weights, **self.settings)
+        errors = {}
+        for number, (job, expected) in enumerate(zip(self.jobs, self.expected, strict=True)):
+            clips = self._sample(pipeline, *job)
+            errors[f"job {number}"] = [relative_error(*pair) for pair in zip(clips, expected, strict=False)]
+        return errors
+
+
+def audio_layers_fail_in_one_process(weights: Path) -> dict[str, Any]:
+    """A switch that fails in one process ends the job in all of them; the next job is right."""
+    pipeline = load(weights, share_weights=True)
+    team, share = team_and_share(pipeline)
+    job = requests()["two people, one branch"]
+    expected = sample(pipeline, job)
+    read = audio_layers.read_tensors
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise WeightsError("the disk was removed")
+
+    audio_layers.read_tensors = fail if team.rank == 1 else read  # type: ignore[assignment]
+    use_audio_layers(pipeline, AUDIO_LAYER_SETS[1])
+    message = outcome(pipeline, job)
+    audio_layers.read_tensors = read
+    use_audio_layers(pipeline, AUDIO_LAYER_SETS[0])
+    clips = sample(pipeline, job)
+    same = all(torch.equal(*pair) for pair in zip(clips, expected, strict=True))
+    return {"failure": message, "active": share.audio_layers.active, "same": same}
 
 
 def bytes_of_matrices(share: TransformerShare) -> int:
@@ -182,6 +242,10 @@ def checks(arguments: list[str]) -> dict[str, Check]:
         "shared": InTeam(folder / "float32", [*every[:-2], "lora"], share_weights=True),
         "int8": InTeam(folder / "int8", ["two people, one branch", "lora"]),
         "int8 shared": InTeam(folder / "int8", ["two people, one branch"], share_weights=True),
+        "audio layers": InTeamWithAudioLayers(folder / "float32"),
+        "audio layers, shared": InTeamWithAudioLayers(folder / "float32", share_weights=True),
+        "audio layers, int8 shared": InTeamWithAudioLayers(folder / "int8", share_weights=True),
+        "audio layers fail": lambda: audio_layers_fail_in_one_process(folder / "float32"),
         "one group": InTeam(folder / "float32", ["two people, two branches"], branch_groups=1),
         "one process only": lambda: from_pretrained_is_for_one_process(folder / "float32"),
         "kinds": lambda: kinds_of_pipeline(folder / "float32"),

@@ -19,7 +19,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run_in_processes("tests.parallel.pipeline_checks", 4, folder, str(folder))
 
 
-@pytest.mark.parametrize("setting", ["float32", "shared", "int8", "int8 shared", "one group"])
+LAYERS = ["audio layers", "audio layers, shared", "audio layers, int8 shared"]
+
+
+@pytest.mark.parametrize("setting", ["float32", "shared", "int8", "int8 shared", "one group", *LAYERS])
 def test_clips_equal_those_of_one_process(setting: str, results: list[dict[str, Any]]) -> None:
     leader, *others = (result[setting] for result in results)
     for name, errors in leader.items():
@@ -28,6 +31,13 @@ def test_clips_equal_those_of_one_process(setting: str, results: list[dict[str, 
         assert len(errors) == 2, f"{name} has two clips"
         assert max(errors) < 1e-5, name
         assert all(other[name] == [] for other in others), "only process 0 yields clips"
+
+
+def test_a_switch_that_fails_in_one_process_is_repaired(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        answer = result["audio layers fail"]
+        assert "WeightsError: the disk was removed" in answer["failure"]
+        assert (answer["active"], answer["same"]) == ("multitalk", True)
 
 
 def test_weights_are_shared_evenly(results: list[dict[str, Any]]) -> None:

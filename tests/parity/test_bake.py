@@ -19,7 +19,7 @@ from .conftest import recorded
 @pytest.mark.parametrize(("name", "file", "scale"), [("fusionx", FUSIONX, 1.0), ("lightx2v", LIGHTX2V, 1.2)])
 def test_merged_tensors_are_the_references(name, file, scale, weights, load_case):
     lora = LoraFile(weights / file, scale)
-    source = PublishedWeights(weights).transformer("published")
+    source = PublishedWeights(weights).multitalk()
     case = load_case("dit_lora_int8").tensors
     merged = {
         key.removeprefix(f"{name}."): value for key, value in case.items() if key.startswith(f"{name}.")

@@ -121,6 +121,20 @@ def test_too_little_host_memory_is_rejected() -> None:
     assert plan_for(replace(machine, host_memory=needed + HOST_RESERVE + 4 * GB)).streamed_blocks
 
 
+def test_host_memory_for_audio_layers_that_are_not_active() -> None:
+    """They are in the page cache, so too little memory makes a switch slow, but is not an error."""
+    weights = Weights(audio_layer_bytes=10 * GB)
+    machine = usual_machine(BY_NAME["RTX 4090"])
+    assert not [note for note in plan_for(machine, weights=weights).notes if "audio layers" in note]
+    small = replace(machine, host_memory=60 * GB)
+    (note,) = [note for note in plan_for(small, weights=weights).notes if "audio layers" in note]
+    assert "not in use (10.0 GB, with " in note
+    assert plan_for(small).streamed_blocks == plan_for(small, weights=weights).streamed_blocks
+    on_cpu = replace(weights, sizes=replace(PUBLISHED, layers=1, text_layers=0, text_embedding=0))
+    (note,) = plan_for(Machine(host_memory=12 * GB), weights=on_cpu).notes
+    assert "Switching between models then takes as long as reading them from disk." in note
+
+
 def test_a_torch_without_kernels_for_the_gpu_is_rejected() -> None:
     machine = usual_machine(BY_NAME["RTX 5090"])
     old = replace(machine, architectures=("sm_80", "sm_86", "sm_90"), cuda=(12, 4))

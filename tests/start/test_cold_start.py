@@ -11,7 +11,7 @@ import time
 import pytest
 
 from multitalk.start.cold_start import ColdStart, process_age
-from multitalk.weights.folders import EMBEDDED_FOLDER, PARTS, all_part_files
+from multitalk.weights.folders import EMBEDDED_FOLDER, PARTS, all_part_files, audio_layer_files
 from tests.fresh_process import ROOT, run_script
 
 EMBEDDED = {"MULTITALK_WEIGHTS": str(EMBEDDED_FOLDER), "DEVICE": "cpu"}
@@ -114,6 +114,18 @@ def test_stages_are_in_order():
     assert line.split()[3] == "2.000", line
     assert start.ready_after is not None
     assert process_age() >= start.ready_after - 1  # counted from the start of the process
+
+
+def test_other_models_audio_layers_are_prefetched_when_it_is_ready(baked):
+    start = ColdStart(baked)
+    files = audio_layer_files(baked)
+    assert len(files) == 2
+    assert not any(start.read_ahead.has(path) for path in files)  # they would delay the startup
+    start.ready()
+    layers = start._audio_layers
+    for path in files:
+        layers.wait(path, 0, path.stat().st_size)
+    assert layers.bytes_read == layers.total == sum(path.stat().st_size for path in files)
 
 
 def test_a_failed_stage_is_in_the_table():
