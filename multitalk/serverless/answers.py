@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Busy, Cancelled, InvalidInput, MultiTalkError
+from ..request.model_kinds import MODELS
 from ..runtime.process_memory import SMALLER, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "fps": fps,
         "width": result.width,
         "height": result.height,
-        "model": result.model,
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
     }
+    if result.model not in MODELS["multitalk"].audio_layers.values():  # answers as the known worker's
+        answer["model"] = result.model
     return answer | {"warnings": list(result.warnings)} if result.warnings else answer
 
 

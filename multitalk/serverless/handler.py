@@ -259,7 +259,7 @@ class JobWorker:
         )
 
     def _log_end(self, job_id: str, answer: Mapping[str, Any], elapsed: float) -> None:
-        logged = ("seed", "frames", "seconds", "width", "height", "model", "timings")
+        logged = ("seed", "frames", "seconds", "width", "height", "timings")
         places = {"video_url": "bucket", "video_path": "volume"}
         delivery = next((place for name, place in places.items() if name in answer), "inline")
         log_event(
@@ -268,6 +268,7 @@ class JobWorker:
             elapsed=round(elapsed, 3),
             delivery=delivery,
             answer_bytes=encoded_size(answer),
+            model=answer.get("model"),
             **{name: answer[name] for name in logged},
             **peaks(),
         )
