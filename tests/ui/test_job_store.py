@@ -19,6 +19,8 @@ from multitalk.ui.job import Job
 from multitalk.ui.job_store import LOST_SECONDS, JobRecord, JobStore
 from multitalk.ui.jobs import LOST, JobQueue
 from multitalk.ui.queue_limits import MAX_PER_BROWSER
+from tests.media.sound_files import tone
+from tests.media.video_files import video
 from tests.ui.requests import small_request
 from tests.waiting import wait_until
 
@@ -68,6 +70,20 @@ def test_a_stored_request_is_the_same(tmp_path, request_):
         same: Sound = again.audio[person]
         assert same.rate == sound.rate
         np.testing.assert_array_equal(same.samples, sound.samples)
+
+
+def test_a_stored_request_has_its_video(tmp_path):
+    content = video(frames=5, sound=tone(1.0)[:, 0])
+    fields = {"source_volume": 0.5, "dub": "exact", "strength": 0.5, "video_end": "loop"}
+    request = GenerationRequest(video=content, audio=(tone(1.0), 16000), **fields)
+    store = JobStore(tmp_path)
+    store.add(JobRecord("a" * 32, "Title", "anna"), request, {})
+    again = store.request("a" * 32)
+    assert again.video is not None
+    assert again.video.frames == 5
+    assert again.picture.tobytes() == request.picture.tobytes()
+    assert {name: getattr(again, name) for name in fields} == fields
+    assert again.source_sound is not None
 
 
 def test_waiting_jobs_run_after_a_restart(tmp_path):
