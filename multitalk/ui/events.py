@@ -119,6 +119,7 @@ class Events:
             "audio_guidance",
             "frames_per_clip",
             "motion_frames",
+            "model",
             "max_seconds",
             "speed",
             "cache",
@@ -154,6 +155,7 @@ class Events:
             form |= choice.changes
             job_request = fields.request_from_form(form, self.backend.synthesize, worker.lora_file)
             self.backend.check_speech(job_request)
+            worker.check_model(job_request)
             for path in lora_paths(form["loras"]):
                 worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)

@@ -19,10 +19,10 @@ NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("color_correction", "frames_per_clip", "motion_frames", "max_seconds"),
+    *("frames_per_clip", "motion_frames", "max_seconds", "model"),
 )
-# Gradio returns 0 for an empty number field: the preset's value, or off.
-EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds")
+# Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
+EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
 TEACACHE_THRESHOLD = 0.2  # mild
@@ -79,6 +79,8 @@ def setting_fields(form: Form) -> dict[str, Any]:
         value = form.get(name)
         if value not in (None, "") and not (value == 0 and name in EMPTY_AT_ZERO):
             fields[name] = int(value) if name in WHOLE and float(value).is_integer() else value
+    if correction := form.get("color_correction"):
+        fields["color_correction"] = _number(correction)
     fields |= cache_fields(form)
     if form.get("apg"):
         fields["apg"] = True
@@ -182,6 +184,14 @@ def title_of(form: Form) -> str:
     if prompt and prompt != DEFAULT_PROMPT:
         return prompt
     return " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
+
+
+def _number(text: Any) -> Any:
+    """Return the number that is written in a field; other text is refused by the request."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text
 
 
 def _whole(value: Any) -> Any:

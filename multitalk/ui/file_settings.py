@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
+from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
 from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec
 from ..request.presets import PRESETS
@@ -23,7 +24,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     A file can come from anywhere and contain anything: only values that are valid in a request are used.
     """
     parsed = _numbers(settings) | _prompts(settings) | _voices(settings)
-    for name, choices in (("preset", PRESETS), ("turns", TURNS)):
+    for name, choices in (("preset", PRESETS), ("turns", TURNS), ("model", MODELS)):
         if _is_name(settings.get(name), choices):
             parsed[name] = settings[name]
     if "turns" in parsed:
@@ -80,11 +81,13 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
+    omitted = ["the video to dub"] if "dub" in settings else []
     cache = settings.get("cache")
-    if not isinstance(cache, dict):
-        return ()
-    has_options = "ratios" in cache or cache.get("max_skip_steps", MAX_SKIP_STEPS) != MAX_SKIP_STEPS
-    return ("options of Skip steps",) * has_options
+    if isinstance(cache, dict) and (
+        "ratios" in cache or cache.get("max_skip_steps", MAX_SKIP_STEPS) != MAX_SKIP_STEPS
+    ):
+        omitted.append("options of Skip steps")
+    return tuple(omitted)
 
 
 def _cache(settings: dict[str, Any]) -> dict[str, Any]:

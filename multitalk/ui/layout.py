@@ -14,7 +14,9 @@ from .footer import footer
 from .options import (
     AUTOMATIC,
     CACHES,
+    COLOR_CORRECTIONS,
     LABELS,
+    MODEL_CHOICES,
     MODES,
     NO_CACHE,
     ONE,
@@ -220,6 +222,12 @@ def _build_more(layout: Layout) -> None:
         lines=2,
         elem_id="prompt",
     )
+    form["model"] = gr.Dropdown(
+        MODEL_CHOICES,
+        value=AUTOMATIC,
+        label=LABELS["model"],
+        info="InfiniteTalk keeps colors and faces in long videos. Automatic: it is used above 30 seconds.",
+    )
     with gr.Row(equal_height=True):
         number("seed", 42, "The same seed gives the same video.", precision=0, elem_id="seed")
         layout.more["dice"] = gr.Button("Random seed", size="sm", elem_id="dice")
@@ -233,7 +241,7 @@ def _build_more(layout: Layout) -> None:
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")
         number("frames_per_clip", 81, "Longer clips need more memory; 4n + 1, such as 81.", precision=0)
-        number("motion_frames", 25, "Frames that a clip repeats; more: smoother transitions.", precision=0)
+        number("motion_frames", None, "Frames that a clip repeats; 0: the model's default.", precision=0)
     with gr.Row():
         form["cache"] = gr.Dropdown(
             CACHES,
@@ -244,13 +252,12 @@ def _build_more(layout: Layout) -> None:
         )
         number("threshold", 0, "Higher skips more; 0: the default.", visible="hidden", elem_id="threshold")
     with gr.Row():
-        form["color_correction"] = gr.Slider(
-            0,
-            1,
-            0,
-            step=0.05,
+        form["color_correction"] = gr.Dropdown(
+            COLOR_CORRECTIONS,
+            value=AUTOMATIC,
             label=LABELS["color_correction"],
-            info="Keeps the colors of the image; 0 is off.",
+            info="Keeps the colors of the image.",
+            allow_custom_value=True,
         )
         form["apg"] = gr.Checkbox(
             False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."

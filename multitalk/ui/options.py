@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..request.model_kinds import MODELS
 from ..request.presets import Preset
 
 # By field of the request: the form's labels, which errors begin with.
@@ -11,6 +12,7 @@ LABELS = {
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
     "preset": "Preset",
+    "model": "Model",
     "size": "Resolution",
     "seed": "Seed",
     "steps": "Steps",
@@ -54,6 +56,15 @@ CACHES = [
     ("MagCache: skip steps by measured magnitudes", "magcache"),
 ]
 PRESET_TITLES = {"quality": "Best quality", "fusionx": "Fast", "lightx2v": "Fastest", "demo": "Demo"}
+MODEL_CHOICES = [("Automatic", AUTOMATIC), *((kind.title, kind.name) for kind in MODELS.values())]
+COLOR_CORRECTIONS = [
+    ("Automatic", AUTOMATIC),
+    ("Off", "0"),
+    ("25 %", "0.25"),
+    ("50 %", "0.5"),
+    ("75 %", "0.75"),
+    ("100 %", "1"),
+]
 SCRIPT_SAMPLE = (
     "(s1) Hello! How are you today?\n(s2) Very well, thank you. And you?\n(s1) I feel like talking."
 )

@@ -19,7 +19,7 @@ from .worker import ModelWorker
 
 RESTORED = (
     *("prompt", "negative_prompt", "preset", "size", "height", "width", "seed", "steps", "shift"),
-    *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction"),
+    *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
     *each("source", "text", "voice", "language"),
     "loras",
@@ -53,6 +53,9 @@ def restored_values(
     usable = [preset.name for preset in worker.presets()]
     if usable and parsed.get("preset") not in usable:  # empty while the models load
         values.pop("preset", None)
+    if "color_correction" in values:
+        correction = values["color_correction"]
+        values["color_correction"] = options.AUTOMATIC if correction is None else f"{correction:g}"
     if isinstance(parsed.get("size"), tuple):
         values["size"] = options.CUSTOM_SIZE
         values["height"], values["width"] = parsed["size"]

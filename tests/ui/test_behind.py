@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -24,6 +25,7 @@ from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
+from multitalk.ui.layout import build_layout
 from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
 from multitalk.ui.server import make_backend
 from multitalk.ui.worker import ModelWorker
@@ -35,6 +37,12 @@ FORM: dict[str, Any] = {
     **{f"person{n}_{name}": None for n in (1, 2) for name in ("sound", "text", "voice", "language")},
     **{"person1_source": "text", "person2_source": "text", "person1_text": "Hello"},
 }
+
+
+def layout_form() -> dict[str, Any]:
+    """The form's components."""
+    with gr.Blocks():
+        return build_layout([]).form
 
 
 def no_voice(speech: object) -> Any:
@@ -88,6 +96,20 @@ def test_two_texts_in_turns_become_a_script():
     assert request.speech.text == "(s1) Hello\n(s2) Hi"
     assert request.speech.voices == {"person2": "m1"}
     assert request.people == 2
+
+
+def test_empty_fields_are_the_models_defaults():
+    initial = {name: component.value for name, component in layout_form().items()}
+    request = fields.request_from_form(initial | FORM, no_voice, no_lora)
+    assert (request.model, request.motion_frames, request.color_correction) == (None, None, None)
+    changed = {"model": "infinitetalk", "motion_frames": 9, "color_correction": "0.5"}
+    request = fields.request_from_form(initial | FORM | changed, no_voice, no_lora)
+    assert (request.model, request.motion_frames, request.color_correction) == ("infinitetalk", 9, 0.5)
+    off = fields.request_from_form(initial | FORM | {"color_correction": "0"}, no_voice, no_lora)
+    assert off.color_correction == 0
+    with pytest.raises(InvalidInput, match=r"color_correction must be .* not 'much'") as error:
+        fields.request_from_form(FORM | {"color_correction": "much"}, no_voice, no_lora)
+    assert form_errors.place_of(error.value, FORM) == "settings"
 
 
 @pytest.mark.parametrize("script", ["Anna: Hello\nBen: Hi", "（s1）Hello\n（s2）Hi", "[s1] Hello [s2] Hi"])

@@ -38,7 +38,7 @@ def filled(form: dict[str, Any], kept: Any) -> dict[str, Any]:
 
 def test_valid_values_are_filled_in(form):
     kept = {"mode": options.IN_TURNS, "script": "(s1) Hi", "steps": 7, "shift": None, "apg": True}
-    kept |= {"color_correction": 0.5, "preset": "of other weights", "person1_voice": "af_heart"}
+    kept |= {"color_correction": "0.5", "preset": "of other weights", "person1_voice": "af_heart"}
     kept |= {"picture": PICTURE, "size": "720p"}
     assert filled(form, kept) == kept
 

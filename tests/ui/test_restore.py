@@ -230,3 +230,14 @@ def test_the_message_lists_what_is_missing_and_what_is_kept(worker, form, files,
     *_, message, _ = restored_values(saved_settings(request), worker, files)
     assert re.findall(r"<li>(.*?)</li>", message) == steps
     assert plain_message(message) == " ".join(["Settings restored.", *steps])
+
+
+def test_a_files_model_and_its_settings_are_restored(worker):
+    settings = saved_settings(fields.request_from_form(EMPTY, str, no_lora))
+    settings |= {"model": "infinitetalk", "color_correction": 0.35, "motion_frames": 9, "dub": "free"}
+    *values, message, _ = restored_values(settings, worker)
+    restored = dict(zip(RESTORED, values, strict=True))
+    names = ("model", "color_correction", "motion_frames")
+    assert [restored[name] for name in names] == ["infinitetalk", "0.35", 9]
+    assert "no field for it: the video to dub." in plain_message(message)
+    assert parse_settings(settings | {"model": "other"}).get("model") is None
