@@ -13,6 +13,7 @@ from ..errors import MultiTalkError
 from ..media.picture import read_picture
 from . import demo_notice, drops, fields, long_jobs, options, parts
 from .backend import Backend, length_of
+from .dubbing import DubbingEvents
 from .examples import example_values, reset_labels
 from .faces import found_again, picture_parts, without_picture
 from .file_events import FileEvents
@@ -67,6 +68,7 @@ class Events:
         FileEvents(self.layout, self.backend).connect(self._refresh())
         VoiceEvents(self.layout, self.backend).connect(self._refresh())
         LoraEvents(self.layout, self.backend).connect()
+        DubbingEvents(self.layout, self.backend).connect()
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -138,7 +140,7 @@ class Events:
 
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
         form = self._named(values)
-        files = [form["picture"], form["person1_sound"], form["person2_sound"]]
+        files = [form[name] for name in ("picture", "video", "person1_sound", "person2_sound")]
         self.backend.check_access([*files, *lora_paths(form["loras"])], request)
         return form
 

@@ -59,9 +59,11 @@ def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -
     Raises:
         InvalidInput: A field is missing or invalid; the error's ``field`` names it.
     """
-    if not form["picture"]:
-        raise InvalidInput("image is missing. Add an image with one or two faces.", "image")
-    fields: dict[str, Any] = {"image": form["picture"], "turns": "together"}
+    fields: dict[str, Any] = {"turns": "together", **dubbing_fields(form)}
+    if "video" not in fields:
+        if not form["picture"]:
+            raise InvalidInput("image is missing. Add an image with one or two faces.", "image")
+        fields["image"] = form["picture"]
     if form["mode"] == IN_TURNS:
         fields["turns"] = "in_order"
     fields |= _voice_fields(form, synthesize)
@@ -70,6 +72,14 @@ def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -
     if loras := chosen_loras(form.get("loras"), find_lora):
         fields["lora"] = loras
     return build_request(fields | setting_fields(form))
+
+
+def dubbing_fields(form: Form) -> dict[str, Any]:
+    """Return the request's fields of a form with a video to dub; empty without one."""
+    if not form.get("video"):
+        return {}
+    names = ("video", "dub", "length", "source_volume")
+    return {name: form[name] for name in names if form.get(name) is not None}
 
 
 def setting_fields(form: Form) -> dict[str, Any]:

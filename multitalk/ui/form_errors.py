@@ -13,6 +13,7 @@ from . import parts
 from .fields import Form, text_speakers
 from .options import LABELS, SCRIPT
 
+DUBBING = ("video", "dub", "length", "source_volume")
 PLACES = ("picture", "person1", "person2", "script", "loras", "settings")
 # Parts of the request's ``speech``, as errors name them.
 SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}
@@ -57,7 +58,7 @@ def page_message(error: MultiTalkError, form: Form) -> str:
 def place_of(error: InvalidInput, form: Form) -> str:
     """Return the place on the page for an error, one of ``PLACES``."""
     field = error.field or ""
-    if field in ("image", "boxes") or field.startswith("boxes"):
+    if field in ("image", "boxes", *DUBBING) or field.startswith("boxes"):
         return "picture"
     for person in PEOPLE:
         if field == person or field.endswith(f".{person}"):

@@ -18,7 +18,7 @@ from .layout import Layout
 from .loras import kept_loras
 from .parts import QUIET, Choice
 
-FILES = (gr.Image, gr.Audio)
+FILES = (gr.Image, gr.Audio, gr.File)
 NAMES = "NAMES"  # in the script, replaced by the form's fields
 SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
 LOAD = "async () => [await window.multitalkForm.load()]"

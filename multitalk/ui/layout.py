@@ -10,6 +10,7 @@ import gradio as gr
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PEOPLE
 from . import demo_notice, parts
+from .dubbing import build_dubbing
 from .footer import footer
 from .options import (
     AUTOMATIC,
@@ -102,6 +103,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
     layout.form["boxes"] = parts.boxes_editor()
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
+    build_dubbing(layout)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)

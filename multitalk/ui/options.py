@@ -11,6 +11,10 @@ LABELS = {
     "boxes": "Boxes",
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
+    "video": "Video",
+    "dub": "Picture",
+    "length": "Length",
+    "source_volume": "Original sound",
     "preset": "Preset",
     "model": "Model",
     "size": "Resolution",
@@ -57,6 +61,11 @@ CACHES = [
 ]
 PRESET_TITLES = {"quality": "Best quality", "fusionx": "Fast", "lightx2v": "Fastest", "demo": "Demo"}
 MODEL_CHOICES = [("Automatic", AUTOMATIC), *((kind.title, kind.name) for kind in MODELS.values())]
+DUBS = [
+    ("Free: body and camera imitate the video", "free"),
+    ("Exact: the picture follows the video frame by frame", "exact"),
+]
+LENGTHS = [("As long as the voices", "audio"), ("As long as the video", "video")]
 COLOR_CORRECTIONS = [
     ("Automatic", AUTOMATIC),
     ("Off", "0"),

@@ -38,6 +38,15 @@ with no_stub_files():
             """Return the file's path, without opening it."""
             return None if payload is None else payload.path
 
+    class AnyFile(gr.File):
+        """A file of any kind, so that the request's check reports errors."""
+
+        is_template = True
+
+        def preprocess(self, payload: Any) -> str | None:
+            """Return the file's path, without opening it."""
+            return None if payload is None else payload.path
+
     class Choice(gr.Radio):
         """A radio whose choices change while the page is open; the request checks the value."""
 

@@ -1,0 +1,73 @@
+"""A video to dub, in place of the image; shown if the weights contain a model that takes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ..errors import MultiTalkError
+from ..media.source_video import read_video
+from . import parts
+from .backend import Backend
+from .form_errors import page_message
+from .options import DUBS, LABELS, LENGTHS
+from .parts import QUIET
+from .uploads import MAX_FILE
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+
+def build_dubbing(layout: Layout) -> None:
+    """Create the folded group; call inside the image's section."""
+    with gr.Accordion("Dub a video instead", open=False, visible="hidden", elem_id="dubbing") as group:
+        layout.form["video"] = parts.AnyFile(
+            label=f"Video to dub, at most {MAX_FILE // 10**6} MB", elem_id="video", height=110
+        )
+        layout.form["dub"] = gr.Radio(DUBS, value="free", label=LABELS["dub"], elem_id="dub")
+        layout.form["length"] = gr.Radio(LENGTHS, value="audio", label=LABELS["length"], elem_id="length")
+        layout.form["source_volume"] = gr.Slider(
+            0,
+            1,
+            0,
+            step=0.05,
+            label=LABELS["source_volume"],
+            info="Keeps the sound of the video under the voices; 0 is off.",
+            elem_id="source-volume",
+        )
+    layout.more["dubbing"] = group
+
+
+class DubbingEvents:
+    """The handlers.
+
+    Args:
+        layout: The components.
+        backend: Access to the uploaded files, and the models.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+
+    def connect(self) -> None:
+        """Register the handlers; call inside the page."""
+        form, more = self.layout.form, self.layout.more
+        taken = [form["video"], form["picture"], self.layout.errors["picture"]]
+        form["video"].upload(self.take, form["video"], taken, **QUIET)
+        form["picture"].input(lambda: None, None, form["video"], **QUIET)  # another image replaces the video
+        more["status"].change(self.show, None, more["dubbing"], **QUIET)
+
+    def show(self) -> Any:
+        """Show the group if the loaded weights can dub."""
+        return gr.update(visible=True if self.backend.worker.can_dub() else "hidden")
+
+    def take(self, path: str, request: gr.Request) -> list[Any]:
+        """Check a video, and show its first frame as the image."""
+        try:
+            self.backend.check_access([path], request)
+            picture = read_video(path).picture
+        except MultiTalkError as error:
+            return [None, gr.skip(), parts.show_error(page_message(error, {"video": path}))]
+        return [gr.skip(), self.backend.save_picture(picture, f"{Path(path).stem}.png", request), ""]
