@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 UNIT = 512  # sizes are multiples of it
 SMALL = 1 << 20  # up to this size, allocations come from segments of their own
 SMALL_SEGMENT = 2 << 20
@@ -30,12 +32,14 @@ class CachingAllocator:
     Attributes:
         allocated, reserved: Bytes in use, and bytes of all segments.
         peak_allocated, peak_reserved: Their largest values since :meth:`reset_peaks`.
+        limit: Largest value of `reserved`; None for no limit.
     """
 
     allocated: int = 0
     reserved: int = 0
     peak_allocated: int = 0
     peak_reserved: int = 0
+    limit: int | None = None
     _free: list[Block] = field(default_factory=list)
 
     def allocate(self, size: int) -> Block:
@@ -46,6 +50,7 @@ class CachingAllocator:
         block = min(fitting, key=lambda block: block.size, default=None)
         if block is None:
             block = Block(small, _segment_size(size))
+            self._make_room(block.size)
             self.reserved += block.size
             self.peak_reserved = max(self.peak_reserved, self.reserved)
         else:
@@ -82,6 +87,15 @@ class CachingAllocator:
     def reset_peaks(self) -> None:
         """Start to look for new peaks."""
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
+
+    def _make_room(self, size: int) -> None:
+        """Free segments for a new one if the limit would be exceeded."""
+        if self.limit is None or self.reserved + size <= self.limit:
+            return
+        self.empty_cache()
+        if self.reserved + size > self.limit:
+            message = f"{size} bytes do not fit: {self.allocated} in use, {self.reserved} reserved"
+            raise torch.OutOfMemoryError(message)
 
     def _split(self, block: Block, size: int) -> None:
         rest = Block(block.small, block.size - size, True, block, block.after)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from multitalk.bench import networks
 from multitalk.bench.job import BenchOptions, finish_pipeline, make_pipeline, make_request, sizes_of
@@ -21,13 +24,15 @@ from multitalk.pipeline import clips
 from multitalk.pipeline.clips import ClipGenerator
 from multitalk.pipeline.components import Components
 from multitalk.pipeline.pipeline import MultiTalkPipeline
-from multitalk.pipeline.planning import workload_of
 from multitalk.pipeline.progress import JobMonitor
+from multitalk.pipeline.results import Clip
 from multitalk.request.presets import PRESETS
 from multitalk.runtime.choose import Weights, plan_for
+from multitalk.runtime.gpus import GpuSpecification
 from multitalk.runtime.machine import Machine
-from multitalk.runtime.memory import Workload
+from multitalk.runtime.memory import RESERVE, RESERVE_SHARE, Workload
 from multitalk.runtime.plan import HardwarePlan
+from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED, ModelSizes
 
@@ -37,50 +42,53 @@ from .stand_in import DEVICE, StandInGpu
 STREAMED = SLOTS + 1
 COMPUTED = [True, False]  # the steps that TeaCache computes
 # Both clips have the tokens of 81 frames, but few new frames: decoding repeats itself.
-MOTION_FRAMES = 5
-SPANS = [ClipSpan(0, 0, 0, 9), ClipSpan(1, 4, MOTION_FRAMES, 4)]
-FRAMES = 85
+MOTION_FRAMES = 1
+SPANS = [ClipSpan(0, 0, 0, 9), ClipSpan(1, 8, MOTION_FRAMES, 4)]
+FRAMES = 89
 
 
 @dataclass(frozen=True)
 class GpuJob:
-    """A job of two clips of 480p.
+    """Jobs of 480p on a GPU.
 
     Attributes:
+        machine: Where they run.
         precision: Of the weights.
-        people: Number of people who speak.
         layers: Blocks of the transformer.
     """
 
+    machine: Machine
     precision: str
-    people: int
-    layers: int = 2
+    layers: int
+
+    @classmethod
+    def on(cls, sheet: GpuSpecification, precision: str) -> GpuJob:
+        """Return jobs with as many blocks as their plan needs."""
+        job = cls(replace(usual_machine(sheet), device=str(DEVICE)), precision, 2)
+        return replace(job, layers=STREAMED + 1) if job.whole_plan.streamed_blocks else job
 
     @property
     def options(self) -> BenchOptions:
-        """The networks and the request."""
-        return BenchOptions(
-            layers=self.layers,
-            people=self.people,
-            steps=len(COMPUTED),
-            teacache=0.3,
-            precision=self.precision,
-        )
+        """The networks."""
+        return BenchOptions(layers=self.layers, precision=self.precision)
 
     @property
     def workload(self) -> Workload:
-        """The job as the planner sees it."""
-        options = self.options
-        return workload_of(make_request(options), PRESETS[options.preset], 600)
+        """The larger job as the planner sees it."""
+        return Workload(calls=2 * len(COMPUTED), keeps_residuals=True)
 
-    def plan(self, machine: Machine, sizes: ModelSizes | None = None) -> HardwarePlan:
-        """Plan for the published model, and then for the layers of this job with the same choices.
+    @property
+    def whole_plan(self) -> HardwarePlan:
+        """The plan for the published model."""
+        return plan_for(self.machine, self.workload, Weights(PUBLISHED, self.precision, self.precision))
+
+    def plan(self, sizes: ModelSizes | None = None) -> HardwarePlan:
+        """Plan for the layers of this job, with the choices of the plan for the published model.
 
         Args:
-            machine: Where it runs.
             sizes: Of the networks; None assumes encoders as large as the published ones.
         """
-        whole = plan_for(machine, self.workload, Weights(PUBLISHED, self.precision, self.precision))
+        whole = self.whole_plan
         settings = PlanSettings(
             resident=whole.resident,
             streamed_blocks=STREAMED if whole.streamed_blocks else 0,
@@ -88,7 +96,7 @@ class GpuJob:
             eight_bit_products=whole.eight_bit_products,
         )
         weights = Weights(sizes or sizes_of(self.options.shape), self.precision, self.precision)
-        return plan_for(machine, self.workload, weights, settings)
+        return plan_for(self.machine, self.workload, weights, settings)
 
 
 def counted_sizes(job: GpuJob, components: Components) -> ModelSizes:
@@ -118,44 +126,47 @@ class StageMonitor(JobMonitor):
         return self.gpu.region(name)
 
 
-def job_for(machine: Machine, precision: str, people: int) -> GpuJob:
-    """Return a job with as many blocks as its plan needs."""
-    job = GpuJob(precision, people)
-    whole = plan_for(machine, job.workload, Weights(PUBLISHED, precision, precision))
-    return replace(job, layers=STREAMED + 1) if whole.streamed_blocks else job
+def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPatch) -> int:
+    """Create the networks and generate clips of two people, then one of one person.
 
-
-def run_job(gpu: StandInGpu, job: GpuJob, machine: Machine, folder: Path, patch: pytest.MonkeyPatch) -> int:
-    """Create the networks and generate the clips; the stages are regions of the GPU.
+    The stages are regions of the GPU.
 
     Returns:
         The device bytes that the plan claims.
     """
-    plan = job.plan(machine)
     patch.setattr(networks, "_fill", lambda *_: None)
+    patch.setattr(networks, "AutoencoderKLWan", partial(AutoencoderKLWan, num_res_blocks=1))
     patch.setattr(clips, "computed_steps", lambda *_: COMPUTED)
     with gpu.running():
         with gpu.region("load"):
-            pipeline = make_pipeline(job.options, plan, folder)
+            pipeline = make_pipeline(job.options, job.plan(), folder)
             finish_pipeline(pipeline)
+        claim = job.plan(counted_sizes(job, pipeline.components)).expected_peak_bytes
+        # the plan's reserve, without half a gigabyte for the CUDA context
+        gpu.allocator.limit = claim + int(RESERVE_SHARE * gpu.gpu.memory) + RESERVE // 2
         with torch.inference_mode():
-            for clip in generate(gpu, job, pipeline):
+            for clip in generate(gpu, job, pipeline, people=2, spans=SPANS):
                 assert clip.frames.shape[1:] == (480, 832, 3)
-            return job.plan(machine, counted_sizes(job, pipeline.components)).expected_peak_bytes
+            del clip
+            next(generate(gpu, job, pipeline, people=1, spans=SPANS[:1]))
+    return claim
 
 
-def generate(gpu: StandInGpu, job: GpuJob, pipeline: MultiTalkPipeline):
+def generate(
+    gpu: StandInGpu, job: GpuJob, pipeline: MultiTalkPipeline, people: int, spans: list[ClipSpan]
+) -> Iterator[Clip]:
     """Yield the clips of a job whose sound is encoded already."""
-    request, plan = make_request(job.options, motion_frames=MOTION_FRAMES), pipeline.plan
-    settings = resolve_settings(request, PRESETS[job.options.preset])
+    options = replace(job.options, people=people, steps=len(COMPUTED), teacache=0.3)
+    request = make_request(options, motion_frames=MOTION_FRAMES)
+    settings = resolve_settings(request, PRESETS[options.preset])
     monitor = StageMonitor(gpu)
     text = _encode_prompts(request, settings.branches, pipeline.components, monitor)
-    shape = job.options.shape
-    features = torch.zeros(job.people, FRAMES, shape.audio_layers, shape.audio_dim)
-    masks = torch.zeros(3, job.workload.tokens_per_frame, device=DEVICE) if job.people > 1 else None
+    shape = options.shape
+    features = torch.zeros(people, FRAMES, shape.audio_layers, shape.audio_dim)
+    masks = torch.zeros(3, job.workload.tokens_per_frame, device=DEVICE) if people > 1 else None
     conditions = JobConditions(
         settings=settings,
-        spans=SPANS,
+        spans=spans,
         seed=1,
         image=torch.zeros(3, settings.height, settings.width, device=DEVICE),
         person_masks=masks,
@@ -165,8 +176,7 @@ def generate(gpu: StandInGpu, job: GpuJob, pipeline: MultiTalkPipeline):
         speech=None,
     )
     units = pipeline.work_of(request, FRAMES / FPS).units
-    generator = ClipGenerator(
-        request, conditions, pipeline.components, pipeline.executor, plan, monitor, units
-    )
+    components, executor = pipeline.components, pipeline.executor
+    generator = ClipGenerator(request, conditions, components, executor, pipeline.plan, monitor, units)
     # reads the frames, as the encoder of the video does
     return generator.run(lambda frames: frames.sum())

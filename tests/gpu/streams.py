@@ -129,7 +129,9 @@ class Accesses:
         """Register memory of the main stream; another stream may not write it before what is queued."""
         self._by_storage[key] = _Accesses(self.timeline.main.clock.get(MAIN, 0))
 
-    def access(self, tensor: torch.Tensor, stream: str, number: int, writes: bool) -> str | None:
+    def access(
+        self, tensor: torch.Tensor, stream: str, number: int, writes: bool, on_host: bool = False
+    ) -> str | None:
         """Register an access; returns what it is not ordered with.
 
         Args:
@@ -137,20 +139,21 @@ class Accesses:
             stream: Stream of the operation, or the host.
             number: Number of the operation.
             writes: Whether it writes.
+            on_host: Whether it is page-locked host memory.
         """
         seen = self._by_storage.setdefault(tensor.untyped_storage()._cdata, _Accesses())
-        if stream == MAIN:
+        if stream == MAIN and not on_host:
             seen.main = number
             if not seen.others:
                 return None
-        elif stream != HOST and not self.timeline.follows(stream, MAIN, seen.main):
+        elif stream not in (MAIN, HOST) and not self.timeline.follows(stream, MAIN, seen.main):
             return "the main stream"
         first, last = _extent(tensor)
         for start, end, other, its_number, wrote in seen.others:
             overlaps = first < end and start < last
             if overlaps and (writes or wrote) and not self.timeline.follows(stream, other, its_number):
                 return f"stream {other}"
-        if stream not in (MAIN, HOST):
+        if stream != HOST and (stream != MAIN or on_host):
             mine = (first, last, stream, number, writes)
             kept = [known for known in seen.others if not (known[:3] == mine[:3] and known[4] == writes)]
             seen.others = [*kept, mine]
