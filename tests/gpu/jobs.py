@@ -27,7 +27,7 @@ from multitalk.pipeline.pipeline import MultiTalkPipeline
 from multitalk.pipeline.progress import JobMonitor
 from multitalk.pipeline.results import Clip
 from multitalk.request.presets import PRESETS
-from multitalk.runtime.choose import Weights, plan_for
+from multitalk.runtime.choose import EIGHT_BIT, Weights, _layout, plan_for
 from multitalk.runtime.gpus import GpuSpecification
 from multitalk.runtime.machine import Machine
 from multitalk.runtime.memory import RESERVE, RESERVE_SHARE, Workload
@@ -62,9 +62,10 @@ class GpuJob:
     layers: int
 
     @classmethod
-    def on(cls, sheet: GpuSpecification, precision: str) -> GpuJob:
-        """Return jobs with as many blocks as their plan needs."""
-        job = cls(replace(usual_machine(sheet), device=str(DEVICE)), precision, 2)
+    def on(cls, sheet: GpuSpecification, precision: str, kernels: bool = True) -> GpuJob:
+        """Return jobs with as many blocks as their plan needs; `kernels` tells whether there is Triton."""
+        machine = replace(usual_machine(sheet), device=str(DEVICE), kernels=kernels)
+        job = cls(machine, precision, 2)
         return replace(job, layers=STREAMED + 1) if job.whole_plan.streamed_blocks else job
 
     @property
@@ -74,20 +75,18 @@ class GpuJob:
 
     @property
     def workload(self) -> Workload:
-        """The larger job as the planner sees it."""
-        return Workload(calls=2 * len(COMPUTED), keeps_residuals=True)
+        """The larger job as the planner sees it, with a short sound: encoding it is not simulated."""
+        return Workload(calls=2 * len(COMPUTED), keeps_residuals=True, sound_seconds=4)
 
     @property
     def whole_plan(self) -> HardwarePlan:
-        """The plan for the published model."""
-        return plan_for(self.machine, self.workload, Weights(PUBLISHED, self.precision, self.precision))
+        """The plan of the table, for the published model."""
+        weights = Weights(PUBLISHED, self.precision, self.precision)
+        return plan_for(self.machine, replace(Workload(), keeps_residuals=True), weights)
 
-    def plan(self, sizes: ModelSizes | None = None) -> HardwarePlan:
-        """Plan for the layers of this job, with the choices of the plan for the published model.
-
-        Args:
-            sizes: Of the networks; None assumes encoders as large as the published ones.
-        """
+    @property
+    def plan(self) -> HardwarePlan:
+        """The plan for the layers of this job, with the choices of the plan for the published model."""
         whole = self.whole_plan
         settings = PlanSettings(
             resident=whole.resident,
@@ -95,8 +94,20 @@ class GpuJob:
             vae_tiling=whole.vae_tiling,
             eight_bit_products=whole.eight_bit_products,
         )
-        weights = Weights(sizes or sizes_of(self.options.shape), self.precision, self.precision)
+        weights = Weights(sizes_of(self.options.shape), self.precision, self.precision)
         return plan_for(self.machine, self.workload, weights, settings)
+
+    def claims(self, sizes: ModelSizes) -> dict[str, int]:
+        """Return the device bytes that the plan claims for each stage, with networks of these sizes."""
+        plan = self.plan
+        settings = PlanSettings(
+            resident=plan.resident, streamed_blocks=plan.streamed_blocks, vae_tiling=plan.vae_tiling
+        )
+        weights = Weights(sizes, self.precision, self.precision)
+        layout = _layout(weights, plan.dtype, self.workload, settings)
+        assert layout.peak(self.workload) <= plan.expected_peak_bytes, "which assumes the published encoders"
+        products = plan.eight_bit_products and self.precision in EIGHT_BIT
+        return replace(layout, eight_bit_products=products).stages(self.workload)
 
 
 def counted_sizes(job: GpuJob, components: Components) -> ModelSizes:
@@ -126,30 +137,30 @@ class StageMonitor(JobMonitor):
         return self.gpu.region(name)
 
 
-def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPatch) -> int:
+def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, int]:
     """Create the networks and generate clips of two people, then one of one person.
 
     The stages are regions of the GPU.
 
     Returns:
-        The device bytes that the plan claims.
+        The device bytes that the plan claims for each stage.
     """
     patch.setattr(networks, "_fill", lambda *_: None)
     patch.setattr(networks, "AutoencoderKLWan", partial(AutoencoderKLWan, num_res_blocks=1))
     patch.setattr(clips, "computed_steps", lambda *_: COMPUTED)
     with gpu.running():
         with gpu.region("load"):
-            pipeline = make_pipeline(job.options, job.plan(), folder)
+            pipeline = make_pipeline(job.options, job.plan, folder)
             finish_pipeline(pipeline)
-        claim = job.plan(counted_sizes(job, pipeline.components)).expected_peak_bytes
+        claims = job.claims(counted_sizes(job, pipeline.components))
         # the plan's reserve, without half a gigabyte for the CUDA context
-        gpu.allocator.limit = claim + int(RESERVE_SHARE * gpu.gpu.memory) + RESERVE // 2
+        gpu.allocator.limit = max(claims.values()) + int(RESERVE_SHARE * gpu.gpu.memory) + RESERVE // 2
         with torch.inference_mode():
             for clip in generate(gpu, job, pipeline, people=2, spans=SPANS):
                 assert clip.frames.shape[1:] == (480, 832, 3)
             del clip
             next(generate(gpu, job, pipeline, people=1, spans=SPANS[:1]))
-    return claim
+    return claims
 
 
 def generate(

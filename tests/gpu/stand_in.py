@@ -22,6 +22,7 @@ CUDA graphs, the compiler and several GPUs.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import weakref
 from collections.abc import Iterator
@@ -274,6 +275,9 @@ class StandInGpu(TorchDispatchMode):
             timeline.streams[stream.name] = {}
             return stream
 
+        def find_spec(name: str) -> Any:
+            return machine.kernels or None if name == "triton" else importlib.util.find_spec(name)
+
         replaced: dict[str, Any] = {
             "is_available": lambda: True,
             "device_count": lambda: 1,
@@ -310,7 +314,7 @@ class StandInGpu(TorchDispatchMode):
         patch.setattr(nn.Module, "_apply", _apply)
         for layer in (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.Embedding):
             patch.setattr(layer, "reset_parameters", lambda layer: None)  # there are no values
-        patch.setattr(dispatch.importlib.util, "find_spec", lambda name: SimpleNamespace())
+        patch.setattr(dispatch, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=find_spec)))
         for cache in (dispatch._problems, quantized_matmul._device_matmul):
             cache.cache_clear()
         self.attention.install(patch)
