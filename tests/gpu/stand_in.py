@@ -22,6 +22,7 @@ CUDA graphs, the compiler and several GPUs.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import weakref
@@ -52,8 +53,6 @@ DEVICE = torch.device("cuda:0")
 PRODUCTS = {"linear", "addmm", "addmm_", "mm", "bmm", "baddbmm", "matmul", "convolution"}
 PRODUCTS |= {"conv1d", "conv2d", "conv3d"}
 COPIES = {"_to_copy", "copy_"}
-# Operations that may copy, seen as a whole in inference mode
-CONVERSIONS = {"to", "type_as"}
 
 
 @dataclass
@@ -140,7 +139,7 @@ class StandInGpu(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if (answer := getattr(self, f"_answer_{name}", None)) is not None:
             return answer(func, args, kwargs)
-        if name in CONVERSIONS:
+        if _is_composite(func):
             with self:
                 return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
@@ -300,6 +299,9 @@ class StandInGpu(TorchDispatchMode):
         for name in ("init_cuda_context", "init_gpu_context"):  # before and after torch 2.8
             if hasattr(fake_tensor, name):
                 patch.setattr(fake_tensor, name, lambda *_: None)
+        if torch.backends.cuda.is_built():  # it would ask the driver
+            cudnn = torch._C._ConvBackend.Cudnn
+            patch.setattr(torch._C, "_select_conv_backend", lambda *_, **__: cudnn)
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "randn", _randn)
         patch.setattr(torch, "tensor", _tensor)
@@ -333,6 +335,13 @@ class Generator(torch.Generator):
     def device(self) -> torch.device:
         """Its device."""
         return self._device
+
+
+@functools.cache
+def _is_composite(func: Any) -> bool:
+    """Return whether a GPU runs an operation as several others; those written in Python are for tracing."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return func.has_kernel_for_dispatch_key(key) and key not in func.py_kernels
 
 
 def _is_cuda(tensor: torch.Tensor) -> bool:
