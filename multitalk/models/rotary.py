@@ -73,7 +73,7 @@ class VideoRotaryEmbedding(nn.Module):
         for axis, (length, dim) in enumerate(zip(lengths, self.axis_dims, strict=True)):
             cosine, sine = get_1d_rotary_pos_embed(
                 dim,
-                length,
+                torch.arange(length, device=device),  # a table from the host would be a blocking copy
                 self.theta,
                 use_real=True,
                 repeat_interleave_real=False,
@@ -86,7 +86,7 @@ class VideoRotaryEmbedding(nn.Module):
             sines.append(sine[:, : dim // 2].reshape(shape).expand(*lengths, -1))
         count = lengths[0] * lengths[1] * lengths[2]
         table = (torch.cat(part, dim=-1).reshape(1, count, 1, -1) for part in (cosines, sines))
-        cosine, sine = (part.float().to(device) for part in table)
+        cosine, sine = (part.float() for part in table)
         return cosine, sine
 
 
