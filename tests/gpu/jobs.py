@@ -15,8 +15,9 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from multitalk.bench import networks
 from multitalk.bench.job import BenchOptions, finish_pipeline, make_pipeline, make_request, sizes_of
-from multitalk.conditioning.job import JobConditions, _encode_prompts
+from multitalk.conditioning.job import JobConditions, JobOutline, _encode_prompts
 from multitalk.conditioning.resolve import resolve_settings
+from multitalk.conditioning.source import PictureSource
 from multitalk.conditioning.timeline import AudioTimeline, ClipSpan
 from multitalk.media.sound import Sound
 from multitalk.models.constants import FPS, SLOTS
@@ -26,6 +27,7 @@ from multitalk.pipeline.components import Components
 from multitalk.pipeline.pipeline import MultiTalkPipeline
 from multitalk.pipeline.progress import JobMonitor
 from multitalk.pipeline.results import Clip
+from multitalk.request.model_kinds import MODELS
 from multitalk.request.presets import PRESETS
 from multitalk.runtime.choose import EIGHT_BIT, Weights, _layout, plan_for
 from multitalk.runtime.gpus import GpuSpecification
@@ -138,7 +140,7 @@ class StageMonitor(JobMonitor):
 
 
 def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Create the networks and generate clips of two people, then one of one person.
+    """Create the networks and generate clips of two people (MultiTalk), then one of one person (InfiniteTalk).
 
     The stages are regions of the GPU.
 
@@ -175,15 +177,31 @@ def generate(
     shape = options.shape
     features = torch.zeros(people, FRAMES, shape.audio_layers, shape.audio_dim)
     masks = torch.zeros(3, job.workload.tokens_per_frame, device=DEVICE) if people > 1 else None
+    # both ways of conditioning a clip, and both ways of correcting colors
+    model = MODELS["multitalk" if people > 1 else "infinitetalk"]
+    sound = Sound(np.zeros((FRAMES * 640, 1), np.float32), 16000)
+    image = torch.zeros(3, settings.height, settings.width, device=DEVICE)
     conditions = JobConditions(
-        settings=settings,
+        outline=JobOutline(
+            settings=settings,
+            model=model,
+            motion_frames=MOTION_FRAMES,
+            color_correction=model.color_correction,
+            strength=None,
+            person_masks=masks,
+            voices=[sound] * people,
+            turns="together",
+            sound=sound,
+            speech=None,
+        ),
         spans=spans,
         seed=1,
-        image=torch.zeros(3, settings.height, settings.width, device=DEVICE),
+        image=image,
+        source=PictureSource(image),
         person_masks=masks,
         text=text,
         timeline=AudioTimeline(features, request.frames_per_clip, 5),
-        soundtrack=Sound(np.zeros((FRAMES * 640, 1), np.float32), 16000),
+        soundtrack=sound,
         speech=None,
     )
     units = pipeline.work_of(request, FRAMES / FPS).units
