@@ -140,7 +140,7 @@ class StageMonitor(JobMonitor):
 
 
 def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Create the networks and generate clips of two people (MultiTalk), then one of one person (InfiniteTalk).
+    """Create the networks; generate clips of two people (MultiTalk), then one of one person (InfiniteTalk).
 
     The stages are regions of the GPU.
 
