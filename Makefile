@@ -55,10 +55,8 @@ $(DEV_READY): requirements-dev.txt $(RUN_READY)
 run: $(RUN_READY)
 	$(BIN)/python app.py
 
-# Workers with one thread each: small models gain nothing from more. One more than there are cores, since tests of
-# servers and of the page wait for a part of their time.
-WORKERS := $$(($$(getconf _NPROCESSORS_ONLN) + 1))
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# a worker a core, each with one thread: small models gain nothing from more
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(DEV_READY)
 	$(PYTEST)

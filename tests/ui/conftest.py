@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
@@ -18,6 +19,7 @@ from tests.ui.steps import wait_ready
 
 Open = Callable[..., Page]
 PACKAGE = Path(__file__).with_name("node")
+PATIENCE_SECONDS = 150  # for what a page waits for; on a busy machine, playwright's 30 are too few
 JOB = re.compile(r"http.*/multitalk/jobs/[^/?]+")
 
 
@@ -58,6 +60,14 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        new_context = browser.new_context
+
+        def patient_context(**options: Any) -> BrowserContext:
+            context = new_context(**options)
+            context.set_default_timeout(1000 * PATIENCE_SECONDS)
+            return context
+
+        browser.new_context = patient_context  # type: ignore[method-assign]
         yield browser
         browser.close()
 
