@@ -119,7 +119,7 @@ def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field:
         start, instead = f"model '{kind.name}' cannot be used: these weights", "Choose another model"
     return (
         f"{start} lack {kind.audio_layers[people]}, its audio layers for {_voices(people)} (they have "
-        f"{', '.join(audio_layers)}). {instead}, or bake weights with them."
+        f"{', '.join(audio_layers)}). {instead}, or weights with them (./download_models.sh)."
     )
 
 

@@ -14,13 +14,16 @@ XYZ_FROM_RGB = (
 )
 RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(XYZ_FROM_RGB, dtype=torch.float64)).tolist()
 WHITE = (0.95047, 1.0, 1.08883)
+# Standard deviation of the lightness, of 100, below which a reference is a plain color, such as the black
+# frame from which a video fades in: frames with its statistics would be plain, too.
+PLAIN = 1.0
 
 
 class ColorCorrection:
     """Moves the Lab statistics of each frame to those of a reference image (docs/MODEL.md, section 5).
 
     Args:
-        reference: The image ``3 H W`` in [-1, 1], on the device of the frames.
+        reference: The image ``3 H W`` in [-1, 1], on the device of the frames; a plain one corrects nothing.
         strength: 0 (no correction) to 1 (full correction).
     """
 
@@ -39,8 +42,8 @@ class ColorCorrection:
         # a constant channel cannot be scaled
         scale = torch.where(deviation > 0, self._deviation / deviation, 0)
         corrected = lab_to_rgb((lab - mean) * scale + self._mean)
-        mixed = (1 - self.strength) * rgb + self.strength * corrected
-        return (mixed * 2 - 1).to(frames.dtype)
+        mixed = ((1 - self.strength) * rgb + self.strength * corrected) * 2 - 1
+        return torch.where(self._deviation[0] > PLAIN, mixed.to(frames.dtype), frames)
 
 
 def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:

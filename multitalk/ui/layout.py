@@ -9,6 +9,7 @@ import gradio as gr
 
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PEOPLE
+from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
 from .dubbing import build_dubbing
 from .footer import footer
@@ -27,7 +28,6 @@ from .options import (
     SOURCES,
     preset_choices,
 )
-from .speech_choices import LANGUAGES
 
 HEADER = """<header class="masthead"><svg viewBox="0 0 40 40" aria-hidden="true"><path class="back"
  d="M14 6h16a6 6 0 0 1 6 6v10a6 6 0 0 1-6 6v5l-6-5H14a6 6 0 0 1-6-6V12a6 6 0 0 1 6-6z"/><path class="front"

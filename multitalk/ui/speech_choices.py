@@ -5,28 +5,8 @@ from __future__ import annotations
 from ..request.voices import KOKORO_VOICES
 from ..speech.engine import SpeechEngine
 from ..speech.kokoro import LANGUAGE_ALIASES
+from ..speech.languages import LANGUAGES
 from .options import AUTOMATIC
-
-LANGUAGES = {
-    "a": "English, American",
-    "b": "English, British",
-    "e": "Spanish",
-    "f": "French",
-    "h": "Hindi",
-    "i": "Italian",
-    "j": "Japanese",
-    "p": "Portuguese, Brazilian",
-    "z": "Chinese, Mandarin",
-    "de": "German",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "ar": "Arabic",
-    "ko": "Korean",
-}
 
 
 def language_choices(engine: SpeechEngine) -> list[tuple[str, str]]:

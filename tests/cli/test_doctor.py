@@ -56,7 +56,8 @@ def test_the_voices_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     voices, languages = capsys.readouterr().out.splitlines()
     assert voices.startswith("espeak-ng's voices: ")
     assert {"f2", "m3"} <= set(voices.split(": ")[1].split(", "))
-    assert ", de, " in languages
+    assert "a (English, American), " in languages
+    assert ", de (German), " in languages
 
 
 def test_the_plans_of_every_gpu_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

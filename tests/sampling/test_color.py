@@ -49,6 +49,14 @@ def test_each_frame_gets_the_statistics_of_the_reference(dtype, bound):
         assert (mean - expected).abs().max() < bound  # of 100
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.2, 1.0])
+def test_a_plain_reference_corrects_nothing(value):
+    """A video may begin with a black frame."""
+    frames = colors(3, 16, 16) * 2 - 1
+    reference = torch.full((3, 16, 16), value) + 0.002 * torch.randn(3, 16, 16)
+    assert torch.equal(ColorCorrection(reference, 1.0).apply(frames), frames)
+
+
 def test_a_grey_frame_stays_finite():
     frames = torch.zeros(3, 2, 16, 16)
     corrected = ColorCorrection(colors(16, 16) * 2 - 1, 1.0).apply(frames)
