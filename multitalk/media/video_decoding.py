@@ -15,6 +15,7 @@ from ..errors import InvalidInput
 from .file_range import FileRange
 from .files import reopened
 from .picture_decoding import convert_picture
+from .picture_formats import START, picture_format
 
 # FFmpeg's names of the formats that are read. Playlists, for example, are excluded: they would make the
 # decoder open other files.
@@ -67,6 +68,9 @@ class Source:
 
     def unreadable(self) -> InvalidInput:
         """Return the error of a file without frames."""
+        self.file.seek(0)
+        if picture_format(self.file.read(START)) is not None:
+            return self.error("is an image. Provide it as image, or use a video file.")
         return self.error("cannot be read as a video. Use an undamaged MP4, MOV, MKV, WebM or AVI file.")
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from multitalk.errors import Cancelled, InvalidInput
 from multitalk.media.source_video import FramePosition, Video, VideoReader, read_video
+from tests.media.hostile import saved
 from tests.media.sound_files import tone
 from tests.media.video_files import RATE, gray_hdr_video, number_of, video, with_edit_list
 from tests.waiting import wait_until
@@ -220,10 +222,11 @@ def test_the_sound_is_in_time_with_the_frames(container: str, start: float) -> N
         (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ts\n", "cannot be read as a video"),
         (b"ffconcat version 1.0\nfile /etc/hostname\n", "cannot be read as a video"),
         (video()[:300], "cannot be read as a video"),
+        (saved(Image.new("RGB", (64, 64)), "PNG"), "is an image. Provide it as image"),
         (3, "must be a path or the bytes of a file"),
         ("nowhere.mp4", "file not found"),
     ],
-    ids=["empty", "nonsense", "playlist", "list", "cut", "number", "missing"],
+    ids=["empty", "nonsense", "playlist", "list", "cut", "image", "number", "missing"],
 )
 def test_files_that_are_refused(content: Any, words: str) -> None:
     with pytest.raises(InvalidInput, match=words) as caught:
