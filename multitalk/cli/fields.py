@@ -62,7 +62,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     if args.boxes is not None:
         try:
             fields["boxes"] = json.loads(args.boxes.removeprefix(BYTE_ORDER_MARK))
-        except ValueError:
+        except (ValueError, RecursionError):
             example = '{"person1": [x0, y0, x1, y1], ...}'
             raise InvalidInput(
                 f"--boxes must be JSON such as {example}, not {args.boxes[:80]!r}.", "boxes"
@@ -115,6 +115,6 @@ def _setting_value(name: str, text: str) -> Any:
     """Parse a value as JSON, or return it as plain text if it is not JSON; a prompt is always a text."""
     try:
         value = json.loads(text.removeprefix(BYTE_ORDER_MARK))
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,16 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
     def resolve(value: Any) -> Any:
         if isinstance(value, str):
             near = file.parent / value
-            return str(near) if len(value) < 4096 and "\0" not in value and near.is_file() else value
+            with suppress(OSError, ValueError):  # no name of a file, but its content, for example
+                return str(near) if len(value) < 4096 and near.is_file() else value
+            return value
         if isinstance(value, dict):
             return {key: resolve(item) if key in ("path", *PEOPLE) else item for key, item in value.items()}
         return [resolve(item) for item in value] if isinstance(value, list) else value
 
-    return {key: resolve(value) if key in FILE_FIELDS else value for key, value in fields.items()}
+    try:
+        return {key: resolve(value) if key in FILE_FIELDS else value for key, value in fields.items()}
+    except RecursionError:
+        raise InvalidInput(
+            f"request file {shown(str(path))} cannot be read: it is nested too deeply."
+        ) from None

@@ -7,6 +7,7 @@ what the serverless worker reads under any name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from ..errors import InvalidInput
@@ -69,7 +70,7 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _side(value: Any) -> Any:
     """Return a height or width as that worker does: rounded to a multiple of 16, with a default."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return max(1, round(value / SIDE_STEP)) * SIDE_STEP
+        return max(1, round(Fraction(value, SIDE_STEP))) * SIDE_STEP
     return SIDE if value in _EMPTY else value
 
 

@@ -43,8 +43,14 @@ class ModelKind:
         return min(self.motion_frames, request.frames_per_clip - 4)
 
     def color_correction_of(self, request: GenerationRequest) -> float:
-        """Return the strength of a request's color correction."""
-        return self.color_correction if request.color_correction is None else request.color_correction
+        """Return the strength of a request's color correction; the default for a video is none.
+
+        Each clip returns to a frame of the video, and the first frame, to which colors would be corrected,
+        may be dark.
+        """
+        if request.color_correction is not None:
+            return request.color_correction
+        return 0.0 if request.video is not None else self.color_correction
 
 
 # A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.

@@ -74,7 +74,8 @@ class UploadRoute:
             for path in await receive_upload(Request(request.scope, body.receive), incoming, MAX_FILE):
                 final = target / Path(path).relative_to(incoming)
                 final.parent.mkdir(exist_ok=True)
-                os.replace(path, final)
+                if Path(path).exists():  # else the same content under the same name, moved already
+                    os.replace(path, final)
                 self._owners.add(str(final), browser)
                 stored.append(str(final))
             return stored

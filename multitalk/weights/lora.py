@@ -147,6 +147,9 @@ class LoraFile:
         Args:
             key: Published name, one of `changed`.
             device: Of the result.
+
+        Raises:
+            WeightsError: A value is not finite.
         """
         stored = {role: self._source.get(name) for role, name in self._pieces[key].items()}
         factor = self.scale
@@ -156,6 +159,9 @@ class LoraFile:
             factor *= self._config.factor(self._pieces[key]["down"], stored["down"].shape[0])
         # cast on the device, so that fewer bytes are copied
         pieces = {role: tensor.to(device).to(torch.float32) for role, tensor in stored.items()}
+        if not math.isfinite(factor) or not all(tensor.isfinite().all() for tensor in pieces.values()):
+            message = f"LoRA file {self.path} is damaged: it has values that are not finite ({key[:60]})."
+            raise WeightsError(message, self.path)
         whole = pieces["whole"] * self.scale if "whole" in pieces else None
         return Difference(pieces.get("down"), pieces.get("up"), factor, whole)
 

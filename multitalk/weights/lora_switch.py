@@ -254,9 +254,10 @@ class _Changes:
     def add(self, slots: Sequence[Slot], difference: Difference) -> None:
         """Add a change of the published tensor that was cut into `slots`."""
         if difference.down is not None and difference.up is not None and slots[0].takes_low_rank:
-            ups = (difference.up * difference.factor).chunk(len(slots))
-            for slot, up in zip(slots, ups, strict=True):
-                self.beside.setdefault(slot.owner, []).append(_Product(difference.down, up))
+            # a file may store a layer's matrices with the kernel of a convolution of 1 x 1
+            down, up = difference.down.flatten(1), difference.up.flatten(1) * difference.factor
+            for slot, part in zip(slots, up.chunk(len(slots)), strict=True):
+                self.beside.setdefault(slot.owner, []).append(_Product(down, part))
             if difference.whole is None:
                 return
             difference = Difference(None, None, 1.0, difference.whole)

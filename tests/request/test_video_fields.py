@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,14 @@ def test_the_model_that_fits(source: Video) -> None:
 
 
 def test_each_model_has_its_own_defaults(source: Video) -> None:
-    request = GenerationRequest(video=source, audio=VOICE)
+    request = GenerationRequest(image=Image.new("RGB", (64, 64)), audio=VOICE)
     defaults = {
         name: (kind.motion_frames_of(request), kind.color_correction_of(request))
         for name, kind in MODELS.items()
     }
     assert defaults == {"multitalk": (25, 0.0), "infinitetalk": (9, 1.0)}
+    dub = GenerationRequest(video=source, audio=VOICE)
+    assert {kind.color_correction_of(dub) for kind in MODELS.values()} == {0.0}, "its first frame may be dark"
     changed = GenerationRequest(video=source, audio=VOICE, motion_frames=5, color_correction=0.5)
     for kind in MODELS.values():
         assert (kind.motion_frames_of(changed), kind.color_correction_of(changed)) == (5, 0.5)
@@ -285,6 +288,23 @@ def test_invalid_jobs_of_that_worker(job: dict[str, Any], field: str, words: str
         translate(job)
     assert caught.value.field == field
     assert words in str(caught.value)
+
+
+def test_sides_of_any_size_are_rounded_as_in_that_worker() -> None:
+    job = {"image_url": "u", "wav_url": "a", "width": 64}
+    for side, rounded in ((361, 368), (72, 64), (88, 96)):
+        assert translate(job | {"height": side})["size"] == (rounded, 64)
+    with pytest.raises(InvalidInput, match="height must be a whole number from 64 to 2048"):
+        translate(job | {"height": 10**400})
+
+
+def test_a_json_file_with_contents_or_nested_too_deeply(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"image": "x" * 300, "audio": "y" * 5000}))
+    assert read_json_fields(path) == {"image": "x" * 300, "audio": "y" * 5000}
+    path.write_text('{"lora": ' + 700 * "[" + 700 * "]" + "}")
+    with pytest.raises(InvalidInput, match=r"job\.json' cannot be read"):
+        read_json_fields(path)
 
 
 def test_every_name_of_that_worker_is_known() -> None:

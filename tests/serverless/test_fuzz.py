@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from multitalk.errors import InvalidInput
 from multitalk.request.aliases import ALIASES
 from multitalk.request.generation_request import GenerationRequest
+from multitalk.request.infinitetalk_names import OWN_NAMES
 from multitalk.serverless.answers import failure
 from multitalk.serverless.inputs import read_request
 from multitalk.serverless.worker_settings import WorkerSettings
 from tests.serverless.conftest import base64_of, png, wav
 
 IMAGE, SOUND = base64_of(png()), base64_of(wav(0.3))
-FIELDS = st.sampled_from([*GenerationRequest.model_fields, *ALIASES, "mode"])
+FIELDS = st.sampled_from([*GenerationRequest.model_fields, *ALIASES, *sorted(OWN_NAMES), "mode"])
 PARTS = st.sampled_from(["person1", "person2", "text", "voices", "language", "speed", "path", "scale"])
 TEXTS = st.sampled_from(
     [

@@ -57,7 +57,7 @@ def test_a_video_is_dubbed(screen: str, browser: Browser, dubbing_app: App, tmp_
         result = facts(dubbing_app.outputs / make(page))
         assert result["frames"] == 20
         assert (result["settings"]["model"], result["settings"]["dub"]) == ("infinitetalk", "free")
-        assert result["settings"]["color_correction"] == 1, "the model's default"
+        assert result["settings"]["color_correction"] == 0, "the default for a video"
         # another image replaces the video
         bring(page, "one_person.png")
         page.locator("#video").get_by_text("talk.mp4").wait_for(state="detached")

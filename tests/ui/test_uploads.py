@@ -211,6 +211,16 @@ def test_an_upload_that_breaks_off_leaves_nothing(small):
 
 
 @pytest.mark.slow
+def test_the_same_file_twice_in_one_upload(small):
+    same = ("files", ("a.png", b"same"))
+    with small.client() as client:
+        answer = client.post("/gradio_api/upload", files=[same, same])
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()
+    assert first == second
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["other", "files"])
 def test_forms_that_gradio_does_not_expect_leave_nothing(small, name):
     before = files_of(small)

@@ -179,6 +179,38 @@ def test_a_lora_of_a_tensor_that_is_divided(folders, tmp_path):
     torch.testing.assert_close(after, before + up @ down)
 
 
+def test_matrices_stored_like_convolutions(folders, tmp_path):
+    flat, kernel = tmp_path / "flat.safetensors", tmp_path / "kernel.safetensors"
+    down, up = torch.randn(2, DIM), torch.randn(DIM, 2)
+    save_file({f"{MODULE}.lora_down.weight": down, f"{MODULE}.lora_up.weight": up}, flat)
+    kernels = {"lora_down": down[:, :, None, None], "lora_up": up[:, :, None, None]}
+    save_file({f"{MODULE}.{name}.weight": each.contiguous() for name, each in kernels.items()}, kernel)
+    model = load(folders, "float32")
+    switcher = LoraSwitcher(model)
+    switcher.activate([(flat, 1.0)])
+    expected = predict(model)
+    switcher.activate([(kernel, 1.0)])
+    assert torch.equal(predict(model), expected)
+    switcher.activate([(kernel, 0.5), (flat, 0.5)])
+    torch.testing.assert_close(predict(model), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("piece", ["lora_down.weight", "lora_up.weight", "alpha"])
+def test_values_that_are_not_finite(piece, value, folders, tmp_path):
+    tensors = {"lora_down.weight": torch.randn(2, DIM), "lora_up.weight": torch.randn(DIM, 2)}
+    tensors["alpha"] = torch.tensor(2.0)
+    tensors[piece].view(-1)[0] = value
+    path = tmp_path / "x.safetensors"
+    save_file({f"{MODULE}.{name}": tensor for name, tensor in tensors.items()}, path)
+    model = load(folders, "float32")
+    before, switcher = state_of(model), LoraSwitcher(model)
+    with pytest.raises(WeightsError, match=r"x\.safetensors is damaged: it has values that are not finite"):
+        switcher.activate([(path, 1.0)])
+    assert same_bits(model, before)
+    assert switcher.active == ()
+
+
 def test_a_job_in_inference_mode_leaves_usable_tensors(folders):
     model = load(folders, "bf16")
     with torch.inference_mode():
