@@ -59,7 +59,7 @@ class PageRoutes:
             Route("/multitalk/jobs/{job}", self.job),
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),
-            Route("/multitalk/jobs/{job}/clips/{number:int}.mp4", self.clip),
+            Route("/multitalk/jobs/{job}/clips/{number}.mp4", self.clip),
         ]
 
     async def status(self, request: Request) -> Response:
@@ -94,10 +94,10 @@ class PageRoutes:
     def clip(self, request: Request) -> Response:
         """Send a finished clip of a running job."""
         job = self._job_of_browser(request)
-        number = request.path_params["number"]
-        if job is None or not 0 <= number < len(job.clips):
+        clips = {} if job is None else {str(number): path for number, path in enumerate(job.clips)}
+        if (path := clips.get(request.path_params["number"])) is None:
             return missing()
-        return FileResponse(job.clips[number], media_type="video/mp4", headers={"Cache-Control": "private"})
+        return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private"})
 
     def describe(self, job: Job) -> dict[str, Any]:
         """Return the state of a job for the page's script."""

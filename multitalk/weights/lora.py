@@ -187,7 +187,8 @@ def _complete(roles: dict[str, str]) -> bool:
 
 def _first(names: Sequence[str]) -> str:
     """Return "tensors (3), such as x": a page shows it in a line or two."""
-    return f"tensors ({len(names)}), such as {names[0][:60]}"
+    name = "".join(letter if letter.isprintable() else "?" for letter in names[0][:60])
+    return f"tensors ({len(names)}), such as {name}"
 
 
 def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) -> None:

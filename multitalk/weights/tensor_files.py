@@ -31,8 +31,8 @@ DTYPES: dict[str, torch.dtype] = {
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-# The format's limit; a file with a longer header is damaged.
-_MAX_HEADER_BYTES = 100_000_000
+# The format's limit is ten times as large; a file of these models has a header of a few hundred kilobytes.
+_MAX_HEADER_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,9 @@ def _parse_header(data: bytes, start: int) -> list[StoredTensor]:
     header = json.loads(data)
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata is not a JSON object of texts")
     tensors: list[tuple[list[int], StoredTensor]] = []
     for key, entry in header.items():
         key.encode()  # a lone surrogate cannot be shown in an error

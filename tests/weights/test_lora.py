@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -150,3 +152,26 @@ def test_a_text_to_video_lora_may_lack_the_image_keys(published):
     keys = load_file(published / LIGHTX2V)
     assert not any("_img" in key for key in keys)
     assert any("_img" in key for key in load_file(published / FUSIONX))
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"__metadata__": 5}, "its metadata is not a JSON object of texts"),
+        ({"__metadata__": {"a": 1}}, "its metadata is not a JSON object of texts"),
+        ({f"{number:0100}": number for number in range(100_000)}, "its header is invalid"),
+    ],
+    ids=["number", "number in it", "longer than any"],
+)
+def test_headers_that_are_refused(header, words, tmp_path):
+    content = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(content).to_bytes(8, "little") + content)
+    with pytest.raises(WeightsError, match=f"LoRA file .* {words}"):
+        LoraFile(path)
+
+
+def test_names_in_errors_are_one_line(tmp_path):
+    save_file({"a\n\u202eb.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match=r"such as a\?\?b\.lora_down"):
+        LoraFile(tmp_path / "x.safetensors")
