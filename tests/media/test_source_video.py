@@ -264,3 +264,10 @@ def _in_process(task: Callable[..., Any], content: bytes) -> Any:
 
     with shared_file(content) as file:
         return task(file, "x", "video")
+
+
+def test_making_a_file_leaves_this_process_as_it_was() -> None:
+    """Real-time processes of the tests would stop all others."""
+    before = os.sched_getscheduler(0)
+    video("matroska", "libsvtav1", frames=2)
+    assert os.sched_getscheduler(0) == before == os.SCHED_OTHER

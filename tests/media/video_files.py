@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +33,19 @@ def frame_pixels(number: int, channels: int = 3) -> np.ndarray:
     if channels == 4:
         pixels[: height // 8, :, 3] = 0
     return pixels
+
+
+@contextlib.contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does to a thread of root: real-time priority, which its children inherit."""
+    if not hasattr(os, "sched_getscheduler"):  # not Linux
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
 
 
 def video(
@@ -64,7 +79,7 @@ def video(
     content = io.BytesIO()
     clock = Fraction(1, rate if times is None else CLOCK)
     channels = 4 if "a" in pixels.replace("gray", "") else 3
-    with av.open(content, "w", format=container) as file:
+    with usual_scheduling(), av.open(content, "w", format=container) as file:
         stream: Any = file.add_stream(codec, rate=rate, options=options)
         (stream.width, stream.height), stream.pix_fmt = SIZE, pixels
         stream.codec_context.time_base = clock
