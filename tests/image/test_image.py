@@ -92,7 +92,7 @@ def logs(engine: Engine, container: str) -> str:
 def test_weights_are_layers_below_the_code(workshop):
     layers = workshop.registry.image("multitalk", "int8-cu124").layers
     weights = [number for number, layer in enumerate(layers) if WEIGHTS in layer.created_by]
-    assert len(weights) == 16
+    assert len(weights) == 18
     assert max(weights) == len(layers) - 4  # then the flag, the kernels, and the code
     assert "/app" in layers[-1].created_by
     assert len([number for number in weights if layers[number].size > 10_000]) == 2  # Kokoro, and the rest
