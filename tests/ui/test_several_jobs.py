@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.steps import SLOW, be_quick, bring, cancel, choose, example, fill, make, see_a_clip, wait_phase
+from tests.ui.steps import (
+    FAST,
+    SLOW,
+    be_quick,
+    bring,
+    cancel,
+    choose,
+    example,
+    fill,
+    make,
+    see_a_clip,
+    wait_phase,
+)
 
 pytestmark = pytest.mark.slow
 SHORT = {"Maximum seconds": "1.5"}
@@ -137,7 +149,12 @@ def test_a_failure_in_the_background_is_shown(open_page):
 
 def leave_person1_out_of_the_square(page) -> None:
     """Move person 1's box to where a square video is cropped."""
-    example(page, "Two in turns")
+    example(page, "Two in turns")  # resets the size
+    page.locator("#size input").click()
+    page.get_by_role("option", name="Custom height and width").click()
+    for side in ("height", "width"):
+        page.locator(f"#custom-{side} input").fill("64")
+    fill(page, **FAST | SHORT)
     box = page.locator(".person-box[data-person=person1]")
     box.wait_for()
     for _ in range(40):
