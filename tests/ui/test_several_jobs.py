@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.ui.steps import (
-    FAST,
     SLOW,
     be_quick,
     bring,
@@ -149,12 +148,12 @@ def test_a_failure_in_the_background_is_shown(open_page):
 
 def leave_person1_out_of_the_square(page) -> None:
     """Move person 1's box to where a square video is cropped."""
-    example(page, "Two in turns")  # resets the size
+    example(page, "Two in turns")  # resets the settings
     page.locator("#size input").click()
     page.get_by_role("option", name="Custom height and width").click()
     for side in ("height", "width"):
-        page.locator(f"#custom-{side} input").fill("64")
-    fill(page, **FAST | SHORT)
+        page.locator(f"#custom-{side} input").fill("192")
+    fill(page, **LONG | SHORT)
     box = page.locator(".person-box[data-person=person1]")
     box.wait_for()
     for _ in range(40):
