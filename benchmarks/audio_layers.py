@@ -7,7 +7,6 @@ switching does not touch them. On a GPU, `--streamed` blocks are in host memory.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +23,8 @@ from multitalk.weights.folders import AUDIO_LAYER_SETS, audio_layers_part
 from multitalk.weights.lora_switch import LoraSwitcher
 from multitalk.weights.store import WeightsFolder
 from multitalk.weights.tensor_files import TensorInfo, write_safetensors
+
+from .switching import published_transformer, switching_parser
 
 SHARD_BYTES = 5e9
 
@@ -66,17 +67,12 @@ def write_set(folder: Path, tensors: dict[str, torch.Tensor], seed: int) -> list
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the seconds; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="audio_layers", description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("bf16", "int8", "fp8"), default="int8")
+    parser = switching_parser("audio_layers", __doc__, switches=9)
     parser.add_argument("--streamed", type=int, default=0, help="blocks in host memory; needs a GPU")
-    parser.add_argument("--switches", type=int, default=9)
     parser.add_argument("--folder", type=Path, help="for the files; a temporary folder by default")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
-    quantization = None if options.precision == "bf16" else options.precision
-    with torch.device("meta"):
-        transformer = MultiTalkTransformer(quantization=quantization).to(torch.bfloat16)
+    transformer = published_transformer(options.precision)
     if device.type != "cpu":
         transformer = transformer.to_empty(device="cpu" if options.streamed else device)
         plan = HardwarePlan(device, torch.bfloat16, "native", streamed_blocks=options.streamed)

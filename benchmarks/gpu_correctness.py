@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,9 +27,8 @@ import torch
 from multitalk.bench.job import BenchOptions, bench_plan, finish_pipeline, make_pipeline, make_request
 from multitalk.bench.networks import SCALES, make_vae
 from multitalk.models import attention_backends, quantized_matmul
-from multitalk.models.constants import CLIP_TOKENS, FP8_CAPABILITY
-from multitalk.models.kernels.dispatch import forced
-from multitalk.models.kernels.probe import PUBLISHED, cases
+from multitalk.models.constants import FP8_CAPABILITY, probed_tokens
+from multitalk.models.kernels.probe import PUBLISHED, Case, cases, errors_of
 from multitalk.models.video_vae import decode_latents, prepare_decoder
 from multitalk.runtime.attention import BACKENDS, refusal
 from multitalk.runtime.machine import detect_machine
@@ -57,7 +57,7 @@ def attention_checks(device: torch.device, dtype: torch.dtype) -> Iterator[Check
     for name in BACKENDS:
         if refusal(name, machine) is None:
             bound = 0.1 if name.startswith("sage") else 0.01
-            for tokens in (333, CLIP_TOKENS) if device.type == "cuda" else (333,):
+            for tokens in probed_tokens(device.type):
                 yield (
                     f"attention {name}, {tokens} tokens",
                     bound,
@@ -69,7 +69,7 @@ def product_checks(device: torch.device) -> Iterator[Check]:
     """Compare every 8-bit product with the dequantized one."""
     for precision in ("int8", "fp8"):
         for name in quantized_matmul._candidates(precision, device):
-            for rows in (333, CLIP_TOKENS) if device.type == "cuda" else (333,):
+            for rows in probed_tokens(device.type):
                 yield (
                     f"product {name}, {rows} tokens",
                     0.05,
@@ -86,13 +86,9 @@ def kernel_checks(device: torch.device, dtype: torch.dtype) -> Iterator[Check]:
 
 
 @torch.inference_mode()
-def kernel_error(case: Callable[[], tuple[torch.Tensor, ...]]) -> float:
+def kernel_error(case: Case) -> float:
     """Return the largest error of a kernel's results."""
-    with forced(True):
-        results = case()
-    with forced(False):
-        expected = case()
-    return max(relative_error(*pair) for pair in zip(results, expected, strict=True))
+    return max(errors_of(case), key=lambda error: (math.isnan(error), error))
 
 
 @torch.inference_mode()

@@ -6,7 +6,6 @@ CPU the transformer's matrices stay on the meta device: switching does not read 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,8 @@ from safetensors.torch import save_file
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.weights.lora_switch import LoraSwitcher
 from multitalk.weights.renames import TRANSFORMER
+
+from .switching import published_transformer, switching_parser
 
 RANK = 32
 
@@ -44,15 +45,9 @@ def make_lora(transformer: MultiTalkTransformer, path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the seconds; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="lora_switch", description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("bf16", "int8", "fp8"), default="int8")
-    parser.add_argument("--switches", type=int, default=6)
-    options = parser.parse_args(arguments)
+    options = switching_parser("lora_switch", __doc__, switches=6).parse_args(arguments)
     device = torch.device(options.device)
-    quantization = None if options.precision == "bf16" else options.precision
-    with torch.device("meta"):
-        transformer = MultiTalkTransformer(quantization=quantization).to(torch.bfloat16)
+    transformer = published_transformer(options.precision)
     if device.type != "cpu":
         transformer = transformer.to_empty(device=device)
     for module in transformer.modules():  # switching writes to these

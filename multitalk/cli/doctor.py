@@ -72,12 +72,11 @@ def run(args: argparse.Namespace) -> int:
 def _voices_text(weights: str | None) -> str:
     """Return the names of the voices and the codes of the languages."""
     from ..runtime.environment import find_weights
-    from ..speech.languages import LANGUAGES
+    from ..speech.languages import title_of
     from ..speech.speak import choose_engine
 
     engine = choose_engine(find_weights(weights))
-    titles = {code: LANGUAGES.get(code) or engine.language_title(code) for code in engine.languages()}
-    languages = ", ".join(f"{code} ({title})" for code, title in titles.items())
+    languages = ", ".join(f"{code} ({title_of(engine, code)})" for code in engine.languages())
     return f"{engine.name}'s voices: {', '.join(engine.voices())}\n{engine.name}'s languages: {languages}"
 
 

@@ -11,13 +11,10 @@ import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
 from ..patches.diffusers import require_attention_backend
-from .constants import CLIP_TOKENS
+from .constants import probed_tokens
 
 logger = logging.getLogger(__name__)
 
-# Tokens of the probes, no multiples of a block size. The second is a clip's, for GPUs: some kernels fail at
-# length only.
-_PROBE_TOKENS = (333, CLIP_TOKENS)
 # Heads of a probe, and the width of the model's heads.
 _PROBE_HEADS, _PROBE_WIDTH = 2, 128
 # Queries whose result is compared, at both ends and in between.
@@ -150,12 +147,12 @@ def first_working(names: Iterable[str], device: torch.device, dtype: torch.dtype
 
 @torch.no_grad()
 def probe(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Run a backend on small inputs, and on a GPU once at a clip's length; return what is wrong, or None."""
+    """Run a backend on a few tokens, and on a GPU on a clip's; return what is wrong with it, or None."""
     try:
         _require(name)
     except (RuntimeError, ValueError) as error:
         return _one_line(error)
-    lengths = _PROBE_TOKENS if device.type == "cuda" else _PROBE_TOKENS[:1]
+    lengths = probed_tokens(device.type)
     return next(filter(None, (_problem(name, tokens, device, dtype) for tokens in lengths)), None)
 
 

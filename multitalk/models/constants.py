@@ -21,3 +21,11 @@ TILE = 256
 TILE_STRIDE = 192
 # Video tokens of a clip of 81 frames at 480p (480x832). Kernels are probed with as many.
 CLIP_TOKENS = 21 * 30 * 52
+
+
+def probed_tokens(device_type: str) -> tuple[int, ...]:
+    """Return the numbers of tokens with which to probe a kernel, none of them a multiple of a block size.
+
+    On a GPU the second one is a clip's: some kernels fail at length only.
+    """
+    return (333, CLIP_TOKENS) if device_type == "cuda" else (333,)

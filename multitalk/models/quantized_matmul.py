@@ -7,6 +7,7 @@ GPU, a driver or a version of torch without them is detected at startup and neve
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +17,11 @@ import torch.nn.functional as F
 
 from ..patches.torch import fp8_product, int8_product
 from .constants import (
-    CLIP_TOKENS,
     FP8_CAPABILITY,
     FUSED_CAPABILITY,
     INT8_CAPABILITY,
     ROWWISE_CAPABILITY,
+    probed_tokens,
 )
 from .kernels.dispatch import kernels_for, works
 
@@ -34,9 +35,7 @@ MINIMAL_ROWS = 1024
 _PIECE = 1 << 24
 # Largest values of the 8-bit dtypes.
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
-# Rows of the probes, and on a GPU a clip's tokens, too. Neither they nor features or rank are multiples of a
-# kernel's block size.
-_PROBE_ROWS = (333, CLIP_TOKENS)
+# Features and rank of the probes, no multiples of a kernel's block size.
 _PROBE_SHAPE, _PROBE_RANK = (336, 208), 20
 _PROBE_TOLERANCE = 0.1
 
@@ -295,9 +294,10 @@ def _candidates(precision: str, device: torch.device) -> list[str]:
 
 def _works(name: str, device: torch.device) -> bool:
     """Return whether a kernel runs and agrees with the dequantized product, also with a LoRA and GELU."""
-    rows = _PROBE_ROWS if device.type == "cuda" else _PROBE_ROWS[:1]
     try:
-        return all(product_error(name, device, count) < _PROBE_TOLERANCE for count in rows)
+        return all(
+            product_error(name, device, rows) < _PROBE_TOLERANCE for rows in probed_tokens(device.type)
+        )
     except Exception:  # torch's errors for missing support; a Triton kernel can raise anything
         return False
 
@@ -326,8 +326,7 @@ def product_error(name: str, device: torch.device, rows: int) -> float:
         exact = Extra(inner, up, gelu) if low_rank else Extra(gelu=gelu)
         expected = exact.apply(product.clone())
         errors.append(((result - expected).norm() / expected.norm()).item())
-    # not max(), which can lose a NaN
-    return errors[0] if errors[0] != errors[0] else max(errors, key=lambda error: (error != error, error))
+    return max(errors, key=lambda error: (math.isnan(error), error))
 
 
 def _weight_dtype(name: str) -> torch.dtype:

@@ -113,6 +113,14 @@ def choose_model(request: GenerationRequest, seconds: float, audio_layers: Seque
     return for_video[0] if for_video and seconds > LONG_SECONDS else present[0]
 
 
+def takes_video(audio_layers: Collection[str]) -> bool:
+    """Return whether a model with some of these audio layers takes a video."""
+    return any(
+        kind.takes_video and not set(kind.audio_layers.values()).isdisjoint(audio_layers)
+        for kind in MODELS.values()
+    )
+
+
 def _present(people: int, audio_layers: Sequence[str]) -> list[ModelKind]:
     """List the models in the weights for a number of voices, in the order of their audio layers."""
     kinds = [kind for kind in MODELS.values() if kind.audio_layers[people] in audio_layers]

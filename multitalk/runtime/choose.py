@@ -302,8 +302,8 @@ def _make_plan(
     sheet = machine.gpu.specification if machine.gpu is not None else None
     seconds = bound = None
     if sheet is not None:
-        seconds = clip_seconds(sheet, layout, workload, machine.kernels)
-        bound = call_time(sheet, layout, workload, machine.kernels).bound
+        call = call_time(sheet, layout, workload, machine.kernels)
+        seconds, bound = clip_seconds(sheet, layout, workload, call), call.bound
     products = settings.eight_bit_products is not False
     if machine.gpu is not None and layout.transformer in EIGHT_BIT:
         products = layout.eight_bit_products

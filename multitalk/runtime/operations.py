@@ -105,13 +105,13 @@ class CallTime:
         return "compute" if self.compute >= self.memory else "memory"
 
 
-def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, kernels: bool) -> float:
-    """Estimate the seconds of a clip: its model calls and the VAE; arguments as in :func:`call_time`."""
+def clip_seconds(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, call: CallTime) -> float:
+    """Estimate the seconds of a clip: its model calls, from :func:`call_time`, and the VAE."""
     # with TF32, float32 convolutions run on tensor cores at half the 16-bit rate
     rate = gpu.half / 2 if gpu.capability >= (8, 0) else gpu.single
     autoencoder = autoencoder_operations(layout.sizes, workload) / rate / AUTOENCODER_UTILIZATION
     tiles = (TILE / TILE_STRIDE) ** 2 if layout.vae_tiling else 1.0
-    return workload.calls * call_time(gpu, layout, workload, kernels).seconds + autoencoder * tiles
+    return workload.calls * call.seconds + autoencoder * tiles
 
 
 def call_time(gpu: GpuSpecification, layout: MemoryLayout, workload: Workload, kernels: bool) -> CallTime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 # from linear sRGB to XYZ, and the white point D65 (2 degrees): the values of scikit-image, as upstream
@@ -12,7 +13,7 @@ XYZ_FROM_RGB = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
-RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(XYZ_FROM_RGB, dtype=torch.float64)).tolist()
+RGB_FROM_XYZ = np.linalg.inv(XYZ_FROM_RGB).tolist()
 WHITE = (0.95047, 1.0, 1.08883)
 # Standard deviation of the lightness, of 100, below which a reference is a plain color, such as the black
 # frame from which a video fades in: frames with its statistics would be plain, too.

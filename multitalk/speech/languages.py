@@ -1,6 +1,8 @@
-"""Names of the languages that are offered first."""
+"""Names of languages; those listed here are offered first."""
 
 from __future__ import annotations
+
+from .engine import SpeechEngine
 
 LANGUAGES = {
     "a": "English, American",
@@ -22,3 +24,8 @@ LANGUAGES = {
     "ar": "Arabic",
     "ko": "Korean",
 }
+
+
+def title_of(engine: SpeechEngine, code: str) -> str:
+    """Return the name of an engine's language."""
+    return LANGUAGES.get(code) or engine.language_title(code)

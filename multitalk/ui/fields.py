@@ -23,6 +23,7 @@ PLAIN = (
 )
 # Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
+DUBBING = ("video", "dub", "length", "source_volume")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
 TEACACHE_THRESHOLD = 0.2  # mild
@@ -78,8 +79,7 @@ def dubbing_fields(form: Form) -> dict[str, Any]:
     """Return the request's fields of a form with a video to dub; empty without one."""
     if not form.get("video"):
         return {}
-    names = ("video", "dub", "length", "source_volume")
-    return {name: form[name] for name in names if form.get(name) is not None}
+    return {name: form[name] for name in DUBBING if form.get(name) is not None}
 
 
 def setting_fields(form: Form) -> dict[str, Any]:

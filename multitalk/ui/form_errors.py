@@ -10,10 +10,9 @@ from typing import Any
 from ..errors import InvalidInput, MultiTalkError
 from ..request.script import PEOPLE
 from . import parts
-from .fields import Form, text_speakers
+from .fields import DUBBING, Form, text_speakers
 from .options import LABELS, SCRIPT
 
-DUBBING = ("video", "dub", "length", "source_volume")
 PLACES = ("picture", "person1", "person2", "script", "loras", "settings")
 # Parts of the request's ``speech``, as errors name them.
 SPEECH_LABELS = {"text": "Text", "voice": "Voice", "voices": "Voice", "language": "Language"}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from ..request.voices import KOKORO_VOICES
 from ..speech.engine import SpeechEngine
 from ..speech.kokoro import LANGUAGE_ALIASES
-from ..speech.languages import LANGUAGES
+from ..speech.languages import LANGUAGES, title_of
 from .options import AUTOMATIC
 
 
 def language_choices(engine: SpeechEngine) -> list[tuple[str, str]]:
     """Return the engine's languages: the most common ones first, the others by name."""
     codes = [code for code in engine.languages() if code not in LANGUAGE_ALIASES]  # the same as a letter
-    common = [(LANGUAGES[code], code) for code in LANGUAGES if code in codes]
-    others = [(f"{engine.language_title(code)} ({code})", code) for code in codes if code not in LANGUAGES]
+    common = [(title_of(engine, code), code) for code in LANGUAGES if code in codes]
+    others = [(f"{title_of(engine, code)} ({code})", code) for code in codes if code not in LANGUAGES]
     return common + sorted(others)
 
 

@@ -12,7 +12,7 @@ from ..errors import InvalidInput, MultiTalkError, WeightsError
 from ..media.fragments import write_clip
 from ..pipeline.progress import JobMonitor, Progress
 from ..request.checks import check_choice, check_lora_file
-from ..request.model_kinds import MODELS, choose_model
+from ..request.model_kinds import choose_model, takes_video
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
 from ..weights.folders import EMBEDDED_FOLDER
@@ -134,10 +134,7 @@ class ModelWorker:
 
     def can_dub(self) -> bool:
         """Return whether the loaded weights contain a model that takes a video."""
-        if self.pipeline is None:
-            return False
-        sets = {name for kind in MODELS.values() if kind.takes_video for name in kind.audio_layers.values()}
-        return not sets.isdisjoint(self.pipeline.components.audio_layer_sets)
+        return self.pipeline is not None and takes_video(self.pipeline.components.audio_layer_sets)
 
     def check_model(self, request: GenerationRequest) -> None:
         """Check that the weights contain the request's model, as far as that is known while they load.

@@ -58,17 +58,24 @@ def probe(device: torch.device, widths: Widths = PUBLISHED) -> str | None:
         dtype = torch.bfloat16 if capability >= BFLOAT16_CAPABILITY else torch.float16
         with torch.inference_mode():
             for name, case in cases(device, dtype, widths, fp8=capability >= FP8_CAPABILITY):
-                with forced(True):
-                    results = case()
-                with forced(False):
-                    expected = case()
-                for result, reference in zip(results, expected, strict=True):
-                    difference = (result.float() - reference.float()).norm() / reference.float().norm()
+                for difference in errors_of(case):
                     if not difference <= _TOLERANCE:
-                        return f"the relative error of {name} is {difference.item():.2f}"
+                        return f"the relative error of {name} is {difference:.2f}"
     except Exception as error:  # a kernel can raise anything
         return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")
     return None
+
+
+def errors_of(case: Case) -> list[float]:
+    """Return the L2 error of each result of a kernel, relative to that of its PyTorch form."""
+    with forced(True):
+        results = case()
+    with forced(False):
+        expected = case()
+    return [
+        ((result.float() - reference.float()).norm() / reference.float().norm()).item()
+        for result, reference in zip(results, expected, strict=True)
+    ]
 
 
 def cases(
