@@ -55,19 +55,24 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _patient(new: Callable[..., Any]) -> Callable[..., Any]:
+    """A browser's method that gives what it opens ``PATIENCE_SECONDS``."""
+
+    def patient(**options: Any) -> Any:
+        opened = new(**options)
+        opened.set_default_timeout(1000 * PATIENCE_SECONDS)
+        return opened
+
+    return patient
+
+
 # playwright's event loop would conflict with later tests that run their own
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        new_context = browser.new_context
-
-        def patient_context(**options: Any) -> BrowserContext:
-            context = new_context(**options)
-            context.set_default_timeout(1000 * PATIENCE_SECONDS)
-            return context
-
-        browser.new_context = patient_context  # type: ignore[method-assign]
+        browser.new_context = _patient(browser.new_context)  # type: ignore[method-assign]
+        browser.new_page = _patient(browser.new_page)  # type: ignore[method-assign]
         yield browser
         browser.close()
 

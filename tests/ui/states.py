@@ -145,7 +145,9 @@ def _losses(page: Page, app: App) -> Iterator[tuple[str, Page]]:
     app.kill()
     page.wait_for_selector(".connection:not([hidden])")
     yield "lost connection", page
+    page.evaluate("window.isOld = true")
     app.start_again()
+    page.wait_for_function("!window.isOld", timeout=240_000)  # the page reloads itself for another server
     page.locator(".job-lost-again").wait_for(timeout=240_000)
     wait_ready(page)
     page.locator(".connection").wait_for(state="hidden")
