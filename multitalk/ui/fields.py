@@ -88,7 +88,7 @@ def setting_fields(form: Form) -> dict[str, Any]:
     for name in PLAIN:
         value = form.get(name)
         if value not in (None, "") and not (value == 0 and name in EMPTY_AT_ZERO):
-            fields[name] = int(value) if name in WHOLE and float(value).is_integer() else value
+            fields[name] = _whole(value) if name in WHOLE else value
     if correction := form.get("color_correction"):
         fields["color_correction"] = _number(correction)
     fields |= cache_fields(form)
