@@ -335,7 +335,11 @@ class GenerationRequest(Strict):
         present = {*sounds, *self.spoken}
         if PEOPLE[0] not in present:
             field = "audio" if sounds else "speech"
-            raise InvalidInput(f"{field} has person2 without person1. A single speaker is person1.", field)
+            raise InvalidInput(
+                f"{field} has person2 without person1. Add {field} for person1, or provide the only speaker as "
+                "person1.",
+                field,
+            )
         for person in self.boxes or {}:
             if person not in present:
                 tagged = self.speech is not None and tagged_people(self.speech.text)
