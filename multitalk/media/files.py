@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InvalidInput
 
+URL = re.compile(r"(?:https?|ftp|file|s3|data):", re.IGNORECASE)
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -27,13 +29,17 @@ def file_status(path: str | Path, field: str, kind: str, name: str | None = None
         name: The field's name in an error; None: ``field``.
 
     Raises:
-        InvalidInput: The file does not exist or cannot be accessed, or is a folder, a pipe or a device.
+        InvalidInput: There is no such file, or it cannot be accessed, or the path is a URL, or that of a
+            folder, a pipe or a device.
     """
     name = name or field
     shown = repr(str(path)[-200:])
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte
+        if URL.match(str(path)):
+            text = f"{name} must be a file, not a URL ({shown}). Download it first."
+            raise InvalidInput(text, field) from None
         target = "link to a missing file" if os.path.islink(path) else "file not found"
         raise InvalidInput(f"{name}: {target} ({shown}).", field) from None
     except OSError as error:

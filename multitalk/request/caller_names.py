@@ -1,4 +1,4 @@
-"""Errors in the words of the caller: with the names that a client of another worker used."""
+"""Errors in the words of the caller: with the names of another worker, or of the command line."""
 
 from __future__ import annotations
 
@@ -40,11 +40,24 @@ def in_caller_words(error: InvalidInput, fields: Any) -> InvalidInput:
         error: The error.
         fields: The job's input.
     """
-    names = caller_names(fields) if isinstance(fields, Mapping) else {}
+    return with_names(error, caller_names(fields)) if isinstance(fields, Mapping) else error
+
+
+def with_names(error: InvalidInput, names: Mapping[str, str], separator: str = ".") -> InvalidInput:
+    """Return an error with another name of its field, or the error itself.
+
+    Args:
+        error: The error.
+        names: Names by field.
+        separator: Between the name of a field and its part, such as a person.
+    """
     field = error.field or ""
-    root, dot, rest = field.partition(".")
-    name = names.get(field) or (f"{names[root]}{dot}{rest}" if root in names else None)
-    if name is None:
+    root, _, part = field.partition(".")
+    if field in names:
+        name = names[field]
+    elif root in names:
+        name = f"{names[root]}{separator}{part}"
+    else:
         return error
     message = str(error)
     for prefix, replacement in ((field, name), (spell(field), spell(name)), (root, names.get(root, name))):

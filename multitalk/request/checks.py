@@ -155,7 +155,7 @@ def check_lora_file(value: Any) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise InvalidInput(f"lora path must be the path of a .safetensors file, not {shown(value)}.", "lora")
     path = Path(value)
-    file_status(path, "lora", "LoRA", "lora path")
+    file_status(value, "lora", "LoRA", "lora path")
     if path.suffix != ".safetensors":
         raise InvalidInput(f"lora path must be a .safetensors file, not {shown(str(path))}.", "lora")
     return path

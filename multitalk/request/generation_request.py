@@ -336,7 +336,7 @@ class GenerationRequest(Strict):
         if PEOPLE[0] not in present:
             field = "audio" if sounds else "speech"
             raise InvalidInput(
-                f"{field} has person2 without person1. Add {field} for person1, or provide the only speaker as "
+                f"{field} has person2 without person1. Add {field} for person1, or make the single speaker "
                 "person1.",
                 field,
             )

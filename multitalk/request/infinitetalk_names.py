@@ -64,7 +64,7 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
         kept[kind] = fields[source]
     if second and not first and kept.get("speech") in _EMPTY:
         raise InvalidInput(
-            f"{second} is set, but the first voice is missing. Set {_choices('wav')}, also for a single voice.",
+            f"{second} is set, but the first voice is missing. A single voice is {_choices('wav')}.",
             "audio",
         )
     if "audio" in used:

@@ -16,13 +16,25 @@ BOTH = {"image_url": "i", "wav_url": "a", "wav_path_2": "b"}
 @pytest.mark.parametrize(
     ("fields", "message", "field", "expected", "name"),
     [
-        (BOTH, "image (9 bytes) cannot be read.", "image", "image_url (9 bytes) cannot be read.", "image_url"),
+        (
+            BOTH,
+            "image (9 bytes) cannot be read.",
+            "image",
+            "image_url (9 bytes) cannot be read.",
+            "image_url",
+        ),
         (BOTH, "audio.person1 is too short.", "audio.person1", "wav_url is too short.", "wav_url"),
         (BOTH, "audio.person2 is too short.", "audio.person2", "wav_path_2 is too short.", "wav_path_2"),
         (BOTH, "audio is silent.", "audio", "audio is silent.", "audio"),  # both are meant
         ({"wav_url": "a"}, "audio is silent.", "audio", "wav_url is silent.", "wav_url"),
         ({"wav_url": "a"}, "audio.person2: no file.", "audio.person2", "wav_url: no file.", "wav_url"),
-        ({"audio_paths": {"person2": 1}}, "audio has person2.", "audio", "audio_paths has person2.", "audio_paths"),
+        (
+            {"audio_paths": {"person2": 1}},
+            "audio has person2.",
+            "audio",
+            "audio_paths has person2.",
+            "audio_paths",
+        ),
         (
             {"audio_paths": {"person1": 1}},
             "audio.person1 must be audio.",
@@ -30,7 +42,13 @@ BOTH = {"image_url": "i", "wav_url": "a", "wav_path_2": "b"}
             "audio_paths.person1 must be audio.",
             "audio_paths.person1",
         ),
-        ({"audio_type": "x"}, "turns must be one of para.", "turns", "audio_type must be one of para.", "audio_type"),
+        (
+            {"audio_type": "x"},
+            "turns must be one of para.",
+            "turns",
+            "audio_type must be one of para.",
+            "audio_type",
+        ),
         (
             {"bbox": {"person1": [1]}},
             "bbox.person1 must be numbers.",

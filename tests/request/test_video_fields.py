@@ -295,7 +295,7 @@ def test_jobs_of_the_known_infinitetalk_worker(job: dict[str, Any], fields: dict
         (
             {"wav_url_2": "u", "person_count": "multi"},
             "audio",
-            "wav_url_2 is set, but the first voice is missing. Set wav_path, wav_url or wav_base64",
+            "wav_url_2 is set, but the first voice is missing. A single voice is wav_path, wav_url or wav_b",
         ),
         ({"wav_url_2": "u"}, "audio", "the first voice is missing"),
     ],

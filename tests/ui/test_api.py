@@ -131,6 +131,20 @@ ALIASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("sounds", "message"),
+    [
+        (("audio2",), "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as"),
+        (("audio1", "audio2"), "audio1 (two_people.png) cannot be read"),
+    ],
+)
+def test_errors_name_the_argument_of_a_sound(client, sounds, message):
+    files = {name: handle_file(str(EXAMPLES / "two_people.png")) for name in sounds}
+    with pytest.raises(AppError) as error:
+        client.predict(image=FACE, **files, api_name="/generate")
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize("speed", ["fast", None, 9, {}, True])
 def test_an_invalid_speed_is_named(client, speed):
     with pytest.raises(AppError, match=r"speech speed must be a number from 0\.25 to 4, not"):
