@@ -54,11 +54,13 @@ def _boxes(file: FileRange) -> Iterator[tuple[bytes, int, int]]:
 
 
 def is_shorter_than_header(file: FileRange) -> bool:
-    """Whether the end of an AIFF, AU, W64 or RF64 file is missing; False for other formats."""
+    """Whether the end of an AIFF, AU, AVI, W64 or RF64 file is missing; False for other formats."""
     start = file.read_at(0, 32)
     length = 0
     if start.startswith(b"FORM"):
         length = 8 + int.from_bytes(start[4:8], "big")
+    elif start.startswith(b"RIFF") and start[8:11] == b"AVI":
+        length = 8 + int.from_bytes(start[4:8], "little")
     elif start.startswith(b".snd") and start[8:12] != b"\xff\xff\xff\xff":
         length = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
     elif start.startswith(b"riff"):

@@ -13,6 +13,7 @@ import torch.distributed
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
+from ..conditioning.notices import video_notices
 from ..conditioning.timeline import ClipSpan, clip_spans, count_frames
 from ..errors import Cancelled, InvalidInput
 from ..models.constants import FPS
@@ -244,7 +245,9 @@ class MultiTalkPipeline:
         outline = outline_job(request, preset, self.components.audio_layer_sets, monitor, self.speech_engine)
         self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
-        return prepare_job(request, outline, self.components, monitor)
+        job = prepare_job(request, outline, self.components, monitor)
+        monitor.warnings += video_notices(request, job.settings.height, job.settings.width, job.frames)
+        return job
 
     def _clips(
         self,

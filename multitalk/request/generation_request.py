@@ -182,7 +182,8 @@ class GenerationRequest(Strict):
         sounds = [*(self.audio or {}).values()]
         if self.source_sound is not None:
             sounds.append(self.source_sound)
-        return (*self._notes, *(warning for sound in sounds for warning in sound.warnings))
+        of_video = () if self.video is None else self.video.warnings
+        return (*self._notes, *of_video, *(warning for sound in sounds for warning in sound.warnings))
 
     @classmethod
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:

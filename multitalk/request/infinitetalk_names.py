@@ -65,7 +65,7 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
     if second and not first and kept.get("speech") in _EMPTY:
         raise InvalidInput(
             f"{second} is set, but the first voice is missing. A single voice is {_choices('wav')}.",
-            "audio",
+            second,
         )
     if "audio" in used:
         voices = [first] if count == "single" else [first, second or first]

@@ -294,10 +294,10 @@ def test_jobs_of_the_known_infinitetalk_worker(job: dict[str, Any], fields: dict
         ({"image_url": "u", "size": "480p", "width": 512}, "size", "size and width set the same field"),
         (
             {"wav_url_2": "u", "person_count": "multi"},
-            "audio",
+            "wav_url_2",
             "wav_url_2 is set, but the first voice is missing. A single voice is wav_path, wav_url or wav_b",
         ),
-        ({"wav_url_2": "u"}, "audio", "the first voice is missing"),
+        ({"wav_url_2": "u"}, "wav_url_2", "the first voice is missing"),
     ],
 )
 def test_invalid_jobs_of_that_worker(job: dict[str, Any], field: str, words: str) -> None:
