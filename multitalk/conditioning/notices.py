@@ -30,7 +30,7 @@ def video_notices(request: GenerationRequest, height: int, width: int, frames: i
     if request.video_end == "hold" and frames > shown * FPS + 1:
         notices.append(
             f"video: it ends after {shown:.1f} of {frames / FPS:.1f} seconds, then its last frame is held. "
-            "Use a longer video, or set video_end to loop or pingpong."
+            "Use a longer video or shorter audio."
         )
     picture = request.picture
     crop = CoverCrop.of(picture.height, picture.width, height, width)

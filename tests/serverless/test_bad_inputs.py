@@ -171,7 +171,7 @@ BAD: dict[str, tuple[Any, str | None]] = {
     "alias mode unknown": (job_fields(mode="fast"), "mode"),
     "alias steps is a word": (without("steps") | {"sample_steps": "many"}, "sample_steps"),
     "alias steps is NaN in words": (without("steps") | {"sample_steps": "nan"}, "sample_steps"),
-    "alias audio_type unknown": (job_fields(audio_type="sometimes"), "turns"),
+    "alias audio_type unknown": (job_fields(audio_type="sometimes"), "audio_type"),
     "alias mode and max_seconds": (job_fields(mode="clip", max_seconds=2), "max_seconds"),
 }
 
@@ -277,7 +277,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "bbox of three numbers": (PATHS | {"bbox": {"person1": [0, 0, 9]}}, "bbox.person1", "[y0, x0, y1, x1]"),
     "bbox below the image": (PATHS | {"bbox": {"person1": [0, 0, 90, 60]}}, "bbox.person1", "bbox.person1"),
     "bbox and boxes": (PATHS | {"bbox": {"person1": [0, 0, 9, 9]}, "boxes": {}}, "boxes", "set the same"),
-    "only empty audio": (PATHS | {"audio_paths": {"person1": "", "person2": None}}, "audio_paths", "audio_paths has no entry"),
+    "only empty audio": (
+        PATHS | {"audio_paths": {"person1": "", "person2": None}},
+        "audio_paths",
+        "audio_paths has no entry",
+    ),
     "image_url is no image": (
         {"image_base64": SOUND, "wav_base64": SOUND},
         "image_base64",
@@ -303,7 +307,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "max_frame",
         "max_frame cannot be used with mode 'clip'",
     ),
-    "only the second voice": ({"image_url": "u", "wav_url_2": "a"}, "wav_url_2", "the first voice is missing"),
+    "only the second voice": (
+        {"image_url": "u", "wav_url_2": "a"},
+        "wav_url_2",
+        "the first voice is missing",
+    ),
     "no file of an InfiniteTalk job": (
         {"wav_base64": SOUND},
         "image",
