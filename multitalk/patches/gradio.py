@@ -214,7 +214,7 @@ async def receive_upload(request: Any, folder: str, max_file: int) -> list[str]:
             request, folder, max_file, upload_id, force_move=True, upload_progress=statuses
         )
     except MultiPartException as error:
-        raise UploadInvalid("maximum allowed size" in error.message) from None
+        raise UploadInvalid(error.message.startswith("File size")) from None
     # a boundary that is too long, and forms that Gradio does not expect
     except (FormParserError, HTTPException, TypeError, AttributeError, KeyError):
         raise UploadInvalid(False) from None

@@ -252,9 +252,14 @@ FORM_PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\
         (FORM_PART + FORM_PART[:-4], "x"),
         (FORM_PART + b"--x-", "x"),
         (FORM_PART + b"--x--", "b" * 5000),
+        (FORM_PART.replace(b"form-data;", b"form-data; " + b"h" * 9000) + b"--x--", "x"),
+        (FORM_PART.replace(b"Content-Disposition", b"Content\xffDisposition") + b"--x--", "x"),
         (b"--" + b"b" * 5000 + FORM_PART[3:] + b"--" + b"b" * 5000 + b"--", "b" * 5000),
     ],
-    ids=["empty", "start", "cut", "whole part", "second cut", "cut end", "long boundary", "long everywhere"],
+    ids=[
+        *("empty", "start", "cut", "whole part", "second cut", "cut end", "long boundary", "long header"),
+        *("no header", "long everywhere"),
+    ],
 )
 def test_an_incomplete_or_unreadable_form_is_refused(small, content, boundary, query):
     before = files_of(small)
