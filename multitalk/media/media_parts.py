@@ -9,6 +9,7 @@ from .file_range import FileRange
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that a file starts with
 MAX_BOXES = 100_000
+MAX_TAGS = 1_000_000
 
 
 def split_media(file: FileRange) -> list[tuple[FileRange, bool]]:
@@ -33,6 +34,22 @@ def split_media(file: FileRange) -> list[tuple[FileRange, bool]]:
 def lacks_index(file: FileRange) -> bool:
     """Whether an MP4 or MOV file lacks the box that says where its tracks are, which recorders write last."""
     return file.read_at(4, 4) in BOXES and all(kind != b"moov" for kind, _, _ in _boxes(file))
+
+
+def is_fragmented(file: FileRange) -> bool:
+    """Whether an MP4 or MOV file consists of fragments, as of a recording or a stream."""
+    return any(kind == b"moof" for kind, _, _ in _boxes(file))
+
+
+def ends_in_flv_tag(file: FileRange) -> bool:
+    """Whether the end of an FLV file is missing: its last tag is longer than the file."""
+    position = int.from_bytes(file.read_at(5, 4), "big") + 4
+    for _ in range(MAX_TAGS):
+        header = file.read_at(position, 4)
+        if len(header) < 4:
+            return position != file.length
+        position += 11 + int.from_bytes(header[1:], "big") + 4  # the size of the tag follows it
+    return False
 
 
 def _boxes(file: FileRange) -> Iterator[tuple[bytes, int, int]]:

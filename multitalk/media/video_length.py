@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import av
 
 from .file_range import FileRange
-from .media_parts import is_shorter_than_header, split_media
+from .media_parts import ends_in_flv_tag, is_fragmented, is_shorter_than_header, split_media
 from .video_decoding import Source, VideoFile
 
 MAX_VALUES = 4 * 10**11  # pixels of all frames, such as 13 minutes of 4K at 60 frames per second
@@ -73,13 +73,12 @@ def measure_length(source: Source) -> VideoLength:
         if sound is not None and sound.start_time is not None and sound.time_base and first is not None:
             delay = float(sound.start_time * sound.time_base) - first
         parts = split_media(FileRange(source.file))
-        is_cut = is_shorter_than_header(FileRange(source.file)) or parts[0][1]
         return VideoLength(
             frames=max(frames, 1),
             seconds=frames / video.rate if first is None else packets.end - first,
             has_sound=sound is not None,
             sound_delay=delay,
-            is_incomplete=packets.ends_damaged or _ends_early(video, packets.end, is_cut),
+            is_incomplete=packets.ends_damaged or _ends_early(video, packets, parts[0][1]),
             is_damaged=packets.is_damaged,
             parts=len(parts),
         )
@@ -106,22 +105,27 @@ def _read_packets(video: VideoFile) -> _Packets:
     return packets
 
 
-def _ends_early(video: VideoFile, end: float, is_cut: bool) -> bool:
+def _ends_early(video: VideoFile, packets: _Packets, is_cut: bool) -> bool:
     """Whether a track is shorter than its file says.
 
     Args:
         video: The file.
-        end: End of the last packet, in seconds.
-        is_cut: Whether the file is shorter than the sizes in it. Otherwise, only Matroska can lack an end:
-            its reader jumps over damage.
+        packets: Of the track.
+        is_cut: Whether an MP4, MOV or Matroska file is shorter than the sizes in it.
     """
-    stream, container = video.stream, video.container
+    stream, container, file = video.stream, video.container, FileRange(video.source.file)
     if tag := DURATION.match(stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = tag.groups()
-        return end < 3600 * int(hours) + 60 * int(minutes) + float(seconds) - MISSING_END
-    if not is_cut:
-        is_alone = container.format.name == MATROSKA and len(container.streams) == 1
-        return is_alone and end < (container.duration or 0) / av.time_base - MISSING_PART
+        return packets.end < 3600 * int(hours) + 60 * int(minutes) + float(seconds) - MISSING_END
+    length = (container.duration or 0) / av.time_base
+    if container.format.name == MATROSKA and not is_cut:  # its reader jumps over damage
+        return len(container.streams) == 1 and packets.end < length - MISSING_PART
+    if container.format.name == "avi":
+        return is_shorter_than_header(file) and packets.frames < stream.frames
+    if container.format.name == "flv":
+        return ends_in_flv_tag(file) and packets.end < length - MISSING_END
+    if not is_cut or is_fragmented(file):  # the length of fragments is known when they are read
+        return is_cut
     if stream.duration is not None:
-        return end < float(stream.duration * stream.time_base) - MISSING_END
-    return container.duration is None or end < container.duration / av.time_base - MISSING_END
+        return packets.end < float(stream.duration * stream.time_base) - MISSING_END
+    return container.duration is None or packets.end < length - MISSING_END

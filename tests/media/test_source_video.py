@@ -19,7 +19,7 @@ from multitalk.errors import Cancelled, InvalidInput
 from multitalk.media.source_video import DAMAGED, FramePosition, Video, VideoReader, read_video
 from tests.media.hostile import saved
 from tests.media.sound_files import tone
-from tests.media.video_files import RATE, gray_hdr_video, number_of, video, with_edit_list
+from tests.media.video_files import RATE, frame_pixels, gray_hdr_video, number_of, video, with_edit_list
 from tests.waiting import wait_until
 
 WHITE, GRAY = [255, 255, 255], [128, 128, 128]
@@ -209,6 +209,36 @@ def test_a_cut_video_is_used_with_a_warning(container: str, share: float, tmp_pa
     (warning,) = cut.warnings
     assert warning == f"video: the end of the file is missing. Its first {cut.seconds:.1f} seconds are used."
     assert reading(cut)(seconds=9.0) in (cut.frames - 1, cut.frames - 2)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+@pytest.mark.parametrize("container", ["mp4", "avi", "flv"])
+def test_a_cut_recording_with_sound(container: str, share: float, tmp_path: Path, reading) -> None:
+    """The file ends in the audio, or in a fragment, so that no packet of the video is damaged."""
+    codecs = {"mp4": "libx264", "avi": "mpeg4", "flv": "flv"}
+    path = tmp_path / f"x.{container}"
+    options = {"movflags": "frag_every_frame+empty_moov"} if container == "mp4" else {}
+    target: Any
+    with av.open(str(path), "w", format=container, options=options) as target:
+        stream = target.add_stream(codecs[container], rate=RATE)
+        (stream.width, stream.height), stream.pix_fmt = (96, 64), "yuv420p"
+        track = target.add_stream("pcm_s16le" if container != "mp4" else "aac", rate=44100, layout="mono")
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(frame_pixels(number), format="rgb24")
+            target.mux(stream.encode(frame))
+            samples = np.zeros((1, 44100 // RATE), np.float32 if container == "mp4" else np.int16)
+            sound = av.AudioFrame.from_ndarray(
+                samples, format="fltp" if container == "mp4" else "s16", layout="mono"
+            )
+            sound.sample_rate = 44100
+            target.mux(track.encode(sound))
+        for each in (stream, track):
+            target.mux(each.encode())
+    content = path.read_bytes()
+    assert read_video(content).warnings == ()
+    source = read_video(content[: int(len(content) * share)])
+    assert source.seconds < 1.1
+    assert source.warnings[0].startswith("video: the end of the file is missing.")
 
 
 def test_a_cut_mp4_without_an_index_is_refused() -> None:
