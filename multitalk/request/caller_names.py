@@ -34,7 +34,7 @@ def caller_names(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def in_caller_words(error: InvalidInput, fields: Any) -> InvalidInput:
-    """Return an error with the caller's name of its field, or the error itself.
+    """Return an error in the caller's names, or the error itself; its ``field`` stays the request's.
 
     Args:
         error: The error.
@@ -44,7 +44,7 @@ def in_caller_words(error: InvalidInput, fields: Any) -> InvalidInput:
 
 
 def with_names(error: InvalidInput, names: Mapping[str, str], separator: str = ".") -> InvalidInput:
-    """Return an error with another name of its field, or the error itself.
+    """Return an error whose sentence has another name of its field, or the error itself.
 
     Args:
         error: The error.
@@ -64,4 +64,4 @@ def with_names(error: InvalidInput, names: Mapping[str, str], separator: str = "
         if re.match(rf"{re.escape(prefix)}(?![\w.])", message):
             message = replacement + message[len(prefix) :]
             break
-    return InvalidInput(message, name)
+    return InvalidInput(message, error.field)
