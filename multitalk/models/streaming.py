@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,9 +33,16 @@ class BlockStreamer:
         blocks: The stack. Blocks that are not streamed are moved to the device.
         device: Device that the blocks run on.
         count: Number of streamed blocks.
+        memory: By index: host memory that already contains a streamed block (:class:`HostCopy`).
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], device: torch.device, count: int) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        device: torch.device,
+        count: int,
+        memory: Mapping[int, torch.Tensor] | None = None,
+    ) -> None:
         self.blocks = blocks
         self.device = device
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -47,7 +54,7 @@ class BlockStreamer:
         self._run = 0  # number of the latest run
         self._order = streamed_indices(len(blocks), self._checked(count))
         for index in self._order:
-            self._copies[index] = self._copy_to_host(index)
+            self._copies[index] = HostCopy(blocks[index], device, (memory or {}).get(index))
         for index, block in enumerate(blocks):
             if index not in self._copies:
                 block.to(device)
@@ -74,7 +81,7 @@ class BlockStreamer:
         try:
             for index in order:
                 if index not in self._copies:
-                    self._copies[index] = self._copy_to_host(index)
+                    self._copies[index] = HostCopy(self.blocks[index], self.device)
             release_cached_memory(self.device)
             for index in self._order:
                 if index not in order:
@@ -144,9 +151,6 @@ class BlockStreamer:
         if not 0 <= count <= len(self.blocks):
             raise ValueError(f"number of streamed blocks must be 0 to {len(self.blocks)}, not {count}.")
         return count
-
-    def _copy_to_host(self, index: int) -> HostCopy:
-        return HostCopy(self.blocks[index], self.device.type == "cuda")
 
     def _make_resident(self, index: int) -> None:
         """Load a block onto the device permanently."""

@@ -37,6 +37,8 @@ class Placement:
         self._applied: tuple[int, frozenset[str]] | None = None
         self._streamer: BlockStreamer | None = None
         if transformer is not None:
+            if isinstance(transformer.block_streamer, BlockStreamer):  # loaded with streamed blocks
+                self._streamer = transformer.block_streamer
             for tensor in _outer_tensors(transformer, transformer.blocks):
                 tensor.data = tensor.data.to(plan.device)
         self.apply(plan)
@@ -102,7 +104,7 @@ class _OffloadedPart:
     """A part in host memory that is loaded as a whole."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self._copy = HostCopy(module, device.type == "cuda")
+        self._copy = HostCopy(module, device)
         self._device = device
 
     def load(self) -> None:
