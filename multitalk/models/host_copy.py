@@ -65,19 +65,31 @@ class HostCopy:
         device: Device that runs the module. Memory for a GPU is page-locked.
         memory: Host memory (uint8) in which the module's parameters already are, packed (:class:`Packing`);
             None allocates it.
+        mapped: Leave the tensors where they are in host memory, such as in mapped files. Copies to a GPU then
+            block.
     """
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __init__(self, module: nn.Module, device: torch.device, memory: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        memory: torch.Tensor | None = None,
+        mapped: bool = False,
+    ) -> None:
         self._tensors = list(tensors_of(module))
         self._packing = Packing(self._tensors)
         self.size = self._packing.size
-        self._host = allocate_on_host(self.size, device) if memory is None else memory
-        self._host_views = self.views(self._host)
-        for tensor, view in zip(self._tensors, self._host_views, strict=True):
-            if memory is None or tensor.data_ptr() != view.data_ptr():
-                view.copy_(tensor.data)
+        self._host: torch.Tensor | None = None
+        if mapped:
+            self._host_views = [tensor.data.cpu() for tensor in self._tensors]
+        else:
+            self._host = allocate_on_host(self.size, device) if memory is None else memory
+            self._host_views = self.views(self._host)
+            for tensor, view in zip(self._tensors, self._host_views, strict=True):
+                if memory is None or tensor.data_ptr() != view.data_ptr():
+                    view.copy_(tensor.data)
         self.offload()
 
     def views(self, memory: torch.Tensor) -> list[torch.Tensor]:
@@ -86,7 +98,11 @@ class HostCopy:
 
     def fill(self, memory: torch.Tensor) -> None:
         """Copy all tensors into `memory`; asynchronous when the host memory is page-locked."""
-        memory[: self.size].copy_(self._host, non_blocking=True)
+        if self._host is not None:
+            memory[: self.size].copy_(self._host, non_blocking=True)
+            return
+        for view, tensor in zip(self.views(memory), self._host_views, strict=True):
+            view.copy_(tensor, non_blocking=True)
 
     @torch.inference_mode(False)
     def place(self, views: list[torch.Tensor]) -> None:

@@ -34,6 +34,7 @@ class BlockStreamer:
         device: Device that the blocks run on.
         count: Number of streamed blocks.
         memory: By index: host memory that already contains a streamed block (:class:`HostCopy`).
+        mapped: Whether offloaded blocks stay where they are in host memory (:class:`HostCopy`).
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class BlockStreamer:
         device: torch.device,
         count: int,
         memory: Mapping[int, torch.Tensor] | None = None,
+        mapped: bool = False,
     ) -> None:
         self.blocks = blocks
+        self._mapped = mapped
         self.device = device
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._copies: dict[int, HostCopy] = {}
@@ -54,7 +57,7 @@ class BlockStreamer:
         self._run = 0  # number of the latest run
         self._order = streamed_indices(len(blocks), self._checked(count))
         for index in self._order:
-            self._copies[index] = HostCopy(blocks[index], device, (memory or {}).get(index))
+            self._copies[index] = HostCopy(blocks[index], device, (memory or {}).get(index), mapped)
         for index, block in enumerate(blocks):
             if index not in self._copies:
                 block.to(device)
@@ -81,7 +84,7 @@ class BlockStreamer:
         try:
             for index in order:
                 if index not in self._copies:
-                    self._copies[index] = HostCopy(self.blocks[index], self.device)
+                    self._copies[index] = HostCopy(self.blocks[index], self.device, mapped=self._mapped)
             release_cached_memory(self.device)
             for index in self._order:
                 if index not in order:
@@ -196,10 +199,11 @@ class StreamedStack:
     Args:
         layers: The stack, in the order in which the model runs it.
         device: Device that the layers run on.
+        mapped: Whether the layers stay where they are in host memory (:class:`HostCopy`).
     """
 
-    def __init__(self, layers: Sequence[nn.Module], device: torch.device) -> None:
-        self._streamer = BlockStreamer(layers, device, len(layers))
+    def __init__(self, layers: Sequence[nn.Module], device: torch.device, mapped: bool = False) -> None:
+        self._streamer = BlockStreamer(layers, device, len(layers), mapped=mapped)
         self._hooks = []
         for index, layer in enumerate(layers):
             self._hooks.append(layer.register_forward_pre_hook(self._before(index)))

@@ -12,7 +12,7 @@ from ..models.constants import BFLOAT16_CAPABILITY, SLOTS
 from .attention import NATIVE, candidates, cross_attention_backend, refusal
 from .gpus import GB, format_gb, has_products
 from .machine import Machine
-from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
+from .memory import MemoryLayout, Workload, usable
 from .operations import call_time, clip_seconds
 from .plan import COMPILE_MODES, PARTS, HardwarePlan, describe
 from .settings import PlanSettings
@@ -68,12 +68,12 @@ def plan_for(
     Raises:
         InvalidInput: The job does not fit, or a setting is invalid on this machine.
     """
-    workload, weights, settings = workload or Workload(), weights or Weights(), settings or PlanSettings()
+    workload, stored, settings = workload or Workload(), weights or Weights(), settings or PlanSettings()
     weights = replace(
-        weights,
-        transformer=_precision(weights.transformer, settings.transformer_precision, "transformer_precision"),
+        stored,
+        transformer=_precision(stored.transformer, settings.transformer_precision, "transformer_precision"),
         text_encoder=_precision(
-            weights.text_encoder, settings.text_encoder_precision, "text_encoder_precision"
+            stored.text_encoder, settings.text_encoder_precision, "text_encoder_precision"
         ),
     )
     dtype = _choose_dtype(machine, settings)
@@ -86,12 +86,24 @@ def plan_for(
         settings = replace(settings, streamed_blocks=0)
         notes.append(f"The transformer's weights are shared by {shared_by} processes.")
     start = replace(_layout(weights, dtype, workload, settings), shared_by=shared_by)
+    start = replace(start, mapped=_mapped(machine, start, stored))
     start = replace(start, eight_bit_products=_multiplies_in_8_bits(machine, start, workload, settings))
     layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
     if dtype == torch.float16:
         notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
-    notes += _note_on_audio_layers(machine, weights, layout.host_bytes + HOST_RESERVE)
+    notes += _note_on_audio_layers(machine, weights, layout.host_bytes)
     return _make_plan(machine, workload, layout, dtype, attention, cross, settings, notes)
+
+
+def _mapped(machine: Machine, layout: MemoryLayout, stored: Weights) -> tuple[str, ...]:
+    """Return the parts that stay in their mapped files, for all jobs, where host memory is short.
+
+    They are the encoders that a job uses least. What is cast or quantized while loading is not in a file.
+    """
+    everything = replace(layout, streamed_blocks=layout.sizes.layers, resident=PARTS[:1]).host_bytes
+    as_stored = layout.compute == "bf16" and layout.text_encoder == stored.text_encoder
+    is_short = 0 < machine.host_memory < everything
+    return ("text_encoder", "image_encoder") if is_short and as_stored else ()
 
 
 def _precision(stored: str, setting: str | None, name: str) -> str:
@@ -223,7 +235,7 @@ def _fit(
     needed_on_host = 0
     for layout in _options(start, settings):
         if layout.peak(workload) <= budget:
-            host = layout.host_bytes + HOST_RESERVE
+            host = layout.host_bytes
             if not machine.host_memory or host <= machine.host_memory:
                 return layout
             needed_on_host = needed_on_host or host
@@ -315,10 +327,12 @@ def _make_plan(
         text_encoder_precision=layout.text_encoder,
         streamed_blocks=layout.streamed_blocks,
         resident=layout.resident,
+        mapped=layout.mapped,
         vae_tiling=layout.vae_tiling,
         batch_branches=layout.batch > 1,
         compile=bool(settings.compile),
         expected_peak_bytes=layout.peak(workload) if machine.gpu is not None else 0,
+        expected_host_bytes=layout.host_bytes if machine.gpu is not None else 0,
         expected_seconds=seconds,
         expected_bound=bound,
         cross_attention_backend=cross,
