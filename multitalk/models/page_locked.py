@@ -40,8 +40,6 @@ class HostMemory:
             self._pages = _Pages(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError as error:
             raise MemoryError(f"{size} bytes of host memory cannot be allocated: {error}") from error
-        with suppress(OSError):  # larger pages are mapped and locked faster; not every kernel has them
-            self._pages.madvise(mmap.MADV_HUGEPAGE)
         self.bytes = torch.frombuffer(self._pages, dtype=torch.uint8)[:size]
 
     def lock(self, device: torch.device) -> int:
