@@ -89,6 +89,11 @@ def plan_for(
     start = replace(start, mapped=mapped_parts(machine, start, stored.text_encoder))
     start = replace(start, eight_bit_products=_multiplies_in_8_bits(machine, start, workload, settings))
     layout = fit(start, workload, budget_of(machine, settings), settings, notes, machine)
+    if not set(layout.mapped) <= set(layout.resident):
+        notes.append(
+            f"Host memory ({format_gb(machine.host_memory)}) does not hold all weights: the text encoder and "
+            "the image encoder stay in their files, and each job reads them through the page cache."
+        )
     if dtype == torch.float16:
         notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
     notes += _note_on_audio_layers(machine, weights, layout.host_bytes)

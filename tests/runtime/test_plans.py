@@ -192,6 +192,7 @@ def test_encoders_stay_in_their_files_where_host_memory_is_short(
     plan = plan_for(machine, weights=weights)
     assert (plan.streamed_blocks, plan.mapped) == (streamed, ("text_encoder", "image_encoder"))
     assert plan.expected_host_bytes <= host * GB
+    assert any("stay in their files" in note for note in plan.notes)
     assert plan_for(machine, Workload(height=240, width=416), weights).mapped == plan.mapped
     assert plan_for(usual, weights=weights).mapped == ()
 
