@@ -37,6 +37,12 @@ def build_dubbing(layout: Layout) -> None:
             info="Keeps the sound of the video under the voices; 0 is off.",
             elem_id="source-volume",
         )
+        layout.form["scenes"] = gr.Checkbox(
+            False,
+            label=LABELS["scenes"],
+            info="For a video with cuts: no clip mixes two scenes. Every cut adds a clip to the run time.",
+            elem_id="scenes",
+        )
     layout.more["dubbing"] = group
 
 

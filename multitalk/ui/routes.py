@@ -27,6 +27,7 @@ STAGES = {
     "speech": "Generating speech",
     "text": "Encoding the prompt",
     "audio": "Encoding the audio",
+    "scenes": "Finding cuts",
     "image": "Encoding the image",
     "encode": "Preparing the clip",
     "denoise": "Denoising",

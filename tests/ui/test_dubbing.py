@@ -83,10 +83,11 @@ def test_a_file_that_is_no_video(browser: Browser, dubbing_app: App, tmp_path: P
 
 def test_the_request_of_a_form_with_a_video(tmp_path: Path) -> None:
     form = FORM | {"picture": None, "video": str(write_video(tmp_path / "talk.mp4"))}
-    form |= {"dub": "exact", "length": "video", "source_volume": 0.25}
+    form |= {"dub": "exact", "length": "video", "source_volume": 0.25, "scenes": True}
     request = fields.request_from_form(form, no_voice, no_lora)
     assert (request.image, request.video.frames) == (None, 20)
     assert (request.dub, request.length, request.source_volume) == ("exact", "video", 0.25)
+    assert request.scenes
     form["video"] = str(tmp_path / "missing.mp4")
     with pytest.raises(InvalidInput) as error:
         fields.request_from_form(form, no_voice, no_lora)
