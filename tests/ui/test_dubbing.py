@@ -111,16 +111,16 @@ def test_a_video_on_the_image_is_dubbed_and_compared(
         page.reload()
         wait_state(page, "ready")
         page.locator(".job[data-phase=done]").wait_for()
+        file_shown(page, "other").wait_for()
         compare_with_original(page)
         name = str(page.get_attribute(".job", "data-result"))
     with browser.new_context(**SCREENS[screen]) as context:
         page = context.new_page()
         page.goto(dubbing_app.url)
+        wait_state(page, "ready")
         answer = page.request.get(f"{dubbing_app.url}/multitalk/sources/{name}")
         assert answer.status == 404, "uploads are private to their browser"
-        card = page.locator(f".card[data-name='{name}']")
-        card.scroll_into_view_if_needed()
-        card.locator(".card-show").click()
+        page.locator(f".card[data-name='{name}'] .card-show").click()
         page.locator(".job[data-phase=done]").wait_for()
         assert not page.locator(".job-compare").is_visible()
 
