@@ -18,6 +18,11 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image", metavar="FILE", help="image of one or two people")
     add("--video", metavar="FILE", help="video to dub, instead of an image (needs weights of InfiniteTalk)")
+    add(
+        "--scenes",
+        action=argparse.BooleanOptionalAction,
+        help="find the cuts of the video and start a clip at each",
+    )
     add("--audio", metavar="FILE", help="person 1's audio: an audio file, or a video file with sound")
     add("--audio2", metavar="FILE", help="person 2's audio")
     add("--say", metavar="TEXT", help='text to speak instead of audio; for two people "(s1) Hello. (s2) Hi!"')
@@ -48,7 +53,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     from ..request.build import read_json_fields
 
     fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
-    for name in ("image", "video", "preset", "prompt"):
+    for name in ("image", "video", "scenes", "preset", "prompt"):
         if getattr(args, name) is not None:
             fields[name] = getattr(args, name)
     for name, other in (("image", "video"), ("video", "image")):

@@ -71,7 +71,7 @@ class ClipConditioner(ABC):
         Args:
             span: The clip.
             previous: The last decoded frames of the previous clip, ``3 m H W`` in [-1, 1] after color
-                correction; None for the first clip.
+                correction; None for the first clip of a scene.
         """
 
     @abstractmethod

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class InfiniteTalkConditioner(ClipConditioner):
     """Returns to the input with every clip: the picture, or the video's frame at the clip's start.
 
-    It is the condition y and what CLIP sees. The last frames of the previous clip (for the first clip: the
-    input's frame) are fixed as clean latents while sampling.
+    It is the condition y and what CLIP sees. The last frames of the previous clip (for the first clip of a
+    scene: the input's frame) are fixed as clean latents while sampling.
     """
 
     _frame: torch.Tensor | None = None  # what the two below were made from
@@ -51,7 +51,9 @@ class InfiniteTalkConditioner(ClipConditioner):
         """Encode the input's frames of a clip, if sampling starts from them (dub "exact")."""
         if self.job.outline.strength is None:
             return None
-        frames = self.job.source.frames(span.start, self.frames_per_clip, self.check_cancelled)
+        frames = self.job.source.frames(
+            span.start, self.frames_per_clip, span.scene_end, self.check_cancelled
+        )
         with self.encoders.using("vae"):
             return encode_condition(self.encoders.vae, frames, frames.shape[1], self.next_part)
 

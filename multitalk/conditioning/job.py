@@ -24,9 +24,10 @@ from .image import prepare_image
 from .length import expected_seconds, limit_seconds, padded_seconds
 from .people import person_masks, token_masks
 from .resolve import ResolvedSettings, resolve_settings
+from .scenes import find_scenes, plan_clips
 from .source import FrameSource, PictureSource, VideoSource
 from .text import encode_prompts
-from .timeline import AudioTimeline, ClipSpan, clip_spans, count_frames
+from .timeline import AudioTimeline, ClipSpan, count_frames
 from .voices import arrange_model_tracks, gather_voices, make_soundtrack
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def prepare_job(
         monitor: Times the stages.
 
     Raises:
+        InvalidInput: The video's scenes cannot be found, because it cannot be decoded.
         Cancelled: The job was cancelled.
     """
     device = encoders.transformer.device
@@ -175,11 +177,14 @@ def prepare_job(
     embeddings = _encode_voices(outline, seconds, encoders, monitor)
     features = embeddings.shape[1]
     frames = count_frames(seconds, features, limit_seconds(request))
+    if request.scenes:
+        with monitor.stage("scenes"):
+            find_scenes(request, frames, monitor.check_cancelled)
     with monitor.stage("image"):
         image = prepare_image(request.picture, settings.height, settings.width).to(device)
     return JobConditions(
         outline=outline,
-        spans=clip_spans(frames, features, request.frames_per_clip, outline.motion_frames),
+        spans=plan_clips(request, frames, features, outline.motion_frames),
         seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
         image=image,
         source=_frame_source(request, image),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TITLE = "MultiTalk"  # title tag of every file, by which the page recognizes them
 FIELDS = ("turns", "teacache", "apg", "frames_per_clip", "max_seconds")
-VIDEO_FIELDS = ("video_timing", "video_end", "length", "dub", "strength", "source_volume")
+VIDEO_FIELDS = ("video_timing", "video_end", "length", "dub", "strength", "source_volume", "scenes")
 
 
 def make_metadata(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from ..media.source_video import FramePosition, Video, VideoReader
+from ..media.frame_position import FramePosition
+from ..media.source_video import Video, VideoReader
 from ..models.constants import FPS
 from .image import prepare_image
 
@@ -38,8 +39,15 @@ class FrameSource(Protocol):
         """
         ...
 
-    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
-        """Return the frames of a whole clip, ``3 count H W``; see :meth:`frame` for the arguments."""
+    def frames(
+        self, start: int, count: int, end: int | None, check_cancelled: Callable[[], None]
+    ) -> torch.Tensor:
+        """Return the frames of a whole clip, ``3 count H W``; see :meth:`frame` for the other arguments.
+
+        Args:
+            end: Index of the frame at which another scene starts, before which the last frame is held, or
+                None.
+        """
         ...
 
     def close(self) -> None:
@@ -64,7 +72,9 @@ class PictureSource:
         """See :meth:`FrameSource.frame`."""
         return self.image
 
-    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
+    def frames(
+        self, start: int, count: int, end: int | None, check_cancelled: Callable[[], None]
+    ) -> torch.Tensor:
         """See :meth:`FrameSource.frames`."""
         return self.image[:, None].expand(-1, count, -1, -1)
 
@@ -105,11 +115,14 @@ class VideoSource:
             self._frame, self._number = self._prepare(image), number
         return self._frame
 
-    def frames(self, start: int, count: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
+    def frames(
+        self, start: int, count: int, end: int | None, check_cancelled: Callable[[], None]
+    ) -> torch.Tensor:
         """See :meth:`FrameSource.frames`. Clips overlap, so the last clip's frames are kept."""
-        wanted = range(start, start + count)
+        last = start + count - 1 if end is None else end - 1
+        wanted = [min(index, last) for index in range(start, start + count)]
         # forward, even while the video runs backward
-        order = sorted(wanted, key=lambda index: self.position(index).order)
+        order = sorted({*wanted}, key=lambda index: self.position(index).order)
         self._kept = {index: self._read(index, check_cancelled) for index in order}
         return torch.stack([self._prepare(self._kept[index][1]) for index in wanted], dim=1)
 
@@ -123,11 +136,7 @@ class VideoSource:
 
     def position(self, start: int) -> FramePosition:
         """Return the position in the video of the clip that starts at a frame."""
-        if self.timing == "frame":
-            last = self.video.frames - 1
-            return FramePosition(number=int(_fold(start, self.video.frames, last, self.end)))
-        seconds = self.video.seconds
-        return FramePosition(seconds=_fold(start / FPS, seconds, seconds, self.end))
+        return position_in(self.video, start, self.timing, self.end)
 
     def close(self) -> None:
         """End the process that decodes the video."""
@@ -138,6 +147,13 @@ class VideoSource:
     def _prepare(self, image: Image.Image) -> torch.Tensor:
         height, width = self._frame.shape[1:]
         return prepare_image(image, height, width).to(self._frame.device)
+
+
+def position_in(video: Video, frame: int, timing: str, end: str) -> FramePosition:
+    """Return the position in a video that belongs to a frame of the result; see :class:`VideoSource`."""
+    if timing == "frame":
+        return FramePosition(number=int(_fold(frame, video.frames, video.frames - 1, end)))
+    return FramePosition(seconds=_fold(frame / FPS, video.seconds, video.seconds, end))
 
 
 def _fold(position: float, length: float, last: float, end: str) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -19,12 +21,19 @@ class ClipSpan:
         start: Index of the clip's first frame in the video.
         skip: Leading frames that belong to the previous clip.
         new_frames: Frames that the clip adds to the video.
+        scene_end: Index of the frame at which another scene starts; None if none does.
     """
 
     index: int
     start: int
     skip: int
     new_frames: int
+    scene_end: int | None = None
+
+    @property
+    def starts_scene(self) -> bool:
+        """Whether the clip does not continue the one before."""
+        return self.skip == 0
 
 
 def count_frames(seconds: float, features: int, max_seconds: float | None) -> int:
@@ -63,6 +72,31 @@ def clip_spans(frames: int, features: int, frames_per_clip: int, motion_frames: 
         if last:
             return spans
         start = end - motion_frames
+
+
+def scene_spans(
+    spans: list[ClipSpan], cuts: Sequence[int], frames_per_clip: int, motion_frames: int
+) -> list[ClipSpan]:
+    """Let a clip start at each cut; the video keeps its frames.
+
+    Every scene is split like a video of its own: its first clip has no motion frames, and the frames of its
+    last clip that are after the cut are not used.
+
+    Args:
+        spans: The clips without cuts.
+        cuts: Indices of the frames at which another scene starts, in order.
+        frames_per_clip: 4n+1.
+        motion_frames: 4n+1, less than `frames_per_clip`.
+    """
+    frames = spans[-1].start + spans[-1].skip + spans[-1].new_frames
+    bounds = [0, *(cut for cut in cuts if 0 < cut < frames), frames]
+    scenes: list[ClipSpan] = []
+    for start, end in pairwise(bounds):
+        length = end - start
+        for span in clip_spans(length, length, frames_per_clip, motion_frames):
+            index, scene_end = len(scenes), None if end == frames else end
+            scenes.append(replace(span, index=index, start=start + span.start, scene_end=scene_end))
+    return scenes
 
 
 class AudioTimeline:

@@ -177,11 +177,25 @@ def video_frame(
     return reply | {"size": picture.size}, picture.tobytes()
 
 
+def video_cuts(
+    file: BinaryIO, name: str, field: str, number: int | None, seconds: float | None
+) -> tuple[dict[str, Any], Payload]:
+    """Find the cuts of a video up to a position; see :func:`.scene_detection.find_cuts`."""
+    from .scene_detection import find_cuts
+    from .video_decoding import Source, VideoFrames
+
+    frames = VideoFrames(Source(file, name, field))
+    try:
+        return {"cuts": [asdict(cut) for cut in find_cuts(frames, number, seconds)]}, b""
+    finally:
+        frames.close()
+
+
 TASKS: dict[str, Task] = {
     task.__name__: task
     for task in (
         *(measure_picture, measure_sound, measure_video),
-        *(picture, sound, sound_length, video, video_frame, video_tags),
+        *(picture, sound, sound_length, video, video_cuts, video_frame, video_tags),
     )
 }
 
@@ -273,6 +287,8 @@ def _run(job: dict[str, Any], file: BinaryIO) -> tuple[dict[str, Any], Payload]:
 def _import_libraries(task: str) -> None:
     if task.endswith("picture"):
         from . import picture_decoding  # noqa: F401
+    elif task == "video_cuts":
+        from . import scene_detection, video_decoding  # noqa: F401
     elif task.endswith(("video", "frame")):
         from . import video_decoding  # noqa: F401
     else:

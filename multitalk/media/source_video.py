@@ -6,7 +6,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,9 +15,10 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from .decoder_messages import shared_file
-from .decoder_process import DecoderProcess, DecodingFailed
+from .decoder_process import DecoderProcess, DecodingFailed, Limits
 from .decoding import SENTENCES, VIDEO_STEP_SECONDS, decode, limits, pool
 from .files import open_file
+from .frame_position import Cut, FramePosition
 from .mix import shifted
 from .picture import as_picture
 from .sound import Sound
@@ -29,19 +30,7 @@ logger = logging.getLogger(__name__)
 FIELD = "video"
 DAMAGED = f"{FIELD}: the file is damaged. Frames that cannot be decoded are replaced by the one before."
 SLOWEST_DECODING = 2e7  # pixels per second of processor time
-
-
-@dataclass(frozen=True)
-class FramePosition:
-    """A position in a video: the number of a frame, or seconds after the first frame."""
-
-    number: int | None = None
-    seconds: float | None = None
-
-    @property
-    def order(self) -> float:
-        """A number that grows from the start of the video to its end."""
-        return self.seconds if self.seconds is not None else float(self.number or 0)
+COMPARISON_SECONDS = 0.01  # of processor time for a frame, several times what it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +46,7 @@ class Video:
         has_sound: Whether it has an audio track.
         sound_delay: Seconds by which the audio track starts after the first frame.
         warnings: What is missing or damaged, one sentence each.
+        cuts: The cuts that `find_cuts` has found.
     """
 
     file: BinaryIO
@@ -67,6 +57,7 @@ class Video:
     has_sound: bool
     sound_delay: float
     warnings: tuple[str, ...] = ()
+    cuts: list[Cut] = field(default_factory=list, init=False)
 
     def open(self) -> VideoReader:
         """Return a reader of the frames, which starts a process with the first frame that is read."""
@@ -79,6 +70,44 @@ class Video:
             InvalidInput: The audio track cannot be read.
         """
         return shifted(read_sound(self.file, FIELD, max_seconds=0.0), self.sound_delay)
+
+    def find_cuts(self, last: FramePosition, check_cancelled: Callable[[], None]) -> None:
+        """Find the cuts up to a position, in a decoder process that decodes the video once.
+
+        Args:
+            last: The position.
+            check_cancelled: Called while frames are decoded; may raise.
+
+        Raises:
+            InvalidInput: The video cannot be decoded.
+        """
+        options = {"number": last.number, "seconds": last.seconds}
+        job = {"task": "video_cuts", "name": self.name, "field": FIELD, "options": options}
+        work = self.decoding_limits(self.frames * COMPARISON_SECONDS)
+        with stopped_by(check_cancelled):
+            try:
+                reply, _ = pool.run(job, self.file, work, keep=False)  # without what only this task imports
+            except DecodingFailed as error:
+                reply = self.failure(error)
+        if "error" in reply:
+            raise InvalidInput(reply["error"], reply["field"])
+        self.cuts[:] = [Cut(**cut) for cut in reply["cuts"]]
+
+    def decoding_limits(self, seconds: float = 0.0) -> Limits:
+        """Return limits that are enough to decode the whole video slowly.
+
+        Args:
+            seconds: Processor time of other work.
+        """
+        pixels = self.picture.width * self.picture.height * self.frames
+        seconds += VIDEO_STEP_SECONDS + pixels / SLOWEST_DECODING
+        return replace(limits("video", 0), seconds=seconds, wall_seconds=5 * seconds)
+
+    def failure(self, error: DecodingFailed) -> dict[str, Any]:
+        """Log why frames could not be decoded, and return the reply that says so."""
+        if error.trace:
+            logger.warning("a frame could not be decoded: %s", error.trace)
+        return {"error": f"{FIELD} ({self.name}) {SENTENCES['video'][error.reason]}", "field": FIELD}
 
 
 def read_video(source: Any, field: str = FIELD) -> Video:
@@ -181,7 +210,7 @@ class VideoReader:
             self._decoder = None
 
     def _run(self, job: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        step = replace(limits("video", 0), seconds=self._seconds(), wall_seconds=5 * self._seconds())
+        step = self._video.decoding_limits()
         if self._decoder is not None and self._decoder.has_ended:  # such as by a system without memory
             self.close()
         while True:
@@ -192,18 +221,9 @@ class VideoReader:
             except DecodingFailed as error:
                 if error.reason == "idle":
                     continue
-                if error.trace:
-                    logger.warning("a frame could not be decoded: %s", error.trace)
-                sentence = SENTENCES["video"][error.reason]
-                return {"error": f"{FIELD} ({self._video.name}) {sentence}", "field": FIELD}, np.empty(0)
+                return self._video.failure(error), np.empty(0)
             self._decoder = decoder
             return result
-
-    def _seconds(self) -> float:
-        """Return the limit of processor time: enough to decode the whole video slowly."""
-        picture = self._video.picture
-        pixels = picture.width * picture.height * self._video.frames
-        return VIDEO_STEP_SECONDS + pixels / SLOWEST_DECODING
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import av
+import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
 from .file_range import FileRange
 from .files import reopened
 from .media_parts import lacks_index
+from .frame_position import SAME_TIME
 from .picture_decoding import convert_picture
 from .picture_formats import START, picture_format
 
@@ -28,7 +30,6 @@ MAX_PIXELS = 9_000_000  # of a frame, such as 4096 x 2160
 MAX_PIXEL_RATIO = 4  # width of a pixel to its height; other values are damaged headers
 MAX_FAILURES = 100  # consecutive
 MAX_THREADS = 4  # memory grows with them
-SAME_TIME = 1e-3  # seconds; some containers round timestamps to milliseconds
 DEFAULT_RATE = 25.0  # of a raw stream that says none
 # Decoders of transparency, which FFmpeg's own decoders of these formats leave out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -196,6 +197,25 @@ class VideoFrames:
             if seconds is not None and self._following[1] > seconds + SAME_TIME:
                 return
             self._advance()
+
+    def advance(self) -> bool:
+        """Go to the next frame; return False if there is none."""
+        if self._following is None:
+            return False
+        self._advance()
+        return True
+
+    @property
+    def end(self) -> float:
+        """Time after the first frame at which the current one ends, if it is the last one."""
+        return self.seconds + 1 / self._video.rate
+
+    def small(self, longer_side: int) -> np.ndarray:
+        """Reduce the current frame for comparisons: BGR uint8 ``H W 3``, as stored, not upright."""
+        frame = self._current
+        scale = min(1.0, longer_side / max(frame.width, frame.height))
+        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+        return frame.to_ndarray(format="bgr24", width=width, height=height, interpolation="AREA")
 
     def picture(self) -> Image.Image:
         """Convert the current frame to upright RGB with square pixels."""

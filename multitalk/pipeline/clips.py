@@ -88,6 +88,8 @@ class ClipGenerator:
         try:
             for span in job.spans:
                 with monitor.stage("encode", span.index, chunks[span.index]):
+                    if span.starts_scene:
+                        last_frames, color = None, self._color(span)
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
                 with monitor.stage("denoise", span.index, steps):
@@ -99,7 +101,7 @@ class ClipGenerator:
                         self.components.vae,
                         latents,
                         span,
-                        sampling.color,
+                        color,
                         job.outline.motion_frames,
                         monitor.next_part,
                         on_frames,
@@ -110,6 +112,11 @@ class ClipGenerator:
             monitor.warnings += job.source.warnings
             job.source.close()
         monitor.finished()
+
+    def _color(self, span: ClipSpan) -> ColorCorrection:
+        """Return the correction of a scene's colors to those of its first frame."""
+        first = self.job.source.frame(span.start, self.monitor.check_cancelled)
+        return ColorCorrection(first, self.job.outline.color_correction)
 
     def _project(self, span: ClipSpan, image_features: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""
@@ -175,7 +182,6 @@ def make_sampling(
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),
-        color=ColorCorrection(job.image, job.outline.color_correction),
         apg=request.apg,
         cache=request.cache,
         resolution=settings.resolution,

@@ -14,7 +14,8 @@ from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
 from ..conditioning.notices import video_notices
-from ..conditioning.timeline import ClipSpan, clip_spans, count_frames
+from ..conditioning.scenes import plan_clips
+from ..conditioning.timeline import ClipSpan, count_frames
 from ..errors import Cancelled, InvalidInput
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
@@ -220,6 +221,8 @@ class MultiTalkPipeline:
     def work_of(self, request: GenerationRequest, seconds: float) -> JobWork:
         """Count the operations of a request with this many seconds of audio.
 
+        The cuts of a video are only known once its job has looked for them.
+
         Raises:
             InvalidInput: The weights lack the request's model.
         """
@@ -227,7 +230,7 @@ class MultiTalkPipeline:
         padded = padded_seconds(request, seconds)
         features = max(1, int(padded * FPS))
         frames = count_frames(padded, features, limit_seconds(request))
-        spans = clip_spans(frames, features, request.frames_per_clip, kind.motion_frames_of(request))
+        spans = plan_clips(request, frames, features, kind.motion_frames_of(request))
         return self._count_work(request, spans)
 
     def _count_work(self, request: GenerationRequest, spans: Sequence[ClipSpan]) -> JobWork:

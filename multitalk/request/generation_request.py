@@ -72,6 +72,8 @@ class GenerationRequest(Strict):
         strength: With dub "exact": share of the steps that are sampled, above 0 to 1; less is closer to the
             video.
         source_volume: Volume of the video's own sound under the voices, 0 to 1.
+        scenes: Whether to find the cuts of the video and start a clip at each, so that none mixes two scenes.
+            Fades are not found, and scenes under 0.2 seconds belong to the one before.
         audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
         speech: Text to speech for the persons without audio. Input: a dict, or the text.
@@ -124,6 +126,7 @@ class GenerationRequest(Strict):
     dub: str = "free"
     strength: float = 0.6
     source_volume: float = 0.0
+    scenes: bool = False
     preset: str | None = None
     size: str | tuple[int, int] = "480p"
     steps: int | None = None
@@ -287,10 +290,10 @@ class GenerationRequest(Strict):
             raise InvalidInput(f"cache must be a name or {example}, not {shown(value)}.", "cache")
         return value
 
-    @field_validator("apg", mode="before")
+    @field_validator("apg", "scenes", mode="before")
     @classmethod
-    def _check_apg(cls, value: Any) -> bool:
-        return check_flag(value, "apg")
+    def _check_flag(cls, value: Any, info: ValidationInfo) -> bool:
+        return check_flag(value, str(info.field_name))
 
     @field_validator("lora", mode="before")
     @classmethod

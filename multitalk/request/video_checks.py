@@ -30,7 +30,7 @@ def check_video(request: GenerationRequest) -> Sound | None:
         InvalidInput: They do not fit the video, or the job has an image.
     """
     if request.video is None:
-        for name in (*CHOICES, "strength", "source_volume"):
+        for name in (*CHOICES, "strength", "source_volume", "scenes"):
             if getattr(request, name) != type(request).model_fields[name].default:
                 raise InvalidInput(
                     f"{name} needs a video ({shown(getattr(request, name))}), but the job has an image. "

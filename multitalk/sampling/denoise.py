@@ -13,7 +13,6 @@ from ..models.transformer import MultiTalkTransformer
 from ..request.parts import CacheSpec
 from ..request.presets import SamplingSettings
 from .cache import cache_context
-from .color import ColorCorrection
 from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
 from .schedule import FixedFrames, euler_step
@@ -135,7 +134,6 @@ class ClipSampling:
         timesteps: ``steps+1`` float32, the last 0, on the device.
         computed: For each step, whether the blocks run (TeaCache); None runs all steps.
         generator: Random numbers of the job. Its device type is part of what a seed reproduces.
-        color: Color correction towards the image.
         apg: Whether to use adaptive projected guidance.
         cache: One of diffusers' caches; None for none.
         resolution: "480p" or "720p": selects constants of the caches.
@@ -145,7 +143,6 @@ class ClipSampling:
     timesteps: torch.Tensor
     computed: list[bool] | None
     generator: torch.Generator
-    color: ColorCorrection
     apg: bool
     cache: CacheSpec | None
     resolution: str

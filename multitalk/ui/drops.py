@@ -11,7 +11,7 @@ from . import options
 from .fields import NAMES, each
 
 PICTURE, SOUND, VIDEO = "picture", "sound", "video"
-FIELDS = ("picture", "mode", *each("source", "sound"))
+FIELDS = ("picture", "video", "mode", *each("source", "sound"))
 FILES = ("picture", "person1_sound", "person2_sound")
 
 
@@ -35,7 +35,11 @@ def filled(files: Sequence[str | None]) -> list[str]:
 
 
 def dropped_values(
-    files: Any, person: Any, mode: str, sound_of: Callable[[str], str]
+    files: Any,
+    person: Any,
+    mode: str,
+    sound_of: Callable[[str], str],
+    first_frame: Callable[[str], str] | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Return new values of ``FIELDS`` for dropped files, and a message about them.
 
@@ -44,17 +48,23 @@ def dropped_values(
         person: The person whose tab is open.
         mode: The form's mode.
         sound_of: Returns the audio file of a video's audio.
+        first_frame: Returns the image file of the first frame of a video, which is to be dubbed; None if
+            videos are audio, because they were not dropped on the image.
 
     Raises:
-        InvalidInput: A video has no audio.
+        MultiTalkError: A video has no audio, or cannot be dubbed.
     """
     checked = checked_files(files)
     values: dict[str, Any] = {}
     messages = []
-    if pictures := [file for file in checked if file["kind"] == PICTURE]:
-        values["picture"] = pictures[0]["path"]
+    sources = [file for file in checked if file["kind"] == VIDEO] if first_frame is not None else []
+    if sources and first_frame is not None:
+        values["picture"], values["video"] = first_frame(sources[0]["path"]), sources[0]["path"]
+        messages.append(f"Video to dub: {sources[0]['name']}.")
+    elif pictures := [file for file in checked if file["kind"] == PICTURE]:
+        values["picture"], values["video"] = pictures[0]["path"], None
         messages.append(f"Image: {pictures[0]['name']}.")
-    sounds = [file for file in checked if file["kind"] in (SOUND, VIDEO)][:2]
+    sounds = [file for file in checked if file["kind"] in (SOUND, VIDEO) and file not in sources][:2]
     if len(sounds) == 2 and mode in (options.ONE, options.SCRIPT):
         mode = values["mode"] = options.IN_TURNS
     elif sounds and mode == options.SCRIPT:

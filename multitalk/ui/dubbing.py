@@ -37,6 +37,12 @@ def build_dubbing(layout: Layout) -> None:
             info="Keeps the sound of the video under the voices; 0 is off.",
             elem_id="source-volume",
         )
+        layout.form["scenes"] = gr.Checkbox(
+            False,
+            label=LABELS["scenes"],
+            info="For a video with cuts: no clip mixes two scenes. Every cut adds a clip to the run time.",
+            elem_id="scenes",
+        )
     layout.more["dubbing"] = group
 
 
@@ -66,8 +72,32 @@ class DubbingEvents:
     def take(self, path: str, request: gr.Request) -> list[Any]:
         """Check a video, and show its first frame as the image."""
         try:
-            self.backend.check_access([path], request)
-            picture = read_video(path).picture
+            picture = save_first_frame(self.backend, path, request)
         except MultiTalkError as error:
             return [None, gr.skip(), parts.show_error(page_message(error, {"video": path}))]
-        return [gr.skip(), self.backend.save_picture(picture, f"{Path(path).stem}.png", request), ""]
+        return [gr.skip(), picture, ""]
+
+
+def check_can_dub(backend: Backend) -> None:
+    """Check that the loaded weights can dub a video.
+
+    Raises:
+        MultiTalkError: They cannot, or are still being loaded.
+    """
+    if backend.worker.can_dub():
+        return
+    if not backend.worker.loaded.is_set():
+        raise MultiTalkError("Video: the models are loading. Drop the video again when the page is ready.")
+    raise MultiTalkError(
+        "Video: these weights cannot dub a video, because they lack InfiniteTalk. Use an image."
+    )
+
+
+def save_first_frame(backend: Backend, path: str, request: gr.Request) -> str:
+    """Check a video, and save its first frame as an image file for the browser that sent a request.
+
+    Raises:
+        InvalidInput: The file belongs to another browser, or is no video that can be read.
+    """
+    backend.check_access([path], request)
+    return backend.save_picture(read_video(path).picture, f"{Path(path).stem}.png", request)

@@ -166,6 +166,7 @@ class Events:
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
             job.notice = demo_notice.result_line(worker, form["picture"])
+            job.source = form["video"] or ""
         except MultiTalkError as error:
             return [gr.skip(), answer, gr.skip(), gr.skip(), *error_places(error, form)]
         return [{"job": job.id}, answer | {"job": job.id}, {}, "", *error_places(None, form)]
@@ -264,9 +265,13 @@ class Events:
 
     def show_result(self, event: gr.EventData, request: gr.Request) -> Any:
         """Show a result of the gallery in the player."""
-        result = self.backend.visible(request).result(str(event.name))
+        visible = self.backend.visible(request)
+        result = visible.result(str(event.name))
+        if result is None:
+            return gr.skip()
+        has_source = visible.source(result.name) is not None
         # the id makes the value change if the same result is selected again
-        return gr.skip() if result is None else {"result": describe_result(result), "id": uuid4().hex}
+        return {"result": describe_result(result, has_source=has_source), "id": uuid4().hex}
 
     def reuse(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
         """Restore a result's settings."""

@@ -23,7 +23,7 @@ PLAIN = (
 )
 # Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
-DUBBING = ("video", "dub", "length", "source_volume")
+DUBBING = ("video", "dub", "length", "source_volume", "scenes")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
 TEACACHE_THRESHOLD = 0.2  # mild

@@ -13,6 +13,7 @@ from ..media.sound_reading import read_sound
 from ..media.video_tags import read_tags_safely
 from . import drops, form_errors, parts
 from .backend import Backend
+from .dubbing import check_can_dub, save_first_frame
 from .gallery import read_result
 from .layout import Layout
 from .parts import EVERY, QUIET
@@ -41,7 +42,7 @@ class FileEvents:
         uploaded = [more["restore"], *restored, more["restored_file"], more["restored_boxes"]]
         dropped = [*restored, more["drops"], more["restored_boxes"]]
         files = [form[name] for name in drops.FILES]
-        taken = [more["drops"], *(form[name] for name in drops.FIELDS)]
+        taken = [more["drops"], more["dubbing"], *(form[name] for name in drops.FIELDS)]
         for event in (
             more["restore"].upload(self.restore, [more["restore"], *files], uploaded, **EVERY),
             more["drops"].apply(self.restore_dropped, files, dropped, **EVERY),
@@ -73,13 +74,21 @@ class FileEvents:
             self.backend.check_access([path], request)
             return self.backend.save_sound(read_sound(path, "audio"), "audio.wav", request)
 
+        def first_frame(path: str) -> str:
+            check_can_dub(self.backend)
+            return save_first_frame(self.backend, path, request)
+
+        on_picture = event._data.get("place") == drops.PICTURE
         try:
-            values, message = drops.dropped_values(event.files, event.person, mode, sound_of)
-            self.backend.check_access([values.get(name) for name in drops.FILES], request)
+            values, message = drops.dropped_values(
+                event.files, event.person, mode, sound_of, first_frame if on_picture else None
+            )
+            self.backend.check_access([values.get(name) for name in ("video", *drops.FILES)], request)
         except MultiTalkError as error:
             paths = {file["path"]: file["path"] for file in drops.checked_files(event.files)}
             values, message = {}, form_errors.page_message(error, paths)
         return [
             drops.notice(message, event._data.get("drop")),
+            gr.update(open=True) if values.get("video") else gr.skip(),
             *(values.get(name, gr.skip()) for name in drops.FIELDS),
         ]

@@ -23,7 +23,7 @@ from ..errors import InvalidInput, MultiTalkError
 from ..media.video_tags import UNREADABLE, VideoTags, read_tags
 from ..request.script import without_tags
 from ..runtime.temporary_folders import remove_old_parts
-from .result_notes import delete_note, read_note, write_note
+from .result_notes import Note, delete_note, read_note, write_note
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Result:
         by_multitalk: Whether the title tag is the one that MultiTalk writes.
         owner: The browser that requested it; empty if it is unknown.
         noted_title: Title of the job; empty if it is unknown.
+        source: The uploaded video that was dubbed, which may have been deleted; empty without one.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Result:
     by_multitalk: bool
     owner: str = ""
     noted_title: str = ""
+    source: str = ""
 
     @property
     def title(self) -> str:
@@ -101,7 +103,7 @@ class Gallery:
                 _write_poster(self.folder / name, poster)
         return poster if poster.is_file() else None
 
-    def add(self, path: Path, title: str, seed: int, owner: str = "") -> str:
+    def add(self, path: Path, title: str, seed: int, owner: str = "", source: str = "") -> str:
         """Move a finished file into the folder, under a name made from title and seed; return the name.
 
         Args:
@@ -109,6 +111,7 @@ class Gallery:
             title: The video's title.
             seed: Seed of its random numbers.
             owner: The browser that requested it.
+            source: The uploaded video that was dubbed.
 
         Raises:
             SaveFailed: The file cannot be moved; it stays where it is.
@@ -118,7 +121,7 @@ class Gallery:
             names = (f"{stem}.mp4", *(f"{stem}-{number}.mp4" for number in range(2, 10_000)))
             name = next(name for name in names if not (self.folder / name).exists())
             if owner:  # first, so that the file never appears without its owner
-                write_note(self.folder, name, owner, title)
+                write_note(self.folder, name, Note(owner, title, source))
             try:
                 move_file(path, self.folder / name)
             except OSError as error:
@@ -155,8 +158,10 @@ class Gallery:
         try:
             key = (name, path.stat().st_mtime_ns)
             if key not in self._cache:
-                owner, title = read_note(self.folder, name)
-                self._cache[key] = replace(read_result(path), owner=owner, noted_title=title)
+                note = read_note(self.folder, name)
+                self._cache[key] = replace(
+                    read_result(path), owner=note.owner, noted_title=note.title, source=note.source
+                )
         except OSError:  # just deleted
             return None
         except InvalidInput:

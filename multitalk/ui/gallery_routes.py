@@ -1,4 +1,4 @@
-"""HTTP routes for the results: the list, a file, its thumbnail, and deletion."""
+"""HTTP routes for the results: the list, a file, its thumbnail, the video that it dubs, and deletion."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .job_owner import owner_of
 from .routes import describe_result, missing
 from .sharing import ALL, MINE, Sharing, VisibleResults
 
+VIDEO_TYPES = {".webm": "video/webm", ".mkv": "video/x-matroska", ".avi": "video/x-msvideo"}
 PAGE, MOST = 24, 500  # results in one answer
 MAX_WORDS = 200  # letters of a search
 
@@ -38,6 +39,7 @@ class GalleryRoutes:
             Route("/multitalk/results/{name}", self.delete, methods=["DELETE"]),
             Route("/multitalk/results/{name}", self.result),
             Route("/multitalk/posters/{name}", self.poster),
+            Route("/multitalk/sources/{name}", self.source),
         ]
 
     def index(self, request: Request) -> Response:
@@ -76,6 +78,14 @@ class GalleryRoutes:
         headers = {"Cache-Control": "private"}
         return missing() if path is None else FileResponse(path, media_type="image/jpeg", headers=headers)
 
+    def source(self, request: Request) -> Response:
+        """Send the video that a result dubs, as long as the server has it."""
+        path = self._visible(request).source(request.path_params["name"])
+        # whatever the file's name says, it is no page of this site
+        headers = {"Cache-Control": "private", "X-Content-Type-Options": "nosniff"}
+        kind = VIDEO_TYPES.get(path.suffix.lower(), "video/mp4") if path is not None else ""
+        return missing() if path is None else FileResponse(path, media_type=kind, headers=headers)
+
     def delete(self, request: Request) -> Response:
         """Delete a result."""
         # Gradio's login cookie is also sent by pages of other sites
@@ -101,4 +111,6 @@ class GalleryRoutes:
 
 
 def _describe(visible: VisibleResults, result: Result) -> dict[str, Any]:
-    return describe_result(result) | {"deletable": visible.may_delete(result)}
+    return describe_result(result, has_source=visible.source(result.name) is not None) | {
+        "deletable": visible.may_delete(result)
+    }

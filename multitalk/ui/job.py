@@ -42,6 +42,7 @@ class Job:
         seconds_taken: Run time.
         record: What is stored of the job, or None.
         notice: A line that the page shows beside the result.
+        source: The uploaded video that is dubbed; empty without one.
     """
 
     request: GenerationRequest | None
@@ -63,6 +64,7 @@ class Job:
     seconds_taken: float | None = None
     record: JobRecord | None = None
     notice: str = ""
+    source: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -15,6 +15,7 @@ LABELS = {
     "dub": "Picture",
     "length": "Length",
     "source_volume": "Original sound",
+    "scenes": "Start a clip at each cut",
     "preset": "Preset",
     "model": "Model",
     "size": "Resolution",

@@ -60,7 +60,8 @@ def launch_options() -> dict[str, Any]:
 
 def _scripts() -> tuple[str, ...]:
     files = parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE))
-    return parts.asset("answers.js"), files, parts.asset("form_store.js"), parts.asset("names.js")
+    others = (parts.asset(name) for name in ("form_store.js", "names.js", "compare.js"))
+    return parts.asset("answers.js"), files, *others
 
 
 ACCENT = Color(

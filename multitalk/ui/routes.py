@@ -20,6 +20,7 @@ from .job import Job
 from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
 from .job_owner import owner_of
 from .jobs import JobQueue
+from .sharing import Sharing, VisibleResults
 from .worker import ModelWorker
 
 STAGES = {
@@ -27,6 +28,7 @@ STAGES = {
     "speech": "Generating speech",
     "text": "Encoding the prompt",
     "audio": "Encoding the audio",
+    "scenes": "Finding cuts",
     "image": "Encoding the image",
     "encode": "Preparing the clip",
     "denoise": "Denoising",
@@ -119,7 +121,10 @@ class PageRoutes:
         if (other := self._queue.next_of_owner(job)) is not None:
             state["other"] = {"id": other.id, "status": other.status}
         if job.result and (result := self._gallery.result(job.result)) is not None:
-            state["result"] = describe_result(result, job.seconds_taken) | {"notice": job.notice}
+            # a job is only shown to the browser that owns its result
+            has_source = VisibleResults(self._gallery, Sharing(), job.owner).source(job.result) is not None
+            described = describe_result(result, job.seconds_taken, has_source)
+            state["result"] = described | {"notice": job.notice}
         return state
 
     def _job_of_browser(self, request: Request) -> Job | None:
@@ -127,8 +132,16 @@ class PageRoutes:
         return job if job is not None and job.owner == owner_of(request) else None
 
 
-def describe_result(result: Result, seconds_taken: float | None = None) -> dict[str, Any]:
-    """Return a result for the page's scripts."""
+def describe_result(
+    result: Result, seconds_taken: float | None = None, has_source: bool = False
+) -> dict[str, Any]:
+    """Return a result for the page's scripts.
+
+    Args:
+        result: The result.
+        seconds_taken: Its run time, if it is known.
+        has_source: Whether the browser can compare it with the video that it dubs.
+    """
     settings = result.settings
     facts = [("Length", f"{result.seconds:.1f} s"), ("Size", f"{result.width} × {result.height}")]
     for name, label in (("seed", "Seed"), ("preset", "Preset"), ("steps", "Steps")):
@@ -143,6 +156,7 @@ def describe_result(result: Result, seconds_taken: float | None = None) -> dict[
         "title": result.title,
         "url": f"results/{quote(result.name)}",
         "poster": f"posters/{quote(result.name)}",
+        "source": f"sources/{quote(result.name)}" if has_source else None,
         "facts": facts,
         "length": f"{result.seconds:.1f} s",
         "date": time.strftime("%d %b, %H:%M", time.localtime(result.created)),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..patches.gradio import upload_folder
 from ..runtime.environment import read_flag
 from .gallery import Gallery, Result
 
@@ -83,6 +85,20 @@ class VisibleResults:
     def may_delete(self, result: Result) -> bool:
         """Return whether the browser may delete a result."""
         return self.sharing.login or result.owner == self.viewer
+
+    def source(self, name: str) -> Path | None:
+        """Return the uploaded video that a result dubs.
+
+        Returns:
+            The file; None if the server no longer has it, or the browser may not see it: uploads are private
+            to their browser, also where results are not.
+        """
+        result = self.result(name)
+        if result is None or not result.source or not self.may_delete(result):
+            return None
+        path = Path(result.source).resolve()
+        is_upload = path.is_relative_to(Path(upload_folder()).resolve())
+        return path if is_upload and path.is_file() else None
 
     def _may_see(self, result: Result) -> bool:
         return self.sharing.login or self.sharing.shared or result.owner == self.viewer

@@ -207,7 +207,7 @@ class ModelWorker:
             scripts=job.scripts,
         )
         job.warnings = result.warnings
-        job.result = self.gallery.add(result.path, job.title, result.seed, job.owner)
+        job.result = self.gallery.add(result.path, job.title, result.seed, job.owner, job.source)
         if result.complete:
             self.estimator.learn(self.pipeline.work_of(job.request, result.seconds), result.timings)
         return result.complete

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multitalk.conditioning.audio import feature_count, normalize_loudness
-from multitalk.conditioning.timeline import AudioTimeline, clip_spans, count_frames
+from multitalk.conditioning.timeline import AudioTimeline, clip_spans, count_frames, scene_spans
 
 
 def test_features_are_counted_in_floating_point_as_upstream():
@@ -43,6 +43,32 @@ def test_max_seconds_shortens_the_video_but_not_the_features():
     assert frames == 81
     assert len(clip_spans(frames, 150, 81, 25)) == 1
     assert [span.new_frames for span in clip_spans(100, 150, 81, 25)] == [81, 19]
+
+
+def test_a_clip_starts_at_each_cut_and_no_frame_is_lost():
+    spans = scene_spans(clip_spans(150, 150, 81, 25), [30, 140], 81, 25)
+    assert [(span.index, span.start, span.skip, span.new_frames) for span in spans] == [
+        *((0, 0, 0, 30), (1, 30, 0, 81), (2, 86, 25, 29), (3, 140, 0, 10))
+    ]
+    assert [span.scene_end for span in spans] == [30, 140, 140, None]
+    assert [span.starts_scene for span in spans] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(("frames", "features"), [(150, 150), (83, 82), (82, 81), (81, 150), (1, 1)])
+@pytest.mark.parametrize("cuts", [[], [1], [40], [80, 81, 82], [5, 30, 57, 149], [150, 400]])
+def test_scenes_keep_the_frames_of_the_video(frames, features, cuts):
+    spans = clip_spans(frames, features, 81, 25)
+    total = sum(span.new_frames for span in spans)
+    scenes = scene_spans(spans, cuts, 81, 25)
+    shown = [
+        frame
+        for span in scenes
+        for frame in range(span.start + span.skip, span.start + span.skip + span.new_frames)
+    ]
+    assert shown == [*range(total)]
+    assert [span.start for span in scenes if span.starts_scene] == [0, *(cut for cut in cuts if cut < total)]
+    if not any(cut < total for cut in cuts):
+        assert scenes == spans
 
 
 def mirrored(embeddings: torch.Tensor, start: int, frames: int = 81) -> torch.Tensor:

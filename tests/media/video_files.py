@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -59,6 +59,7 @@ def video(
     ratio: Fraction | None = None,
     sound: np.ndarray | None = None,
     sound_start: float = 0.0,
+    draw: Callable[[int, int], np.ndarray] = frame_pixels,
     **options: Any,
 ) -> bytes:
     """A video file.
@@ -74,6 +75,7 @@ def video(
         ratio: Width of a pixel to its height.
         sound: Samples ``[n]`` at 16 kHz.
         sound_start: Seconds at which they start.
+        draw: Returns the pixels of a frame by its number and the number of channels.
         options: Options of the encoder.
     """
     content = io.BytesIO()
@@ -91,7 +93,7 @@ def video(
         track: Any = None if sound is None else file.add_stream("aac", rate=16000, layout="mono")
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(
-                frame_pixels(number, channels), format="rgba" if channels == 4 else "rgb24"
+                draw(number, channels), format="rgba" if channels == 4 else "rgb24"
             )
             frame.pts = number if times is None else round(times[number] * CLOCK)
             frame.time_base = clock
@@ -104,6 +106,37 @@ def video(
             file.mux(track.encode(samples))
             file.mux(track.encode())
     return content.getvalue()
+
+
+SCENE_COLORS = ((200, 60, 50), (40, 160, 70), (50, 70, 190))
+
+
+def scenes_video(lengths: Sequence[int], colors: Sequence[int] = (0, 1, 2), **options: Any) -> bytes:
+    """A video of scenes with hard cuts, in each of which a bright bar moves to the right.
+
+    Args:
+        lengths: Frames of each scene.
+        colors: Their index in ``SCENE_COLORS``; the lower half of every frame has that color.
+        options: See :func:`video`.
+    """
+    starts = np.cumsum([0, *lengths])
+
+    def draw(number: int, channels: int) -> np.ndarray:
+        width, height = SIZE
+        scene = int(np.searchsorted(starts, number, "right")) - 1
+        pixels = np.full((height, width, channels), 255, np.uint8)
+        pixels[..., :3] = SCENE_COLORS[colors[scene]]
+        bar = 2 * (number - starts[scene]) % (width - 8)
+        pixels[: height // 2, bar : bar + 8, :3] = 230
+        return pixels
+
+    return video(frames=int(starts[-1]), draw=draw, **options)
+
+
+def scene_of(picture: Any) -> int:
+    """The index in ``SCENE_COLORS`` of a frame of such a video."""
+    shown = np.asarray(picture)[-3, -3].astype(int)
+    return int(np.argmin([np.abs(np.array(each) - shown).sum() for each in SCENE_COLORS]))
 
 
 def gray_hdr_video(levels: Sequence[float], transfer: int) -> bytes:

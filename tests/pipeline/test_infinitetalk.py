@@ -302,7 +302,7 @@ def test_the_frames_of_an_exact_dub_are_read_once(end, source, monkeypatch) -> N
         shown = []
         for start in (0, 8, 16, 24, 32, 40):
             first_frame = frames.frame(start, lambda: None)
-            clip = frames.frames(start, 13, lambda: None)
+            clip = frames.frames(start, 13, None, lambda: None)
             assert clip.shape == (3, 13, 64, 96)
             assert start == 0 or torch.equal(first_frame, clip[:, 0])
             shown.append([number_of(frames._kept[index][1]) for index in range(start, start + 13)])

@@ -80,6 +80,8 @@ def test_defaults(source: Video) -> None:
         ({"image": PICTURE, "video_end": "loop"}, "video_end", "needs a video"),
         ({"image": PICTURE, "length": "shortest"}, "length", "needs a video"),
         ({"image": PICTURE, "source_volume": 0.5}, "source_volume", "needs a video (0.5)"),
+        ({"image": PICTURE, "scenes": True}, "scenes", "needs a video (True)"),
+        ({"image": PICTURE, "scenes": 1}, "scenes", "must be true or false, not 1"),
         ({"image": PICTURE, "dub": "exact"}, "dub", "needs a video ('exact')"),
         ({"image": PICTURE, "strength": 0.5}, "strength", "needs a video (0.5)"),
         ({"image": PICTURE, "dub": "exactly"}, "dub", "one of free, exact, not 'exactly'"),
@@ -227,10 +229,15 @@ def test_on_the_command_line_and_in_json_files(tmp_path: Path) -> None:
         "video_timing=frame",
         "--set",
         "source_volume=0.3",
+        "--scenes",
     ]
     fields = parsed(*options)
     check_complete(fields)
-    assert fields == {"video": "a.mp4", "audio": "b.wav", "video_timing": "frame", "source_volume": 0.3}
+    assert fields == {"video": "a.mp4", "audio": "b.wav", "video_timing": "frame", "source_volume": 0.3} | {
+        "scenes": True
+    }
+    assert "scenes" not in parsed("--video", "a.mp4")
+    assert parsed("--no-scenes")["scenes"] is False
     job = str(tmp_path / "job.json")
     assert "video" not in parsed("--request", job, "--image", "face.png")
     with pytest.raises(InvalidInput, match=r"Add --image FILE, or --video FILE\.$"):

@@ -24,22 +24,28 @@ FIRST = {"person1_source": "sound"}
 
 def drop(page: Page, *files: Path) -> None:
     """Drop files in the middle of the window."""
+    drop_on(page, None, *files)
+
+
+def drop_on(page: Page, selector: str | None, *files: Path) -> None:
+    """Drop files on an element; None: in the middle of the window."""
     contents = [
         [file.name, TYPES[file.suffix], base64.b64encode(file.read_bytes()).decode()] for file in files
     ]
     page.evaluate(
-        """async (contents) => {
+        """async ([selector, contents]) => {
           const dataTransfer = new DataTransfer();
           for (const [name, type, data] of contents) {
             const bytes = await (await fetch(`data:${type};base64,${data}`)).blob();
             dataTransfer.items.add(new File([bytes], name, { type }));
           }
-          const target = document.elementFromPoint(innerWidth / 2, innerHeight / 2);
+          const target = selector ? document.querySelector(selector)
+            : document.elementFromPoint(innerWidth / 2, innerHeight / 2);
           for (const kind of ['dragenter', 'dragover', 'drop']) {
             target.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
           }
         }""",
-        contents,
+        [selector, contents],
     )
 
 
@@ -117,7 +123,7 @@ def file(kind: str, name: str) -> dict[str, str]:
         ("one", "person2", [file("sound", "a")], FIRST | {"person1_sound": "/up/a"}),
         ("in_order", "person2", [file("sound", "a")], {"person2_source": "sound", "person2_sound": "/up/a"}),
         ("script", "person1", [file("video", "v")], FIRST | {"mode": "one", "person1_sound": "wav"}),
-        ("one", "person1", [file("picture", "p"), file("picture", "q")], {"picture": "/up/p"}),
+        ("one", "person1", [file("picture", "p"), file("picture", "q")], {"picture": "/up/p", "video": None}),
         ("one", None, "nonsense", {}),
         ("one", 3, [None, {"kind": "sound"}, {"kind": "sound", "name": "a", "path": 3}], {}),
     ],
@@ -125,6 +131,13 @@ def file(kind: str, name: str) -> dict[str, str]:
 def test_fields_of_dropped_files(mode, person, files, expected):
     values, _ = drops.dropped_values(files, person, mode, lambda path: "wav")
     assert values == expected
+
+
+def test_a_video_on_the_image_is_to_be_dubbed():
+    files = [file("sound", "a"), file("picture", "p"), file("video", "v"), file("video", "w")]
+    values, message = drops.dropped_values(files, "person1", "one", str, lambda path: f"{path}.png")
+    assert (values["video"], values["picture"], values["person1_sound"]) == ("/up/v", "/up/v.png", "/up/a")
+    assert message == "Video to dub: v. Audio of person 1: a. Other files are not used."
 
 
 def test_files_without_a_field_are_mentioned():

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from multitalk.ui.access import COOKIE
-from multitalk.ui.result_notes import NOTES, write_note
+from multitalk.ui.result_notes import NOTES, Note, write_note
 from tests.ui.app import App
 from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import wait_ready
@@ -27,7 +27,7 @@ def show(open_page, app: App) -> Iterator[Show]:
 
     def add(title: str, browser: str, name: str) -> None:
         written.append(name)
-        write_note(app.outputs, name, owner(browser), title)
+        write_note(app.outputs, name, Note(owner(browser), title))
         write_video(app.outputs / name, frames=50, seed=1)
 
     def show_on(screen: str) -> Page:

@@ -75,6 +75,7 @@ def test_a_stored_request_is_the_same(tmp_path, request_):
 def test_a_stored_request_has_its_video(tmp_path):
     content = video(frames=5, sound=tone(1.0)[:, 0])
     fields = {"source_volume": 0.5, "dub": "exact", "strength": 0.5, "video_end": "loop"}
+    fields |= {"scenes": True}
     request = GenerationRequest(video=content, audio=(tone(1.0), 16000), **fields)
     store = JobStore(tmp_path)
     store.add(JobRecord("a" * 32, "Title", "anna"), request, {})

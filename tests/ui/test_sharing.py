@@ -62,6 +62,53 @@ class Browser:
             return await web.request(method, path, **options)
 
 
+@pytest.fixture
+def uploads(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr("multitalk.ui.sharing.upload_folder", lambda: str(tmp_path / "uploads"))
+    (tmp_path / "uploads").mkdir()
+    return tmp_path / "uploads"
+
+
+@pytest.mark.parametrize(("sharing", "others"), [(LOCAL, 404), (PUBLIC, 200), (PRIVATE, 404)])
+def test_the_dubbed_video_is_for_the_browser_that_uploaded_it(sharing, others, tmp_path, uploads):
+    gallery = Gallery(tmp_path / "results", 10**9)
+    source = write_video(uploads / "talk.mp4", seed=9).rename(uploads / "talk.html")
+    name = gallery.add(write_video(tmp_path / "v.mp4"), "Dub", 1, owner("anna"), str(source))
+    mine, other = Browser(gallery, sharing, "anna"), Browser(gallery, sharing, "bert")
+    (described,) = mine.get("/multitalk/results").json()["results"]
+    answer = mine.get(f"/multitalk/{described['source']}")
+    assert answer.content == source.read_bytes()
+    assert answer.headers["content-type"] == "video/mp4", "whatever its name says"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert mine.get(f"/multitalk/{described['source']}", headers={"Range": "bytes=0-9"}).status_code == 206
+    assert other.get(f"/multitalk/sources/{name}").status_code == others
+    for result in other.get("/multitalk/results").json()["results"]:
+        assert (result["source"] is None) == (others == 404)
+    source.unlink()  # as after a day
+    assert mine.get(f"/multitalk/sources/{name}").status_code == 404
+    assert mine.get("/multitalk/results").json()["results"][0]["source"] is None
+
+
+def test_only_uploads_are_sent_as_dubbed_videos(tmp_path, uploads):
+    gallery = Gallery(tmp_path / "results", 10**9)
+    (uploads / "link.mp4").symlink_to("/etc/hostname")
+    for number, source in enumerate(
+        ("", "/etc/hostname", f"{uploads}/../v.mp4", f"{uploads}/link.mp4", str(uploads))
+    ):
+        name = gallery.add(write_video(tmp_path / "new.mp4"), "Dub", number, owner("anna"), source)
+        (tmp_path / "v.mp4").write_bytes(b"video")
+        assert Browser(gallery, LOCAL, "anna").get(f"/multitalk/sources/{name}").status_code == 404
+    assert Browser(gallery, LOCAL, "anna").get("/multitalk/sources/no.mp4").status_code == 404
+
+
+def test_notes_of_earlier_versions_are_read(gallery):
+    from multitalk.ui.result_notes import Note, read_note
+
+    (name,) = [result.name for result in gallery.results() if result.noted_title.startswith("Hello")]
+    (gallery.folder / ".notes" / f"{name}.json").write_text('{"owner": "x", "title": 3, "other": "y"}')
+    assert read_note(gallery.folder, name) == Note("x")
+
+
 def titles(web: Browser, **query: Any) -> list[str]:
     return [result["title"] for result in web.get("/multitalk/results", params=query).json()["results"]]
 

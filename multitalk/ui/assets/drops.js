@@ -30,7 +30,8 @@ function person() {
 }
 
 // `speaker`: the person for whom the files were chosen; null for files that were dropped anywhere.
-async function take(files, speaker = null) {
+// `place`: 'picture' for files that were chosen for the image or dropped there, where a video is to be dubbed.
+async function take(files, speaker = null, place = null) {
   drops += 1;
   const drop = drops;
   const fail = (words) => say(words, true, drop);
@@ -48,19 +49,20 @@ async function take(files, speaker = null) {
     return;
   }
   try {
-    if (!speaker && kindOf(known[0]) === 'video' && await hasSettings(known[0])) {
+    if (!speaker && !place && kindOf(known[0]) === 'video' && await hasSettings(known[0])) {
       trigger('apply', { path: await send(known[0]), drop });
       return;
     }
     const stored = [];
     for (const file of known) stored.push({ kind: kindOf(file), name: file.name, path: await send(file) });
-    trigger('upload', { files: stored, person: speaker || person(), drop });
+    trigger('upload', { files: stored, person: speaker || person(), place, drop });
   } catch (error) {
     fail(error.message);
   }
 }
 
 const hasFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes('Files');
+const placeOf = (event) => (event.target.closest?.('#picture, #boxes, #dubbing') ? 'picture' : null);
 const isElsewhere = (event) => event.target.closest && event.target.closest('#restore, .takes-files');
 
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
@@ -70,11 +72,11 @@ for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
     event.stopPropagation(); // of all fields: some would refuse the file
     const isOver = kind === 'dragover' || kind === 'dragenter' || (kind === 'dragleave' && event.relatedTarget);
     document.body.classList.toggle('dropping', Boolean(isOver));
-    if (kind === 'drop') take([...event.dataTransfer.files]);
+    if (kind === 'drop') take([...event.dataTransfer.files], null, placeOf(event));
   }, true);
 }
 
-document.addEventListener('multitalk:take', ({ detail }) => take(detail.files, detail.person));
+document.addEventListener('multitalk:take', ({ detail }) => take(detail.files, detail.person, detail.place));
 document.addEventListener('multitalk:notice', ({ detail }) => {
   drops += 1;
   say(detail.text, detail.stays);

@@ -99,7 +99,8 @@ window.multitalkFiles = (() => {
     const field = FIELDS.find(([selector]) => target.closest(selector) || target.nextElementSibling?.matches(selector));
     if (!field || !files.length) return;
     const [selector, label, kind] = field;
-    const refused = files.map((file) => refusal(file, label, kind)).find(Boolean);
+    const isDub = kind === 'picture' && kindOf(files[0]) === 'video'; // the server says whether it can dub one
+    const refused = files.map((file) => refusal(file, label, isDub ? 'video' : kind)).find(Boolean);
     const main = { picture: 'image/', sound: 'audio/', video: 'video/', result: '' }[kind];
     if (!refused && files.every((file) => file.type.startsWith(main))) {
       tell('notice', { text: '' }); // of an earlier file
@@ -110,11 +111,16 @@ window.multitalkFiles = (() => {
     if (target.type === 'file') target.value = '';
     document.body.classList.remove('dropping');
     if (refused) fail(refused);
-    else tell('take', { files, person: (selector.match(/person\d/) || [])[0] });
+    else tell('take', { files, person: (selector.match(/person\d/) || [])[0], place: isDub ? 'picture' : null });
   }
 
   document.addEventListener('change', (event) => {
     if (event.target.type === 'file') check(event, [...event.target.files]);
+  }, true);
+  // The image's dialog of files offers videos, too, if they can be dubbed.
+  document.addEventListener('click', ({ target }) => {
+    const input = target.closest?.('#picture')?.querySelector('input[type=file]');
+    if (input && document.querySelector('#dubbing')?.checkVisibility()) input.accept = 'image/*,video/*';
   }, true);
   document.addEventListener('drop', (event) => {
     if (event.target.closest?.('#restore')) check(event, [...event.dataTransfer.files]);

@@ -12,6 +12,8 @@ let playing = null; // what the player plays: the id of a job, or the name of a 
 let clip = 0;
 let ready = 0;
 
+const comparison = window.multitalkCompare($('.job-screen'), $('.job-player'), $('.job-source'), $('.job-compare'));
+
 const initial = [$('.job-empty-title').textContent, $('.job-empty-text').textContent];
 
 const text = (selector, words) => {
@@ -59,6 +61,7 @@ let pressed = false;
 let cancelPressed = false; // Cancel was selected meanwhile
 
 function showPressed() {
+  comparison.show(null);
   pressed = true;
   cancelPressed = false;
   $('.job-player').pause();
@@ -78,6 +81,7 @@ function endPressed(isRefused) {
 const tell = (state) => document.dispatchEvent(new CustomEvent('multitalk:job', { detail: state }));
 
 function stopPlayer() {
+  comparison.show(null);
   if (playing === null) return;
   playing = null;
   const player = $('.job-player');
@@ -89,6 +93,7 @@ function stopPlayer() {
 }
 
 function playClip(job) {
+  comparison.show(null);
   const player = $('.job-player');
   if (playing !== job.id) {
     playing = job.id;
@@ -114,6 +119,7 @@ function showResult(result, note, warnings = []) {
     player.src = base + result.url;
     player.poster = base + result.poster;
   }
+  comparison.show(result.source && base + result.source);
   const link = $('.job-download');
   link.href = `${base}${result.url}?download=1`;
   link.download = result.name;
