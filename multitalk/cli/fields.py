@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ..errors import InvalidInput
+from ..request.presets import PRESETS
 
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
@@ -24,7 +25,11 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     add("--language", metavar="CODE", help="speech language code (default: a, American English)")
     add("--speed", metavar="NUMBER", type=float, help="speech speed (default: 1)")
     add("--boxes", metavar="JSON", help='where people are: {"person1": [x0, y0, x1, y1], ...} in pixels')
-    add("--preset", metavar="NAME", help="quality, fusionx, lightx2v or demo (default: that of the weights)")
+    add(
+        "--preset",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} (default: that of the weights, or fast on a slow device)",
+    )
     add("--prompt", metavar="TEXT", help="description of the video")
     add(
         "--set",

@@ -45,7 +45,7 @@ class JobOutline:
     Attributes:
         settings: Settings of the request, completed by its preset.
         model: The model.
-        motion_frames, color_correction: See the request; the model's default is applied.
+        motion_frames: See the request; the model's default is applied.
         person_masks: ``3 S`` for two people, None for one.
         strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
             from noise.
@@ -58,7 +58,6 @@ class JobOutline:
     settings: ResolvedSettings
     model: ModelKind
     motion_frames: int
-    color_correction: float
     strength: float | None
     person_masks: torch.Tensor | None
     voices: list[Sound]
@@ -79,6 +78,7 @@ class JobConditions:
     Attributes:
         outline: Settings, model and voices.
         spans: Frames of each clip.
+        color_correction: See the request; the model's default is applied.
         seed: Seed of the random numbers.
         image: The cropped image or first frame of the video, ``3 H W`` float32 in [-1, 1], on the model's
             device.
@@ -93,6 +93,7 @@ class JobConditions:
 
     outline: JobOutline
     spans: list[ClipSpan]
+    color_correction: float
     seed: int
     image: torch.Tensor
     source: FrameSource
@@ -144,7 +145,6 @@ def outline_job(
         settings=settings,
         model=kind,
         motion_frames=kind.motion_frames_of(request),
-        color_correction=kind.color_correction_of(request),
         strength=request.strength if request.dub == "exact" else None,
         person_masks=masks,
         voices=voices,
@@ -177,9 +177,11 @@ def prepare_job(
     frames = count_frames(seconds, features, limit_seconds(request))
     with monitor.stage("image"):
         image = prepare_image(request.picture, settings.height, settings.width).to(device)
+    spans = clip_spans(frames, features, request.frames_per_clip, outline.motion_frames)
     return JobConditions(
         outline=outline,
-        spans=clip_spans(frames, features, request.frames_per_clip, outline.motion_frames),
+        spans=spans,
+        color_correction=outline.model.color_correction_of(request, len(spans)),
         seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
         image=image,
         source=_frame_source(request, image),

@@ -163,7 +163,9 @@ def make_sampling(
     """
     settings = job.settings
     steps = sampled_steps(settings.sampling.steps, job.outline.strength)
-    schedule = make_timesteps(settings.sampling.steps, settings.sampling.shift)
+    schedule = make_timesteps(
+        settings.sampling.steps, settings.sampling.shift, settings.sampling.timestep_spacing
+    )
     timesteps = schedule[-steps - 1 :].to(device)
     computed = None
     if request.teacache is not None:
@@ -174,7 +176,7 @@ def make_sampling(
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),
-        color=ColorCorrection(job.image, job.outline.color_correction),
+        color=ColorCorrection(job.image, job.color_correction),
         apg=request.apg,
         cache=request.cache,
         resolution=settings.resolution,

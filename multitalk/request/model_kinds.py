@@ -24,7 +24,7 @@ class ModelKind:
         title: Its name in errors.
         audio_layers: Name of the audio layers in the weights, by number of voices.
         motion_frames: Default of the request's field.
-        color_correction: Default of the request's field.
+        corrected_clips: Number of clips from which the default of color_correction is 1 instead of 0.
         takes_video: Whether the input may be a video. Each clip is then conditioned on a frame of the input,
             so that long videos do not drift.
     """
@@ -33,7 +33,7 @@ class ModelKind:
     title: str
     audio_layers: Mapping[int, str]
     motion_frames: int
-    color_correction: float
+    corrected_clips: int
     takes_video: bool
 
     def motion_frames_of(self, request: GenerationRequest) -> int:
@@ -42,7 +42,7 @@ class ModelKind:
             return request.motion_frames
         return min(self.motion_frames, request.frames_per_clip - 4)
 
-    def color_correction_of(self, request: GenerationRequest) -> float:
+    def color_correction_of(self, request: GenerationRequest, clips: int) -> float:
         """Return the strength of a request's color correction; the default for a video is none.
 
         Each clip returns to a frame of the video, and the first frame, to which colors would be corrected,
@@ -50,7 +50,7 @@ class ModelKind:
         """
         if request.color_correction is not None:
             return request.color_correction
-        return 0.0 if request.video is not None else self.color_correction
+        return float(request.video is None and clips >= self.corrected_clips)
 
 
 # A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.
@@ -62,7 +62,7 @@ MODELS: dict[str, ModelKind] = {
             title="MultiTalk",
             audio_layers={1: "multitalk", 2: "multitalk"},
             motion_frames=25,
-            color_correction=0.0,
+            corrected_clips=2,
             takes_video=False,
         ),
         ModelKind(
@@ -70,7 +70,7 @@ MODELS: dict[str, ModelKind] = {
             title="InfiniteTalk",
             audio_layers={1: "infinitetalk-single", 2: "infinitetalk-multi"},
             motion_frames=9,
-            color_correction=1.0,
+            corrected_clips=1,
             takes_video=True,
         ),
     )

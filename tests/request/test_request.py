@@ -167,7 +167,7 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"prompt": None}, "prompt", "must be text"),
         ({"prompt": "a" * 10_001}, "prompt", "at most 10000"),
         ({"negative_prompt": "\ud800"}, "negative_prompt", "surrogates"),
-        ({"preset": "best"}, "preset", "quality, fusionx, lightx2v, demo"),
+        ({"preset": "best"}, "preset", "quality, balanced, fast, fusionx, lightx2v, demo"),
         ({"size": [100, 100]}, "size", "multiples of 16 from 64 to 2048, not [100, 100]. Try [96, 96]"),
         ({"size": [48, 64]}, "size", "from 64 to 2048"),
         ({"size": [64, 2064]}, "size", "from 64 to 2048"),

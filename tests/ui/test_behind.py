@@ -207,10 +207,9 @@ def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatc
 
 @pytest.fixture
 def ready(tmp_path) -> ModelWorker:
-    """A worker that only has the manifest of its weights."""
+    """A worker that only has a default preset."""
     worker = ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
-    folder = SimpleNamespace(manifest=SimpleNamespace(default_preset="quality"))
-    worker.pipeline = SimpleNamespace(folder=folder)  # type: ignore[assignment]
+    worker.pipeline = SimpleNamespace(default_preset="quality")  # type: ignore[assignment]
     return worker
 
 
