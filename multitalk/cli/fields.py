@@ -117,9 +117,19 @@ def _first_audio(audio: Any) -> Any:
 
 
 def _setting_value(name: str, text: str) -> Any:
-    """Parse a value as JSON, or return it as plain text if it is not JSON; a prompt is always a text."""
+    """Parse a value as JSON, or return it as plain text if it is not JSON.
+
+    A prompt is text even if it is JSON, except for a list of objects.
+    """
     try:
         value = json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
         return text
+    if (
+        name == "prompt"
+        and isinstance(value, list)
+        and value
+        and all(isinstance(each, dict) for each in value)
+    ):
+        return value
     return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value

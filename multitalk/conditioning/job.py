@@ -17,6 +17,7 @@ from ..media.sound import Sound
 from ..models.constants import FPS
 from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
+from ..request.prompts import PromptSchedule
 from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
@@ -84,8 +85,9 @@ class JobConditions:
             device.
         source: The image, or the frames of the video.
         person_masks: ``3 S`` for two people, None for one, on the model's device.
-        text: Projected contexts ``1 text_len D``: the prompt (True) and, if needed, the negative prompt
-            (False).
+        prompts: The prompt of each clip.
+        negative_prompt: See the request.
+        text: Projected contexts ``1 text_len D`` of the prompts and, if needed, the negative prompt.
         timeline: Audio features of all people.
         soundtrack: Sound of the video file.
         speech: Voices and times of spoken text, up to the end of the video; None without text to speech.
@@ -98,7 +100,9 @@ class JobConditions:
     image: torch.Tensor
     source: FrameSource
     person_masks: torch.Tensor | None
-    text: dict[bool, torch.Tensor]
+    prompts: PromptSchedule
+    negative_prompt: str
+    text: dict[str, torch.Tensor]
     timeline: AudioTimeline
     soundtrack: Sound
     speech: SpeechReport | None
@@ -112,6 +116,12 @@ class JobConditions:
     def frames(self) -> int:
         """Number of frames of the video."""
         return sum(span.new_frames for span in self.spans)
+
+    def text_of(self, positive: bool, span: ClipSpan) -> torch.Tensor:
+        """Return the projected prompt of a clip, or the negative prompt."""
+        if not positive:
+            return self.text[self.negative_prompt]
+        return self.text[self.prompts.text_at(span.index, (span.start + span.skip) / FPS)]
 
 
 def outline_job(
@@ -186,6 +196,8 @@ def prepare_job(
         image=image,
         source=_frame_source(request, image),
         person_masks=None if masks is None else masks.to(device),
+        prompts=request.prompts,
+        negative_prompt=request.negative_prompt,
         text=text,
         timeline=AudioTimeline(embeddings, request.frames_per_clip, encoders.transformer.config.audio_window),
         soundtrack=make_soundtrack(request, outline.sound, frames / FPS),
@@ -222,17 +234,19 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
 
 def _encode_prompts(
     request: GenerationRequest, branches: tuple[Branch, ...], encoders: Encoders, monitor: Monitor
-) -> dict[bool, torch.Tensor]:
-    """Encode and project the prompts that the branches use: True is the prompt, False the negative prompt."""
-    positives = sorted({branch.text for branch in branches}, reverse=True)
-    prompts = [request.prompt if positive else request.negative_prompt for positive in positives]
+) -> dict[str, torch.Tensor]:
+    """Encode and project the prompts that the branches use, each once."""
+    prompts = list(request.prompts.texts)
+    if not all(branch.text for branch in branches):
+        prompts.append(request.negative_prompt)
+    prompts = list(dict.fromkeys(prompts))
     transformer = encoders.transformer
     with monitor.stage("text"):
         with encoders.using("text_encoder"):
             contexts = encode_prompts(
                 encoders.text_encoder, encoders.tokenizer, prompts, transformer.config.text_len
             )
-        return dict(zip(positives, map(transformer.project_text, contexts), strict=True))
+        return dict(zip(prompts, map(transformer.project_text, contexts), strict=True))
 
 
 def _encode_voices(outline: JobOutline, seconds: float, encoders: Encoders, monitor: Monitor) -> torch.Tensor:

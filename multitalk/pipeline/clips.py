@@ -121,7 +121,7 @@ class ClipGenerator:
         }
         return {
             branch: BranchConditions(
-                text_hidden_states=job.text[branch.text],
+                text_hidden_states=job.text_of(branch.text, span),
                 image_hidden_states=image,
                 audio_hidden_states=audio[branch.audio],
                 # null audio has the tokens of one person, so its branch must not tell people apart

@@ -34,6 +34,7 @@ from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
+from .prompts import PromptSchedule, check_prompt
 from .script import PEOPLE, tagged_people
 from .video_checks import CHOICES, check_video
 
@@ -78,7 +79,8 @@ class GenerationRequest(Strict):
         turns: "together" or "in_order" (also "para", "add").
         boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
             default: one half of it.
-        prompt: Description of the video.
+        prompt: Description of the video, or several, each for a part of it: a list of
+            ``{"from": seconds, "text": ...}``, or their notation (``multitalk.request.prompts``).
         negative_prompt: Description of what to avoid.
         preset: A name in ``multitalk.request.presets``; None: the default preset of the weights.
         size: "480p", "720p" (the image's aspect ratio), "480p-bucket", "720p-bucket" (the reference's table),
@@ -92,8 +94,8 @@ class GenerationRequest(Strict):
         teacache: TeaCache threshold; None computes every step.
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
         apg: Whether to use adaptive projected guidance.
-        color_correction: Strength of the correction towards the image's colors, 0 to 1; None: the model's
-            default, 0 for MultiTalk, 1 for InfiniteTalk and 0 for a video.
+        color_correction: Strength of the correction towards the image's colors, 0 to 1; None: 1, but 0 for a
+            video and for a single clip of MultiTalk.
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
             for MultiTalk and 9 for InfiniteTalk.
@@ -157,6 +159,11 @@ class GenerationRequest(Strict):
         picture = self.video.picture if self.image is None and self.video is not None else self.image
         assert picture is not None, "one of both is set"
         return picture
+
+    @property
+    def prompts(self) -> PromptSchedule:
+        """The prompt of each clip."""
+        return PromptSchedule.of(self.prompt)
 
     @property
     def source_sound(self) -> Sound | None:
@@ -246,10 +253,15 @@ class GenerationRequest(Strict):
         picture = image if video is None else video.picture
         return check_boxes(value, None if picture is None else picture.size)
 
-    @field_validator("prompt", "negative_prompt", mode="before")
+    @field_validator("prompt", mode="before")
     @classmethod
-    def _check_prompts(cls, value: Any, info: ValidationInfo) -> str:
-        return check_text(value, str(info.field_name))
+    def _check_prompt(cls, value: Any) -> str:
+        return check_prompt(value)
+
+    @field_validator("negative_prompt", mode="before")
+    @classmethod
+    def _check_negative_prompt(cls, value: Any) -> str:
+        return check_text(value, "negative_prompt")
 
     @field_validator("preset", mode="before")
     @classmethod

@@ -220,7 +220,7 @@ def _build_more(layout: Layout) -> None:
     form["prompt"] = gr.Textbox(
         DEFAULT_PROMPT,
         label=LABELS["prompt"],
-        info="Describes the scene and how the person talks.",
+        info="Describes the scene and how the person talks. To change it, start lines with times (0:00, 0:05).",
         lines=2,
         elem_id="prompt",
     )
@@ -238,7 +238,11 @@ def _build_more(layout: Layout) -> None:
         number("shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
     with gr.Row():
         number("text_guidance", None, "How closely the video follows the prompt; 1 is off.")
-        number("audio_guidance", None, "How strongly the lips follow the audio; 1 is off. Lower if mouths open too wide.")
+        number(
+            "audio_guidance",
+            None,
+            "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
+        )
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")
