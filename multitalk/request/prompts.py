@@ -86,7 +86,7 @@ def _as_lines(entries: list[Any] | tuple[Any, ...]) -> str:
         if not isinstance(entry, Mapping):
             raise InvalidInput(f"prompt must be text or {EXAMPLE}, not a list with {shown(entry)}.", "prompt")
         check_names(entry, ("from", "text"), "field of prompt")
-        seconds = Range(0, 86400).check(entry.get("from", 0), "prompt.from")
+        seconds = Range(0, 86400).check(entry.get("from", 0), "prompt.from") or 0
         text = " ".join(check_text(entry.get("text"), "prompt", "prompt.text").split())
         if not text:
             raise InvalidInput("prompt has an entry without text.", "prompt")

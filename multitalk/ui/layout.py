@@ -220,7 +220,7 @@ def _build_more(layout: Layout) -> None:
     form["prompt"] = gr.Textbox(
         DEFAULT_PROMPT,
         label=LABELS["prompt"],
-        info="Describes the scene and how the person talks. To change it, start lines with times (0:00, 0:05).",
+        info="Describes the scene and how the person talks. It changes at lines with times (0:05).",
         lines=2,
         elem_id="prompt",
     )

@@ -55,7 +55,7 @@ def test_other_text_is_one_prompt(prompt: str) -> None:
         ("a | ", "empty part"),
         ("0:05 a\n0:05 b", "do not increase"),
         ([{"from": 5, "text": "a"}, {"from": 1, "text": "b"}], "do not increase"),
-        (" | ".join(["a"] * (MAX_TEXTS + 1)), f"the limit is {MAX_TEXTS}"),
+        (" | ".join(["a"] * (MAX_TEXTS + 1)), f"at most {MAX_TEXTS}"),
         ([], "empty list"),
         (["a"], "must be text or"),
         ([{"text": " "}], "without text"),
