@@ -18,7 +18,6 @@ from ..models.constants import FPS
 from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
 from ..request.prompts import PromptSchedule
-from ..request.script import PEOPLE
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
 from .image import prepare_image
@@ -47,10 +46,10 @@ class JobOutline:
         settings: Settings of the request, completed by its preset.
         model: The model.
         motion_frames: See the request; the model's default is applied.
-        person_masks: ``3 S`` for two people, None for one.
+        person_masks: ``P+1 S`` for P people, None for one without a box.
         strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
             from noise.
-        voices: Audio of each person, uploaded or spoken.
+        voices: Audio of each person, uploaded or spoken; None for those who are silent.
         turns: "together" or "in_order".
         sound: The voices as they are heard in the video file.
         speech: Voices and times of spoken text; None without text to speech.
@@ -61,7 +60,7 @@ class JobOutline:
     motion_frames: int
     strength: float | None
     person_masks: torch.Tensor | None
-    voices: list[Sound]
+    voices: list[Sound | None]
     turns: str
     sound: Sound
     speech: SpeechReport | None
@@ -69,7 +68,7 @@ class JobOutline:
     @property
     def audio_layers(self) -> str:
         """Name of the audio layers in the weights."""
-        return self.model.audio_layers[len(self.voices)]
+        return self.model.layers_for(len(self.voices))
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class JobConditions:
         image: The cropped image or first frame of the video, ``3 H W`` float32 in [-1, 1], on the model's
             device.
         source: The image, or the frames of the video.
-        person_masks: ``3 S`` for two people, None for one, on the model's device.
+        person_masks: ``P+1 S`` for P people, None for one without a box, on the model's device.
         prompts: The prompt of each clip.
         negative_prompt: See the request.
         text: Projected contexts ``1 text_len D`` of the prompts and, if needed, the negative prompt.
@@ -149,7 +148,7 @@ def outline_job(
     masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech") if request.speech is not None else nullcontext():
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    sound = file_sound(voices, turns)
+    sound = file_sound([voice for voice in voices if voice is not None], turns)
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
     return JobOutline(
         settings=settings,
@@ -212,7 +211,7 @@ def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSourc
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
-    """Create the token masks ``3 S`` of two people; None for one person.
+    """Create the token masks ``P+1 S`` of P people; None for one person without a box.
 
     Raises:
         InvalidInput: A person has no token, so that nobody would speak with their voice.
@@ -220,8 +219,9 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
     if request.people == 1:
         return None
     image = request.picture
-    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes))
-    for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background
+    named = request.named_people
+    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes, named))
+    for person, mask in zip(named, masks, strict=False):  # the last mask is the background
         if not mask.any():
             cropped = f"cropping to {width}x{height}"
             raise InvalidInput(

@@ -73,12 +73,13 @@ class GenerationRequest(Strict):
         strength: With dub "exact": share of the steps that are sampled, above 0 to 1; less is closer to the
             video.
         source_volume: Volume of the video's own sound under the voices, 0 to 1.
-        audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
+        audio: Audio by person, "person1" to "person4". Input: one audio file or one per person, each a path,
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
         speech: Text to speech for the persons without audio. Input: a dict, or the text.
         turns: "together" or "in_order" (also "para", "add").
         boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
-            default: one half of it.
+            default: a column of it, such as one half. A person with a box and without a voice is silent. With
+            one voice and one box, everybody outside it is.
         prompt: Description of the video, or several, each for a part of it: a list of
             ``{"from": seconds, "text": ...}``, or their notation (``multitalk.request.prompts``).
         negative_prompt: Description of what to avoid.
@@ -172,8 +173,14 @@ class GenerationRequest(Strict):
 
     @property
     def people(self) -> int:
-        """Number of speakers, 1 or 2."""
-        return 2 if "person2" in (self.audio or {}) or "person2" in self.spoken else 1
+        """Number of people that the model tells apart: 1 without boxes and other people."""
+        return max(len(self.named_people), 2) if self.boxes else len(self.named_people)
+
+    @property
+    def named_people(self) -> tuple[str, ...]:
+        """Everybody who has a voice or a box, person1 first."""
+        named = {*(self.audio or {}), *self.spoken, *(self.boxes or {})}
+        return tuple(person for person in PEOPLE if person in named)
 
     @property
     def spoken(self) -> tuple[str, ...]:
@@ -181,7 +188,7 @@ class GenerationRequest(Strict):
         if self.speech is None:
             return ()
         tagged = tagged_people(self.speech.text)
-        return tagged or (PEOPLE[1] if PEOPLE[0] in (self.audio or {}) else PEOPLE[0],)
+        return tagged or (next(person for person in PEOPLE if person not in (self.audio or {})),)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -344,15 +351,20 @@ class GenerationRequest(Strict):
                 f"speech has text for {both[0]}, who already has audio. Provide only one of them.",
                 "speech",
             )
-        present = {*sounds, *self.spoken}
-        if PEOPLE[0] not in present:
+        named = self.named_people
+        if named != PEOPLE[: len(named)]:
+            missing = next(person for person in PEOPLE if person not in named)
             field = "audio" if sounds else "speech"
-            raise InvalidInput(f"{field} has person2 without person1. A single speaker is person1.", field)
-        for person in self.boxes or {}:
-            if person not in present:
-                tagged = self.speech is not None and tagged_people(self.speech.text)
-                reason = f" (no (s{person[-1]}) in the script)" if tagged else ""
-                raise InvalidInput(f"boxes has {person}, who has neither audio nor speech{reason}.", "boxes")
+            raise InvalidInput(
+                f"{field} has {named[-1]} without {missing}. A single speaker is person1; somebody who is "
+                "silent needs a box in boxes.",
+                field,
+            )
+        if self.turns == "in_order" and sounds and len(self.spoken) > 1:
+            raise InvalidInput(
+                "turns in_order cannot be used with audio beside a script of several speakers. Use together.",
+                "turns",
+            )
 
     def _check_sound(self) -> None:
         sounds = self.audio or {}
@@ -373,11 +385,13 @@ class GenerationRequest(Strict):
 
     def _cut_turns(self, sounds: dict[str, Sound], limit: float) -> None:
         """Cut audio that is spoken in order to the limit, after the part that the video uses."""
-        first, second = (sounds[person] for person in PEOPLE)
-        used = min(self.max_seconds or limit, limit - MIN_SECONDS)
-        kept = min(first.seconds, max(limit - second.seconds, used))
-        sounds[PEOPLE[0]] = trim(first, kept)
-        sounds[PEOPLE[1]] = trim(second, limit - kept)
+        left, used = limit, self.max_seconds or limit
+        later = sum(sound.seconds for sound in sounds.values())
+        for number, (person, sound) in enumerate(sounds.items(), 1):
+            later -= sound.seconds
+            kept = max(left - later, min(used, left - MIN_SECONDS * (len(sounds) - number)))
+            sounds[person] = trim(sound, min(sound.seconds, kept))
+            left, used = left - sounds[person].seconds, max(0.0, used - sounds[person].seconds)
 
 
 def _check_audible(sound: Sound, field: str) -> Sound:

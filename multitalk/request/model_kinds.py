@@ -22,7 +22,7 @@ class ModelKind:
     Attributes:
         name: Its name in a request.
         title: Its name in errors.
-        audio_layers: Name of the audio layers in the weights, by number of voices.
+        audio_layers: Name of the audio layers in the weights, by number of people; the last for more.
         motion_frames: Default of the request's field.
         corrected_clips: Number of clips from which the default of color_correction is 1 instead of 0.
         takes_video: Whether the input may be a video. Each clip is then conditioned on a frame of the input,
@@ -35,6 +35,10 @@ class ModelKind:
     motion_frames: int
     corrected_clips: int
     takes_video: bool
+
+    def layers_for(self, people: int) -> str:
+        """Return the name of the audio layers for a number of people."""
+        return self.audio_layers[min(people, max(self.audio_layers))]
 
     def motion_frames_of(self, request: GenerationRequest) -> int:
         """Return the motion frames of a request; the default is reduced if the clips are shorter."""
@@ -123,8 +127,8 @@ def takes_video(audio_layers: Collection[str]) -> bool:
 
 def _present(people: int, audio_layers: Sequence[str]) -> list[ModelKind]:
     """List the models in the weights for a number of voices, in the order of their audio layers."""
-    kinds = [kind for kind in MODELS.values() if kind.audio_layers[people] in audio_layers]
-    return sorted(kinds, key=lambda kind: audio_layers.index(kind.audio_layers[people]))
+    kinds = [kind for kind in MODELS.values() if kind.layers_for(people) in audio_layers]
+    return sorted(kinds, key=lambda kind: audio_layers.index(kind.layers_for(people)))
 
 
 def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field: str) -> str:
@@ -132,10 +136,10 @@ def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field:
     if field == "model":
         start, instead = f"model '{kind.name}' cannot be used: these weights", "Choose another model"
     return (
-        f"{start} lack {kind.audio_layers[people]}, its audio layers for {_voices(people)} (they have "
+        f"{start} lack {kind.layers_for(people)}, its audio layers for {_voices(people)} (they have "
         f"{', '.join(audio_layers)}). {instead}, or weights with them (./download_models.sh)."
     )
 
 
 def _voices(people: int) -> str:
-    return "one voice" if people == 1 else "two voices"
+    return "one voice" if people == 1 else "several people"

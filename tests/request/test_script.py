@@ -114,15 +114,15 @@ def test_invalid_voice_mixes(mix: str) -> None:
 def test_default_voices_of_two_speakers_differ(language: str) -> None:
     assert len(KOKORO_VOICES) == len(set(KOKORO_VOICES)) == 54
     first = choose_voice(KOKORO_VOICES, language, man=False)
-    second = choose_voice(KOKORO_VOICES, language, man=True, other_than=first)
+    second = choose_voice(KOKORO_VOICES, language, man=True, other_than=[first])
     assert first[:2] == f"{language}f"
     assert second[1] == "m"
     assert language == "f" or second[0] == language  # French has no male voice
 
 
 def test_default_voices_among_few() -> None:
-    assert choose_voice(["af_sky", "af_heart"], "a", man=True, other_than="af_heart") == "af_sky"
-    assert choose_voice(["af_sky"], "z", man=True, other_than="af_sky") == "af_sky"
+    assert choose_voice(["af_sky", "af_heart"], "a", man=True, other_than=["af_heart"]) == "af_sky"
+    assert choose_voice(["af_sky"], "z", man=True, other_than=["af_sky"]) == "af_sky"
 
 
 def cut(text: str, limit: int) -> list[str]:

@@ -129,7 +129,7 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
         ({"mode": "in_order"}, "person2", "Text of person 2 is missing"),
         ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
         ({"mode": "script"}, "script", "Dialogue is missing"),
-        ({"mode": "script", "script": "(s3) Hi"}, "script", "only"),
+        ({"mode": "script", "script": "(s3) Hi"}, "script", "two speakers"),
         ({"mode": "script", "script": "(s1) Hi"}, "script", r"no \(s2\) in the script"),
         ({"mode": "script", "script": "Anna: Hi"}, "script", r"no \(s2\) in the script"),
         ({"mode": "script", "script": "A: Hi\nB: Hi\nC: Hi"}, "script", "more than two speakers"),
