@@ -189,6 +189,8 @@ def _find_lora(weights: PublishedWeights, lora: str | Path) -> Path:
     for path in (Path(name), weights.root / name, weights.root / f"{name}.safetensors"):
         if path.is_file():
             return path
+        if path.exists():
+            raise WeightsError(f"LoRA '{lora}' is not a file ({path}). Set a .safetensors file.")
     raise WeightsError(
         f"LoRA '{lora}' is missing: {weights.root / name} does not exist. "
         f"Set a file, or one of {', '.join(LORA_FILES)}."

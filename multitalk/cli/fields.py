@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import InvalidInput
@@ -78,7 +80,45 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or not name.strip():
             raise InvalidInput(f"--set must be FIELD=VALUE, such as --set steps=8, not {setting[:80]!r}.")
         settings[name.strip()] = _setting_value(name.strip(), text)
-    return override(fields, settings)
+    fields = override(fields, settings)
+    audio = fields.get("audio")
+    is_alone = isinstance(audio, dict) and audio.get("person1") is None and fields.get("speech") is None
+    if args.audio2 is not None and is_alone:
+        raise InvalidInput(
+            "--audio2 needs --audio. Add --audio FILE, or pass the audio of a single speaker as --audio.",
+            "audio",
+        )
+    return fields
+
+
+@contextmanager
+def options_in_errors(args: argparse.Namespace) -> Iterator[None]:
+    """Enclose work on the request: an error about a field names the option that set it.
+
+    Raises:
+        InvalidInput: The error.
+    """
+    from ..request.aliases import ALIASES
+    from ..request.caller_names import with_names
+
+    names = {
+        name: f"--{name}"
+        for name in ("image", "video", "boxes", "preset", "prompt")
+        if getattr(args, name) is not None
+    }
+    if args.audio2 is not None:
+        names["audio.person2"] = "--audio2"
+    if args.audio is not None:
+        names["audio.person1"] = "--audio"
+        if args.audio2 is None:
+            names["audio"] = "--audio"
+    for setting in args.set:
+        name = setting.partition("=")[0].strip()
+        names[ALIASES.get(name, name)] = f"--set {name}"
+    try:
+        yield
+    except InvalidInput as error:
+        raise with_names(error, names, separator=" ") from error
 
 
 def check_complete(fields: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..parallel.launch import connected, launched_processes
 from ..parallel.layout import ParallelSettings
 from ..runtime.environment import set_defaults
-from .fields import add_request_arguments, check_complete, request_fields
+from .fields import add_request_arguments, check_complete, options_in_errors, request_fields
 from .progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     fields = request_fields(args)
     check_complete(fields)
-    request = build_request(fields)
+    with options_in_errors(args):
+        request = build_request(fields)
     output = check_target(args.output)
 
     # imported here: torch and the models' libraries take seconds, which an invalid request must not wait for
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         pipeline = start.load_pipeline(weights, device=device, plan=settings, parallel=parallel)
         start.ready()
         # torchrun forwards a Ctrl-C that the terminal has already sent to this process
-        with cancel_on_signal(patience=10.0 if launched_processes() > 1 else 0.0) as cancel:
+        patience = 10.0 if launched_processes() > 1 else 0.0
+        with cancel_on_signal(patience) as cancel, options_in_errors(args):
             result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)

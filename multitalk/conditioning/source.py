@@ -24,6 +24,11 @@ class FrameSource(Protocol):
 
     changes: bool
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be decoded so far, one sentence each."""
+        ...
+
     def frame(self, start: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
         """Return the frame of a clip, ``3 H W`` in [-1, 1]; for the same frame, the same tensor.
 
@@ -50,6 +55,7 @@ class PictureSource:
     """
 
     changes = False
+    warnings = ()
 
     def __init__(self, image: torch.Tensor) -> None:
         self.image = image
@@ -86,6 +92,11 @@ class VideoSource:
         self._frame, self._number = first, 0
         self._reader: VideoReader | None = None
         self._kept: dict[int, tuple[int, Image.Image]] = {0: (0, video.picture)}  # by frame of the result
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See :class:`FrameSource`."""
+        return () if self._reader is None else self._reader.warnings
 
     def frame(self, start: int, check_cancelled: Callable[[], None]) -> torch.Tensor:
         """See :meth:`FrameSource.frame`."""

@@ -134,7 +134,8 @@ def measure_video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any]
 
 def video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
     """Check a video: its length, and its first frame as RGB."""
-    from .video_decoding import Source, VideoFrames, measure_length
+    from .video_decoding import Source, VideoFrames
+    from .video_length import measure_length
 
     source = Source(file, name, field)
     length = measure_length(source)
@@ -169,10 +170,11 @@ def video_frame(
     from .video_decoding import Source, held_video
 
     frames = held_video.at(Source(file, name, field), key, number, seconds)
+    reply = {"number": frames.number, "is_damaged": frames.is_damaged}
     if frames.number == known:
-        return {"number": frames.number}, b""
+        return reply, b""
     picture = frames.picture()
-    return {"number": frames.number, "size": picture.size}, picture.tobytes()
+    return reply | {"size": picture.size}, picture.tobytes()
 
 
 TASKS: dict[str, Task] = {

@@ -9,6 +9,7 @@ from .file_range import FileRange
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that a file starts with
 MAX_BOXES = 100_000
+MAX_TAGS = 1_000_000
 
 
 def split_media(file: FileRange) -> list[tuple[FileRange, bool]]:
@@ -35,6 +36,22 @@ def lacks_index(file: FileRange) -> bool:
     return file.read_at(4, 4) in BOXES and all(kind != b"moov" for kind, _, _ in _boxes(file))
 
 
+def is_fragmented(file: FileRange) -> bool:
+    """Whether an MP4 or MOV file consists of fragments, as of a recording or a stream."""
+    return any(kind == b"moof" for kind, _, _ in _boxes(file))
+
+
+def ends_in_flv_tag(file: FileRange) -> bool:
+    """Whether the end of an FLV file is missing: its last tag is longer than the file."""
+    position = int.from_bytes(file.read_at(5, 4), "big") + 4
+    for _ in range(MAX_TAGS):
+        header = file.read_at(position, 4)
+        if len(header) < 4:
+            return position != file.length
+        position += 11 + int.from_bytes(header[1:], "big") + 4  # the size of the tag follows it
+    return False
+
+
 def _boxes(file: FileRange) -> Iterator[tuple[bytes, int, int]]:
     """Iterate over a file's outermost boxes: the kind, the start, and the end, which may be missing."""
     position = 0
@@ -54,11 +71,13 @@ def _boxes(file: FileRange) -> Iterator[tuple[bytes, int, int]]:
 
 
 def is_shorter_than_header(file: FileRange) -> bool:
-    """Whether the end of an AIFF, AU, W64 or RF64 file is missing; False for other formats."""
+    """Whether the end of an AIFF, AU, AVI, W64 or RF64 file is missing; False for other formats."""
     start = file.read_at(0, 32)
     length = 0
     if start.startswith(b"FORM"):
         length = 8 + int.from_bytes(start[4:8], "big")
+    elif start.startswith(b"RIFF") and start[8:11] == b"AVI":
+        length = 8 + int.from_bytes(start[4:8], "little")
     elif start.startswith(b".snd") and start[8:12] != b"\xff\xff\xff\xff":
         length = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
     elif start.startswith(b"riff"):

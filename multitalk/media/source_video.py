@@ -27,6 +27,7 @@ from .stopping import stopped_by
 logger = logging.getLogger(__name__)
 
 FIELD = "video"
+DAMAGED = f"{FIELD}: the file is damaged. Frames that cannot be decoded are replaced by the one before."
 SLOWEST_DECODING = 2e7  # pixels per second of processor time
 
 
@@ -55,6 +56,7 @@ class Video:
         seconds: Length.
         has_sound: Whether it has an audio track.
         sound_delay: Seconds by which the audio track starts after the first frame.
+        warnings: What is missing or damaged, one sentence each.
     """
 
     file: BinaryIO
@@ -64,6 +66,7 @@ class Video:
     seconds: float
     has_sound: bool
     sound_delay: float
+    warnings: tuple[str, ...] = ()
 
     def open(self) -> VideoReader:
         """Return a reader of the frames, which starts a process with the first frame that is read."""
@@ -108,7 +111,22 @@ def _check(file: BinaryIO, name: str, field: str) -> Video:
         file.close()
         raise
     length = {key: reply[key] for key in ("frames", "seconds", "has_sound", "sound_delay")}
-    return Video(file, name, as_picture(reply, pixels), **length)
+    return Video(file, name, as_picture(reply, pixels), **length, warnings=_warnings(reply, field))
+
+
+def _warnings(reply: dict[str, Any], field: str) -> tuple[str, ...]:
+    warnings = []
+    if reply["is_incomplete"]:
+        warnings.append(
+            f"{field}: the end of the file is missing. Its first {reply['seconds']:.1f} seconds are used."
+        )
+    if reply["is_damaged"]:
+        warnings.append(DAMAGED)
+    if reply["parts"] > 1:
+        warnings.append(
+            f"{field}: the file contains {reply['parts']} videos that were joined. The first one is used."
+        )
+    return tuple(warnings)
 
 
 class VideoReader:
@@ -118,9 +136,13 @@ class VideoReader:
 
     Args:
         video: The video.
+
+    Attributes:
+        warnings: What could not be decoded up to the last position, one sentence each.
     """
 
     def __init__(self, video: Video) -> None:
+        self.warnings: tuple[str, ...] = ()
         self._video = video
         self._key = secrets.token_hex(8)
         self._decoder: DecoderProcess | None = None
@@ -146,6 +168,8 @@ class VideoReader:
             reply, pixels = self._run(job)
         if "error" in reply:
             raise InvalidInput(reply["error"], reply["field"])
+        if reply["is_damaged"] and not self._video.warnings:  # else they say it already
+            self.warnings = (DAMAGED,)
         if self._last is None or reply["number"] != self._last[0]:
             self._last = reply["number"], as_picture(reply, pixels)
         return self._last

@@ -14,6 +14,7 @@ from PIL import Image
 from ..errors import InvalidInput
 from .file_range import FileRange
 from .files import reopened
+from .media_parts import lacks_index
 from .picture_decoding import convert_picture
 from .picture_formats import START, picture_format
 
@@ -24,7 +25,6 @@ CONTAINERS = (
     "hevc,obu,rm"
 )
 MAX_PIXELS = 9_000_000  # of a frame, such as 4096 x 2160
-MAX_VALUES = 4 * 10**11  # pixels of all frames, such as 13 minutes of 4K at 60 frames per second
 MAX_PIXEL_RATIO = 4  # width of a pixel to its height; other values are damaged headers
 MAX_FAILURES = 100  # consecutive
 MAX_THREADS = 4  # memory grows with them
@@ -71,11 +71,19 @@ class Source:
         self.file.seek(0)
         if picture_format(self.file.read(START)) is not None:
             return self.error("is an image. Provide it as image, or use a video file.")
+        if lacks_index(FileRange(self.file)):
+            return self.error(
+                "has no index (moov): the recording or the download was interrupted. Record or download it "
+                "again, or repair it."
+            )
         return self.error("cannot be read as a video. Use an undamaged MP4, MOV, MKV, WebM or AVI file.")
 
 
 class VideoFile:
     """A video file that is open, and the track that is read.
+
+    Attributes:
+        is_damaged: Whether packets could not be read.
 
     Raises:
         InvalidInput: The file cannot be read as a video, or its frames are too large.
@@ -83,6 +91,7 @@ class VideoFile:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.is_damaged = False
         self._file = reopened(source.file)
         options = {"format_whitelist": CONTAINERS}
         try:
@@ -117,6 +126,7 @@ class VideoFile:
                 return
             except av.error.FFmpegError:
                 failures += 1
+                self.is_damaged = True
 
     def _choose_stream(self) -> Any:
         """Return the first video track that is no cover picture."""
@@ -136,64 +146,12 @@ class VideoFile:
         return stream
 
 
-@dataclass(frozen=True)
-class VideoLength:
-    """The length of a video.
-
-    Attributes:
-        frames: Number of frames.
-        seconds: From the first frame to the end of the last one.
-        has_sound: Whether there is an audio track.
-        sound_delay: Seconds by which the audio track starts after the first frame; negative: before it.
-    """
-
-    frames: int
-    seconds: float
-    has_sound: bool
-    sound_delay: float
-
-
-def measure_length(source: Source) -> VideoLength:
-    """Read the packets of a video, because headers do not always say its length; nothing is decoded.
-
-    Raises:
-        InvalidInput: The file cannot be read as a video, or is too long.
-    """
-    video = VideoFile(source)
-    try:
-        frames, first, end = 0, None, 0.0
-        for packet in video.packets():
-            if packet.is_discard or not packet.size:  # cut off by an edit list; the end
-                continue
-            frames += 1
-            start = packet.pts if packet.pts is not None else packet.dts
-            if start is None:
-                continue
-            time = float(start * packet.time_base)
-            seconds = float((packet.duration or 0) * packet.time_base) or 1 / video.rate
-            first = time if first is None else min(first, time)
-            end = max(end, time + seconds)
-        pixels = video.stream.codec_context.width * video.stream.codec_context.height
-        if frames * pixels > MAX_VALUES:
-            raise source.error(
-                f"has {frames} frames of {pixels} pixels, but all frames together may have at most "
-                f"{MAX_VALUES:.0e} pixels. Use a shorter or smaller video."
-            )
-        sound = next((each for each in video.container.streams.audio if each.codec_context is not None), None)
-        delay = 0.0
-        if sound is not None and sound.start_time is not None and sound.time_base and first is not None:
-            delay = float(sound.start_time * sound.time_base) - first
-        seconds = frames / video.rate if first is None else end - first
-        return VideoLength(max(frames, 1), seconds, sound is not None, delay)
-    finally:
-        video.close()
-
-
 class VideoFrames:
     """The frames of a video, decoded one after another.
 
     Attributes:
         number: Number of the current frame, in the order in which they are shown.
+        is_damaged: Whether a frame up to the next one could not be decoded.
 
     Raises:
         InvalidInput: The file cannot be read as a video.
@@ -204,6 +162,7 @@ class VideoFrames:
         self._decoder = self._choose_decoder()
         self._origin: float | None = None  # timestamp of the first frame
         self._time = 0.0
+        self.is_damaged = False
         self._frames = self._decode()
         self._following = self._take()
         if self._following is None:
@@ -276,9 +235,13 @@ class VideoFrames:
     def _decode(self) -> Iterator[av.VideoFrame]:
         for packet in self._video.packets():
             try:
-                yield from self._decoder.decode(packet)
+                frames = self._decoder.decode(packet)
             except av.error.FFmpegError:  # the frame before is shown longer
+                self.is_damaged = True
                 continue
+            for frame in frames:
+                self.is_damaged |= frame.is_corrupt
+                yield frame
 
     def _choose_decoder(self) -> Any:
         """Return the track's decoder; for transparent VP8 and VP9, one that decodes transparency."""

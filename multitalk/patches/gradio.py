@@ -162,6 +162,31 @@ def upload_folder() -> str:
     return str(get_upload_folder())
 
 
+def refuse_incomplete_uploads() -> None:
+    """Make Gradio refuse an upload without its closing boundary, in the whole process.
+
+    Gradio ignores the file that was cut off, and answers as if there were none.
+    """
+    from gradio import route_utils
+    from starlette.formparsers import MultiPartException
+
+    class CompleteParser(route_utils.GradioMultiPartParser):
+        is_complete = False
+
+        def on_end(self) -> None:
+            self.is_complete = True
+
+        async def parse(self) -> Any:
+            form = await super().parse()
+            if not self.is_complete:
+                for file in self._files_to_close_on_error:
+                    file.close()
+                raise MultiPartException("The closing boundary is missing.")
+            return form
+
+    setattr(route_utils, "GradioMultiPartParser", CompleteParser)  # noqa: B010
+
+
 async def receive_upload(request: Any, folder: str, max_file: int) -> list[str]:
     """Receive an upload as Gradio's own route does.
 
@@ -178,6 +203,7 @@ async def receive_upload(request: Any, folder: str, max_file: int) -> list[str]:
     """
     from gradio.route_utils import upload_fn
     from gradio.routes import file_upload_statuses
+    from python_multipart.exceptions import FormParserError
     from starlette.exceptions import HTTPException
     from starlette.formparsers import MultiPartException
 
@@ -188,8 +214,9 @@ async def receive_upload(request: Any, folder: str, max_file: int) -> list[str]:
             request, folder, max_file, upload_id, force_move=True, upload_progress=statuses
         )
     except MultiPartException as error:
-        raise UploadInvalid("maximum allowed size" in error.message) from None
-    except (HTTPException, TypeError, AttributeError, KeyError):  # forms that Gradio does not expect
+        raise UploadInvalid(error.message.startswith("File size")) from None
+    # a boundary that is too long, and forms that Gradio does not expect
+    except (FormParserError, HTTPException, TypeError, AttributeError, KeyError):
         raise UploadInvalid(False) from None
     finally:
         if upload_id:

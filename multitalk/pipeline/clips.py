@@ -107,6 +107,7 @@ class ClipGenerator:
                 yield _clip(job, span, frames, latents)
                 del frames, latents  # free this clip before the next one, unless the caller keeps it
         finally:
+            monitor.warnings += job.source.warnings
             job.source.close()
         monitor.finished()
 

@@ -13,13 +13,13 @@ import torch.distributed
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
+from ..conditioning.notices import notices
 from ..conditioning.timeline import ClipSpan, clip_spans, count_frames
 from ..errors import Cancelled, InvalidInput
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.model_kinds import choose_model
 from ..request.presets import PRESETS, Preset
-from ..request.script import PAIR
 from ..runtime.environment import find_weights
 from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
@@ -43,11 +43,6 @@ from .work import JobWork, count_work
 if TYPE_CHECKING:
     from ..media.video import VideoWriter
     from ..weights.store import Record
-
-
-UNTRAINED = (
-    "The published weights were trained with up to two people; with {people}, voices may move other mouths."
-)
 
 
 class MultiTalkPipeline:
@@ -259,9 +254,9 @@ class MultiTalkPipeline:
         outline = outline_job(request, preset, self.components.audio_layer_sets, monitor, self.speech_engine)
         self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
-        if request.people > len(PAIR):
-            monitor.warnings += [UNTRAINED.format(people=request.people)]
-        return prepare_job(request, outline, self.components, monitor)
+        job = prepare_job(request, outline, self.components, monitor)
+        monitor.warnings += notices(request, job.settings.height, job.settings.width, job.frames)
+        return job
 
     def _clips(
         self,

@@ -51,7 +51,7 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
         if isinstance(value, str):
             near = file.parent / value
             with suppress(OSError, ValueError):  # no name of a file, but its content, for example
-                return str(near) if len(value) < 4096 and near.is_file() else value
+                return str(near) if len(value) < 4096 and near.exists() else value
             return value
         if isinstance(value, dict):
             return {key: resolve(item) if key in ("path", *PEOPLE) else item for key, item in value.items()}

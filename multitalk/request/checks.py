@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..media.files import file_status
 from .numbers import finite_number, shown, spell
 from .script import PEOPLE, read_script
 from .voices import parse_mix
@@ -154,12 +155,7 @@ def check_lora_file(value: Any) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise InvalidInput(f"lora path must be the path of a .safetensors file, not {shown(value)}.", "lora")
     path = Path(value)
-    try:
-        exists = path.is_file()
-    except (OSError, ValueError):
-        exists = False
-    if not exists:
-        raise InvalidInput(f"lora path: file not found ({shown(str(path))}).", "lora")
+    file_status(value, "lora", "LoRA", "lora path")
     if path.suffix != ".safetensors":
         raise InvalidInput(f"lora path must be a .safetensors file, not {shown(str(path))}.", "lora")
     return path

@@ -35,7 +35,7 @@ from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
 from .prompts import PromptSchedule, check_prompt
-from .script import PEOPLE, tagged_people
+from .script import PAIR, PEOPLE, tagged_people
 from .video_checks import CHOICES, check_video
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
@@ -188,7 +188,7 @@ class GenerationRequest(Strict):
         if self.speech is None:
             return ()
         tagged = tagged_people(self.speech.text)
-        return tagged or (next(person for person in PEOPLE if person not in (self.audio or {})),)
+        return tagged or (PAIR[1] if PAIR[0] in (self.audio or {}) else PAIR[0],)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -196,7 +196,8 @@ class GenerationRequest(Strict):
         sounds = [*(self.audio or {}).values()]
         if self.source_sound is not None:
             sounds.append(self.source_sound)
-        return (*self._notes, *(warning for sound in sounds for warning in sound.warnings))
+        of_video = () if self.video is None else self.video.warnings
+        return (*self._notes, *of_video, *(warning for sound in sounds for warning in sound.warnings))
 
     @classmethod
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -356,8 +357,8 @@ class GenerationRequest(Strict):
             missing = next(person for person in PEOPLE if person not in named)
             field = "audio" if sounds else "speech"
             raise InvalidInput(
-                f"{field} has {named[-1]} without {missing}. A single speaker is person1; somebody who is "
-                "silent needs a box in boxes.",
+                f"{field} has {named[-1]} without {missing}. Add {field} for {missing}, or a box in boxes if "
+                f"{missing} is silent. A single speaker is person1.",
                 field,
             )
         if self.turns == "in_order" and sounds and len(self.spoken) > 1:

@@ -31,7 +31,7 @@ OWN_NAMES = (
 )
 # The hardware plan decides what is offloaded; multitalk/serverless answers with a path on the volume.
 WITHOUT_FIELD = ("force_offload", "network_volume")
-_EMPTY: tuple[Any, ...] = (None, "")
+_EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
 def uses_infinitetalk_names(fields: Mapping[str, Any]) -> bool:
@@ -43,23 +43,36 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the names of that worker by those of :class:`GenerationRequest`; other fields are kept.
 
     Raises:
-        InvalidInput: A file has two names, or a value is invalid.
+        InvalidInput: A file or the length is set twice, a file is missing, or a value is invalid.
     """
     names = {*OWN_NAMES, *WITHOUT_FIELD, "image_path"}
     kept = {name: value for name, value in fields.items() if name not in names}
-    kind = check_choice(fields.get("input_type") or INPUT_TYPES[0], "input_type", INPUT_TYPES)
-    count = check_choice(fields.get("person_count") or PERSON_COUNTS[0], "person_count", PERSON_COUNTS)
-    if (source := _file(fields, kind)) is not None:
-        kept[kind] = source
-    voices = [_file(fields, "wav"), _file(fields, "wav", "_2")]
-    if count == "single":
-        voices = voices[:1]
-    elif voices[1] is None:
-        voices[1] = voices[0]  # as that worker
-    if voices[0] is not None:
-        kept["audio"] = dict(zip(PEOPLE, voices, strict=False))
-    if (frames := fields.get("max_frame")) not in _EMPTY:
-        number = Range(1, whole=True).check(frames, "max_seconds", "max_frame")
+    kind, count = _input_type(fields), _person_count(fields)
+    used: dict[str, str] = {}  # name in the job, by field
+    if source := _file_name(fields, kind):
+        used[kind] = source
+    first, second = _file_name(fields, "wav"), _file_name(fields, "wav", "_2")
+    if first or second:
+        used["audio"] = first or second
+    if fields.get("max_frame") not in _EMPTY:
+        used["max_seconds"] = "max_frame"
+    for name, value in kept.items():
+        field = "audio" if name == "audio_paths" else name
+        if field in used and value not in _EMPTY:
+            raise InvalidInput(f"{name} and {used[field]} set the same field. Set one of them.", field)
+    if source:
+        kept[kind] = fields[source]
+    if second and not first and kept.get("speech") in _EMPTY:
+        raise InvalidInput(
+            f"{second} is set, but the first voice is missing. A single voice is {_choices('wav')}.",
+            second,
+        )
+    if "audio" in used:
+        voices = [first] if count == "single" else [first, second or first]
+        kept["audio"] = {person: fields[name] for person, name in zip(PEOPLE, voices, strict=False) if name}
+        kept.pop("audio_paths", None)
+    if "max_seconds" in used:
+        number = Range(1, whole=True).check(fields["max_frame"], "max_seconds", "max_frame")
         assert number is not None, "it is not optional"
         kept["max_seconds"] = number / FPS
     if kept.get("size") is None:
@@ -67,21 +80,69 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": "infinitetalk", **kept}
 
 
+def ignored_fields(fields: Mapping[str, Any]) -> list[str]:
+    """Return a warning about each file that contradicts another field, and that worker ignores.
+
+    Raises:
+        InvalidInput: ``input_type`` or ``person_count`` is invalid.
+    """
+    if not uses_infinitetalk_names(fields):
+        return []
+    kind, count = _input_type(fields), _person_count(fields)
+    warnings = []
+    if unused := _file_name(fields, "image" if kind == "video" else "video"):
+        warnings.append(f"{unused} was ignored, because input_type is '{kind}'.")
+    if count == "single" and (second := _file_name(fields, "wav", "_2")):
+        warnings.append(f"{second} was ignored, because person_count is 'single'. Set it to 'multi'.")
+    return warnings
+
+
+def missing_picture(fields: Mapping[str, Any]) -> InvalidInput | None:
+    """Return the error of a job of that worker without an image or video; None for another job."""
+    if not uses_infinitetalk_names(fields):
+        return None
+    kind = _input_type(fields)
+    type_given = f", but input_type is '{kind}'" if fields.get("input_type") else ""
+    return InvalidInput(f"{kind} is missing{type_given}. Set {_choices(kind)}.", kind)
+
+
+def _input_type(fields: Mapping[str, Any]) -> str:
+    """Return ``input_type``; without one, the type of the file that is set."""
+    default = INPUT_TYPES[1 if _file_name(fields, "video") and not _file_name(fields, "image") else 0]
+    return check_choice(fields.get("input_type") or default, "input_type", INPUT_TYPES)
+
+
+def _person_count(fields: Mapping[str, Any]) -> str:
+    return check_choice(fields.get("person_count") or PERSON_COUNTS[0], "person_count", PERSON_COUNTS)
+
+
 def _side(value: Any) -> Any:
-    """Return a height or width as that worker does: rounded to a multiple of 16, with a default."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return max(1, round(Fraction(value, SIDE_STEP))) * SIDE_STEP
-    return SIDE if value in _EMPTY else value
+    """Return a height or width as that worker does: a number or a text, rounded to a multiple of 16."""
+    if value in _EMPTY:
+        return SIDE
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return value
+    try:
+        number = Fraction(value if isinstance(value, int) else float(value))
+    except (ValueError, OverflowError):
+        return value
+    return max(1, round(number / SIDE_STEP)) * SIDE_STEP
 
 
-def _file(fields: Mapping[str, Any], kind: str, suffix: str = "") -> Any:
-    """Return the value of a file, which has one of its three names; None without one."""
+def _choices(kind: str) -> str:
+    *others, last = (f"{kind}_{form}" for form in FORMS)
+    return f"{', '.join(others)} or {last}"
+
+
+def _file_name(fields: Mapping[str, Any], kind: str, suffix: str = "") -> str:
+    """Return which of a file's three names is used, or an empty text.
+
+    Raises:
+        InvalidInput: Two of them are.
+    """
     names = [f"{kind}_{form}{suffix}" for form in FORMS]
     present = [name for name in names if fields.get(name) not in _EMPTY]
     if len(present) > 1:
         field = "audio" if kind == "wav" else kind
-        raise InvalidInput(
-            f"{present[0]} and {present[1]} set the same file. Set one of them.",
-            field,
-        )
-    return fields[present[0]] if present else None
+        raise InvalidInput(f"{present[0]} and {present[1]} set the same file. Set one of them.", field)
+    return "".join(present)

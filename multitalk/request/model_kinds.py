@@ -142,4 +142,4 @@ def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field:
 
 
 def _voices(people: int) -> str:
-    return "one voice" if people == 1 else "several people"
+    return "one voice" if people == 1 else "several voices"

@@ -38,6 +38,7 @@ class Range:
         above: Whether the minimum itself is excluded.
         step: With ``whole``: the value must be a multiple of this, plus 1 (4n+1 for frames).
         optional: Whether None is valid.
+        hint: What to do, the end of an error.
     """
 
     minimum: float
@@ -46,6 +47,7 @@ class Range:
     above: bool = False
     step: int = 1
     optional: bool = False
+    hint: str = ""
 
     def __str__(self) -> str:
         if self.step > 1:
@@ -77,7 +79,8 @@ class Range:
         if self.whole and number is not None:
             number = int(value) if isinstance(value, Integral) or float(value).is_integer() else None
         if number is None or not self._holds(number):
-            raise InvalidInput(f"{name or spell(field)} must be {self}, not {shown(value)}.", field)
+            hint = f" {self.hint}" if self.hint else ""
+            raise InvalidInput(f"{name or spell(field)} must be {self}, not {shown(value)}.{hint}", field)
         return number
 
     def _holds(self, number: float | int) -> bool:
@@ -109,6 +112,6 @@ NUMBERS = {
     "motion_frames": Range(1, 997, whole=True, step=4, optional=True),
     "max_seconds": Range(0.04, optional=True),
     "source_volume": Range(0, 1),
-    "strength": Range(0, 1, above=True),
+    "strength": Range(0, 1, above=True, hint="Use 0.1 to stay close to the video."),
 }
 FRAMES_PER_CLIP = 81  # default of frames_per_clip

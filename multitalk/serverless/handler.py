@@ -12,8 +12,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import Cancelled, MultiTalkError
+from ..errors import Cancelled, InvalidInput, MultiTalkError
 from ..request.aliases import uses_worker_names
+from ..request.caller_names import in_caller_words
 from ..request.infinitetalk_names import uses_infinitetalk_names
 from ..runtime.process_memory import is_out_of_memory
 from ..runtime.temporary_folders import temporary_folder
@@ -128,7 +129,7 @@ class JobWorker:
             log_event("job_cancelled", job_id, elapsed=round(time.monotonic() - started, 3))
             raise
         except Exception as error:
-            answer = await self._answer_failure(error, job_id, cancel)
+            answer = await self._answer_failure(error, job_id, job_input, cancel)
         finally:
             reporter.close()
             self._cancels.discard(cancel)
@@ -204,8 +205,11 @@ class JobWorker:
             answer = delivery.finish(result, filename, to_volume=job_input.get("network_volume") is True)
             return {"video" if name == "video_base64" else name: value for name, value in answer.items()}
 
-    async def _answer_failure(self, error: Exception, job_id: str, cancel: threading.Event) -> dict[str, Any]:
-        answer = failure(error, job_id)
+    async def _answer_failure(
+        self, error: Exception, job_id: str, job_input: Any, cancel: threading.Event
+    ) -> dict[str, Any]:
+        named = in_caller_words(error, job_input) if isinstance(error, InvalidInput) else error
+        answer = failure(named, job_id)
         unexpected = not isinstance(error, MultiTalkError)
         # the message may quote the input, so it is logged only with LOG_INPUTS
         reason = {"reason": answer["error"]} if self.settings.log_inputs else {}

@@ -18,6 +18,7 @@ from ..media.stopping import in_stoppable_thread
 from ..request.aliases import FILE_NAMES, translate, uses_worker_names
 from ..request.checks import PEOPLE, check_names
 from ..request.generation_request import GenerationRequest
+from ..request.infinitetalk_names import ignored_fields, missing_picture
 from ..request.numbers import shown
 from .sources import Source, classify_source, decode, open_path, read_path, resolve_path
 from .urls import fetch
@@ -54,10 +55,13 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
             f"input must be an object with the fields of a request, not {shown(job_input)}.", "input"
         )
     fields = translate(job_input)
-    warnings = _drop_unknown(fields) if uses_worker_names(job_input) else []
+    warnings = ignored_fields(job_input)
+    if uses_worker_names(job_input):
+        warnings += _drop_unknown(fields)
     check_names(fields, GenerationRequest.model_fields, "field of the input")
     if fields.get("image") is None and fields.get("video") is None:
-        raise InvalidInput("image is missing. Provide an image in image, or a video in video.", "image")
+        missing = "image is missing. Provide an image in image, or a video in video."
+        raise missing_picture(job_input) or InvalidInput(missing, "image")
     sources = _classify_sources(fields)
     await asyncio.to_thread(_check_other_fields, fields, settings)
     files = {}

@@ -21,6 +21,7 @@ from ..runtime.environment import read_text, set_defaults
 from ..runtime.process_memory import return_large_blocks
 from ..runtime.temporary_folders import remove_abandoned_folders, remove_old_parts
 from ..start.cold_start import ColdStart
+from .local_job import JOB_FILE, OPTION, prepare_local_job
 from .log import log_event, set_up_logging
 from .worker_settings import WorkerSettings
 
@@ -44,6 +45,8 @@ def serve(start: ColdStart | None = None) -> int:
     try:
         settings = WorkerSettings.from_environment()
         check_jobs_come(on_runpod)
+        if _runs_one_job(on_runpod):
+            prepare_local_job(sys.argv)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -104,7 +107,7 @@ def cancel_jobs_on_shutdown(worker: JobWorker, on_runpod: bool) -> None:
         return
     # the local API's server raises the signal again when it has stopped; --test_input has no other handler
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if not _has_option("--test_input"):
+    if not _has_option(OPTION):
         from .local_api import serve_app
 
         replace_api_server(partial(serve_app, on_stop=cancel))
@@ -123,7 +126,13 @@ def is_on_runpod() -> bool:
 
 
 def _has_local_options() -> bool:
-    return _has_option("--rp_serve_api") or _has_option("--test_input")
+    return _has_option("--rp_serve_api") or _has_option(OPTION)
+
+
+def _runs_one_job(on_runpod: bool) -> bool:
+    """Return whether the SDK reads the job of an option or a file."""
+    is_server = _has_option("--rp_serve_api") or bool(read_text("RUNPOD_REALTIME_PORT"))
+    return _has_option(OPTION) or not (on_runpod or is_server)
 
 
 def _has_option(name: str) -> bool:
@@ -136,22 +145,17 @@ def check_jobs_come(on_runpod: bool) -> None:
     Raises:
         InvalidInput: There is no source of jobs.
     """
-    if (
-        on_runpod
-        or _has_local_options()
-        or read_text("RUNPOD_REALTIME_PORT")
-        or Path("test_input.json").is_file()
-    ):
+    if on_runpod or _has_local_options() or read_text("RUNPOD_REALTIME_PORT") or Path(JOB_FILE).is_file():
         return
     raise InvalidInput(
         "The worker has no source of jobs: RUNPOD_WEBHOOK_GET_JOB is not set. Add --rp_serve_api for a local "
-        "API, or --test_input 'JSON' to run one job."
+        f"API, or {OPTION} 'JSON' to run one job."
     )
 
 
 def limit_sdk_log() -> None:
     """Keep the SDK from logging whole inputs and outputs, except the output of ``--test_input``."""
-    local = _has_option("--test_input")
+    local = _has_option(OPTION)
     if read_text("RUNPOD_DEBUG_LEVEL") is None:
         set_defaults(RUNPOD_LOG_LEVEL="INFO" if local else "WARN")
     set_defaults(DIFFUSERS_VERBOSITY="error")

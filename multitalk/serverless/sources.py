@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidInput
+from ..media.files import kind_of
 
 # Of an image or audio file; of a video that is held in memory; of one that is read from the volume as needed.
 MAX_BYTES, MAX_VIDEO_BYTES, MAX_STORED_VIDEO_BYTES = 100_000_000, 500_000_000, 4_000_000_000
@@ -172,7 +173,7 @@ def resolve_path(text: str, roots: Sequence[Path], field: str) -> Path:
     except OSError:
         raise InvalidInput(f"{field}: the file does not exist.", field) from None
     if not stat.S_ISREG(mode):
-        raise InvalidInput(f"{field} must be a file, not a folder or device.", field)
+        raise InvalidInput(f"{field} must be a file, not {kind_of(mode)}.", field)
     return real
 
 

@@ -16,6 +16,7 @@ from ..media.picture import read_picture
 from ..media.stopping import in_stoppable_thread
 from ..request.generation_request import Speech
 from ..request.script import PAIR
+from . import parts
 from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras
 from .backend import Backend
 from .faces import find_people
@@ -44,7 +45,7 @@ class Api:
             speech, boxes, settings = (gr.JSON(label=name) for name in ("speech", "boxes", "settings"))
             turns, preset = gr.Textbox("together", label="turns"), gr.Textbox("", label="preset")
             prompt, size = gr.Textbox("", label="prompt"), gr.Textbox("", label="size")
-            seed = gr.Number(42, label="seed", precision=0)
+            seed = parts.Number(42, label="seed", precision=0)
             video, result = gr.File(label="video"), gr.JSON(label="result")
             loras = gr.File(label="loras", file_count="multiple")
             inputs = [
@@ -65,7 +66,7 @@ class Api:
                 self.generate, inputs, [video, result], api_name="generate", concurrency_limit=None
             )
             text, voice1, voice2 = (gr.Textbox("", label=name) for name in ("text", "voice1", "voice2"))
-            language, speed = gr.Textbox("a", label="language"), gr.Number(1.0, label="speed")
+            language, speed = gr.Textbox("a", label="language"), parts.Number(1.0, label="speed")
             sound, spoken = gr.File(label="sound"), gr.JSON(label="spoken")
             gr.Button().click(
                 self.speak, [text, voice1, voice2, language, speed], [sound, spoken], api_name="speak"

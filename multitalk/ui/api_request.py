@@ -8,12 +8,15 @@ from typing import Any
 from ..errors import InvalidInput
 from ..request.aliases import ALIASES, override
 from ..request.build import build_request
+from ..request.caller_names import with_names
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
+from ..request.script import PAIR
 from .loras import FindLora
 
 # A path in the settings would be read with the server's rights, whoever owns the file.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
+SOUND_NAMES = {"audio.person1": "audio1", "audio.person2": "audio2"}
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
@@ -43,7 +46,16 @@ def request_from_call(
         fields["lora"] = _lora_files(fields["lora"], find_lora)
     if sounds:
         fields["audio"] = sounds
-    return build_request({**fields, "image": image})
+        if PAIR[0] not in sounds and "speech" not in fields:
+            raise InvalidInput(
+                "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as audio1.",
+                "audio",
+            )
+    try:
+        return build_request({**fields, "image": image})
+    except InvalidInput as error:
+        refusal = with_names(error, SOUND_NAMES)
+    raise refusal  # not above: it would reference the first error and its frames
 
 
 def _checked(settings: Any) -> dict[str, Any]:

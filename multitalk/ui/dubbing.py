@@ -28,7 +28,7 @@ def build_dubbing(layout: Layout) -> None:
         )
         layout.form["dub"] = gr.Radio(DUBS, value="free", label=LABELS["dub"], elem_id="dub")
         layout.form["length"] = gr.Radio(LENGTHS, value="audio", label=LABELS["length"], elem_id="length")
-        layout.form["source_volume"] = gr.Slider(
+        layout.form["source_volume"] = parts.Slider(
             0,
             1,
             0,

@@ -88,7 +88,7 @@ def setting_fields(form: Form) -> dict[str, Any]:
     for name in PLAIN:
         value = form.get(name)
         if value not in (None, "") and not (value == 0 and name in EMPTY_AT_ZERO):
-            fields[name] = int(value) if name in WHOLE and float(value).is_integer() else value
+            fields[name] = _whole(value) if name in WHOLE else value
     if correction := form.get("color_correction"):
         fields["color_correction"] = _number(correction)
     fields |= cache_fields(form)
@@ -149,7 +149,8 @@ def script_of(form: Form) -> tuple[str, tuple[str, ...]]:
     texts = {person: (form[f"{person}_text"] or "").strip() for person in people}
     for person, text in texts.items():
         if not text:
-            raise InvalidInput(f"Text of {NAMES[person]} is missing. Enter text, or choose Audio.", person)
+            message = f"Text of {NAMES[person]} is missing. Enter text, or choose Audio."
+            raise InvalidInput(message + _if_alone(form), person)
     if len(people) == 2:
         return f"(s1) {texts['person1']}\n(s2) {texts['person2']}", people
     return "".join(texts.values()), people
@@ -173,7 +174,7 @@ def _voice_fields(form: Form, synthesize: Synthesize) -> dict[str, Any]:
         if person not in people:
             if not form[f"{person}_sound"]:
                 message = f"Audio of {NAMES[person]} is missing. Add audio, or choose Text to speech."
-                raise InvalidInput(message, person)
+                raise InvalidInput(message + _if_alone(form), person)
             audio[person] = form[f"{person}_sound"]
     fields: dict[str, Any] = {}
     if people:
@@ -184,6 +185,10 @@ def _voice_fields(form: Form, synthesize: Synthesize) -> dict[str, Any]:
         if not scripts:
             fields["speech"] = speech_of(form, text, people)
     return fields | ({"audio": audio} if audio else {})
+
+
+def _if_alone(form: Form) -> str:
+    return "" if form["mode"] == ONE else " If only one person speaks, choose One person."
 
 
 def title_of(form: Form) -> str:

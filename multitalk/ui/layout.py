@@ -200,7 +200,7 @@ def _build_settings(layout: Layout) -> None:
     )
     with gr.Group(visible="hidden", elem_classes="plain") as custom_size, gr.Row():
         for side in ("height", "width"):
-            layout.form[side] = gr.Number(
+            layout.form[side] = parts.Number(
                 480, label=f"{side.capitalize()} (multiple of 16)", precision=0, elem_id=f"custom-{side}"
             )
     layout.more["custom_size"] = custom_size
@@ -215,7 +215,7 @@ def _build_more(layout: Layout) -> None:
     form = layout.form
 
     def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
-        form[name] = gr.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
+        form[name] = parts.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
 
     form["prompt"] = gr.Textbox(
         DEFAULT_PROMPT,
@@ -269,8 +269,8 @@ def _build_more(layout: Layout) -> None:
             False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
         )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
-        form["speed"] = gr.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
-        form["pause"] = gr.Slider(
+        form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
+        form["pause"] = parts.Slider(
             0, 3, 0.3, step=0.1, label="Pause (seconds)", info="Silence between two turns."
         )
     layout.more["speech_row"] = speech

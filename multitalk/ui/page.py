@@ -7,7 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Base, Color, sizes
 
-from ..patches.gradio import disable_downloads, no_empty_files, replace_errors, use_page_host
+from ..patches.gradio import (
+    disable_downloads,
+    no_empty_files,
+    refuse_incomplete_uploads,
+    replace_errors,
+    use_page_host,
+)
 from . import parts
 from .api import Api
 from .backend import FOREIGN_FILE, Backend
@@ -29,6 +35,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     disable_downloads("URLs are not supported. Upload the file.")
     replace_errors(UNEXPECTED, FOREIGN_FILE)
     no_empty_files()
+    refuse_incomplete_uploads()
     use_page_host()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:

@@ -56,6 +56,24 @@ with no_stub_files():
             """Return the value unchecked."""
             return payload
 
+    class Number(gr.Number):
+        """A number; the request checks the value, so that errors name the field."""
+
+        is_template = True
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value unchecked, not rounded."""
+            return payload
+
+    class Slider(gr.Slider):
+        """A slider; the request checks the value, so that errors name the field."""
+
+        is_template = True
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value unchecked."""
+            return payload
+
 
 def scripted(name: str, template: str, **options: Any) -> gr.HTML:
     """Create an element that a script of ``assets/`` fills.

@@ -24,7 +24,7 @@ STEP = 1 << 20  # bytes between two checks of the limits
 # So much of a refused upload is still read: browsers show an answer only after they have sent their request.
 MAX_DISCARDED = 2 * MAX_FILE
 TOO_LARGE = f"The file is larger than {MAX_FILE // 10**6} MB. Use a smaller file."
-UNREADABLE = "The upload cannot be read. Try again."
+UNREADABLE = "The upload is incomplete or cannot be read. Try again."
 DISK_FULL = "The disk of this server is full. Try again later."
 
 

@@ -61,7 +61,8 @@ class LoraFile:
         warnings: What was left out, one sentence each.
 
     Raises:
-        WeightsError: The file is missing, damaged, incomplete, or has unknown tensors.
+        WeightsError: The file is missing, damaged or incomplete, has no tensors or unknown ones, or its
+            configuration is malformed.
     """
 
     def __init__(self, path: str | Path, scale: float = 1.0) -> None:
@@ -72,8 +73,13 @@ class LoraFile:
             self._source = SafetensorsSource.of_file(self.path)
         except WeightsError as error:
             raise WeightsError(str(error).replace("Weights file", "LoRA file", 1), self.path) from None
-        self._config = LoraConfig.of_file(self.path, read_metadata(self.path))
+        try:
+            self._config = LoraConfig.of_file(self.path, read_metadata(self.path))
+        except ValueError as error:
+            raise WeightsError(f"LoRA file {self.path} is not supported: {error}.", self.path) from None
         self._pieces = self._sort(self._source.keys())
+        if not self._pieces:
+            raise WeightsError(f"LoRA file {self.path} has no tensors. Use a complete file.", self.path)
 
     def _sort(self, names: Iterable[str]) -> _Pieces:
         pieces: _Pieces = {}
@@ -202,7 +208,8 @@ def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) 
         shapes: Of the model's tensors, by published name.
 
     Raises:
-        WeightsError: A file changes a tensor that the model does not have, or has in another shape.
+        WeightsError: A file changes a tensor that the model does not have, or has in another shape; or it
+            changes nothing.
     """
     for lora in loras:
         if PATCH_EMBEDDING in shapes:
@@ -211,6 +218,12 @@ def check_loras(loras: Iterable[LoraFile], shapes: Mapping[str, Sequence[int]]) 
         if unknown:
             raise WeightsError(
                 f"LoRA file {lora.path} is for another model: it has other {_first(unknown)}.",
+                lora.path,
+            )
+        if not lora.changed:
+            raise WeightsError(
+                f"LoRA file {lora.path} is for another model: it changes nothing in this one. "
+                "Use a LoRA for image to video.",
                 lora.path,
             )
 

@@ -11,6 +11,8 @@ from typing import Any
 METADATA_KEY = "lora_adapter_metadata"  # of diffusers, in the file's header
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MAX_CONFIG_BYTES = 1_000_000
+_MAX_ALPHA = 1e9
+_FLAGS = {"none": False, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
@@ -29,24 +31,22 @@ class LoraConfig:
 
     @classmethod
     def of_file(cls, path: Path, metadata: dict[str, str]) -> LoraConfig:
-        """Read the configuration from the header of a file or, for PEFT, from the file beside it."""
-        text: str | bytes | None = metadata.get(METADATA_KEY)
-        config = path.with_name(PEFT_CONFIG)
-        try:
-            if text is None and path.name == PEFT_WEIGHTS and config.stat().st_size <= _MAX_CONFIG_BYTES:
-                text = config.read_bytes()
-            values = json.loads(text or "{}")
-        except (OSError, ValueError, RecursionError):
-            return cls()
-        if not isinstance(values, dict):
-            return cls()
-        values = {name.removeprefix("transformer."): value for name, value in values.items()}
-        patterns = values.get("alpha_pattern")
-        alphas = patterns.items() if isinstance(patterns, dict) else ()
+        """Read the configuration from the header of a file or, for PEFT, from the file beside it.
+
+        Raises:
+            ValueError: It is malformed; the message says how.
+        """
+        values = _read_values(path, metadata)
+        patterns = values.get("alpha_pattern") or {}
+        if not isinstance(patterns, dict):
+            raise ValueError(f"alpha_pattern must be an object, not {_shown(patterns)}")
+        alphas = {
+            layer: _number(value, f"alpha_pattern of {_shown(layer)}") for layer, value in patterns.items()
+        }
         return cls(
-            _number(values.get("lora_alpha")),
-            {layer: alpha for layer, value in alphas if (alpha := _number(value)) is not None},
-            values.get("use_rslora") is True,
+            _number(values.get("lora_alpha"), "lora_alpha"),
+            {layer: alpha for layer, alpha in alphas.items() if alpha is not None},
+            _flag(values.get("use_rslora"), "use_rslora"),
         )
 
     def factor(self, name: str, rank: int) -> float:
@@ -64,6 +64,56 @@ class LoraConfig:
         return alpha / (math.sqrt(rank) if self.root_of_rank else rank)
 
 
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e9 else None
+def _read_values(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the values of the configuration, without prefix; some trainers write alpha as a text."""
+    text: str | bytes | None = metadata.get(METADATA_KEY)
+    name = METADATA_KEY
+    if text is None and path.name == PEFT_WEIGHTS:
+        text, name = _read_beside(path), PEFT_CONFIG
+    if text is None:
+        return {"lora_alpha": metadata.get("lora_alpha")}
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} must be a JSON object")
+    return {key.removeprefix("transformer."): value for key, value in values.items()}
+
+
+def _read_beside(path: Path) -> bytes | None:
+    """Read the file that PEFT saves beside the weights; None if there is none."""
+    config = path.with_name(PEFT_CONFIG)
+    if not config.exists():
+        return None
+    try:
+        if not config.is_file() or config.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"{PEFT_CONFIG} must be a file of at most {_MAX_CONFIG_BYTES // 10**6} MB")
+        return config.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{PEFT_CONFIG} cannot be read ({error.strerror})") from None
+
+
+def _number(value: Any, name: str) -> float | None:
+    """Return a number, which may be written as text; None for null."""
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) < _MAX_ALPHA:
+        raise ValueError(f"{name} must be a number, not {_shown(value)}")
+    return number
+
+
+def _flag(value: Any, name: str) -> bool:
+    """Return true or false, which may be written as text; null is false."""
+    flag = _FLAGS.get(str(value).lower())
+    if flag is None:
+        raise ValueError(f"{name} must be true or false, not {_shown(value)}")
+    return flag
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:60]

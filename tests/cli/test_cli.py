@@ -157,9 +157,39 @@ def test_lora_options() -> None:
         (["--image", "face.png"], "audio is missing"),
         (["--image", "face.png", "--audio", "nowhere.wav"], "file not found"),
         (["--image", "first.wav", "--audio", "first.wav"], "cannot be read as an image"),
-        (["--image", "face.png", "--audio2", "first.wav"], "person2 without person1"),
+        (["--image", "face.png", "--audio2", "first.wav"], "--audio2 needs --audio."),
         (["--image", "face.png", "--audio", "first.wav", "--say", "(s1) hi"], "already has audio"),
         (["--image", "face.png", "--say", "..."], "words to say"),
+        (
+            ["--video", "https://a.b/c.mp4", "--audio", "first.wav"],
+            "error: --video must be a file, not a URL ('https://a.b/c.mp4'). Download it first.\n",
+        ),
+        (["--image", "HTTP://a.b/c", "--say", "Hi"], "error: --image must be a file, not a URL"),
+        (["--image", "face.png", "--audio", "https://a.b/c"], "error: --audio must be a file, not a URL"),
+        (
+            ["--image", "face.png", "--audio", "first.wav", "--audio2", "s3://b/c"],
+            "error: --audio2 must be a file, not a URL",
+        ),
+        (
+            ["--image", "face.png", "--say", "Hi", "--set", "lora=https://a.b/c.safetensors"],
+            "error: --set lora path must be a file, not a URL ('https://a.b/c.safetensors')",
+        ),
+        (
+            ["--image", "face.png", "--say", "Hi", "--set", "strength=0"],
+            "error: --set strength must be a number above 0 and at most 1, not 0. Use 0.1 to stay close",
+        ),
+        (
+            ["--image", "face.png", "--say", "Hi", "--set", "strength=0.5"],
+            "error: --set strength needs a video (0.5)",
+        ),
+        (
+            ["--image", "face.png", "--say", "Hi", "--boxes", '{"person1": [1]}'],
+            "error: --boxes person1 must be",
+        ),
+        (
+            ["--image", "face.png", "--say", "Hi", "--set", 'cache={"name": "magcache", "threshold": -1}'],
+            "error: --set cache threshold must be",
+        ),
         (["--image", "face.png", "--audio", "first.wav", "--set", "step=3"], "Did you mean steps?"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "seed=NaN"], "whole number"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "size=[100,100]"], "multiples of 16"),
@@ -220,7 +250,7 @@ def test_the_module_runs() -> None:
     arguments = ["generate", "-o", "out.mp4", "--image", "nowhere.png", "--say", "Hi"]
     result = subprocess.run([sys.executable, "-m", "multitalk", *arguments], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "error: image: file not found ('nowhere.png').\n"
+    assert result.stderr == "error: --image: file not found ('nowhere.png').\n"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_script_of_four_speakers() -> None:
 
 def test_audio_and_speech_in_order() -> None:
     audio = {"person1": noise(0.5), "person2": noise(0.7, 1)}
-    request = request_of(audio=audio, speech="Three.", turns="in_order")
+    request = request_of(audio=audio, speech="(s3) Three.", turns="in_order")
     assert request.spoken == ("person3",)
     report = gather_voices(request)[2]
     assert report is not None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
 from multitalk.errors import Cancelled, InvalidInput
-from multitalk.media.source_video import FramePosition, Video, VideoReader, read_video
+from multitalk.media.source_video import DAMAGED, FramePosition, Video, VideoReader, read_video
 from tests.media.hostile import saved
 from tests.media.sound_files import tone
-from tests.media.video_files import RATE, gray_hdr_video, number_of, video, with_edit_list
+from tests.media.video_files import RATE, frame_pixels, gray_hdr_video, number_of, video, with_edit_list
 from tests.waiting import wait_until
 
 WHITE, GRAY = [255, 255, 255], [128, 128, 128]
@@ -153,6 +155,104 @@ def test_a_damaged_packet_leaves_the_rest(reading) -> None:
     assert number_at_end(seconds=9.0) == 39
 
 
+def test_damage_is_reported_when_it_is_decoded() -> None:
+    content = bytearray(video())
+    middle = len(content) // 2
+    content[middle - 400 : middle + 400] = bytes(800)
+    source = read_video(bytes(content))
+    assert source.warnings == ()
+    reader = source.open()
+    try:
+        reader.read(FramePosition(number=0), lambda: None)
+        assert reader.warnings == ()
+        reader.read(FramePosition(number=39), lambda: None)
+        assert reader.warnings == (DAMAGED,)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("codec", [{}, {"container": "webm", "codec": "libvpx-vp9"}])
+def test_damage_that_the_reader_jumps_over_is_reported(codec: dict[str, Any]) -> None:
+    content = bytearray(video(**{"container": "matroska"} | codec))
+    middle = len(content) // 2
+    content[middle - 400 : middle + 400] = bytes(800)
+    source = read_video(bytes(content))
+    assert source.seconds < 0.6
+    assert "the end of the file is missing" in source.warnings[0]
+
+
+def faststart(content: bytes, path: Path) -> bytes:
+    """An MP4 whose index precedes the frames, as of a web site."""
+    target: Any
+    with (
+        av.open(io.BytesIO(content)) as source,
+        av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize("container", ["mp4", "matroska", "webm", "avi", "flv"])
+def test_a_cut_video_is_used_with_a_warning(container: str, share: float, tmp_path: Path, reading) -> None:
+    codecs = {"webm": {"codec": "libvpx-vp9"}, "avi": {"codec": "mpeg4"}, "flv": {"codec": "flv"}}
+    content = video(container, **codecs.get(container, {}))
+    if container == "mp4":
+        content = faststart(content, tmp_path / "x.mp4")
+    whole, cut = read_video(content), read_video(content[: int(len(content) * share)])
+    assert whole.warnings == ()
+    assert 0 < cut.seconds < whole.seconds
+    (warning,) = cut.warnings
+    assert warning == f"video: the end of the file is missing. Its first {cut.seconds:.1f} seconds are used."
+    assert reading(cut)(seconds=9.0) in (cut.frames - 1, cut.frames - 2)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+@pytest.mark.parametrize("container", ["mp4", "avi", "flv"])
+def test_a_cut_recording_with_sound(container: str, share: float, tmp_path: Path, reading) -> None:
+    """The file ends in the audio, or in a fragment, so that no packet of the video is damaged."""
+    codecs = {"mp4": "libx264", "avi": "mpeg4", "flv": "flv"}
+    path = tmp_path / f"x.{container}"
+    options = {"movflags": "frag_every_frame+empty_moov"} if container == "mp4" else {}
+    target: Any
+    with av.open(str(path), "w", format=container, options=options) as target:
+        stream = target.add_stream(codecs[container], rate=RATE)
+        (stream.width, stream.height), stream.pix_fmt = (96, 64), "yuv420p"
+        track = target.add_stream("pcm_s16le" if container != "mp4" else "aac", rate=44100, layout="mono")
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(frame_pixels(number), format="rgb24")
+            target.mux(stream.encode(frame))
+            samples = np.zeros((1, 44100 // RATE), np.float32 if container == "mp4" else np.int16)
+            sound = av.AudioFrame.from_ndarray(
+                samples, format="fltp" if container == "mp4" else "s16", layout="mono"
+            )
+            sound.sample_rate = 44100
+            target.mux(track.encode(sound))
+        for each in (stream, track):
+            target.mux(each.encode())
+    content = path.read_bytes()
+    assert read_video(content).warnings == ()
+    source = read_video(content[: int(len(content) * share)])
+    assert source.seconds < 1.1
+    assert source.warnings[0].startswith("video: the end of the file is missing.")
+
+
+def test_a_cut_mp4_without_an_index_is_refused() -> None:
+    content = video()
+    with pytest.raises(InvalidInput, match=r"has no index \(moov\): .*Record or download it again"):
+        read_video(content[: len(content) // 2])
+
+
+def test_joined_videos_are_reported() -> None:
+    source = read_video(video() + video(frames=20))
+    assert source.frames == 40
+    assert source.warnings == ("video: the file contains 2 videos that were joined. The first one is used.",)
+
+
 def test_one_process_reads_the_frames_of_a_video_and_ends(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(video())
@@ -221,7 +321,7 @@ def test_the_sound_is_in_time_with_the_frames(container: str, start: float) -> N
         (b"nonsense" * 100, "cannot be read as a video"),
         (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ts\n", "cannot be read as a video"),
         (b"ffconcat version 1.0\nfile /etc/hostname\n", "cannot be read as a video"),
-        (video()[:300], "cannot be read as a video"),
+        (video()[:300], "has no index"),
         (saved(Image.new("RGB", (64, 64)), "PNG"), "is an image. Provide it as image"),
         (3, "must be a path or the bytes of a file"),
         ("nowhere.mp4", "file not found"),
@@ -235,8 +335,6 @@ def test_files_that_are_refused(content: Any, words: str) -> None:
 
 
 def test_sound_alone_is_refused() -> None:
-    import io
-
     import soundfile
 
     file = io.BytesIO()
@@ -246,7 +344,7 @@ def test_sound_alone_is_refused() -> None:
 
 
 def test_large_and_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multitalk.media import video_decoding
+    from multitalk.media import video_decoding, video_length
     from multitalk.media.decoder import video as check
 
     content = video(frames=3)
@@ -254,7 +352,7 @@ def test_large_and_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InvalidInput, match="is 96x64 pixels, but a video may have at most 6143 pixels"):
         _in_process(check, content)
     monkeypatch.setattr(video_decoding, "MAX_PIXELS", 96 * 64)
-    monkeypatch.setattr(video_decoding, "MAX_VALUES", 3 * 96 * 64 - 1)
+    monkeypatch.setattr(video_length, "MAX_VALUES", 3 * 96 * 64 - 1)
     with pytest.raises(InvalidInput, match="has 3 frames of 6144 pixels"):
         _in_process(check, content)
 

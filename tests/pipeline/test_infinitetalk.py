@@ -21,7 +21,7 @@ from multitalk.conditioning.infinitetalk import InfiniteTalkConditioner
 from multitalk.conditioning.source import VideoSource
 from multitalk.errors import Cancelled, InvalidInput
 from multitalk.media.sound_reading import read_sound
-from multitalk.media.source_video import FramePosition, Video, VideoReader, read_video
+from multitalk.media.source_video import DAMAGED, FramePosition, Video, VideoReader, read_video
 from multitalk.sampling.denoise import VelocityModel
 from multitalk.sampling.schedule import make_timesteps
 from tests.media.sound_files import tone
@@ -72,6 +72,57 @@ def test_a_picture_is_encoded_once_per_job(pipeline, conditions) -> None:
     assert len(clips) == 3
     assert sum(len(clip.frames) for clip in clips) == 25
     assert conditions == {"y": 1, "clip": 1}
+
+
+HELD = (
+    "video: it ends after 1.3 of 2.0 seconds, then its last frame is held. "
+    "Use a longer video or shorter audio."
+)
+CROPPED = (
+    "video: 33% of its width is cropped, because the result is 64x64. "
+    "Choose a size with the video's aspect ratio to keep all of it."
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "notices"),
+    [
+        ({}, (HELD,)),
+        ({"video_timing": "frame"}, (HELD.replace("1.3", "1.6"),)),
+        ({"video_end": "loop"}, ()),
+        ({"length": "shortest"}, ()),
+        ({"max_seconds": 1.3}, ()),
+        ({"size": (64, 64), "max_seconds": 1.3}, (CROPPED,)),
+        ({"size": (64, 64)}, (HELD, CROPPED)),
+        (
+            {"size": (128, 64), "max_seconds": 0.2},
+            (CROPPED.replace("33%", "67%").replace("64x64", "64x128"),),
+        ),
+        (
+            {"size": (64, 144), "max_seconds": 0.2},
+            (CROPPED.replace("width", "height").replace("64x", "144x"),),
+        ),
+    ],
+)
+def test_what_of_a_video_is_not_shown_is_said(
+    pipeline, source, tmp_path, fields: dict[str, Any], notices: tuple[str, ...]
+) -> None:
+    request = GenerationRequest(video=source, audio=voice(2.0), **{**FAST, "steps": 1, **SHORT, **fields})
+    assert pipeline.generate(request, tmp_path / "out.mp4").warnings == notices
+
+
+def test_damage_of_a_video_is_in_the_result(pipeline, tmp_path) -> None:
+    content = bytearray(video())
+    middle = len(content) // 2
+    content[middle - 400 : middle + 400] = bytes(800)
+    fields = {**FAST, "steps": 1, **SHORT, "max_seconds": 1.3}
+    request = GenerationRequest(video=bytes(content), audio=voice(2.0), **fields)
+    assert pipeline.generate(request, tmp_path / "out.mp4").warnings == (DAMAGED,)
+    content = video("matroska")
+    request = GenerationRequest(video=content[: len(content) // 2], audio=voice(2.0), **fields)
+    incomplete, held = pipeline.generate(request, tmp_path / "out.mp4").warnings
+    assert incomplete.startswith("video: the end of the file is missing. Its first 0.")
+    assert "its last frame is held" in held
 
 
 def test_a_video_is_encoded_once_per_frame(pipeline, source, conditions) -> None:

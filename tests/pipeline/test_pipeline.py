@@ -102,6 +102,22 @@ def test_a_prompt_changes_at_its_clip(pipeline, picture):
     assert torch.equal(latents("she laughs loudly | she laughs loudly")[2], other[2])
 
 
+def test_three_voices_move_three_people(pipeline, picture, tmp_path):
+    """A third voice changes the video, and the result says that the weights do not know it."""
+    audio = {f"person{number}": voice(0.5, seed=number) for number in (1, 2, 3)}
+    boxes = {"person3": (60, 0, 90, 60)}
+    two = {person: audio[person] for person in ("person1", "person2")}
+    [three] = [
+        clip.latents for clip in pipeline.stream(GenerationRequest(image=picture, audio=audio, **FAST))
+    ]
+    request = GenerationRequest(image=picture, audio=two, boxes=boxes, **FAST)
+    [silent] = [clip.latents for clip in pipeline.stream(request)]
+    assert three.isfinite().all()
+    assert not torch.equal(three, silent)
+    result = pipeline.generate(request, tmp_path / "three.mp4")
+    assert any("trained with up to two people" in warning for warning in result.warnings)
+
+
 def test_progress_increases_and_estimates_the_time_left(pipeline, picture):
     seen: list[Progress] = []
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)

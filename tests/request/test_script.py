@@ -79,7 +79,7 @@ def test_errors_of_dialogues() -> None:
 @pytest.mark.parametrize(
     ("script", "part"),
     [
-        ("(s1) Hi. (s3) You?", r"\(s3\) at character 10"),
+        ("(s1) Hi. (s5) You?", r"\(s5\) at character 10"),
         ("(s1) Hi. (s2) (s1) You?", "without words to say at character 10"),
         ("(s1) Hi. (s2) ...", "without words to say at character 10"),
         ("Hi. (s2) You?", r"before \(s2\) at character 5"),
@@ -150,7 +150,7 @@ def test_a_language_for_all_speakers_or_per_speaker() -> None:
     mixed = Speech(text="hi", language={"person2": "f"})
     assert (mixed.language_of("person1"), mixed.language_of("person2")) == ("a", "f")
     for field, value, message in [
-        ("language", {"person3": "a"}, "'person3' is not a person of speech language"),
+        ("language", {"person5": "a"}, "'person5' is not a person of speech language"),
         ("language", {"person1": 3}, "speech language of person1 must be text, not 3"),
         ("pause", -1, "speech pause must be a number from 0 to 10, not -1"),
     ]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from multitalk.media.source_video import Video, read_video
 from multitalk.request.aliases import translate
 from multitalk.request.build import build_request, read_json_fields
 from multitalk.request.generation_request import GenerationRequest
-from multitalk.request.infinitetalk_names import OWN_NAMES
+from multitalk.request.infinitetalk_names import OWN_NAMES, ignored_fields
 from multitalk.request.model_kinds import MODELS, choose_model
 from multitalk.request.presets import PRESETS
 from tests.media.sound_files import tone
@@ -158,8 +159,13 @@ def test_the_model_that_fits(source: Video) -> None:
     for layers, fields, field, words in (
         (ALL[:1], dub, "video", "video needs InfiniteTalk"),
         (ALL[:1], {"model": "infinitetalk"}, "model", "lack infinitetalk-single"),
-        (ALL[:2], {"model": "infinitetalk", **two}, "model", "infinitetalk-multi, its audio layers for two"),
-        (ALL[1:2], two, "audio", "no audio layers for two voices (infinitetalk-single)"),
+        (
+            ALL[:2],
+            {"model": "infinitetalk", **two},
+            "model",
+            "infinitetalk-multi, its audio layers for several",
+        ),
+        (ALL[1:2], two, "audio", "no audio layers for several voices (infinitetalk-single)"),
         (ALL[1:], {"model": "multitalk"}, "model", "they have infinitetalk-single, infinitetalk-multi"),
     ):
         with pytest.raises(InvalidInput) as caught:
@@ -286,6 +292,22 @@ def test_jobs_of_the_known_infinitetalk_worker(job: dict[str, Any], fields: dict
         ({"input_type": "text"}, "input_type", "one of image, video, not 'text'"),
         ({"person_count": 2}, "person_count", "one of single, multi, not 2"),
         ({"max_frame": 0}, "max_seconds", "max_frame must be a whole number"),
+        ({"image_url": "u", "image": "i"}, "image", "image and image_url set the same field"),
+        (
+            {"video_url": "u", "video": "v", "input_type": "video"},
+            "video",
+            "video and video_url set the same field",
+        ),
+        ({"wav_url": "u", "audio": "v"}, "audio", "audio and wav_url set the same field"),
+        ({"wav_url": "u", "audio_paths": {"person1": "v"}}, "audio", "audio_paths and wav_url set the same"),
+        ({"max_frame": 50, "max_seconds": 2}, "max_seconds", "max_seconds and max_frame set the same"),
+        ({"image_url": "u", "size": "480p", "width": 512}, "size", "size and width set the same field"),
+        (
+            {"wav_url_2": "u", "person_count": "multi"},
+            "wav_url_2",
+            "wav_url_2 is set, but the first voice is missing. A single voice is wav_path, wav_url or wav_b",
+        ),
+        ({"wav_url_2": "u"}, "wav_url_2", "the first voice is missing"),
     ],
 )
 def test_invalid_jobs_of_that_worker(job: dict[str, Any], field: str, words: str) -> None:
@@ -297,10 +319,46 @@ def test_invalid_jobs_of_that_worker(job: dict[str, Any], field: str, words: str
 
 def test_sides_of_any_size_are_rounded_as_in_that_worker() -> None:
     job = {"image_url": "u", "wav_url": "a", "width": 64}
-    for side, rounded in ((361, 368), (72, 64), (88, 96)):
+    for side, rounded in ((361, 368), (72, 64), (88, 96), ("361", 368), (360.9, 368), ("", 512)):
         assert translate(job | {"height": side})["size"] == (rounded, 64)
-    with pytest.raises(InvalidInput, match="height must be a whole number from 64 to 2048"):
-        translate(job | {"height": 10**400})
+    for side in (10**400, "many", True, math.inf):
+        with pytest.raises(InvalidInput, match="height must be a whole number from 64 to 2048"):
+            translate(job | {"height": side})
+
+
+@pytest.mark.parametrize(
+    ("job", "ignored"),
+    [
+        ({"image_url": "i", "wav_url": "a"}, []),
+        ({"image_url": "i", "video_path": "", "wav_url": "a", "wav_url_2": None}, []),
+        ({"image": "i", "audio_paths": {}}, []),
+        ({"video_path": "v", "wav_url": "a"}, []),  # of one file, the type is plain
+        (
+            {"input_type": "video", "video_url": "v", "image_base64": "i", "wav_url": "a"},
+            ["image_base64 was ignored, because input_type is 'video'."],
+        ),
+        (
+            {"video_url": "v", "image_path": "i", "wav_url": "a"},
+            ["video_url was ignored, because input_type is 'image'."],
+        ),
+        (
+            {"image_url": "i", "wav_url": "a", "wav_path_2": "b", "person_count": "single"},
+            ["wav_path_2 was ignored, because person_count is 'single'. Set it to 'multi'."],
+        ),
+        ({"image_url": "i", "wav_url": "a", "wav_path_2": "b", "person_count": "multi"}, []),
+    ],
+)
+def test_files_that_contradict_another_field_are_ignored_with_a_warning(
+    job: dict[str, Any], ignored: list[str]
+) -> None:
+    assert ignored_fields(job) == ignored
+    translated = translate(job)
+    assert ("video" in translated) is (job.get("input_type") == "video" or "image" not in str(job))
+
+
+def test_a_second_voice_beside_a_text() -> None:
+    job = {"image_url": "i", "speech": "Hello", "wav_url_2": "b", "person_count": "multi"}
+    assert translate(job)["audio"] == {"person2": "b"}
 
 
 def test_a_json_file_with_contents_or_nested_too_deeply(tmp_path: Path) -> None:

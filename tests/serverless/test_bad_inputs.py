@@ -273,7 +273,51 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "bbox of three numbers": (PATHS | {"bbox": {"person1": [0, 0, 9]}}, "boxes.person1", "[y0, x0, y1, x1]"),
     "bbox below the image": (PATHS | {"bbox": {"person1": [0, 0, 90, 60]}}, "boxes.person1", "bbox.person1"),
     "bbox and boxes": (PATHS | {"bbox": {"person1": [0, 0, 9, 9]}, "boxes": {}}, "boxes", "set the same"),
-    "only empty audio": (PATHS | {"audio_paths": {"person1": "", "person2": None}}, "audio", "audio"),
+    "only empty audio": (
+        PATHS | {"audio_paths": {"person1": "", "person2": None}},
+        "audio",
+        "audio_paths has no entry",
+    ),
+    "image_url is no image": (
+        {"image_base64": SOUND, "wav_base64": SOUND},
+        "image",
+        "image_base64 (",
+    ),
+    "wav_base64 is no sound": (
+        {"image_base64": IMAGE, "wav_base64": IMAGE},
+        "audio.person1",
+        "wav_base64 (",
+    ),
+    "wav_base64_2 is no sound": (
+        {"image_base64": IMAGE, "wav_base64": SOUND, "wav_base64_2": IMAGE, "person_count": "multi"},
+        "audio.person2",
+        "wav_base64_2 (",
+    ),
+    "video_path is outside": (
+        {"video_path": "/etc/passwd", "wav_base64": SOUND},
+        "video",
+        "video_path is outside",
+    ),
+    "max_frame beside mode": (
+        {"image_base64": IMAGE, "wav_base64": SOUND, "max_frame": 9, "mode": "clip"},
+        "max_seconds",
+        "max_frame cannot be used with mode 'clip'",
+    ),
+    "only the second voice": (
+        {"image_url": "u", "wav_url_2": "a"},
+        "wav_url_2",
+        "the first voice is missing",
+    ),
+    "no file of an InfiniteTalk job": (
+        {"wav_base64": SOUND},
+        "image",
+        "image is missing. Set image_path, image_url or image_base64.",
+    ),
+    "no video of an InfiniteTalk job": (
+        {"input_type": "video", "image_base64": IMAGE, "wav_base64": SOUND},
+        "video",
+        "video is missing, but input_type is 'video'. Set video_path, video_url or video_base64.",
+    ),
     "lora without a header": (job_fields(lora=["ROOT/text.safetensors"]), "lora", "cannot be read"),
     "lora with nested brackets": (
         job_fields(lora=["ROOT/deep.safetensors"]),

@@ -59,8 +59,8 @@ def test_what_leads_outside_is_refused_alike_whether_it_exists_or_not(roots, nam
     ("name", "reason"),
     [
         ("absent.png", "does not exist"),
-        (".", "folder"),
-        ("pipe", "device"),
+        (".", "must be a file, not a folder"),
+        ("pipe", "must be a file, not a named pipe"),
         ("empty", "empty"),
         ("loop", "does not exist"),
     ],

@@ -102,6 +102,13 @@ FACE = handle_file(str(EXAMPLES / "one_person.png"))
         ({"settings": [["steps", 3]]}, "settings must be fields"),
         ({"settings": "fast"}, "settings must be fields"),
         ({"seed": None}, "seed must be a whole number"),
+        ({"seed": "abc"}, "seed must be a whole number from -1 to 9223372036854775807, not 'abc'"),
+        ({"seed": 1.5}, "seed must be a whole number from -1 to 9223372036854775807, not 1.5"),
+        ({"seed": 2**70}, "seed must be a whole number"),
+        ({"seed": [1]}, "seed must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"settings": {"steps": "abc"}}, "steps must be a whole number"),
+        ({"settings": {"max_seconds": "abc"}}, "max_seconds must be a number"),
         ({"settings": {"seed": None}}, "seed must be a whole number"),
         ({"settings": {"seed": [1]}}, "seed must be"),
         ({"settings": {"nonsense": 1}}, "'nonsense' is not a field"),
@@ -122,6 +129,26 @@ ALIASES = [
     ({"generator_seed": 7}, {"seed": 7}),
     ({"height": 64, "width": 112}, {"size": [64, 112]}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("sounds", "message"),
+    [
+        (("audio2",), "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as"),
+        (("audio1", "audio2"), "audio1 (two_people.png) cannot be read"),
+    ],
+)
+def test_errors_name_the_argument_of_a_sound(client, sounds, message):
+    files = {name: handle_file(str(EXAMPLES / "two_people.png")) for name in sounds}
+    with pytest.raises(AppError) as error:
+        client.predict(image=FACE, **files, api_name="/generate")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("speed", ["fast", None, 9, {}, True])
+def test_an_invalid_speed_is_named(client, speed):
+    with pytest.raises(AppError, match=r"speech speed must be a number from 0\.25 to 4, not"):
+        client.predict(text="Hello", speed=speed, api_name="/speak")
 
 
 def test_settings_accept_the_common_names(client):

@@ -127,6 +127,12 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
         ({"picture": None}, "picture", "image is missing. Add an image"),
         ({"person1_text": " "}, "person1", "Text of person 1 is missing"),
         ({"mode": "in_order"}, "person2", "Text of person 2 is missing"),
+        (
+            {"mode": "together", "person1_source": "sound", "person1_sound": None, "person2_source": "sound"},
+            "person1",
+            "Audio of person 1 is missing. Add audio, or choose Text to speech. If only one person speaks, "
+            "choose One person.",
+        ),
         ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
         ({"mode": "script"}, "script", "Dialogue is missing"),
         ({"mode": "script", "script": "(s3) Hi"}, "script", "two speakers"),

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from multitalk.ui.uploaded_files import IN_USE_SECONDS, MIN_SIZE, FileOwners, NoRoom, UploadLimits
-from multitalk.ui.uploads import MAX_BODY, BodyLimit
+from multitalk.ui.uploads import MAX_BODY, UNREADABLE, BodyLimit
 from tests.ui.app import EXAMPLES, App
 from tests.waiting import wait_until
 
@@ -229,12 +229,50 @@ def test_forms_that_gradio_does_not_expect_leave_nothing(small, name):
             assert upload(client, 1000, name).json() == []
         else:
             answer = client.post("/gradio_api/upload", files={"files": (None, b"no file")})
-            assert (answer.status_code, answer.text) == (400, "The upload cannot be read. Try again.")
+            assert (answer.status_code, answer.text) == (400, UNREADABLE)
             assert client.post("/gradio_api/upload", data={"files": "x"}).status_code == 400
             headers = {"Content-Type": "multipart/form-data"}
             assert client.post("/gradio_api/upload", content=b"x", headers=headers).status_code == 400
     assert files_of(small) == before
     assert folders_of(small) == []
+
+
+FORM_PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n123\r\n'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", ["", "?upload_id=u1"])
+@pytest.mark.parametrize(
+    ("content", "boundary"),
+    [
+        (b"", "x"),
+        (b"--x", "x"),
+        (FORM_PART[:-3], "x"),
+        (FORM_PART, "x"),
+        (FORM_PART + FORM_PART[:-4], "x"),
+        (FORM_PART + b"--x-", "x"),
+        (FORM_PART + b"--x--", "b" * 5000),
+        (FORM_PART.replace(b"form-data;", b"form-data; " + b"h" * 9000) + b"--x--", "x"),
+        (FORM_PART.replace(b"Content-Disposition", b"Content\xffDisposition") + b"--x--", "x"),
+        (b"--" + b"b" * 5000 + FORM_PART[3:] + b"--" + b"b" * 5000 + b"--", "b" * 5000),
+    ],
+    ids=[
+        *("empty", "start", "cut", "whole part", "second cut", "cut end", "long boundary", "long header"),
+        *("no header", "long everywhere"),
+    ],
+)
+def test_an_incomplete_or_unreadable_form_is_refused(small, content, boundary, query):
+    before = files_of(small)
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    with small.client() as client:
+        answer = client.post(f"/gradio_api/upload{query}", content=content, headers=headers)
+        assert (answer.status_code, answer.text) == (400, UNREADABLE)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = client.post("/gradio_api/upload", content=FORM_PART + b"--x--", headers=headers)
+        assert answer.status_code == 200, "a form may end without a line break"
+    assert [path for path in files_of(small) if path not in before] in ([], ["a"])
+    assert folders_of(small) == []
+    assert "Traceback" not in small.log.read_text()
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -129,14 +131,67 @@ def test_lightx2v_differences(tmp_path):
         ({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 4}}, 1.0),
         ({"lora_alpha": 8, "alpha_pattern": {"to_q": 6, "attn2.to_q": 4}}, 1.5),
         ({"lora_alpha": None}, 1.0),
-        ({"lora_alpha": "8", "alpha_pattern": []}, 1.0),
-        ([8], 1.0),
-        ("{", 1.0),
+        ({"lora_alpha": "8", "alpha_pattern": None}, 2.0),
+        ({"lora_alpha": " 8.0 ", "use_rslora": "True"}, 4.0),
+        ({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": "4"}}, 1.0),
         (None, 1.0),
     ],
 )
 @pytest.mark.parametrize("source", ["diffusers", "PEFT"])
 def test_the_alpha_of_a_configuration(source, config, factor, tmp_path):
+    path, down, up = write_with_config(tmp_path, source, config)
+    torch.testing.assert_close(
+        LoraFile(path, 0.5).delta("blocks.0.self_attn.q.weight", (DIM, DIM)), 0.5 * factor * up @ down
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"lora_alpha": "high"}, 'lora_alpha must be a number, not "high"'),
+        ({"lora_alpha": ""}, "lora_alpha must be a number"),
+        ({"lora_alpha": True}, "lora_alpha must be a number, not true"),
+        ({"lora_alpha": [8]}, "lora_alpha must be a number"),
+        ({"lora_alpha": "nan"}, "lora_alpha must be a number"),
+        ({"lora_alpha": 10**400}, "lora_alpha must be a number"),
+        ({"lora_alpha": 8, "alpha_pattern": [1]}, "alpha_pattern must be an object"),
+        ({"alpha_pattern": {"to_q": "x"}}, 'alpha_pattern of "to_q" must be a number'),
+        ({"use_rslora": "perhaps"}, "use_rslora must be true or false"),
+        ([8], "must be a JSON object"),
+        ("{", "must be a JSON object"),
+    ],
+)
+@pytest.mark.parametrize("source", ["diffusers", "PEFT"])
+def test_malformed_configurations_are_refused(source, config, message, tmp_path):
+    path, *_ = write_with_config(tmp_path, source, config)
+    with pytest.raises(WeightsError, match=f"LoRA file .* is not supported: .*{re.escape(message)}"):
+        LoraFile(path)
+
+
+def test_an_alpha_written_as_text_in_the_header(tmp_path):
+    """As trainers without diffusers or PEFT write it."""
+    sides = {"A": torch.ones(4, DIM), "B": torch.ones(DIM, 4)}
+    tensors = {f"blocks.0.attn1.to_q.lora_{side}.weight": matrix for side, matrix in sides.items()}
+    path = tmp_path / "own.safetensors"
+    save_file(tensors, path, {"lora_alpha": "8"})
+    values = LoraFile(path).delta("blocks.0.self_attn.q.weight", (DIM, DIM))
+    assert torch.equal(values, torch.full((DIM, DIM), 8.0))
+    save_file(tensors, path, {"lora_alpha": "all"})
+    with pytest.raises(WeightsError, match='lora_alpha must be a number, not "all"'):
+        LoraFile(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO"])
+def test_a_configuration_that_is_no_file(kind, tmp_path):
+    path, *_ = write_with_config(tmp_path, "PEFT", None)
+    config = tmp_path / "adapter_config.json"
+    config.mkdir() if kind == "folder" else os.mkfifo(config)
+    with pytest.raises(WeightsError, match=r"adapter_config\.json must be a file"):
+        LoraFile(path)
+
+
+def write_with_config(tmp_path, source, config):
+    """Write a LoRA of rank 4 with a configuration; return its path and its matrices."""
     generator = torch.Generator().manual_seed(2)
     down, up = (torch.randn(shape, generator=generator) for shape in ((4, DIM), (DIM, 4)))
     prefix = "transformer." if source == "diffusers" else "base_model.model."
@@ -150,9 +205,7 @@ def test_the_alpha_of_a_configuration(source, config, factor, tmp_path):
         metadata["lora_adapter_metadata"] = packed if isinstance(packed, str) else json.dumps(packed)
     path = tmp_path / "adapter_model.safetensors"
     save_file({f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}, path, metadata)
-    torch.testing.assert_close(
-        LoraFile(path, 0.5).delta("blocks.0.self_attn.q.weight", (DIM, DIM)), 0.5 * factor * up @ down
-    )
+    return path, down, up
 
 
 @pytest.mark.parametrize("path", sorted(SHARED.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -259,6 +312,21 @@ def test_a_text_to_video_patch_embedding_is_left_out(form, published, baked, tmp
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     bake(published, tmp_path / "target", precision="float32", loras=[(path, 1.0)])
     assert warning in caplog.text
+
+
+def test_nothing_that_the_model_has_is_refused(baked, tmp_path):
+    patch = {f"patch_embedding.{name}": value for name, value in TEXT_TO_VIDEO_INPUTS["whole"].items()}
+    switcher = LoraSwitcher(load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32))
+    with pytest.raises(WeightsError, match="it changes nothing in this one"):
+        switcher.check(write(tmp_path, patch))
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_a_file_without_tensors_is_refused(metadata, tmp_path):
+    path = tmp_path / "own.safetensors"
+    save_file({}, path, metadata)
+    with pytest.raises(WeightsError, match=r"LoRA file .* has no tensors"):
+        LoraFile(path)
 
 
 def test_a_patch_embedding_of_other_channels_is_refused(baked, tmp_path):
