@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
+
+from .page_locked import allocate_on_host
 
 # Alignment of tensors in bytes: what kernels require of their operands, and a cache line.
 _ALIGNMENT = 256
@@ -22,6 +24,35 @@ def release_cached_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+class Packing:
+    """The places of tensors in one block of memory.
+
+    Args:
+        tensors: Of any device including meta; only their dtypes, shapes and strides are used.
+
+    Attributes:
+        size: Bytes of the block.
+    """
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._offsets = []
+        self.size = 0
+        for tensor in self._tensors:
+            self._offsets.append(self.size)
+            self.size += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
+
+    @torch.inference_mode(False)
+    def views(self, memory: torch.Tensor) -> list[torch.Tensor]:
+        """Return tensors like these in `memory`, which has at least `size` bytes (uint8)."""
+        return [
+            memory[offset : offset + tensor.nbytes]
+            .view(tensor.dtype)
+            .as_strided(tensor.shape, tensor.stride())
+            for tensor, offset in zip(self._tensors, self._offsets, strict=True)
+        ]
+
+
 class HostCopy:
     """All parameters and buffers of a module in one block of host memory, so that one copy moves them.
 
@@ -31,38 +62,47 @@ class HostCopy:
 
     Args:
         module: Its tensors are moved to host memory immediately.
-        pinned: Whether to use page-locked memory, from which a GPU copies while it computes.
+        device: Device that runs the module. Memory for a GPU is page-locked.
+        memory: Host memory (uint8) in which the module's parameters already are, packed (:class:`Packing`);
+            None allocates it.
+        mapped: Leave the tensors where they are in host memory, such as in mapped files. Copies to a GPU then
+            block.
     """
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __init__(self, module: nn.Module, pinned: bool) -> None:
-        self._tensors = list(_tensors(module))
-        self._offsets = []
-        size = 0
-        for tensor in self._tensors:
-            self._offsets.append(size)
-            size += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
-        self.size = size
-        self._host = allocate(size, torch.device("cpu"), pinned)
-        self._host_views = self.views(self._host)
-        for tensor, view in zip(self._tensors, self._host_views, strict=True):
-            view.copy_(tensor.data)
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        memory: torch.Tensor | None = None,
+        mapped: bool = False,
+    ) -> None:
+        self._tensors = list(tensors_of(module))
+        self._packing = Packing(self._tensors)
+        self.size = self._packing.size
+        self._host: torch.Tensor | None = None
+        if mapped:
+            self._host_views = [tensor.data.cpu() for tensor in self._tensors]
+        else:
+            self._host = allocate_on_host(self.size, device) if memory is None else memory
+            self._host_views = self.views(self._host)
+            for tensor, view in zip(self._tensors, self._host_views, strict=True):
+                if memory is None or tensor.data_ptr() != view.data_ptr():
+                    view.copy_(tensor.data)
         self.offload()
 
-    @torch.inference_mode(False)
     def views(self, memory: torch.Tensor) -> list[torch.Tensor]:
         """Return tensors like the module's in `memory`, which has at least `size` bytes (uint8)."""
-        return [
-            memory[offset : offset + tensor.nbytes]
-            .view(tensor.dtype)
-            .as_strided(tensor.shape, tensor.stride())
-            for tensor, offset in zip(self._tensors, self._offsets, strict=True)
-        ]
+        return self._packing.views(memory)
 
     def fill(self, memory: torch.Tensor) -> None:
         """Copy all tensors into `memory`; asynchronous when the host memory is page-locked."""
-        memory[: self.size].copy_(self._host, non_blocking=True)
+        if self._host is not None:
+            memory[: self.size].copy_(self._host, non_blocking=True)
+            return
+        for view, tensor in zip(self.views(memory), self._host_views, strict=True):
+            view.copy_(tensor, non_blocking=True)
 
     @torch.inference_mode(False)
     def place(self, views: list[torch.Tensor]) -> None:
@@ -75,7 +115,7 @@ class HostCopy:
         self.place(self._host_views)
 
 
-def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+def tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
     """Yield parameters and buffers, each once, without LoRAs: those belong to a job (models/linear.py)."""
     yield from module.parameters()
     for name, buffer in module.named_buffers():
@@ -84,11 +124,6 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 @torch.inference_mode(False)
-def allocate(size: int, device: torch.device, pinned: bool = False) -> torch.Tensor:
-    """Allocate `size` bytes; falls back to pageable memory where the system cannot lock as many."""
-    if pinned:
-        try:
-            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        except RuntimeError:
-            pass
+def allocate(size: int, device: torch.device) -> torch.Tensor:
+    """Allocate `size` bytes on a device (uint8)."""
     return torch.empty(size, dtype=torch.uint8, device=device)

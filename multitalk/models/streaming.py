@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,10 +33,20 @@ class BlockStreamer:
         blocks: The stack. Blocks that are not streamed are moved to the device.
         device: Device that the blocks run on.
         count: Number of streamed blocks.
+        memory: By index: host memory that already contains a streamed block (:class:`HostCopy`).
+        mapped: Whether offloaded blocks stay where they are in host memory (:class:`HostCopy`).
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], device: torch.device, count: int) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        device: torch.device,
+        count: int,
+        memory: Mapping[int, torch.Tensor] | None = None,
+        mapped: bool = False,
+    ) -> None:
         self.blocks = blocks
+        self._mapped = mapped
         self.device = device
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._copies: dict[int, HostCopy] = {}
@@ -47,7 +57,7 @@ class BlockStreamer:
         self._run = 0  # number of the latest run
         self._order = streamed_indices(len(blocks), self._checked(count))
         for index in self._order:
-            self._copies[index] = self._copy_to_host(index)
+            self._copies[index] = HostCopy(blocks[index], device, (memory or {}).get(index), mapped)
         for index, block in enumerate(blocks):
             if index not in self._copies:
                 block.to(device)
@@ -74,7 +84,7 @@ class BlockStreamer:
         try:
             for index in order:
                 if index not in self._copies:
-                    self._copies[index] = self._copy_to_host(index)
+                    self._copies[index] = HostCopy(self.blocks[index], self.device, mapped=self._mapped)
             release_cached_memory(self.device)
             for index in self._order:
                 if index not in order:
@@ -145,9 +155,6 @@ class BlockStreamer:
             raise ValueError(f"number of streamed blocks must be 0 to {len(self.blocks)}, not {count}.")
         return count
 
-    def _copy_to_host(self, index: int) -> HostCopy:
-        return HostCopy(self.blocks[index], self.device.type == "cuda")
-
     def _make_resident(self, index: int) -> None:
         """Load a block onto the device permanently."""
         copy = self._copies[index]
@@ -192,10 +199,11 @@ class StreamedStack:
     Args:
         layers: The stack, in the order in which the model runs it.
         device: Device that the layers run on.
+        mapped: Whether the layers stay where they are in host memory (:class:`HostCopy`).
     """
 
-    def __init__(self, layers: Sequence[nn.Module], device: torch.device) -> None:
-        self._streamer = BlockStreamer(layers, device, len(layers))
+    def __init__(self, layers: Sequence[nn.Module], device: torch.device, mapped: bool = False) -> None:
+        self._streamer = BlockStreamer(layers, device, len(layers), mapped=mapped)
         self._hooks = []
         for index, layer in enumerate(layers):
             self._hooks.append(layer.register_forward_pre_hook(self._before(index)))

@@ -109,7 +109,7 @@ def _load(
         plan = planner.plan(loading_workload())
     elif shared:
         plan = replace(plan, streamed_blocks=0)
-    transformer = load_transformer_to_run(folder, plan, on_host=shared or plan.streamed_blocks > 0)
+    transformer = load_transformer_to_run(folder, plan, on_host=shared)
     fit_transformer(transformer, plan, folder.path)
     blocks = None
     if shared:

@@ -99,7 +99,7 @@ def load_components(
         return device if part in plan.resident else torch.device("cpu")
 
     # in the order in which the files are read ahead: the transformer first
-    loaded = transformer or load_transformer_to_run(folder, plan, on_host=plan.streamed_blocks > 0)
+    loaded = transformer or load_transformer_to_run(folder, plan)
     # the text encoder has only one 8-bit format
     text_quantization = "int8" if _quantization(plan.text_encoder_precision) else None
     text_encoder, tokenizer = load_text_encoder(folder, device_of("text_encoder"), dtype, text_quantization)
@@ -157,19 +157,23 @@ def _quantization(precision: str) -> str | None:
     return precision if precision in QUANTIZED_LINEARS else None
 
 
-def load_transformer_to_run(folder: WeightsFolder, plan: HardwarePlan, on_host: bool) -> MultiTalkTransformer:
+def load_transformer_to_run(
+    folder: WeightsFolder, plan: HardwarePlan, on_host: bool = False
+) -> MultiTalkTransformer:
     """Load the transformer in the precision of a plan.
 
     Args:
         folder: The weights.
         plan: The hardware plan.
-        on_host: Load to host memory, since it may be larger than the device's memory.
+        on_host: Load all of it to host memory, where the files are mapped; no block is streamed.
 
     Raises:
         WeightsError: A file is missing or does not fit the model.
     """
-    device = "cpu" if on_host else plan.device
-    return load_transformer(folder, device, plan.dtype, _quantization(plan.transformer_precision))
+    quantization = _quantization(plan.transformer_precision)
+    if on_host:
+        return load_transformer(folder, "cpu", plan.dtype, quantization)
+    return load_transformer(folder, plan.device, plan.dtype, quantization, plan.streamed_blocks)
 
 
 def fit_transformer(

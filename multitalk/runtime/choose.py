@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
 from ..errors import InvalidInput
-from ..models.constants import BFLOAT16_CAPABILITY, SLOTS
+from ..models.constants import BFLOAT16_CAPABILITY
 from .attention import NATIVE, candidates, cross_attention_backend, refusal
-from .gpus import GB, format_gb, has_products
+from .fit import budget_of, fit, mapped_parts
+from .gpus import format_gb, has_products
 from .machine import Machine
-from .memory import HOST_RESERVE, MemoryLayout, Workload, usable
+from .memory import MemoryLayout, Workload
 from .operations import call_time, clip_seconds
 from .plan import COMPILE_MODES, PARTS, HardwarePlan, describe
 from .settings import PlanSettings
@@ -68,12 +68,12 @@ def plan_for(
     Raises:
         InvalidInput: The job does not fit, or a setting is invalid on this machine.
     """
-    workload, weights, settings = workload or Workload(), weights or Weights(), settings or PlanSettings()
+    workload, stored, settings = workload or Workload(), weights or Weights(), settings or PlanSettings()
     weights = replace(
-        weights,
-        transformer=_precision(weights.transformer, settings.transformer_precision, "transformer_precision"),
+        stored,
+        transformer=_precision(stored.transformer, settings.transformer_precision, "transformer_precision"),
         text_encoder=_precision(
-            weights.text_encoder, settings.text_encoder_precision, "text_encoder_precision"
+            stored.text_encoder, settings.text_encoder_precision, "text_encoder_precision"
         ),
     )
     dtype = _choose_dtype(machine, settings)
@@ -86,11 +86,17 @@ def plan_for(
         settings = replace(settings, streamed_blocks=0)
         notes.append(f"The transformer's weights are shared by {shared_by} processes.")
     start = replace(_layout(weights, dtype, workload, settings), shared_by=shared_by)
+    start = replace(start, mapped=mapped_parts(machine, start, stored.text_encoder))
     start = replace(start, eight_bit_products=_multiplies_in_8_bits(machine, start, workload, settings))
-    layout = _fit(start, workload, budget_of(machine, settings), settings, notes, machine)
+    layout = fit(start, workload, budget_of(machine, settings), settings, notes, machine)
+    if not set(layout.mapped) <= set(layout.resident):
+        notes.append(
+            f"Host memory ({format_gb(machine.host_memory)}) does not hold all weights: the text encoder and "
+            "the image encoder stay in their files, and each job reads them through the page cache."
+        )
     if dtype == torch.float16:
         notes.append("In float16, the residual stream and the outputs that are added to it stay in float32.")
-    notes += _note_on_audio_layers(machine, weights, layout.host_bytes + HOST_RESERVE)
+    notes += _note_on_audio_layers(machine, weights, layout.host_bytes)
     return _make_plan(machine, workload, layout, dtype, attention, cross, settings, notes)
 
 
@@ -183,73 +189,6 @@ def _multiplies_in_8_bits(
     return products.seconds < dequantized.seconds
 
 
-def _options(start: MemoryLayout, settings: PlanSettings) -> Iterator[MemoryLayout]:
-    """Yield layouts from the fastest to the one that needs the least memory."""
-    yield start
-    layout = start
-    if settings.resident is None:
-        for offloaded in ("text_encoder", "image_encoder", "audio_encoder", "vae"):
-            layout = replace(layout, resident=tuple(part for part in layout.resident if part != offloaded))
-            yield layout
-    counts = [layout.streamed_blocks]
-    if settings.streamed_blocks is None:
-        counts += range(SLOTS + 1, layout.sizes.layers + 1)  # fewer would free no more than the slots take
-    for tiling in (False, True) if settings.vae_tiling is None else (layout.vae_tiling,):
-        for count in counts:
-            yield replace(layout, vae_tiling=tiling, streamed_blocks=count)
-
-
-def budget_of(machine: Machine, settings: PlanSettings) -> int:
-    """Return the device bytes that a plan may use, of the GPU or of the `memory_gb` setting."""
-    memory = machine.gpu.memory if machine.gpu is not None else 0
-    return usable(memory if settings.memory_gb is None else int(settings.memory_gb * GB))
-
-
-def _fit(
-    start: MemoryLayout,
-    workload: Workload,
-    budget: int,
-    settings: PlanSettings,
-    notes: list[str],
-    machine: Machine,
-) -> MemoryLayout:
-    """Return the first layout that fits."""
-    assert machine.gpu is not None
-    if start.streamed_blocks > start.sizes.layers:
-        raise InvalidInput(
-            f"streamed_blocks must be at most {start.sizes.layers}, not {start.streamed_blocks}.", "plan"
-        )
-    smallest = start
-    needed_on_host = 0
-    for layout in _options(start, settings):
-        if layout.peak(workload) <= budget:
-            host = layout.host_bytes + HOST_RESERVE
-            if not machine.host_memory or host <= machine.host_memory:
-                return layout
-            needed_on_host = needed_on_host or host
-        smallest = min(smallest, layout, key=lambda option: option.peak(workload))
-    name = machine.gpu.name
-    if needed_on_host:
-        raise InvalidInput(
-            f"{name} needs {format_gb(needed_on_host)} of host memory for offloaded weights "
-            f"({format_gb(machine.host_memory)} available). Use smaller weights or a larger GPU.",
-            "device",
-        )
-    stages = smallest.stages(workload)
-    worst = max(stages, key=stages.__getitem__)
-    message = (
-        f"size: a clip of {workload.frames} frames at {workload.width}x{workload.height} needs "
-        f"{format_gb(stages[worst])} of GPU memory to {worst} ({name} has {format_gb(budget)} to use). "
-        "Choose a smaller size, fewer frames_per_clip, weights in a smaller precision, or a larger GPU."
-    )
-    streamed = None if start.shared_by > 1 else settings.streamed_blocks
-    overrides = (settings.resident, streamed, settings.vae_tiling)
-    if settings.memory_gb is None and any(setting is not None for setting in overrides):
-        notes.append(f"The job may not fit with these settings: {message}")
-        return smallest
-    raise InvalidInput(message, "size")
-
-
 def _plan_for_cpu(
     machine: Machine, workload: Workload, weights: Weights, settings: PlanSettings, dtype: torch.dtype
 ) -> HardwarePlan:
@@ -315,10 +254,12 @@ def _make_plan(
         text_encoder_precision=layout.text_encoder,
         streamed_blocks=layout.streamed_blocks,
         resident=layout.resident,
+        mapped=layout.mapped,
         vae_tiling=layout.vae_tiling,
         batch_branches=layout.batch > 1,
         compile=bool(settings.compile),
         expected_peak_bytes=layout.peak(workload) if machine.gpu is not None else 0,
+        expected_host_bytes=layout.host_bytes if machine.gpu is not None else 0,
         expected_seconds=seconds,
         expected_bound=bound,
         cross_attention_backend=cross,

@@ -86,6 +86,7 @@ class MemoryLayout:
         text_encoder: Precision of the text encoder's matrices.
         image_encoder: Precision of the image encoder.
         resident: Parts that stay on the device.
+        mapped: Parts that, while they are offloaded, are only in the page cache.
         streamed_blocks: Number of blocks that are offloaded to host memory.
         vae_tiling: Whether the VAE works in tiles.
         batch: Guidance branches per model call.
@@ -100,6 +101,7 @@ class MemoryLayout:
     text_encoder: str
     image_encoder: str
     resident: tuple[str, ...]
+    mapped: tuple[str, ...] = ()
     streamed_blocks: int = 0
     vae_tiling: bool = False
     batch: int = 1
@@ -140,17 +142,10 @@ class MemoryLayout:
 
     @property
     def host_bytes(self) -> int:
-        """Host bytes of streamed blocks and offloaded parts."""
-        total = self.streamed_blocks * page_locked(self.block_bytes)
-        for part in _ENCODERS:
-            if part in self.resident:
-                continue
-            if part == "text_encoder":
-                total += self.sizes.text_layers * page_locked(self.sizes.text_layer_bytes(self.text_encoder))
-                total += page_locked(self.sizes.text_outer_bytes(self.text_encoder))
-            else:
-                total += page_locked(self.part_bytes(part))
-        return total
+        """Host bytes of streamed blocks and offloaded parts, with the reserve."""
+        offloaded = [part for part in _ENCODERS if part not in (*self.resident, *self.mapped)]
+        weights = self.streamed_blocks * self.block_bytes + sum(map(self.part_bytes, offloaded))
+        return weights + HOST_RESERVE
 
     def stages(self, workload: Workload) -> dict[str, int]:
         """Return the peak device bytes of each stage of a job."""
@@ -204,11 +199,6 @@ class MemoryLayout:
         sizes, precision = self.sizes, self.text_encoder
         slots = min(SLOTS, sizes.text_layers)
         return sizes.text_outer_bytes(precision) + slots * sizes.text_layer_bytes(precision)
-
-
-def page_locked(size: int) -> int:
-    """Return the bytes that torch allocates for page-locked memory: the next power of two."""
-    return 1 << max(0, size - 1).bit_length()
 
 
 def usable(memory: int) -> int:

@@ -37,6 +37,8 @@ class Placement:
         self._applied: tuple[int, frozenset[str]] | None = None
         self._streamer: BlockStreamer | None = None
         if transformer is not None:
+            if isinstance(transformer.block_streamer, BlockStreamer):  # loaded with streamed blocks
+                self._streamer = transformer.block_streamer
             for tensor in _outer_tensors(transformer, transformer.blocks):
                 tensor.data = tensor.data.to(plan.device)
         self.apply(plan)
@@ -53,7 +55,8 @@ class Placement:
         self._applied = None
         for part, module in self._encoders.items():
             if part not in plan.resident and part not in self._offloaded:
-                self._offloaded[part] = _PART_TYPES.get(part, _OffloadedPart)(module, self._device)
+                kind = _PART_TYPES.get(part, _OffloadedPart)
+                self._offloaded[part] = kind(module, self._device, part in plan.mapped)
         self._stream(plan.streamed_blocks)
         for part, module in self._encoders.items():
             if part in plan.resident:
@@ -99,10 +102,10 @@ class Placement:
 
 
 class _OffloadedPart:
-    """A part in host memory that is loaded as a whole."""
+    """A part in host memory that is loaded as a whole; `mapped` as in :class:`HostCopy`."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self._copy = HostCopy(module, device.type == "cuda")
+    def __init__(self, module: nn.Module, device: torch.device, mapped: bool) -> None:
+        self._copy = HostCopy(module, device, mapped=mapped)
         self._device = device
 
     def load(self) -> None:
@@ -125,7 +128,7 @@ class _OffloadedPart:
 class _OffloadedTextEncoder(_OffloadedPart):
     """A text encoder whose vocabulary is loaded for the stage, and whose layers are streamed."""
 
-    def __init__(self, module: Any, device: torch.device) -> None:
+    def __init__(self, module: Any, device: torch.device, mapped: bool) -> None:
         layers = module.encoder.block
         outer = nn.Module()
         for number, tensor in enumerate(_outer_tensors(module, layers)):
@@ -133,8 +136,8 @@ class _OffloadedTextEncoder(_OffloadedPart):
                 outer.register_parameter(f"tensor{number}", tensor)
             else:
                 outer.register_buffer(f"tensor{number}", tensor)
-        super().__init__(outer, device)
-        self._layers = StreamedStack(list(layers), device)
+        super().__init__(outer, device, mapped)
+        self._layers = StreamedStack(list(layers), device, mapped)
 
     def offload(self) -> None:
         super().offload()
@@ -148,7 +151,7 @@ class _OffloadedTextEncoder(_OffloadedPart):
 class _HostPart(_OffloadedPart):
     """A small part that computes on the host, because its activations would fill the device's memory."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, device: torch.device, mapped: bool) -> None:
         self._module, self._device = module.to("cpu"), device
 
     def load(self) -> None:

@@ -43,10 +43,13 @@ class HardwarePlan:
         resident: Names in :data:`PARTS` that stay on the device. The others are loaded for their stage only,
             the text encoder layer by layer; an offloaded audio encoder computes on the host. The transformer
             is always resident, even if some of its blocks are streamed.
+        mapped: Names in :data:`PARTS` that stay in their mapped files while they are offloaded, because host
+            memory is short. The system may drop their pages and read them again.
         vae_tiling: Whether frames are encoded and decoded in tiles.
         batch_branches: Whether guidance branches share a model call.
         compile: Whether the transformer's blocks are compiled.
         expected_peak_bytes: Device memory of the largest stage of the planned job; 0 on a CPU.
+        expected_host_bytes: Host memory of the planned job; 0 on a CPU.
         expected_seconds: Estimated (not measured) seconds for a clip of the planned job; None on a device
             without a data sheet.
         expected_bound: What takes most of a model call's estimated time: "compute", "memory" or "copies".
@@ -67,10 +70,12 @@ class HardwarePlan:
     text_encoder_precision: str = "float32"
     streamed_blocks: int = 0
     resident: tuple[str, ...] = PARTS
+    mapped: tuple[str, ...] = ()
     vae_tiling: bool = False
     batch_branches: bool = False
     compile: bool = False
     expected_peak_bytes: int = 0
+    expected_host_bytes: int = 0
     expected_seconds: float | None = None
     expected_bound: str | None = None
     description: str = ""
@@ -111,6 +116,7 @@ def describe(plan: HardwarePlan, machine: Machine, workload: Workload) -> str:
     if plan.expected_peak_bytes:
         size = f"{workload.width}x{workload.height}"
         parts.append(f"expected peak {format_gb(plan.expected_peak_bytes)} at {size}")
+        parts.append(f"{format_gb(plan.expected_host_bytes)} of host memory")
     if plan.expected_seconds is not None:
         calls = f"a clip of {workload.calls} model calls"
         parts.append(f"estimated {plan.expected_seconds:.0f} s for {calls}, bound by {plan.expected_bound}")

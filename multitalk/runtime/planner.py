@@ -11,7 +11,8 @@ import torch
 from ..errors import InvalidInput
 from ..weights.folders import audio_layer_files
 from .attention import NATIVE, candidates
-from .choose import Weights, budget_of, plan_for
+from .choose import Weights, plan_for
+from .fit import budget_of
 from .machine import Machine, detect_machine
 from .memory import Workload
 from .plan import HardwarePlan, describe

@@ -8,7 +8,7 @@ from ..errors import InvalidInput
 from .choose import Weights, plan_for
 from .gpus import GB, GPUS, GpuSpecification
 from .machine import Gpu, Machine
-from .memory import Workload
+from .memory import HOST_RESERVE, Workload
 from .operations import BANDWIDTH_SHARE, UTILIZATION
 from .plan import PARTS
 from .sizes import PUBLISHED
@@ -16,8 +16,8 @@ from .sizes import PUBLISHED
 SIZES = {"480p": (480, 832), "720p": (720, 1280)}
 PRECISIONS = ("bf16", "fp8", "int8")
 _HEADER: tuple[str, ...] = (
-    "GPU", "size", "weights", "dtype", "attention", "resident", "streamed", "tiles", "peak GB", "est. s",
-    "bound",
+    "GPU", "size", "weights", "dtype", "attention", "resident encoders", "streamed", "tiles", "peak GB",
+    "host GB", "est. s", "bound",
 )  # fmt: skip
 _SHORT = {"text_encoder": "text", "image_encoder": "image", "audio_encoder": "audio"}
 
@@ -60,18 +60,19 @@ def _rows(gpu: GpuSpecification, refusals: list[str]) -> Iterator[tuple[str, ...
                 plan = plan_for(usual_machine(gpu), workload, Weights(PUBLISHED, precision, precision))
             except InvalidInput as error:
                 refusals.append(f"* {size} in {precision}: {error}")
-                yield (*start, *["-"] * 5, "no", "-", "-")
+                yield (*start, *["-"] * 5, "no", "-", "-", "-")
                 continue
-            resident = [_SHORT.get(part, part) for part in plan.resident if part != "transformer"]
+            resident = [_SHORT.get(part, part) for part in plan.resident if part != "transformer"] or ["-"]
             seconds = "-" if plan.expected_seconds is None else f"{plan.expected_seconds:.0f}"
             yield (
                 *start,
                 str(plan.dtype).removeprefix("torch."),
                 plan.attention_backend.removeprefix("_"),
-                "all" if plan.resident == PARTS else " ".join(["transformer", *resident]),
+                "all" if plan.resident == PARTS else " ".join(resident),
                 str(plan.streamed_blocks) if plan.streamed_blocks else "-",
                 "yes" if plan.vae_tiling else "-",
                 f"{plan.expected_peak_bytes / GB:.1f}",
+                f"{plan.expected_host_bytes / GB:.1f}",
                 seconds,
                 plan.expected_bound or "-",
             )
@@ -81,9 +82,12 @@ def _explanation() -> list[str]:
     return [
         "None of these values has been measured: they are what the plan expects.",
         "peak GB: computed from the model's shapes, in 10^9 bytes; the rest of the memory is a reserve.",
+        f"host GB: offloaded weights, and {HOST_RESERVE / GB:.0f} GB for the process. 128 GB are assumed; if "
+        "not all weights fit,",
+        "the text encoder and the image encoder stay in their files, in the page cache.",
         "est. s: estimate for 81 frames with 8 model calls (lightx2v: 4 steps, 2 branches), from the clip's",
         f"operations at {UTILIZATION:.0%} and bytes at {BANDWIDTH_SHARE:.0%} of the GPU's published rates.",
         "bound: what takes most of a model call: compute, the GPU's memory, or copies of streamed blocks.",
         "The plans are for two people; for one person, only the times differ.",
-        "streamed: out of 40 blocks; computation hides their copies. 128 GB of host memory are assumed.",
+        "streamed: out of 40 blocks; computation hides their copies.",
     ]

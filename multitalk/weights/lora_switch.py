@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from ..errors import InvalidInput, WeightsError
 from ..models.linear import LowRankLayer
 from ..models.quantized import QuantizedLinear
-from .lora import Difference, LoraFile, check_loras
+from .lora import LoraFile, check_loras
+from .lora_changes import Changes, Slot, find_slot, published_shape
 from .manifest import LORA_FOLDER, Manifest
 from .renames import convert_transformer_tensor
 
 if TYPE_CHECKING:
     from ..models.transformer import MultiTalkTransformer
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A tensor of the baked folder in the loaded model.
-
-    Attributes:
-        name: In the folder.
-        owner: Its module.
-        leaf: Its name in the module.
-    """
-
-    name: str
-    owner: nn.Module
-    leaf: str
-
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """The stored tensors: the tensor, and the scales of a quantized one."""
-        leaves = [self.leaf, "scale"] if self.is_quantized else [self.leaf]
-        return [getattr(self.owner, leaf).detach() for leaf in leaves]
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether it is stored in 8 bits."""
-        return isinstance(self.owner, QuantizedLinear) and self.leaf == "weight"
-
-    @property
-    def takes_low_rank(self) -> bool:
-        """Whether its layer can apply a product of two matrices beside it."""
-        return isinstance(self.owner, LowRankLayer) and self.leaf == "weight"
-
-    def write(self, stored: Sequence[torch.Tensor], delta: torch.Tensor | None) -> None:
-        """Set it to `stored` (an earlier copy of :attr:`tensors`) plus a change."""
-        if delta is not None:
-            values = [tensor.to(delta.device, torch.float32) for tensor in stored]
-            if isinstance(self.owner, QuantizedLinear) and self.is_quantized:
-                stored = self.owner.quantize(values[0] * values[1] + delta)
-            else:
-                stored = [values[0] + delta]
-        for tensor, value in zip(self.tensors, stored, strict=True):
-            tensor.copy_(value)
 
 
 class LoraSwitcher:
@@ -114,7 +72,7 @@ class LoraSwitcher:
         if active == self._active:
             return
         files = [LoraFile(lora.path, lora.scale) for lora in active]
-        changes = _Changes()
+        changes = Changes()
         for key, slots in self._targets(files).items():
             device = self._device or slots[0].tensors[0].device
             for file in files:
@@ -178,13 +136,13 @@ class LoraSwitcher:
                 names = [name for name, _ in convert_transformer_tensor(key, torch.empty(2, device="meta"))]
             except KeyError:
                 continue  # reported by the check below
-            slots = [slot for name in names if (slot := _find(modules, name)) is not None]
+            slots = [slot for name in names if (slot := find_slot(modules, name)) is not None]
             if slots and len(slots) == len(names):
                 targets[key] = slots
-        check_loras(files, {key: _published_shape(slots) for key, slots in targets.items()})
+        check_loras(files, {key: published_shape(slots) for key, slots in targets.items()})
         return targets
 
-    def _write(self, changes: _Changes) -> None:
+    def _write(self, changes: Changes) -> None:
         """Write changes into weights, and restore weights that are no longer changed."""
         written = {name: slot for name, (slot, _) in changes.written.items()}
         before, self._written = self._written, self._written | written  # in case of an error
@@ -197,7 +155,7 @@ class LoraSwitcher:
             slot.write(self._originals[name], delta)
         self._written = written
 
-    def _set_low_rank(self, changes: _Changes) -> None:
+    def _set_low_rank(self, changes: Changes) -> None:
         for layer in self._transformer.modules():
             if not isinstance(layer, LowRankLayer):
                 continue
@@ -229,55 +187,6 @@ def _version(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
-
-
-@dataclass(frozen=True)
-class _Product:
-    """Matrices ``R K`` and ``N R`` of a layer, float32, with all factors applied."""
-
-    down: torch.Tensor
-    up: torch.Tensor
-
-
-class _Changes:
-    """The changes that a set of LoRAs makes to a model.
-
-    Attributes:
-        beside: Products to store beside the weights of each layer.
-        written: By name: a tensor to change, and the sum of its changes.
-    """
-
-    def __init__(self) -> None:
-        self.beside: dict[nn.Module, list[_Product]] = {}
-        self.written: dict[str, tuple[Slot, torch.Tensor]] = {}
-
-    def add(self, slots: Sequence[Slot], difference: Difference) -> None:
-        """Add a change of the published tensor that was cut into `slots`."""
-        if difference.down is not None and difference.up is not None and slots[0].takes_low_rank:
-            # a file may store a layer's matrices with the kernel of a convolution of 1 x 1
-            down, up = difference.down.flatten(1), difference.up.flatten(1) * difference.factor
-            for slot, part in zip(slots, up.chunk(len(slots)), strict=True):
-                self.beside.setdefault(slot.owner, []).append(_Product(down, part))
-            if difference.whole is None:
-                return
-            difference = Difference(None, None, 1.0, difference.whole)
-        deltas = difference.dense(_published_shape(slots)).chunk(len(slots))
-        for slot, delta in zip(slots, deltas, strict=True):
-            previous = self.written.get(slot.name)
-            self.written[slot.name] = (slot, delta if previous is None else previous[1] + delta)
-
-
-def _find(modules: Mapping[str, nn.Module], name: str) -> Slot | None:
-    """Find a tensor in a model's modules by name; None if it is missing."""
-    path, _, leaf = name.rpartition(".")
-    owner = modules.get(path)
-    return None if owner is None or getattr(owner, leaf, None) is None else Slot(name, owner, leaf)
-
-
-def _published_shape(slots: Sequence[Slot]) -> tuple[int, ...]:
-    """Return the shape of the published tensor that was cut into `slots`."""
-    shapes = [slot.tensors[0].shape for slot in slots]
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
 def _baked_loras(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import WeightsError
+from ..models.page_locked import page_locking
 from .libraries import (
     empty_model,
     kept_in_float32,
@@ -21,6 +22,7 @@ from .libraries import (
     with_quantization,
 )
 from .manifest import LORA_FOLDER, TOKENIZER_FOLDER
+from .offloaded import OffloadedBlocks
 from .read_ahead import ReadAhead
 from .stream import read_tensors
 from .tensor_files import SafetensorsSource
@@ -125,15 +127,16 @@ def load_part(
         WeightsError: The files do not match the model.
     """
     with folder.loading(part):
-        return _load_part(folder, part, device, dtype, quantization)
+        return _load_part(folder, part, torch.device(device), dtype, quantization)
 
 
 def _load_part(
     folder: WeightsFolder,
     part: str,
-    device: torch.device | str,
+    device: torch.device,
     dtype: torch.dtype,
     quantization: str | None,
+    streamed_blocks: int = 0,
 ) -> Any:
     try:
         model = empty_model(part, with_quantization(read_config(part, folder.part(part)), quantization))
@@ -146,15 +149,20 @@ def _load_part(
             return None
         return torch.float32 if kept_in_float32(model, name, dtype) else dtype
 
+    offloaded = OffloadedBlocks(model, streamed_blocks, dtype_of)
     state: dict[str, torch.Tensor] = {}
-    for name, tensor in read_tensors(folder.weights_files(part), device, dtype_of, folder.read_ahead):
-        if name in quantized:
-            state |= quantized_tensors(name, tensor, quantized[name])
-        else:
-            state[name] = tensor
+    with page_locking(offloaded.memory.values(), device):
+        for name, tensor in read_tensors(
+            folder.weights_files(part), device, dtype_of, folder.read_ahead, targets=offloaded.targets
+        ):
+            read = quantized_tensors(name, tensor, quantized[name]) if name in quantized else {name: tensor}
+            state |= {key: offloaded.take(key, value) for key, value in read.items()}
     state |= {alias: state[stored] for alias, stored in tied_names(model).items() if stored in state}
     _assign(model, state, folder.part(part))
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    if streamed_blocks:
+        model.block_streamer = offloaded.streamer(device)
+    return model
 
 
 def _assign(model: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -169,10 +177,21 @@ def _assign(model: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path
 
 
 def load_transformer(
-    folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype, quantization: str | None = None
+    folder: WeightsFolder,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    quantization: str | None = None,
+    streamed_blocks: int = 0,
 ) -> MultiTalkTransformer:
-    """Load the transformer; see :func:`load_part`."""
-    return load_part(folder, "transformer", device, dtype, quantization)
+    """Load the transformer; see :func:`load_part`.
+
+    Args:
+        folder, device, dtype, quantization: As in :func:`load_part`.
+        streamed_blocks: Number of blocks that the device streams. They are read into host memory, without an
+            intermediate copy, and page-locked; the transformer gets its ``block_streamer``.
+    """
+    with folder.loading("transformer"):
+        return _load_part(folder, "transformer", torch.device(device), dtype, quantization, streamed_blocks)
 
 
 def load_text_encoder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -162,6 +163,10 @@ def run_jobs(gpu: StandInGpu, job: GpuJob, folder: Path, patch: pytest.MonkeyPat
                 assert clip.frames.shape[1:] == (480, 832, 3)
             del clip
             next(generate(gpu, job, pipeline, people=1, spans=SPANS[:1]))
+        assert gpu.locked or not job.plan.streamed_blocks
+        del pipeline
+        gc.collect()
+        assert gpu.locked == {}, "a pipeline that is gone holds no page-locked memory"
     return claims
 
 

@@ -22,12 +22,13 @@ CUDA graphs, the compiler and several GPUs.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +97,8 @@ class StandInGpu(TorchDispatchMode):
     Attributes:
         regions: By name; see :meth:`region`.
         races: Accesses that nothing orders, one sentence each.
+        locked: Bytes of page-locked memory that was registered, by address.
+        refuses_to_lock: Whether to refuse to register memory.
     """
 
     def __init__(self, machine: Machine, patch: pytest.MonkeyPatch) -> None:
@@ -108,9 +111,12 @@ class StandInGpu(TorchDispatchMode):
         self.attention = Attention(self.gpu.capability)
         self.regions: dict[str, Region] = {"": Region()}
         self.races: list[str] = []
+        self.locked: dict[int, int] = {}
+        self.refuses_to_lock = False
         self._region = [""]
         self._blocks: dict[int, Any] = {}
         self._pinned: set[int] = set()
+        self._pages: dict[int, int] = {}  # by address: the storage of the tensor on them
         self._comparisons = 0
         self._fakes = FakeTensorMode(allow_non_fake_inputs=True)
         self._install(machine, patch)
@@ -257,6 +263,29 @@ class StandInGpu(TorchDispatchMode):
         self._pinned.discard(key)
         self.accesses.released(key)
 
+    def _from_buffer(self, buffer: Any, dtype: torch.dtype) -> torch.Tensor:
+        """Create a tensor on memory that it keeps alive, as `torch.frombuffer` does."""
+        tensor = torch.empty(len(buffer), dtype=dtype)
+        storage = tensor.untyped_storage()
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        self._pages[address] = storage._cdata
+        weakref.finalize(storage, lambda _: None, buffer)
+        return tensor
+
+    def _lock_pages(self, address: int, size: int, flags: int) -> int:
+        """Stand for cudaHostRegister."""
+        if self.refuses_to_lock:
+            return 2  # cudaErrorMemoryAllocation
+        self._pinned.add(self._pages[address])
+        self.locked[address] = size
+        return 0
+
+    def _unlock_pages(self, address: int) -> int:
+        """Stand for cudaHostUnregister."""
+        del self.locked[address]
+        self._unpinned(self._pages.pop(address))
+        return 0
+
     def _waits(self, reason: str) -> None:
         self.regions[self._region[-1]].waits.append(f"{reason}: {_caller()}")
 
@@ -291,6 +320,10 @@ class StandInGpu(TorchDispatchMode):
             "current_stream": lambda device=None: timeline.current[-1],
             "synchronize": lambda device=None: timeline.synchronize(),
             "empty_cache": self.allocator.empty_cache,
+            "device": lambda device: nullcontext(),
+            "cudart": lambda: SimpleNamespace(
+                cudaHostRegister=self._lock_pages, cudaHostUnregister=self._unlock_pages
+            ),
         }
         for name, value in replaced.items():
             patch.setattr(torch.cuda, name, value)
@@ -305,6 +338,7 @@ class StandInGpu(TorchDispatchMode):
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "randn", _randn)
         patch.setattr(torch, "tensor", _tensor)
+        patch.setattr(torch, "frombuffer", self._from_buffer)
         patch.setattr(torch.Tensor, "new_tensor", _new_tensor)
         # these select the device, which a CPU build cannot
         for name in ("copy_", "contiguous"):

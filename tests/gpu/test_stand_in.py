@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from multitalk.models import page_locked
 from multitalk.models.host_copy import HostCopy
+from multitalk.models.streaming import BlockStreamer
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.report import usual_machine
 
@@ -162,11 +165,32 @@ def test_modules_move(gpu):
         layer.to(DEVICE)
         assert layer.weight is weight
         assert gpu.allocator.allocated == 4 * (512 * 512 + 512)
-        copy = HostCopy(layer, pinned=True)
+        copy = HostCopy(layer, DEVICE)
     assert weight.device.type == "cpu"
     assert gpu.allocator.allocated == 0
     copy.place(copy.views(on_device(copy.size, dtype=torch.uint8)))
     assert weight.device == DEVICE
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_streamed_blocks_are_page_locked(gpu, refuses, caplog):
+    """Exactly their bytes; where the system refuses, copies from pageable memory block."""
+    gpu.refuses_to_lock = refuses
+    page_locked._warn.cache_clear()
+    blocks = nn.ModuleList(nn.Linear(100, 33, dtype=torch.bfloat16) for _ in range(4))
+    streamer = BlockStreamer(blocks, DEVICE, 3)
+    assert sum(gpu.locked.values()) == (0 if refuses else 3 * (6656 + 256)), "26 and 1 times 256"
+    with gpu.region("run") as run:
+        for block in streamer.run():
+            block(on_device(1, 100, dtype=torch.bfloat16))
+    assert [(copy.pinned, copy.blocking) for copy in run.copies] == [(not refuses, refuses)] * 3
+    assert gpu.races == []
+    assert len(caplog.records) == refuses
+    streamer.set_count(1)
+    assert sum(gpu.locked.values()) == (0 if refuses else 6656 + 256)
+    del streamer, blocks, block
+    gc.collect()
+    assert gpu.locked == {}
 
 
 def test_the_caching_allocator():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,8 @@ from multitalk.runtime.operations import DECODE_OPERATIONS, ENCODE_OPERATIONS, c
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED, ModelSizes
 from multitalk.weights.folders import EMBEDDED_FOLDER
-from multitalk.weights.libraries import kept_in_float32
+from multitalk.weights.libraries import kept_in_float32, quantized_weights
+from multitalk.weights.offloaded import OffloadedBlocks
 from multitalk.weights.store import WeightsFolder
 
 from .live_bytes import LiveBytes
@@ -84,6 +86,26 @@ def test_bytes_of_the_weights(precision: str) -> None:
     transformer = make_transformer(DTYPES[precision], layers=40)
     counted = sum(p.nbytes for p in transformer.parameters())
     assert counted <= layout_of(precision).part_bytes("transformer") <= counted * 1.001
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8", "fp8"])
+def test_host_memory_of_a_streamed_block(precision: str) -> None:
+    """Its tensors, each aligned, are not more than the plan counts."""
+    quantization = precision if precision in ("int8", "fp8") else None
+    with torch.device("meta"):
+        transformer = MultiTalkTransformer(num_layers=1, quantization=quantization)
+    dtype = DTYPES.get(precision, torch.bfloat16)
+    size = OffloadedBlocks(transformer, 1, dtype_in(transformer, dtype)).memory[0].bytes.numel()
+    planned = PUBLISHED.block_bytes(precision)
+    assert size <= planned <= size * 1.002
+
+
+def dtype_in(transformer: MultiTalkTransformer, dtype: torch.dtype) -> Callable[[str], torch.dtype | None]:
+    """As in loading: 8-bit matrices keep their dtype."""
+    quantized = quantized_weights(transformer)
+    return lambda name: (
+        None if name in quantized else torch.float32 if kept_in_float32(transformer, name, dtype) else dtype
+    )
 
 
 def test_sizes_of_a_folder() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -138,18 +139,20 @@ def test_a_part_that_failed_to_load_stays_offloaded() -> None:
         assert device.live == 0, "it is offloaded"
 
 
+CONFIG = UMT5Config(
+    vocab_size=50,
+    d_model=16,
+    d_kv=8,
+    d_ff=32,
+    num_layers=4,
+    num_heads=2,
+    relative_attention_num_buckets=8,
+    feed_forward_proj="gated-gelu",
+)
+
+
 def test_a_text_encoder_is_offloaded_between_its_stages() -> None:
-    config = UMT5Config(
-        vocab_size=50,
-        d_model=16,
-        d_kv=8,
-        d_ff=32,
-        num_layers=4,
-        num_heads=2,
-        relative_attention_num_buckets=8,
-        feed_forward_proj="gated-gelu",
-    )
-    encoder = UMT5Encoder(config.to_dict()).eval().requires_grad_(False)
+    encoder = UMT5Encoder(CONFIG.to_dict()).eval().requires_grad_(False)
     tokens = torch.tensor([[3, 1, 4, 1, 5]])
     expected = encoder(tokens).last_hidden_state
     with SmallDevice() as device:
@@ -177,6 +180,26 @@ def test_two_prompts_share_one_pass_through_a_streamed_text_encoder(monkeypatch)
             contexts = encoder.encode_all(prompts)
     assert all(map(torch.equal, contexts, expected))
     assert len(copied) == len(set(copied)) == 4 + 1, "each layer once, and the vocabulary"
+
+
+def test_a_mapped_part_is_not_copied_on_the_host() -> None:
+    torch.manual_seed(0)
+    encoder = UMT5Encoder(CONFIG.to_dict()).eval().requires_grad_(False)
+    tokens = torch.tensor([[3, 1, 4, 1, 5]])
+    expected = encoder(tokens).last_hidden_state
+    places = [tensor.data_ptr() for tensor in encoder.parameters()]
+    with SmallDevice() as device:
+        mapped = replace(plan(0), mapped=("text_encoder",))
+        placement = Placement(None, {"text_encoder": encoder}, mapped)
+        for _ in range(2):
+            with placement.on_device("text_encoder"):
+                assert torch.equal(encoder(tokens).last_hidden_state, expected)
+                assert device.live > 0
+            assert device.live == 0
+            assert [tensor.data_ptr() for tensor in encoder.parameters()] == places
+        placement.apply(plan(0, *PARTS))
+        assert torch.equal(encoder(tokens).last_hidden_state, expected)
+        assert device.live > 0
 
 
 def test_an_abandoned_run_does_not_end_the_next_one() -> None:

@@ -12,12 +12,12 @@ import torch
 from benchmarks.moved_bytes import ROWS, count
 from multitalk.errors import InvalidInput
 from multitalk.models.constants import FP8_CAPABILITY, INT8_CAPABILITY
-from multitalk.runtime.choose import Weights, plan_for
+from multitalk.runtime.choose import Weights, _layout, plan_for
 from multitalk.runtime.gpus import GB, GPUS, find_specification
 from multitalk.runtime.machine import Gpu, Machine, driver_version
-from multitalk.runtime.memory import HOST_RESERVE, Workload, usable
+from multitalk.runtime.memory import HOST_RESERVE, MemoryLayout, Workload, usable
 from multitalk.runtime.operations import MOVED_UNITS
-from multitalk.runtime.plan import HardwarePlan
+from multitalk.runtime.plan import PARTS, HardwarePlan
 from multitalk.runtime.report import SIZES, plans_table, usual_machine
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED
@@ -162,12 +162,49 @@ def test_a_machine_without_a_gpu() -> None:
         plan_for(Machine(host_memory=24 * GB), Workload(), Weights())
 
 
+def layout_of(plan: HardwarePlan) -> MemoryLayout:
+    weights = Weights(PUBLISHED, plan.transformer_precision, plan.text_encoder_precision)
+    return _layout(weights, plan.dtype, Workload(), PlanSettings())
+
+
 def test_too_little_host_memory_is_rejected() -> None:
     machine = usual_machine(BY_NAME["RTX 4090"])
     with pytest.raises(InvalidInput, match=r"needs [\d.]+ GB of host memory .* \(16\.0 GB available\)"):
         plan_for(replace(machine, host_memory=16 * GB))
-    needed = plan_for(machine).streamed_blocks * 2**30 + 24 * 2**29 + 2**31  # page-locked: powers of two
-    assert plan_for(replace(machine, host_memory=needed + HOST_RESERVE + 4 * GB)).streamed_blocks
+    plan = plan_for(machine)
+    offloaded = sum(layout_of(plan).part_bytes(part) for part in PARTS[1:])
+    block = layout_of(plan).block_bytes
+    assert plan.expected_host_bytes == plan.streamed_blocks * block + offloaded + HOST_RESERVE
+    assert plan_for(replace(machine, host_memory=plan.expected_host_bytes)).streamed_blocks
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "host", "streamed"),
+    [(8, "int8", 24, 40), (24, "int8", 24, 14), (12, "bf16", 48, 40)],
+)
+def test_encoders_stay_in_their_files_where_host_memory_is_short(
+    gpu: int, precision: str, host: int, streamed: int
+) -> None:
+    """For all jobs alike, so that a later job does not need what an earlier one copied."""
+    weights = Weights(PUBLISHED, precision, precision)
+    usual = replace(usual_machine(BY_NAME["RTX 4090"]), gpu=Gpu("GPU", (8, 9), gpu * GB))
+    machine = replace(usual, host_memory=host * GB)
+    plan = plan_for(machine, weights=weights)
+    assert (plan.streamed_blocks, plan.mapped) == (streamed, ("text_encoder", "image_encoder"))
+    assert plan.expected_host_bytes <= host * GB
+    assert any("stay in their files" in note for note in plan.notes)
+    assert plan_for(machine, Workload(height=240, width=416), weights).mapped == plan.mapped
+    assert plan_for(usual, weights=weights).mapped == ()
+
+
+def test_weights_that_are_changed_while_loading_are_not_in_a_file() -> None:
+    machine = replace(usual_machine(BY_NAME["RTX 4090"]), host_memory=50 * GB)
+    for settings, is_mapped in (
+        (PlanSettings(), True),
+        (PlanSettings(text_encoder_precision="int8"), False),
+        (PlanSettings(dtype="float16"), False),
+    ):
+        assert bool(plan_for(machine, settings=settings).mapped) == is_mapped
 
 
 def test_host_memory_for_audio_layers_that_are_not_active() -> None:
@@ -175,7 +212,7 @@ def test_host_memory_for_audio_layers_that_are_not_active() -> None:
     weights = Weights(audio_layer_bytes=10 * GB)
     machine = usual_machine(BY_NAME["RTX 4090"])
     assert not [note for note in plan_for(machine, weights=weights).notes if "audio layers" in note]
-    small = replace(machine, host_memory=60 * GB)
+    small = replace(machine, host_memory=36 * GB)
     (note,) = [note for note in plan_for(small, weights=weights).notes if "audio layers" in note]
     assert "not in use (10.0 GB, with " in note
     assert plan_for(small).streamed_blocks == plan_for(small, weights=weights).streamed_blocks

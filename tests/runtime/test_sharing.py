@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from multitalk.runtime.choose import Weights, budget_of
+from multitalk.runtime.choose import Weights
+from multitalk.runtime.fit import budget_of
 from multitalk.runtime.gpus import GPUS
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.planner import Planner

@@ -16,8 +16,10 @@ from multitalk.errors import WeightsError
 from multitalk.weights import read_ahead, stream
 from multitalk.weights.folders import all_part_files
 from multitalk.weights.read_ahead import ReadAhead
+from multitalk.weights.staged import read_staged
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.stream import read_tensors
+from multitalk.weights.tensor_files import DTYPES
 
 CPU = torch.device("cpu")
 
@@ -73,7 +75,25 @@ def test_tensors_equal_those_of_safetensors(files, small_pieces):
 def test_staged_reading_gives_the_same_tensors(files, small_pieces, buffers, size):
     layouts = {path: stream.read_layout(path) for path in files}
     reading = ReadAhead(files)
-    assert_same(dict(stream._read_staged(layouts, CPU, as_stored, reading, buffers, size)), files)
+    assert_same(dict(read_staged(layouts, CPU, as_stored, reading, {}, buffers, size)), files)
+
+
+@pytest.mark.parametrize("kinds", [("matrix",), ("half", "eight", "one", "none"), ("whole", "flag")])
+@pytest.mark.parametrize("buffers", [1, 3])
+@pytest.mark.parametrize("size", [64, 4096, 1 << 20])
+def test_tensors_are_read_into_their_targets(files, small_pieces, buffers, size, kinds):
+    """Between others, which are staged; a target is written by the reading threads."""
+    layouts = {path: stream.read_layout(path) for path in files}
+    targets = {
+        stored.name: torch.zeros(stored.info.shape, dtype=DTYPES[stored.info.dtype])
+        for stored in layouts[files[0]]
+        if stored.name.endswith(kinds)
+    }
+    assert len(targets) == len(kinds)
+    read = dict(read_staged(layouts, CPU, as_stored, ReadAhead(files), targets, buffers, size))
+    assert_same(read, files)
+    for name, target in targets.items():
+        assert read[name] is target or target.numel() == 0
 
 
 def test_only_selected_tensors_are_cast(files):
@@ -180,7 +200,7 @@ def test_a_disk_error_names_the_file(files, monkeypatch, staged):
     layouts = {path: stream.read_layout(path) for path in files}
     reading = ReadAhead(files)
     if staged:
-        read = stream._read_staged(layouts, CPU, as_stored, reading, 2, 64)
+        read = read_staged(layouts, CPU, as_stored, reading, {}, 2, 64)
     else:
         read = stream._read_mapped(layouts, CPU, as_stored, reading)
     with pytest.raises(WeightsError, match=r"b\.safetensors cannot be read: .*Input/output error"):
