@@ -105,10 +105,11 @@ def test_a_prompt_changes_at_its_clip(pipeline, picture):
 def test_three_voices_move_three_people(pipeline, picture, tmp_path):
     """A third voice changes the video, and the result says that the weights do not know it."""
     audio = {f"person{number}": voice(0.5, seed=number) for number in (1, 2, 3)}
-    boxes = {"person3": (60, 0, 90, 60)}
+    boxes = {f"person{number}": (20 * number - 5, 0, 20 * number + 14, 60) for number in (1, 2, 3)}
     two = {person: audio[person] for person in ("person1", "person2")}
     [three] = [
-        clip.latents for clip in pipeline.stream(GenerationRequest(image=picture, audio=audio, **FAST))
+        clip.latents
+        for clip in pipeline.stream(GenerationRequest(image=picture, audio=audio, boxes=boxes, **FAST))
     ]
     request = GenerationRequest(image=picture, audio=two, boxes=boxes, **FAST)
     [silent] = [clip.latents for clip in pipeline.stream(request)]

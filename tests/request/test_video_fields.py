@@ -163,7 +163,7 @@ def test_the_model_that_fits(source: Video) -> None:
             ALL[:2],
             {"model": "infinitetalk", **two},
             "model",
-            "infinitetalk-multi, its audio layers for several",
+            "infinitetalk-multi, its audio layers for",
         ),
         (ALL[1:2], two, "audio", "no audio layers for several voices (infinitetalk-single)"),
         (ALL[1:], {"model": "multitalk"}, "model", "they have infinitetalk-single, infinitetalk-multi"),
