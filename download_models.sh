@@ -13,7 +13,7 @@ download_models.sh [options]
   --to DIR                   baked folder to write (weights)
   --raw DIR                  folder for the published files, emptied at the end (DIR.published/PRECISION, with --to's DIR)
   --keep-raw                 keep the published files
-  --preset NAME              include the LoRA of this preset: fusionx, lightx2v or none (repeatable; default: both)
+  --preset NAME              include the LoRA of this preset: fast (and balanced), fusionx, lightx2v or none (repeatable; default: all)
   --merge NAME[:SCALE]       merge a preset's LoRA into the weights (repeatable)
   --model NAME               include the audio layers of this model: multitalk or infinitetalk (repeatable; default: both)
   --transformer-source FORM  published, int8, int8-fusionx or fp8 (default: by precision)

@@ -20,7 +20,7 @@ from multitalk.bake import catalogue
 Shapes = dict[str, tuple[int, ...]]
 Tensors = dict[str, torch.Tensor]
 
-FUSIONX, LIGHTX2V = catalogue.LORA_FILES["fusionx"], catalogue.LORA_FILES["lightx2v"]
+FUSIONX, LIGHTX2V, FAST = (catalogue.LORA_FILES[name] for name in ("fusionx", "lightx2v", "fast"))
 
 TEXT_LENGTH = 512
 IMAGE_TOKENS = 257
@@ -89,6 +89,7 @@ def make_small_checkpoint(
     _write_tokenizer(root / catalogue.TOKENIZER)
     save_file(make_lora(transformer, generator, 4, image_keys=True), root / FUSIONX)
     save_file(make_lora(transformer, generator, 3, image_keys=False), root / LIGHTX2V)
+    save_file(make_lora(transformer, generator, 5, image_keys=True), root / FAST)
     if quantized:
         save_file(quantize(transformer), root / catalogue.TRANSFORMER_INT8)
         save_file(quantize(text_encoder), root / catalogue.TEXT_ENCODER_INT8)

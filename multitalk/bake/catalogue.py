@@ -59,6 +59,9 @@ WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
 FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "", subfolder="FusionX_LoRa/")
 LIGHTX2V = Repository("Kijai/WanVideo_comfy", "")
+DISTILLATION = Repository(
+    "lightx2v/Wan2.1-I2V-14B-480P-StepDistill-CfgDistill-Lightx2v", "", subfolder="loras/"
+)
 
 # Paths in the folder of published weights (docs/MODEL.md, section 2).
 QUANTIZED = f"{MULTITALK.folder}/quant_models"
@@ -105,12 +108,14 @@ SPACY_MODEL_URL = (
     f"https://github.com/explosion/spacy-models/releases/download/en_core_web_sm-3.8.0/{SPACY_MODEL}"
 )
 
-# By preset: its LoRA file. A test compares presets and files with multitalk/request/presets.py.
+# By preset: its LoRA file, which "balanced" shares with "fast". A test compares presets and files with
+# multitalk/request/presets.py.
 LORA_FILES = {
+    "fast": "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors",
     "fusionx": "Wan2.1_I2V_14B_FusionX_LoRA.safetensors",
     "lightx2v": "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors",
 }
-PRESETS = ("quality", *LORA_FILES, "demo")
+PRESETS = ("quality", "balanced", *LORA_FILES, "demo")
 
 # By model: its sets of audio layers.
 MODELS = {"multitalk": ("multitalk",), "infinitetalk": tuple(INFINITETALK_LAYERS)}
@@ -156,6 +161,7 @@ TEXT_ENCODER_FILES = {
     "fp8": FileSet(INFINITETALK, (QUANTIZED_TEXT_ENCODERS["fp8"],)),
 }
 LORAS = {
+    "fast": FileSet(DISTILLATION, (LORA_FILES["fast"],)),
     "fusionx": FileSet(FUSIONX, (LORA_FILES["fusionx"],)),
     "lightx2v": FileSet(LIGHTX2V, (LORA_FILES["lightx2v"],)),
 }

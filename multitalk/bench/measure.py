@@ -148,7 +148,8 @@ def _count_computed(pipeline: MultiTalkPipeline, request: GenerationRequest, ste
         return steps
     settings = resolve_settings(request, pipeline.preset_of(request))
     with torch.inference_mode():
-        timesteps = make_timesteps(steps, settings.sampling.shift)[:-1].to(pipeline.plan.device)
+        schedule = make_timesteps(steps, settings.sampling.shift, settings.sampling.timestep_spacing)
+        timesteps = schedule[:-1].to(pipeline.plan.device)
         modulations = pipeline.components.transformer.time_embedding(timesteps)[1]
     return sum(computed_steps(modulations, request.teacache, settings.resolution))
 

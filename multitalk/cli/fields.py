@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import InvalidInput
+from ..request.presets import PRESETS
 
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
@@ -31,7 +32,11 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     add("--language", metavar="CODE", help="speech language code (default: a, American English)")
     add("--speed", metavar="NUMBER", type=float, help="speech speed (default: 1)")
     add("--boxes", metavar="JSON", help='where people are: {"person1": [x0, y0, x1, y1], ...} in pixels')
-    add("--preset", metavar="NAME", help="quality, fusionx, lightx2v or demo (default: that of the weights)")
+    add(
+        "--preset",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} (default: that of the weights, or fast on a slow device)",
+    )
     add("--prompt", metavar="TEXT", help="description of the video")
     add(
         "--set",
@@ -157,9 +162,19 @@ def _first_audio(audio: Any) -> Any:
 
 
 def _setting_value(name: str, text: str) -> Any:
-    """Parse a value as JSON, or return it as plain text if it is not JSON; a prompt is always a text."""
+    """Parse a value as JSON, or return it as plain text if it is not JSON.
+
+    A prompt is text even if it is JSON, except for a list of objects.
+    """
     try:
         value = json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
         return text
+    if (
+        name == "prompt"
+        and isinstance(value, list)
+        and value
+        and all(isinstance(each, dict) for each in value)
+    ):
+        return value
     return text if name in ("prompt", "negative_prompt") and not isinstance(value, str) else value

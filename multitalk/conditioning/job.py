@@ -17,7 +17,7 @@ from ..media.sound import Sound
 from ..models.constants import FPS
 from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
-from ..request.script import PEOPLE
+from ..request.prompts import PromptSchedule
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
 from .image import prepare_image
@@ -46,11 +46,11 @@ class JobOutline:
     Attributes:
         settings: Settings of the request, completed by its preset.
         model: The model.
-        motion_frames, color_correction: See the request; the model's default is applied.
-        person_masks: ``3 S`` for two people, None for one.
+        motion_frames: See the request; the model's default is applied.
+        person_masks: ``P+1 S`` for P people, None for one without a box.
         strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
             from noise.
-        voices: Audio of each person, uploaded or spoken.
+        voices: Audio of each person, uploaded or spoken; None for those who are silent.
         turns: "together" or "in_order".
         sound: The voices as they are heard in the video file.
         speech: Voices and times of spoken text; None without text to speech.
@@ -59,10 +59,9 @@ class JobOutline:
     settings: ResolvedSettings
     model: ModelKind
     motion_frames: int
-    color_correction: float
     strength: float | None
     person_masks: torch.Tensor | None
-    voices: list[Sound]
+    voices: list[Sound | None]
     turns: str
     sound: Sound
     speech: SpeechReport | None
@@ -70,7 +69,7 @@ class JobOutline:
     @property
     def audio_layers(self) -> str:
         """Name of the audio layers in the weights."""
-        return self.model.audio_layers[len(self.voices)]
+        return self.model.layers_for(len(self.voices))
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,15 @@ class JobConditions:
     Attributes:
         outline: Settings, model and voices.
         spans: Frames of each clip.
+        color_correction: See the request; the model's default is applied.
         seed: Seed of the random numbers.
         image: The cropped image or first frame of the video, ``3 H W`` float32 in [-1, 1], on the model's
             device.
         source: The image, or the frames of the video.
-        person_masks: ``3 S`` for two people, None for one, on the model's device.
-        text: Projected contexts ``1 text_len D``: the prompt (True) and, if needed, the negative prompt
-            (False).
+        person_masks: ``P+1 S`` for P people, None for one without a box, on the model's device.
+        prompts: The prompt of each clip.
+        negative_prompt: See the request.
+        text: Projected contexts ``1 text_len D`` of the prompts and, if needed, the negative prompt.
         timeline: Audio features of all people.
         soundtrack: Sound of the video file.
         speech: Voices and times of spoken text, up to the end of the video; None without text to speech.
@@ -94,11 +95,14 @@ class JobConditions:
 
     outline: JobOutline
     spans: list[ClipSpan]
+    color_correction: float
     seed: int
     image: torch.Tensor
     source: FrameSource
     person_masks: torch.Tensor | None
-    text: dict[bool, torch.Tensor]
+    prompts: PromptSchedule
+    negative_prompt: str
+    text: dict[str, torch.Tensor]
     timeline: AudioTimeline
     soundtrack: Sound
     speech: SpeechReport | None
@@ -112,6 +116,12 @@ class JobConditions:
     def frames(self) -> int:
         """Number of frames of the video."""
         return sum(span.new_frames for span in self.spans)
+
+    def text_of(self, positive: bool, span: ClipSpan) -> torch.Tensor:
+        """Return the projected prompt of a clip, or the negative prompt."""
+        if not positive:
+            return self.text[self.negative_prompt]
+        return self.text[self.prompts.text_at(span.index, (span.start + span.skip) / FPS)]
 
 
 def outline_job(
@@ -139,13 +149,12 @@ def outline_job(
     masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech") if request.speech is not None else nullcontext():
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
-    sound = file_sound(voices, turns)
+    sound = file_sound([voice for voice in voices if voice is not None], turns)
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
     return JobOutline(
         settings=settings,
         model=kind,
         motion_frames=kind.motion_frames_of(request),
-        color_correction=kind.color_correction_of(request),
         strength=request.strength if request.dub == "exact" else None,
         person_masks=masks,
         voices=voices,
@@ -182,13 +191,17 @@ def prepare_job(
             find_scenes(request, frames, monitor.check_cancelled)
     with monitor.stage("image"):
         image = prepare_image(request.picture, settings.height, settings.width).to(device)
+    spans = plan_clips(request, frames, features, outline.motion_frames)
     return JobConditions(
         outline=outline,
-        spans=plan_clips(request, frames, features, outline.motion_frames),
+        spans=spans,
+        color_correction=outline.model.color_correction_of(request, len(spans)),
         seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
         image=image,
         source=_frame_source(request, image),
         person_masks=None if masks is None else masks.to(device),
+        prompts=request.prompts,
+        negative_prompt=request.negative_prompt,
         text=text,
         timeline=AudioTimeline(embeddings, request.frames_per_clip, encoders.transformer.config.audio_window),
         soundtrack=make_soundtrack(request, outline.sound, frames / FPS),
@@ -203,7 +216,7 @@ def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSourc
 
 
 def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.Tensor | None:
-    """Create the token masks ``3 S`` of two people; None for one person.
+    """Create the token masks ``P+1 S`` of P people; None for one person without a box.
 
     Raises:
         InvalidInput: A person has no token, so that nobody would speak with their voice.
@@ -211,8 +224,9 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
     if request.people == 1:
         return None
     image = request.picture
-    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes))
-    for person, mask in zip(PEOPLE, masks, strict=False):  # the last mask is the background
+    named = request.named_people
+    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes, named))
+    for person, mask in zip(named, masks, strict=False):  # the last mask is the background
         if not mask.any():
             cropped = f"cropping to {width}x{height}"
             raise InvalidInput(
@@ -225,17 +239,19 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
 
 def _encode_prompts(
     request: GenerationRequest, branches: tuple[Branch, ...], encoders: Encoders, monitor: Monitor
-) -> dict[bool, torch.Tensor]:
-    """Encode and project the prompts that the branches use: True is the prompt, False the negative prompt."""
-    positives = sorted({branch.text for branch in branches}, reverse=True)
-    prompts = [request.prompt if positive else request.negative_prompt for positive in positives]
+) -> dict[str, torch.Tensor]:
+    """Encode and project the prompts that the branches use, each once."""
+    prompts = list(request.prompts.texts)
+    if not all(branch.text for branch in branches):
+        prompts.append(request.negative_prompt)
+    prompts = list(dict.fromkeys(prompts))
     transformer = encoders.transformer
     with monitor.stage("text"):
         with encoders.using("text_encoder"):
             contexts = encode_prompts(
                 encoders.text_encoder, encoders.tokenizer, prompts, transformer.config.text_len
             )
-        return dict(zip(positives, map(transformer.project_text, contexts), strict=True))
+        return dict(zip(prompts, map(transformer.project_text, contexts), strict=True))
 
 
 def _encode_voices(outline: JobOutline, seconds: float, encoders: Encoders, monitor: Monitor) -> torch.Tensor:

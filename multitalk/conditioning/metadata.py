@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..request.presets import Preset, SamplingSettings
+from ..request.presets import SAMPLING_FIELDS, Preset, SamplingSettings
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest, Speech
@@ -24,6 +23,7 @@ def make_metadata(
     kind: ModelKind,
     sampling: SamplingSettings,
     seed: int,
+    clips: int,
     include_text: bool = False,
     scripts: Mapping[str, Speech] | None = None,
 ) -> dict[str, str]:
@@ -35,6 +35,7 @@ def make_metadata(
         kind: Model of the job.
         sampling: Sampling settings: the preset's, with the request's changes.
         seed: Seed of the random numbers.
+        clips: Number of clips.
         include_text: Whether to include prompts and spoken text. Files are often passed on, so a front end
             must not set this without the user's knowledge.
         scripts: With `include_text`: for each person whose audio was made from text, that text.
@@ -42,13 +43,14 @@ def make_metadata(
     Returns:
         The tags "title" and "comment"; the comment is a JSON object.
     """
-    values: dict[str, Any] = {"preset": preset.name, "seed": seed, **asdict(sampling)}
+    values: dict[str, Any] = {"preset": preset.name, "seed": seed}
+    values |= {name: getattr(sampling, name) for name in SAMPLING_FIELDS}
     values |= {"people": request.people, "size": request.size_with(preset)}
     values["spoken"] = list(request.spoken)  # text without (s1) and (s2) does not name its speaker
     values |= {name: getattr(request, name) for name in FIELDS}
     values |= {
         "model": kind.name,
-        "color_correction": kind.color_correction_of(request),
+        "color_correction": kind.color_correction_of(request, clips),
         "motion_frames": kind.motion_frames_of(request),
     }
     if request.video is not None:

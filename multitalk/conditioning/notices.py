@@ -1,20 +1,22 @@
-"""What a user should know about a dubbed video, beside what was lost when its file was read."""
+"""What a user should know about a result, beside what was lost when its files were read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..models.constants import FPS
+from ..request.script import PAIR
 from .image import CoverCrop
 
 if TYPE_CHECKING:
+    from ..media.source_video import Video
     from ..request.generation_request import GenerationRequest
 
 VISIBLE_CROP = 0.05  # of a side; sizes that keep the aspect ratio are rounded to multiples of 16
 
 
-def video_notices(request: GenerationRequest, height: int, width: int, frames: int) -> list[str]:
-    """Return one sentence about each way in which the result does not show the video as it is.
+def notices(request: GenerationRequest, height: int, width: int, frames: int) -> list[str]:
+    """Return one sentence about each way in which the result may differ from what is expected.
 
     Args:
         request: The job.
@@ -22,9 +24,19 @@ def video_notices(request: GenerationRequest, height: int, width: int, frames: i
         width: Width of the result in pixels.
         frames: Number of frames of the result.
     """
-    video = request.video
-    if video is None:
-        return []
+    found = [] if request.video is None else _video_notices(request, request.video, height, width, frames)
+    if request.people > len(PAIR):
+        found.append(
+            f"The published weights were trained with up to two people. With {request.people}, a voice may "
+            "move other mouths."
+        )
+    return found
+
+
+def _video_notices(
+    request: GenerationRequest, video: Video, height: int, width: int, frames: int
+) -> list[str]:
+    """Return in what the result does not show the video as it is."""
     notices = []
     shown = video.frames / FPS if request.video_timing == "frame" else video.seconds
     if request.video_end == "hold" and frames > shown * FPS + 1:

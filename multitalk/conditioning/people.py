@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 import torch.nn.functional as F
 
 from .image import CoverCrop
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the image, y down
-HALF_MARGIN = 0.05  # margin of each half, relative to its height and width
+MARGIN = 0.05  # of each column, relative to its height and width
 
 
-def half_boxes(image_height: int, image_width: int) -> dict[str, Box]:
-    """Return the default boxes of both people: left and right half (docs/MODEL.md, section 4)."""
-    half = image_width // 2
-    top, bottom = int(HALF_MARGIN * image_height), int((1 - HALF_MARGIN) * image_height)
-    left, right = int(HALF_MARGIN * half), int((1 - HALF_MARGIN) * half)
-    return {"person1": (left, top, right, bottom), "person2": (left + half, top, right + half, bottom)}
+def default_boxes(image_height: int, image_width: int, people: Sequence[str]) -> dict[str, Box]:
+    """Return a column of the image for each person: halves for two people (docs/MODEL.md, section 4)."""
+    width = image_width // len(people)
+    top, bottom = int(MARGIN * image_height), int((1 - MARGIN) * image_height)
+    left, right = int(MARGIN * width), int((1 - MARGIN) * width)
+    return {
+        person: (left + index * width, top, right + index * width, bottom)
+        for index, person in enumerate(people)
+    }
 
 
 def person_masks(
-    image_height: int, image_width: int, height: int, width: int, boxes: dict[str, Box] | None = None
+    image_height: int,
+    image_width: int,
+    height: int,
+    width: int,
+    boxes: Mapping[str, Box] | None = None,
+    people: Sequence[str] = ("person1", "person2"),
 ) -> torch.Tensor:
-    """Create masks of two people and the background at latent resolution (docs/MODEL.md, section 4).
+    """Create masks of people and the background at latent resolution (docs/MODEL.md, section 4).
 
     Args:
         image_height: Height of the image in pixels.
@@ -30,20 +40,23 @@ def person_masks(
         height: Height of the video in pixels, a multiple of 16.
         width: Width of the video in pixels, a multiple of 16.
         boxes: Boxes in the image; a person without one gets the default box.
+        people: Their names. Beside one person, the rest of the image is a second one, who is silent: what
+            belongs to the background would move with every voice.
 
     Returns:
-        ``3 H/8 W/8`` float32, 0 or 1: person 1, person 2 and the background.
+        ``P+1 H/8 W/8`` float32, 0 or 1: the people and the background.
     """
-    boxes = {**half_boxes(image_height, image_width), **(boxes or {})}
+    boxes = {**default_boxes(image_height, image_width, people), **(boxes or {})}
     crop = CoverCrop.of(image_height, image_width, height, width)
     rows = _visible_lines(image_height, crop.resized_height, crop.top, height)
     columns = _visible_lines(image_width, crop.resized_width, crop.left, width)
-    masks = torch.zeros(3, len(rows), len(columns))
-    for index, person in enumerate(("person1", "person2")):
+    masks = torch.zeros(max(len(people), 2) + 1, len(rows), len(columns))
+    for index, person in enumerate(people):
         left, top, right, bottom = (int(value) for value in boxes[person])
         inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
         masks[index] = inside.float()
-    masks[2] = (masks[0] + masks[1] == 0).float()
+    rest = (masks.sum(dim=0) == 0).float()
+    masks[1 if len(people) == 1 else -1] = rest
     return masks
 
 
@@ -66,6 +79,6 @@ def _visible_lines(lines: int, resized: int, start: int, length: int) -> torch.T
 
 
 def token_masks(masks: torch.Tensor) -> torch.Tensor:
-    """Resize masks ``3 h w`` to token resolution and flatten them: ``3 S`` with S = h/2 * w/2."""
+    """Resize masks ``P+1 h w`` to token resolution and flatten them: ``P+1 S`` with S = h/2 * w/2."""
     height, width = masks.shape[1:]
     return F.interpolate(masks[None], size=(height // 2, width // 2), mode="nearest")[0].flatten(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ def gather_voices(
     request: GenerationRequest,
     engine: SpeechEngine | None = None,
     before_line: Callable[[], None] | None = None,
-) -> tuple[list[Sound], str, SpeechReport | None]:
+) -> tuple[list[Sound | None], str, SpeechReport | None]:
     """Collect the audio of each person, uploaded or spoken.
 
     Args:
@@ -31,8 +31,8 @@ def gather_voices(
         before_line: Called before every spoken line; may raise.
 
     Returns:
-        The sounds, person 1 first; their order, "together" or "in_order"; and the report of spoken text or
-        None.
+        The sounds, person 1 first, None for who is silent; their order, "together" or "in_order"; and the
+        report of spoken text or None.
 
     Raises:
         InvalidInput: The engine cannot speak the text, or the audio is too long or too large.
@@ -50,30 +50,36 @@ def gather_voices(
         sounds = {**spoken.tracks, **sounds}
         if turns == "in_order":
             check_length(sum(sound.seconds for sound in sounds.values()))
-            if "person2" in spoken.tracks:
-                report = report.later(sounds["person1"].seconds)
+            first = min(spoken.tracks)
+            report = report.later(sum(sounds[person].seconds for person in sounds if person < first))
         check_mix(list(sounds.values()), turns)
-    return [sounds[person] for person in sorted(sounds)], turns, report
+    silent = [None] * (request.people - len(request.named_people))  # everybody outside the only box
+    return [*map(sounds.get, request.named_people), *silent], turns, report
 
 
-def arrange_model_tracks(voices: list[Sound], turns: str) -> list[np.ndarray]:
+def arrange_model_tracks(voices: Sequence[Sound | None], turns: str) -> list[np.ndarray]:
     """Prepare tracks for the audio encoder (docs/MODEL.md, section 4).
 
     Args:
-        voices: Sounds of one or two people.
+        voices: Sounds by person; None for who is silent.
         turns: "together" or "in_order".
 
     Returns:
         One float32 track per person: mono, 16 kHz, -23 LUFS, all of the same length.
     """
-    tracks = [normalize_loudness(to_model_rate(voice.mono(), voice.rate)) for voice in voices]
-    if len(tracks) == 1:
-        return tracks
-    first, second = tracks
-    if turns == "in_order":
-        return [np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))]
-    length = max(len(first), len(second))
-    return [np.pad(track, (0, length - len(track))) for track in tracks]
+    tracks = [
+        np.zeros(0, np.float32)
+        if voice is None
+        else normalize_loudness(to_model_rate(voice.mono(), voice.rate))
+        for voice in voices
+    ]
+    lengths = [len(track) for track in tracks]
+    length = sum(lengths) if turns == "in_order" else max(lengths)
+    starts = [sum(lengths[:person]) if turns == "in_order" else 0 for person in range(len(tracks))]
+    return [
+        np.pad(track, (start, length - start - len(track)))
+        for track, start in zip(tracks, starts, strict=True)
+    ]
 
 
 def make_soundtrack(request: GenerationRequest, sound: Sound, seconds: float) -> Sound:

@@ -1,4 +1,4 @@
-"""Two voices on one timeline, and the soundtrack of the video file (docs/MODEL.md, section 4)."""
+"""Voices on one timeline, and the soundtrack of the video file (docs/MODEL.md, section 4)."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from ..errors import InvalidInput
 from .sound import MAX_VALUES, Sound, aac_channels, aac_rate, fit_for_aac, resample, silence
 
 
-def together(first: Sound, second: Sound) -> tuple[Sound, Sound]:
-    """Start both tracks together ("para"): the shorter one is padded with silence."""
-    seconds = max(first.seconds, second.seconds)
-    return pad(first, seconds), pad(second, seconds)
+def together(sounds: Sequence[Sound]) -> list[Sound]:
+    """Start all tracks together ("para"): shorter ones are padded with silence."""
+    seconds = max(sound.seconds for sound in sounds)
+    return [pad(sound, seconds) for sound in sounds]
 
 
-def in_order(first: Sound, second: Sound) -> tuple[Sound, Sound]:
-    """Play person 1's track, then person 2's ("add"); each is silent while the other plays."""
-    return (
-        _join(first, silence(second.seconds, first.rate, first.channels)),
-        _join(silence(first.seconds, second.rate, second.channels), second),
-    )
+def in_order(sounds: Sequence[Sound]) -> list[Sound]:
+    """Play the tracks one after another ("add"); each is silent while the others play."""
+    tracks = []
+    for index, sound in enumerate(sounds):
+        before, after = (
+            silence(sum(other.seconds for other in others), sound.rate, sound.channels)
+            for others in (sounds[:index], sounds[index + 1 :])
+        )
+        tracks.append(_join(_join(before, sound), after))
+    return tracks
 
 
 def check_mix(sounds: Sequence[Sound], turns: str) -> None:
-    """Check that the mix of two sounds has at most ``MAX_VALUES`` values.
+    """Check that the mix of sounds has at most ``MAX_VALUES`` values.
 
     A sound with a high sample rate and one with many channels give a mix with both, larger than either.
 
     Args:
-        sounds: One or two.
+        sounds: At least one.
         turns: "together" or "in_order".
 
     Raises:
@@ -50,18 +54,17 @@ def check_mix(sounds: Sequence[Sound], turns: str) -> None:
 
 
 def file_sound(sounds: Sequence[Sound], turns: str) -> Sound:
-    """Return the audio of the video file: one speaker's sound unchanged, or the mix of two.
+    """Return the audio of the video file: one speaker's sound unchanged, or the mix of several.
 
     Args:
-        sounds: One or two, person 1 first.
+        sounds: At least one, person 1 first.
         turns: "together" or "in_order".
     """
     if len(sounds) == 1:
         return sounds[0]
     arrange = in_order if turns == "in_order" else together
     # before mixing, so that the mix is not larger than the file can hold
-    first, second = (fit_for_aac(sound) for sound in sounds)
-    return soundtrack(list(arrange(first, second)))
+    return soundtrack(arrange([fit_for_aac(sound) for sound in sounds]))
 
 
 def trim(sound: Sound, seconds: float) -> Sound:

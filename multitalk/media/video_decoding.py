@@ -15,8 +15,8 @@ from PIL import Image
 from ..errors import InvalidInput
 from .file_range import FileRange
 from .files import reopened
-from .media_parts import lacks_index
 from .frame_position import SAME_TIME
+from .media_parts import lacks_index
 from .picture_decoding import convert_picture
 from .picture_formats import START, picture_format
 

@@ -44,7 +44,7 @@ class SelfAttentionProcessor:
             encoder_hidden_states: Unused.
             attention_mask: Unused.
             rotary_emb: Cosines and sines of the N tokens.
-            person_masks: ``3 S``, 0 or 1: tokens of person 1, person 2 and the background in the first frame.
+            person_masks: ``P+1 S``, 0 or 1: tokens of P people and the background in the first frame.
             shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
 
         Returns:
@@ -83,10 +83,10 @@ class SelfAttentionProcessor:
         Args:
             query: ``B N H D`` after RoPE.
             key: ``B N H D`` after RoPE; the first S tokens are the first latent frame.
-            person_masks: ``3 S``.
+            person_masks: ``P+1 S``.
 
         Returns:
-            ``B 3 N`` in float32, averaged over the heads.
+            ``B P+1 N`` in float32, averaged over the heads.
         """
         classes, tokens_per_frame = person_masks.shape
         columns = person_masks.float() / person_masks.float().sum(dim=1, keepdim=True).clamp(min=1.0)

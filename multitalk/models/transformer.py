@@ -188,7 +188,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
             text_hidden_states: ``B text_len D``, from :meth:`project_text`.
             image_hidden_states: ``B 257 D``, from :meth:`project_image`.
             audio_hidden_states: ``B T A C``, from :meth:`project_audio`.
-            person_masks: ``3 S`` at token resolution for two people; None for one person and for null audio.
+            person_masks: ``P+1 S`` at token resolution for P people; None for one person and for null audio.
             block_residual: ``B N D``; added instead of running the blocks (TeaCache).
             return_block_residual: Also return the difference that the blocks made. With sequence parallelism
                 (:meth:`share_tokens`) it contains this process's tokens only.

@@ -67,7 +67,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
             audio_hidden_states: Audio tokens ``B T A C``.
             modulation: Timestep modulation ``b 6 D`` float32, b = B or 1.
             rotary_emb: Cosines and sines of the N tokens.
-            person_masks: ``3 S`` for two people. None for one person: no reference map is computed.
+            person_masks: ``P+1 S`` for P people. None for one person: no reference map is computed.
             shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
 
         Returns:
@@ -90,10 +90,12 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         del update
         normed = norm()
 
-        labels = None if reference_map is None else video_labels(reference_map)
+        labels, people = None, 1
+        if reference_map is not None:
+            labels, people = video_labels(reference_map), reference_map.shape[1] - 1
         if labels is not None and shard is not None:
             labels = shard.take(labels)
-        update = self.audio_attn(normed, audio_hidden_states, labels, shard)
+        update = self.audio_attn(normed, audio_hidden_states, labels, people, shard)
         before_ffn = Modulation(ffn_scale, ffn_shift, self.eps)
         hidden_states, norm = add_and_normalize(hidden_states, update, None, before_ffn, dtype)
         del update

@@ -116,7 +116,7 @@ class ClipGenerator:
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""
         first = self.job.source.frame(span.start, self.monitor.check_cancelled)
-        return ColorCorrection(first, self.job.outline.color_correction)
+        return ColorCorrection(first, self.job.color_correction)
 
     def _project(self, span: ClipSpan, image_features: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""
@@ -129,7 +129,7 @@ class ClipGenerator:
         }
         return {
             branch: BranchConditions(
-                text_hidden_states=job.text[branch.text],
+                text_hidden_states=job.text_of(branch.text, span),
                 image_hidden_states=image,
                 audio_hidden_states=audio[branch.audio],
                 # null audio has the tokens of one person, so its branch must not tell people apart
@@ -171,7 +171,9 @@ def make_sampling(
     """
     settings = job.settings
     steps = sampled_steps(settings.sampling.steps, job.outline.strength)
-    schedule = make_timesteps(settings.sampling.steps, settings.sampling.shift)
+    schedule = make_timesteps(
+        settings.sampling.steps, settings.sampling.shift, settings.sampling.timestep_spacing
+    )
     timesteps = schedule[-steps - 1 :].to(device)
     computed = None
     if request.teacache is not None:

@@ -13,7 +13,7 @@ import torch.distributed
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
-from ..conditioning.notices import video_notices
+from ..conditioning.notices import notices
 from ..conditioning.scenes import plan_clips
 from ..conditioning.timeline import ClipSpan, count_frames
 from ..errors import Cancelled, InvalidInput
@@ -36,7 +36,7 @@ from .clips import ClipGenerator
 from .components import Components, load_components
 from .decode import OnFrames
 from .executor import LocalExecutor, TransformerExecutor
-from .planning import JobPlanner, job_loras, loading_workload, workload_of
+from .planning import JobPlanner, default_preset, job_loras, loading_workload, workload_of
 from .progress import CancelSignal, JobMonitor, OnProgress
 from .results import Clip, GenerationResult
 from .work import JobWork, count_work
@@ -59,6 +59,7 @@ class MultiTalkPipeline:
 
     Attributes:
         plan: The plan of the current or most recent job.
+        default_preset: Name of the preset of requests that set none.
         sizes: The networks' sizes.
     """
 
@@ -76,6 +77,7 @@ class MultiTalkPipeline:
         self.components = components
         self.folder = folder
         self.plan = plan
+        self.default_preset = default_preset(folder, plan)
         self.executor = executor or LocalExecutor(components, folder.path, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.speech_device)  # loads at its first use
         self._planner = JobPlanner(planner, plan)
@@ -168,7 +170,14 @@ class MultiTalkPipeline:
                 fps=FPS,
                 sound=job.soundtrack,
                 metadata=make_metadata(
-                    request, preset, job.outline.model, settings.sampling, job.seed, include_text, scripts
+                    request,
+                    preset,
+                    job.outline.model,
+                    settings.sampling,
+                    job.seed,
+                    len(job.spans),
+                    include_text,
+                    scripts,
                 ),
             )
             complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
@@ -215,8 +224,8 @@ class MultiTalkPipeline:
         self.executor.close()
 
     def preset_of(self, request: GenerationRequest) -> Preset:
-        """Return the preset of a request, or the default preset of the weights."""
-        return PRESETS[request.preset or self.folder.manifest.default_preset]
+        """Return the preset of a request, or the default preset."""
+        return PRESETS[request.preset or self.default_preset]
 
     def work_of(self, request: GenerationRequest, seconds: float) -> JobWork:
         """Count the operations of a request with this many seconds of audio.
@@ -249,7 +258,7 @@ class MultiTalkPipeline:
         self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
         job = prepare_job(request, outline, self.components, monitor)
-        monitor.warnings += video_notices(request, job.settings.height, job.settings.width, job.frames)
+        monitor.warnings += notices(request, job.settings.height, job.settings.width, job.frames)
         return job
 
     def _clips(

@@ -15,6 +15,7 @@ from ..runtime.environment import max_audio_seconds
 from ..runtime.memory import Workload
 from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner
+from ..sampling.guidance import needed_branches
 from ..sampling.schedule import sampled_steps
 from ..weights.manifest import LORA_FOLDER
 from ..weights.store import WeightsFolder
@@ -22,6 +23,8 @@ from ..weights.store import WeightsFolder
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
 
+# Estimated seconds of a clip in the preset "quality" from which "fast" is the default where its LoRA exists.
+SLOW_CLIP_SECONDS = 300.0
 # An upper limit in seconds, should MAX_AUDIO_SECONDS be huge or infinite; no device has memory for so much.
 _LONGEST = 1e6
 
@@ -60,6 +63,32 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
         keeps_residuals=request.teacache is not None or request.cache is not None,
         sound_seconds=sound_seconds,
     )
+
+
+def default_preset(folder: WeightsFolder, plan: HardwarePlan) -> str:
+    """Return the preset of requests that set none: that of the weights, or "fast" on a slow device.
+
+    Args:
+        folder: The weights.
+        plan: The plan they were loaded with (:func:`loading_workload`).
+    """
+    name = folder.manifest.default_preset
+    if name != "quality" or not _is_slow(plan):
+        return name
+    try:
+        job_loras(folder, PRESETS["fast"])
+    except InvalidInput:
+        return name
+    return "fast"
+
+
+def _is_slow(plan: HardwarePlan) -> bool:
+    """Return whether a clip in the preset "quality" takes long, or cannot be estimated."""
+    if plan.expected_seconds is None:
+        return True
+    quality = PRESETS["quality"]
+    calls = quality.steps * len(needed_branches(quality.text_guidance, quality.audio_guidance))
+    return plan.expected_seconds / loading_workload().calls * calls > SLOW_CLIP_SECONDS
 
 
 class JobPlanner:

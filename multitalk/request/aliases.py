@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import MAX_SIDE, MIN_SIDE, PEOPLE, RowsFirst, check_choice, check_sides
+from .checks import MAX_SIDE, MIN_SIDE, RowsFirst, check_choice, check_sides
 from .infinitetalk_names import OWN_NAMES as INFINITETALK_NAMES
 from .infinitetalk_names import translate_infinitetalk, uses_infinitetalk_names
 from .numbers import FRAMES_PER_CLIP, NUMBERS, Range, shown
@@ -113,18 +113,11 @@ def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
             person: value for person, value in present["audio_paths"].items() if value not in EMPTY
         }
     if "bbox" in present:
-        present["bbox"] = RowsFirst(_of_speakers(present["bbox"], present.get("audio_paths")))
+        present["bbox"] = RowsFirst(present["bbox"])
     renamed = rename_fields(present, {**COMMON_NAMES, **WORKER_NAMES})
     if "mode" in renamed:
         _apply_mode(renamed, check_choice(renamed.pop("mode"), "mode", MODES))
     return renamed
-
-
-def _of_speakers(boxes: Any, audio: Any) -> Any:
-    """Return the boxes of people with audio: clients send both boxes even if one person is silent."""
-    if not isinstance(boxes, Mapping) or not isinstance(audio, Mapping):
-        return boxes
-    return {person: box for person, box in boxes.items() if person in audio or person not in PEOPLE}
 
 
 def _apply_mode(fields: dict[str, Any], mode: str) -> None:

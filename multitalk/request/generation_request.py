@@ -34,7 +34,8 @@ from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
-from .script import PEOPLE, tagged_people
+from .prompts import PromptSchedule, check_prompt
+from .script import PAIR, PEOPLE, tagged_people
 from .video_checks import CHOICES, check_video
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
@@ -74,13 +75,15 @@ class GenerationRequest(Strict):
         source_volume: Volume of the video's own sound under the voices, 0 to 1.
         scenes: Whether to find the cuts of the video and start a clip at each, so that none mixes two scenes.
             Fades are not found, and scenes under 0.2 seconds belong to the one before.
-        audio: Audio by person, "person1" and "person2". Input: one audio file or one per person, each a path,
+        audio: Audio by person, "person1" to "person4". Input: one audio file or one per person, each a path,
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
         speech: Text to speech for the persons without audio. Input: a dict, or the text.
         turns: "together" or "in_order" (also "para", "add").
         boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
-            default: one half of it.
-        prompt: Description of the video.
+            default: a column of it, such as one half. A person with a box and without a voice is silent. With
+            one voice and one box, everybody outside it is.
+        prompt: Description of the video, or several, each for a part of it: a list of
+            ``{"from": seconds, "text": ...}``, or their notation (``multitalk.request.prompts``).
         negative_prompt: Description of what to avoid.
         preset: A name in ``multitalk.request.presets``; None: the default preset of the weights.
         size: "480p", "720p" (the image's aspect ratio), "480p-bucket", "720p-bucket" (the reference's table),
@@ -94,8 +97,8 @@ class GenerationRequest(Strict):
         teacache: TeaCache threshold; None computes every step.
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
         apg: Whether to use adaptive projected guidance.
-        color_correction: Strength of the correction towards the image's colors, 0 to 1; None: the model's
-            default, 0 for MultiTalk, 1 for InfiniteTalk and 0 for a video.
+        color_correction: Strength of the correction towards the image's colors, 0 to 1; None: 1, but 0 for a
+            video and for a single clip of MultiTalk.
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
             for MultiTalk and 9 for InfiniteTalk.
@@ -162,14 +165,25 @@ class GenerationRequest(Strict):
         return picture
 
     @property
+    def prompts(self) -> PromptSchedule:
+        """The prompt of each clip."""
+        return PromptSchedule.of(self.prompt)
+
+    @property
     def source_sound(self) -> Sound | None:
         """Sound of the video, if it is kept."""
         return self._source_sound
 
     @property
     def people(self) -> int:
-        """Number of speakers, 1 or 2."""
-        return 2 if "person2" in (self.audio or {}) or "person2" in self.spoken else 1
+        """Number of people that the model tells apart: 1 without boxes and other people."""
+        return max(len(self.named_people), 2) if self.boxes else len(self.named_people)
+
+    @property
+    def named_people(self) -> tuple[str, ...]:
+        """Everybody who has a voice or a box, person1 first."""
+        named = {*(self.audio or {}), *self.spoken, *(self.boxes or {})}
+        return tuple(person for person in PEOPLE if person in named)
 
     @property
     def spoken(self) -> tuple[str, ...]:
@@ -177,7 +191,7 @@ class GenerationRequest(Strict):
         if self.speech is None:
             return ()
         tagged = tagged_people(self.speech.text)
-        return tagged or (PEOPLE[1] if PEOPLE[0] in (self.audio or {}) else PEOPLE[0],)
+        return tagged or (PAIR[1] if PAIR[0] in (self.audio or {}) else PAIR[0],)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -250,10 +264,15 @@ class GenerationRequest(Strict):
         picture = image if video is None else video.picture
         return check_boxes(value, None if picture is None else picture.size)
 
-    @field_validator("prompt", "negative_prompt", mode="before")
+    @field_validator("prompt", mode="before")
     @classmethod
-    def _check_prompts(cls, value: Any, info: ValidationInfo) -> str:
-        return check_text(value, str(info.field_name))
+    def _check_prompt(cls, value: Any) -> str:
+        return check_prompt(value)
+
+    @field_validator("negative_prompt", mode="before")
+    @classmethod
+    def _check_negative_prompt(cls, value: Any) -> str:
+        return check_text(value, "negative_prompt")
 
     @field_validator("preset", mode="before")
     @classmethod
@@ -336,19 +355,20 @@ class GenerationRequest(Strict):
                 f"speech has text for {both[0]}, who already has audio. Provide only one of them.",
                 "speech",
             )
-        present = {*sounds, *self.spoken}
-        if PEOPLE[0] not in present:
+        named = self.named_people
+        if named != PEOPLE[: len(named)]:
+            missing = next(person for person in PEOPLE if person not in named)
             field = "audio" if sounds else "speech"
             raise InvalidInput(
-                f"{field} has person2 without person1. Add {field} for person1, or make the single speaker "
-                "person1.",
+                f"{field} has {named[-1]} without {missing}. Add {field} for {missing}, or a box in boxes if "
+                f"{missing} is silent. A single speaker is person1.",
                 field,
             )
-        for person in self.boxes or {}:
-            if person not in present:
-                tagged = self.speech is not None and tagged_people(self.speech.text)
-                reason = f" (no (s{person[-1]}) in the script)" if tagged else ""
-                raise InvalidInput(f"boxes has {person}, who has neither audio nor speech{reason}.", "boxes")
+        if self.turns == "in_order" and sounds and len(self.spoken) > 1:
+            raise InvalidInput(
+                "turns in_order cannot be used with audio beside a script of several speakers. Use together.",
+                "turns",
+            )
 
     def _check_sound(self) -> None:
         sounds = self.audio or {}
@@ -369,11 +389,13 @@ class GenerationRequest(Strict):
 
     def _cut_turns(self, sounds: dict[str, Sound], limit: float) -> None:
         """Cut audio that is spoken in order to the limit, after the part that the video uses."""
-        first, second = (sounds[person] for person in PEOPLE)
-        used = min(self.max_seconds or limit, limit - MIN_SECONDS)
-        kept = min(first.seconds, max(limit - second.seconds, used))
-        sounds[PEOPLE[0]] = trim(first, kept)
-        sounds[PEOPLE[1]] = trim(second, limit - kept)
+        left, used = limit, self.max_seconds or limit
+        later = sum(sound.seconds for sound in sounds.values())
+        for number, (person, sound) in enumerate(sounds.items(), 1):
+            later -= sound.seconds
+            kept = max(left - later, min(used, left - MIN_SECONDS * (len(sounds) - number)))
+            sounds[person] = trim(sound, min(sound.seconds, kept))
+            left, used = left - sounds[person].seconds, max(0.0, used - sounds[person].seconds)
 
 
 def _check_audible(sound: Sound, field: str) -> Sound:

@@ -22,9 +22,9 @@ class ModelKind:
     Attributes:
         name: Its name in a request.
         title: Its name in errors.
-        audio_layers: Name of the audio layers in the weights, by number of voices.
+        audio_layers: Name of the audio layers in the weights, by number of people; the last for more.
         motion_frames: Default of the request's field.
-        color_correction: Default of the request's field.
+        corrected_clips: Number of clips from which the default of color_correction is 1 instead of 0.
         takes_video: Whether the input may be a video. Each clip is then conditioned on a frame of the input,
             so that long videos do not drift.
     """
@@ -33,8 +33,12 @@ class ModelKind:
     title: str
     audio_layers: Mapping[int, str]
     motion_frames: int
-    color_correction: float
+    corrected_clips: int
     takes_video: bool
+
+    def layers_for(self, people: int) -> str:
+        """Return the name of the audio layers for a number of people."""
+        return self.audio_layers[min(people, max(self.audio_layers))]
 
     def motion_frames_of(self, request: GenerationRequest) -> int:
         """Return the motion frames of a request; the default is reduced if the clips are shorter."""
@@ -42,7 +46,7 @@ class ModelKind:
             return request.motion_frames
         return min(self.motion_frames, request.frames_per_clip - 4)
 
-    def color_correction_of(self, request: GenerationRequest) -> float:
+    def color_correction_of(self, request: GenerationRequest, clips: int) -> float:
         """Return the strength of a request's color correction; the default for a video is none.
 
         Each clip returns to a frame of the video, and the first frame, to which colors would be corrected,
@@ -50,7 +54,7 @@ class ModelKind:
         """
         if request.color_correction is not None:
             return request.color_correction
-        return 0.0 if request.video is not None else self.color_correction
+        return float(request.video is None and clips >= self.corrected_clips)
 
 
 # A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.
@@ -62,7 +66,7 @@ MODELS: dict[str, ModelKind] = {
             title="MultiTalk",
             audio_layers={1: "multitalk", 2: "multitalk"},
             motion_frames=25,
-            color_correction=0.0,
+            corrected_clips=2,
             takes_video=False,
         ),
         ModelKind(
@@ -70,7 +74,7 @@ MODELS: dict[str, ModelKind] = {
             title="InfiniteTalk",
             audio_layers={1: "infinitetalk-single", 2: "infinitetalk-multi"},
             motion_frames=9,
-            color_correction=1.0,
+            corrected_clips=1,
             takes_video=True,
         ),
     )
@@ -123,8 +127,8 @@ def takes_video(audio_layers: Collection[str]) -> bool:
 
 def _present(people: int, audio_layers: Sequence[str]) -> list[ModelKind]:
     """List the models in the weights for a number of voices, in the order of their audio layers."""
-    kinds = [kind for kind in MODELS.values() if kind.audio_layers[people] in audio_layers]
-    return sorted(kinds, key=lambda kind: audio_layers.index(kind.audio_layers[people]))
+    kinds = [kind for kind in MODELS.values() if kind.layers_for(people) in audio_layers]
+    return sorted(kinds, key=lambda kind: audio_layers.index(kind.layers_for(people)))
 
 
 def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field: str) -> str:
@@ -132,10 +136,10 @@ def _missing(kind: ModelKind, people: int, audio_layers: Collection[str], field:
     if field == "model":
         start, instead = f"model '{kind.name}' cannot be used: these weights", "Choose another model"
     return (
-        f"{start} lack {kind.audio_layers[people]}, its audio layers for {_voices(people)} (they have "
+        f"{start} lack {kind.layers_for(people)}, its audio layers for {_voices(people)} (they have "
         f"{', '.join(audio_layers)}). {instead}, or weights with them (./download_models.sh)."
     )
 
 
 def _voices(people: int) -> str:
-    return "one voice" if people == 1 else "two voices"
+    return "one voice" if people == 1 else "several voices"

@@ -20,6 +20,7 @@ class Preset:
         size: Default size of the video.
         lora: File name of the LoRA in the weights folder's ``loras/``, or None.
         lora_scale: Scale of the LoRA.
+        timestep_spacing: Name in :data:`multitalk.sampling.schedule.SPACINGS`: where its steps are.
         teacache: Recommended TeaCache thresholds, in ascending order; empty if there are too few steps: the
             first five always run.
     """
@@ -33,8 +34,11 @@ class Preset:
     size: str = "480p"
     lora: str | None = None
     lora_scale: float = 1.0
+    timestep_spacing: str = "linspace"
     teacache: tuple[float, ...] = ()
 
+
+DISTILLATION = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
 
 # Settings of docs/MODEL.md, section 5. A new preset is an entry here.
 PRESETS: dict[str, Preset] = {
@@ -49,6 +53,27 @@ PRESETS: dict[str, Preset] = {
             audio_guidance=4.0,
             teacache=(0.2, 0.3, 0.5),
         ),
+        # trained with 4 steps at shift 5 and without guidance
+        Preset(
+            name="balanced",
+            description="With the image-to-video distillation LoRA and audio guidance, 6 steps.",
+            steps=6,
+            shift={"480p": 5.0, "720p": 5.0},
+            text_guidance=1.0,
+            audio_guidance=2.0,
+            lora=DISTILLATION,
+            timestep_spacing="trailing",
+        ),
+        Preset(
+            name="fast",
+            description="With the image-to-video distillation LoRA: fastest, 4 steps without guidance.",
+            steps=4,
+            shift={"480p": 5.0, "720p": 5.0},
+            text_guidance=1.0,
+            audio_guidance=1.0,
+            lora=DISTILLATION,
+            timestep_spacing="trailing",
+        ),
         Preset(
             name="fusionx",
             description="With the FusionX LoRA: good quality, 8 steps.",
@@ -60,7 +85,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="lightx2v",
-            description="With the lightx2v LoRA: fastest, 4 steps.",
+            description="With the text-to-video lightx2v LoRA: 4 steps with audio guidance.",
             steps=4,
             shift={"480p": 2.0, "720p": 2.0},
             text_guidance=1.0,
@@ -80,6 +105,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+# The sampling settings that a request may set instead of its preset.
+SAMPLING_FIELDS = ("steps", "shift", "text_guidance", "audio_guidance")
+
+
 @dataclass(frozen=True)
 class SamplingSettings:
     """Sampling settings of a job: the request's, or the preset's defaults."""
@@ -88,6 +117,7 @@ class SamplingSettings:
     shift: float
     text_guidance: float
     audio_guidance: float
+    timestep_spacing: str = "linspace"
 
 
 def settings_for(
@@ -113,4 +143,5 @@ def settings_for(
         shift=preset.shift[resolution] if shift is None else shift,
         text_guidance=preset.text_guidance if text_guidance is None else text_guidance,
         audio_guidance=preset.audio_guidance if audio_guidance is None else audio_guidance,
+        timestep_spacing=preset.timestep_spacing,
     )

@@ -1,4 +1,4 @@
-"""Scripts: text with turns of two speakers, ``(s1) ... (s2) ...``.
+"""Scripts: text with turns of up to four speakers, ``(s1) ... (s2) ...``.
 
 Tags may be full-width, ``（s1）``, or in brackets, ``[s1]``.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ..errors import InvalidInput
 from .plain_text import has_words, spoken_lines
 
-PEOPLE = ("person1", "person2")
+PEOPLE = ("person1", "person2", "person3", "person4")
+PAIR = PEOPLE[:2]  # what the weights were trained for, and the page's form has
 _TAG = re.compile(
     r"[*_]{0,3}[(（\[［【]\s*[sｓ]\s*(\d+)\s*[)）\]］】][*_]{0,3}(?:\s*[:：][*_]{0,3})?", re.IGNORECASE
 )
@@ -29,7 +30,7 @@ class Turn:
     """The text of one speaker until the next one speaks.
 
     Attributes:
-        person: "person1" or "person2".
+        person: A name in ``PEOPLE``.
         text: The words.
         position: Character of the script where the turn begins, from 1.
     """
@@ -72,7 +73,7 @@ def tag_names(text: str) -> str:
             names.setdefault(name.casefold(), name)
             speaker = [*names].index(name.casefold()) + 1
             lines[index] = f"(s{speaker}) {line[found.end() :]}"
-    if len(names) > len(PEOPLE):
+    if len(names) > len(PAIR):
         raise InvalidInput(
             f"dialogue has more than two speakers ({', '.join([*names.values()][:4])}). "
             "Use two names, or (s1) and (s2).",
@@ -82,14 +83,19 @@ def tag_names(text: str) -> str:
 
 
 def check_two_speakers(text: str) -> None:
-    """Check that a dialogue has turns of both speakers.
+    """Check that a dialogue has turns of two speakers.
 
     Raises:
         InvalidInput: It has not.
     """
     tagged = tagged_people(text)
-    missing = [f"(s{person[-1]})" for person in PEOPLE if person not in tagged]
-    if missing and set(tagged) <= set(PEOPLE):  # read_script reports other speakers
+    if more := [person for person in tagged if person in PEOPLE[len(PAIR) :]]:
+        raise InvalidInput(
+            f"dialogue: the page takes two speakers, but the script has (s{more[0][-1]}). Use (s1) and (s2).",
+            "script",
+        )
+    missing = [f"(s{person[-1]})" for person in PAIR if person not in tagged]
+    if missing and set(tagged) <= set(PAIR):  # read_script reports other speakers
         raise InvalidInput(
             f"dialogue: no {' and no '.join(missing)} in the script. Start each turn with (s1) or (s2), or "
             "with the speaker's name and a colon.",
@@ -101,11 +107,11 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     """Split a script into turns.
 
     Args:
-        text: Words, optionally with ``(s1)`` or ``(s2)`` before each turn.
+        text: Words, optionally with ``(s1)`` to ``(s4)`` before each turn.
         untagged: Speaker of text without tags.
 
     Raises:
-        InvalidInput: A tag names a third speaker, a turn has no words, or words come before the first tag.
+        InvalidInput: A tag names a fifth speaker, a turn has no words, or words come before the first tag.
     """
     tags = list(_TAG.finditer(text))
     if not spoken_lines(_TAG.sub(" ", text)):
@@ -121,9 +127,9 @@ def read_script(text: str, untagged: str = "person1") -> list[Turn]:
     turns = []
     ends = [tag.start() for tag in tags[1:]] + [len(text)]
     for tag, end in zip(tags, ends, strict=True):
-        if _number(tag) not in (1, 2):
+        if not 1 <= _number(tag) <= len(PEOPLE):
             raise InvalidInput(
-                f"speech has {tag[0][:20]} at character {tag.start() + 1}. Use only (s1) and (s2).",
+                f"speech has {tag[0][:20]} at character {tag.start() + 1}. Use only (s1) to (s4).",
                 "speech",
             )
         turns.append(_turn(f"person{_number(tag)}", text[tag.end() : end], tag.start() + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..errors import InvalidInput
 
@@ -68,7 +68,7 @@ def is_man(voice: str) -> bool:
     return voice[1:2] == "m"
 
 
-def choose_voice(voices: Iterable[str], language: str, man: bool, other_than: str | None = None) -> str:
+def choose_voice(voices: Iterable[str], language: str, man: bool, other_than: Collection[str] = ()) -> str:
     """Choose a speaker's default voice among voices with Kokoro names.
 
     Args:
@@ -76,12 +76,12 @@ def choose_voice(voices: Iterable[str], language: str, man: bool, other_than: st
         language: Kokoro's language letter.
         man: Whether to prefer a male voice. This outranks the language, so that two speakers sound
             different: French has only a female voice.
-        other_than: The other speaker's voice; chosen again only if there is no other.
+        other_than: The other speakers' voices; chosen again only if there is no other.
     """
 
     def rank(voice: str) -> tuple[bool, bool, bool, bool, str]:
         return (
-            voice == other_than,
+            voice in other_than,
             is_man(voice) != man,
             voice[:1] != language,
             voice not in BEST_VOICES,

@@ -143,7 +143,7 @@ class BranchConditions:
         text_hidden_states: ``B text_len D``, B being the number of branches in the call.
         image_hidden_states: ``1 257 D``, shared by all branches.
         audio_hidden_states: ``B T A C``.
-        person_masks: ``3 S`` for two people, None for one person and for null audio.
+        person_masks: ``P+1 S`` for P people, None for one person and for null audio.
     """
 
     text_hidden_states: torch.Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,15 @@ import torch
 NUM_TRAIN_TIMESTEPS = 1000
 
 
-def make_timesteps(steps: int, shift: float) -> torch.Tensor:
+# By name, as in diffusers: from the first timestep to 1, as published; or evenly from the first to 0, which
+# is where step distillation trains (1000, 750, 500 and 250 of 4 steps).
+SPACINGS: dict[str, Callable[[int], np.ndarray]] = {
+    "linspace": lambda steps: np.linspace(NUM_TRAIN_TIMESTEPS, 1, steps, dtype=np.float32),
+    "trailing": lambda steps: np.linspace(NUM_TRAIN_TIMESTEPS, 0, steps + 1, dtype=np.float32)[:-1],
+}
+
+
+def make_timesteps(steps: int, shift: float, spacing: str = "linspace") -> torch.Tensor:
     """Compute timesteps from 1000 down to 0, shifted towards the noisy end (docs/MODEL.md, section 5).
 
     The order of operations is the same as upstream: another order differs in the last bit, and errors grow.
@@ -18,11 +27,12 @@ def make_timesteps(steps: int, shift: float) -> torch.Tensor:
     Args:
         steps: Number of steps.
         shift: Timestep shift; 1 leaves the timesteps evenly spaced.
+        spacing: Name in :data:`SPACINGS`: the timesteps before the shift.
 
     Returns:
         ``steps + 1`` float32; the last is 0.
     """
-    timesteps = np.linspace(NUM_TRAIN_TIMESTEPS, 1, steps, dtype=np.float32)
+    timesteps = SPACINGS[spacing](steps)
     sigmas = torch.from_numpy(np.append(timesteps, np.float32(0))) / NUM_TRAIN_TIMESTEPS
     return shift * sigmas / (1 + (shift - 1) * sigmas) * NUM_TRAIN_TIMESTEPS
 

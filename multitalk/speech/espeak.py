@@ -53,7 +53,7 @@ WRITINGS = {
 }
 # Languages that spell Latin words.
 SPELL_LATIN = ("ba", "cv", "hyw", "ja", "kok", "ky", "my", "nog", "shn", "ti")
-DEFAULT_VOICES = {"person1": "f2", "person2": "m3"}
+DEFAULT_VOICES = {"person1": "f2", "person2": "m3", "person3": "f4", "person4": "m7"}
 # Substitutes for Kokoro's voices, several of each sex, so that two speakers of one sex differ.
 WOMEN, MEN = ("f2", "f4", "f3", "f5"), ("m3", "m7", "m1", "m4")
 WORDS_PER_MINUTE = 165  # at speed 1
@@ -101,7 +101,7 @@ class EspeakEngine:
         return frozenset(others if code in SPELL_LATIN else {"LATIN"} | others)
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
-        """Return a female and a male voice, for any language."""
+        """Return female and male voices by turns, for any language."""
         return dict(DEFAULT_VOICES)
 
     def resolve_voice(self, voice: str) -> str:

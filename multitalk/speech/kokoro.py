@@ -108,10 +108,12 @@ class KokoroEngine:
         return frozenset({"LATIN"} | _WRITINGS.get(self._letter(language), set()))
 
     def default_voices(self, languages: Mapping[str, str]) -> dict[str, str]:
-        """Choose a female voice for person 1 and a male one for person 2, of their languages if possible."""
-        first = choose_voice(self.voices(), self._letter(languages["person1"]), man=False)
-        second = choose_voice(self.voices(), self._letter(languages["person2"]), man=True, other_than=first)
-        return {"person1": first, "person2": second}
+        """Choose female and male voices by turns, of the persons' languages if possible."""
+        chosen: dict[str, str] = {}
+        for index, (person, language) in enumerate(languages.items()):
+            letter, man = self._letter(language), bool(index % 2)
+            chosen[person] = choose_voice(self.voices(), letter, man, other_than=chosen.values())
+        return chosen
 
     def resolve_voice(self, voice: str) -> str:
         """Return the voice or mix unchanged, if all its voices are available."""

@@ -70,7 +70,7 @@ def speak(
 
     Args:
         speech: Text, voices, languages, speed and pause.
-        untagged: Speaker of text without ``(s1)`` and ``(s2)``.
+        untagged: Speaker of text without tags such as ``(s1)``.
         engine: The speech engine; None: the embedded one.
         before_line: Called before every line; it may raise to cancel.
 

@@ -15,7 +15,7 @@ from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.stopping import in_stoppable_thread
 from ..request.generation_request import Speech
-from ..request.script import PEOPLE
+from ..request.script import PAIR
 from . import parts
 from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras
 from .backend import Backend
@@ -114,7 +114,7 @@ class Api:
         """
         arguments = {"turns": turns, "boxes": boxes, "prompt": prompt, "preset": preset, "size": size}
         arguments |= {"speech": speech, "seed": seed}
-        sounds = {person: path for person, path in zip(PEOPLE, (audio1, audio2), strict=True) if path}
+        sounds = {person: path for person, path in zip(PAIR, (audio1, audio2), strict=True) if path}
         refusal = None
         try:
             job = await self._submit(request, image, sounds, arguments, settings, loras or [])
@@ -217,7 +217,7 @@ class Api:
         Returns:
             A WAV file, and a report with the text and the time of each turn.
         """
-        voices = {person: voice for person, voice in zip(PEOPLE, (voice1, voice2), strict=True) if voice}
+        voices = {person: voice for person, voice in zip(PAIR, (voice1, voice2), strict=True) if voice}
         refusal = None
         try:
             speech = Speech.checked({"text": text, "voices": voices, "language": language, "speed": speed})

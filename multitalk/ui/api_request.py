@@ -11,7 +11,7 @@ from ..request.build import build_request
 from ..request.caller_names import with_names
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
-from ..request.script import PEOPLE
+from ..request.script import PAIR
 from .loras import FindLora
 
 # A path in the settings would be read with the server's rights, whoever owns the file.
@@ -46,7 +46,7 @@ def request_from_call(
         fields["lora"] = _lora_files(fields["lora"], find_lora)
     if sounds:
         fields["audio"] = sounds
-        if PEOPLE[0] not in sounds and "speech" not in fields:
+        if PAIR[0] not in sounds and "speech" not in fields:
             raise InvalidInput(
                 "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as audio1.",
                 "audio",

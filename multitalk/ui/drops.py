@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from ..request.script import PEOPLE
+from ..request.script import PAIR
 from . import options
 from .fields import NAMES, each
 
@@ -69,8 +69,8 @@ def dropped_values(
         mode = values["mode"] = options.IN_TURNS
     elif sounds and mode == options.SCRIPT:
         mode = values["mode"] = options.ONE
-    first = person if person in PEOPLE and mode != options.ONE else PEOPLE[0]
-    for speaker, file in zip(PEOPLE if len(sounds) == 2 else (first,), sounds, strict=False):
+    first = person if person in PAIR and mode != options.ONE else PAIR[0]
+    for speaker, file in zip(PAIR if len(sounds) == 2 else (first,), sounds, strict=False):
         path = file["path"] if file["kind"] == SOUND else sound_of(file["path"])
         values |= {f"{speaker}_source": options.SOUND, f"{speaker}_sound": path}
         messages.append(f"Audio of {NAMES[speaker]}: {file['name']}.")

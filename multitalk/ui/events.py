@@ -249,7 +249,7 @@ class Events:
         choices: Any = gr.skip()
         # without the size of an image, the call is older than the image; its answer may come last
         if presets and (size or not form["picture"]):
-            sounds = {person: form[f"{person}_sound"] for person in fields.PEOPLE}
+            sounds = {person: form[f"{person}_sound"] for person in fields.PAIR}
             try:
                 self.backend.check_access(sounds.values(), request)
                 seconds = {person: length_of(path) for person, path in sounds.items()}

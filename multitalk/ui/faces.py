@@ -11,6 +11,7 @@ from uuid import uuid4
 import gradio as gr
 from PIL import Image, ImageFilter
 
+from ..request.script import PAIR
 from . import options
 from .examples import small_picture
 
@@ -127,9 +128,10 @@ def _person(face: Box, width: int, height: int) -> Box:
 
 def _halves(width: int, height: int) -> list[Box]:
     """Return the default boxes."""
-    from ..conditioning.people import half_boxes  # imports torch
+    from ..conditioning.people import default_boxes  # imports torch
 
-    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in half_boxes(height, width).values()]
+    boxes = default_boxes(height, width, PAIR).values()
+    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
 
 
 EDITOR_SIDE = 960

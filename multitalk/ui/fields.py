@@ -10,7 +10,7 @@ from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
-from ..request.script import PEOPLE, check_two_speakers, tag_names
+from ..request.script import PAIR, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
 from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
@@ -34,18 +34,18 @@ Synthesize = Callable[[Speech], SpokenScript]
 
 def each(*names: str) -> tuple[str, ...]:
     """Return the form's fields of both people with these names."""
-    return tuple(f"{person}_{name}" for person in PEOPLE for name in names)
+    return tuple(f"{person}_{name}" for person in PAIR for name in names)
 
 
 def speakers(form: Form) -> tuple[str, ...]:
     """Return the people who speak."""
-    return PEOPLE[:1] if form["mode"] == ONE else PEOPLE
+    return PAIR[:1] if form["mode"] == ONE else PAIR
 
 
 def text_speakers(form: Form) -> tuple[str, ...]:
     """Return the people whose audio is made from text."""
     if form["mode"] == SCRIPT:
-        return PEOPLE
+        return PAIR
     return tuple(person for person in speakers(form) if form[f"{person}_source"] == TEXT)
 
 
@@ -163,7 +163,7 @@ def separate_scripts(form: Form) -> dict[str, Speech]:
     """
     if form["mode"] != TOGETHER or len(text_speakers(form)) < 2:
         return {}
-    return {person: speech_of(form, form[f"{person}_text"], (person,)) for person in PEOPLE}
+    return {person: speech_of(form, form[f"{person}_text"], (person,)) for person in PAIR}
 
 
 def _voice_fields(form: Form, synthesize: Synthesize) -> dict[str, Any]:

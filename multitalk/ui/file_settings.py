@@ -7,12 +7,13 @@ from collections.abc import Container
 from typing import Any
 
 from ..errors import InvalidInput
-from ..request.checks import NAMED_SIZES, PEOPLE, check_boxes, check_size, check_text
+from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
 from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec
 from ..request.presets import PRESETS
+from ..request.script import PAIR
 from .options import NO_CACHE, TEACACHE
 
 MAX_LORA_NAME = 255  # letters
@@ -119,9 +120,9 @@ def _voices(settings: dict[str, Any]) -> dict[str, Any]:
     if (speech := _speech(settings.get("speech"))) is not None:
         parsed["speech"] = speech
     if isinstance(spoken := settings.get("spoken"), list):
-        parsed["spoken"] = tuple(person for person in PEOPLE if person in spoken)
+        parsed["spoken"] = tuple(person for person in PAIR if person in spoken)
     if isinstance(saved := settings.get("said"), dict):
-        scripts = {person: _speech(saved.get(person)) for person in PEOPLE}
+        scripts = {person: _speech(saved.get(person)) for person in PAIR}
         parsed["scripts"] = {person: speech for person, speech in scripts.items() if speech is not None}
     return parsed
 

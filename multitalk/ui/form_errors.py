@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, MultiTalkError
-from ..request.script import PEOPLE
+from ..request.script import PAIR
 from . import parts
 from .fields import DUBBING, Form, text_speakers
 from .options import LABELS, SCRIPT
@@ -59,7 +59,7 @@ def place_of(error: InvalidInput, form: Form) -> str:
     field = error.field or ""
     if field in ("image", "boxes", *DUBBING) or field.startswith("boxes"):
         return "picture"
-    for person in PEOPLE:
+    for person in PAIR:
         if field == person or field.endswith(f".{person}"):
             return person
     if field.startswith("lora"):

@@ -165,7 +165,7 @@ def _write_request(request: GenerationRequest, folder: Path) -> None:
 def _read_request(folder: Path) -> GenerationRequest:
     from ..errors import InvalidInput
     from ..request.build import build_request
-    from ..request.script import PEOPLE
+    from ..request.script import PAIR
 
     try:
         stored = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
@@ -174,7 +174,7 @@ def _read_request(folder: Path) -> GenerationRequest:
     except (KeyError, OSError, StopIteration, TypeError, ValueError):
         raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
     fields[Path(source).stem] = folder / source
-    sounds = {person: folder / f"{person}.wav" for person in PEOPLE}
+    sounds = {person: folder / f"{person}.wav" for person in PAIR}
     if audio := {person: path for person, path in sounds.items() if path.is_file()}:
         fields["audio"] = audio
     return build_request(fields).with_warnings(*warnings)

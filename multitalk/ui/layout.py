@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
-from ..request.script import PEOPLE
+from ..request.script import PAIR
 from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
 from .dubbing import build_dubbing
@@ -125,12 +125,12 @@ def _build_voices(layout: Layout) -> None:
     layout.more["script_group"] = script
     layout.errors["script"] = parts.error_place("script")
     with gr.Tabs(elem_id="people", selected="person1") as tabs:
-        for person in PEOPLE:
+        for person in PAIR:
             with gr.Tab(f"Person {person[-1]}", id=person, visible=person == "person1") as tab:
                 _build_person(layout, person)
             layout.more[f"{person}_tab"] = tab
     layout.more["tabs"] = tabs
-    for person in PEOPLE:  # below the tabs, so that errors are visible in both
+    for person in PAIR:  # below the tabs, so that errors are visible in both
         layout.errors[person] = parts.error_place(person)
     layout.more["person2_error"] = layout.errors["person2"]
     with gr.Row(elem_id="hear-row"):
@@ -220,7 +220,7 @@ def _build_more(layout: Layout) -> None:
     form["prompt"] = gr.Textbox(
         DEFAULT_PROMPT,
         label=LABELS["prompt"],
-        info="Describes the scene and how the person talks.",
+        info="Describes the scene and how the person talks. It changes at lines with times (0:05).",
         lines=2,
         elem_id="prompt",
     )
@@ -238,7 +238,11 @@ def _build_more(layout: Layout) -> None:
         number("shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
     with gr.Row():
         number("text_guidance", None, "How closely the video follows the prompt; 1 is off.")
-        number("audio_guidance", None, "How strongly the lips follow the audio; 1 is off.")
+        number(
+            "audio_guidance",
+            None,
+            "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
+        )
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")

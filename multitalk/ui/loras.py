@@ -89,9 +89,10 @@ def restored_loras(
 
 def lora_choices(names: Iterable[str], presets: Iterable[Preset]) -> list[dict[str, str]]:
     """Return the LoRAs of the weights folder for the page's script; a note names the preset of a LoRA."""
-    notes = {
-        preset.lora: f"part of preset {PRESET_TITLES.get(preset.name, preset.name)}" for preset in presets
-    }
+    parts: dict[str | None, list[str]] = {}
+    for preset in presets:
+        parts.setdefault(preset.lora, []).append(PRESET_TITLES.get(preset.name, preset.name))
+    notes = {lora: f"part of preset {' and '.join(titles)}" for lora, titles in parts.items()}
     return [{"name": name, "note": notes.get(name, "")} for name in names]
 
 

@@ -60,7 +60,14 @@ CACHES = [
     ("First block: skip most of a similar step", "first_block"),
     ("MagCache: skip steps by measured magnitudes", "magcache"),
 ]
-PRESET_TITLES = {"quality": "Best quality", "fusionx": "Fast", "lightx2v": "Fastest", "demo": "Demo"}
+PRESET_TITLES = {
+    "quality": "Best quality",
+    "balanced": "Balanced",
+    "fast": "Fast",
+    "fusionx": "FusionX",
+    "lightx2v": "Lightx2v",
+    "demo": "Demo",
+}
 MODEL_CHOICES = [("Automatic", AUTOMATIC), *((kind.title, kind.name) for kind in MODELS.values())]
 DUBS = [
     ("Free: body and camera imitate the video", "free"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ..errors import InvalidInput
 from ..request.checks import check_size
-from ..request.presets import PRESETS, Preset, settings_for
+from ..request.presets import PRESETS, SAMPLING_FIELDS, Preset, settings_for
 from .fields import size_of
 from .worker import ModelWorker
 
-PRESET_FIELDS = ("steps", "shift", "text_guidance", "audio_guidance")
+PRESET_FIELDS = SAMPLING_FIELDS
 
 
 def preset_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> dict[str, Any]:
@@ -32,7 +31,8 @@ def preset_values(worker: ModelWorker, form: dict[str, Any], picture_size: Any) 
         size = check_size(size_of(form) or preset.size)
     except InvalidInput:  # shown when the video is requested
         size = preset.size
-    return asdict(settings_for(preset, resolution_of(*choose_size(size, height, width))))
+    settings = settings_for(preset, resolution_of(*choose_size(size, height, width)))
+    return {name: getattr(settings, name) for name in PRESET_FIELDS}
 
 
 def changed_shift(worker: ModelWorker, form: dict[str, Any], picture_size: Any) -> float | None:
@@ -61,4 +61,4 @@ def proposals(form: dict[str, Any], values: dict[str, Any]) -> list[dict[str, An
 
 def _preset_of(worker: ModelWorker, form: dict[str, Any]) -> Preset:
     assert worker.pipeline is not None
-    return PRESETS[form["preset"] or worker.pipeline.folder.manifest.default_preset]
+    return PRESETS[form["preset"] or worker.pipeline.default_preset]

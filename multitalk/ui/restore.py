@@ -10,7 +10,7 @@ from uuid import uuid4
 import gradio as gr
 
 from ..request.generation_request import Speech
-from ..request.script import PEOPLE, read_script, tagged_people
+from ..request.script import PAIR, read_script, tagged_people
 from . import options, parts
 from .fields import NAMES, each
 from .file_settings import parse_settings
@@ -85,7 +85,7 @@ def _message(parsed: dict[str, Any], file_texts: list[str], missing_loras: list[
 def _file_texts(values: dict[str, Any], files: Collection[str]) -> list[str]:
     """Return what to do about the image and the audio, which no file contains."""
     needed = {"picture": "image"}
-    for person in PEOPLE if values["mode"] in (options.IN_TURNS, options.TOGETHER) else PEOPLE[:1]:
+    for person in PAIR if values["mode"] in (options.IN_TURNS, options.TOGETHER) else PAIR[:1]:
         if values["mode"] != options.SCRIPT and values[f"{person}_source"] == options.SOUND:
             needed[f"{person}_sound"] = f"audio of {NAMES[person]}"
     missing = [words for name, words in needed.items() if name not in files]
@@ -113,7 +113,7 @@ def _voices(parsed: dict[str, Any]) -> dict[str, Any]:
     in_order = parsed.get("turns") == "in_order"
     two = options.IN_TURNS if in_order else options.TOGETHER
     values: dict[str, Any] = {"mode": two if parsed.get("people") == 2 else options.ONE}
-    values |= {f"{person}_source": options.SOUND for person in PEOPLE}
+    values |= {f"{person}_source": options.SOUND for person in PAIR}
     speech, spoken = parsed.get("speech"), parsed.get("spoken", ())
     if speech is None:
         # a file may name the people with text to speech without containing the text
@@ -122,7 +122,7 @@ def _voices(parsed: dict[str, Any]) -> dict[str, Any]:
             values |= {f"{person}_source": options.TEXT, f"{person}_text": script.text}
             values |= _voice(person, script)
         return values
-    for person in PEOPLE:
+    for person in PAIR:
         values |= _voice(person, speech)
     texts = _texts(speech.text, spoken, in_order)
     if texts is None:
@@ -136,10 +136,10 @@ def _texts(text: str, spoken: tuple[str, ...], in_order: bool) -> dict[str, str]
     """Return the text of each person's field; None if the text needs the dialogue script."""
     tagged = tagged_people(text)
     if len(tagged) < 2:
-        return {(*spoken, *tagged, PEOPLE[0])[0]: text}
+        return {(*spoken, *tagged, PAIR[0])[0]: text}
     turns = read_script(text)
     # two texts in turns are a script with one turn each
-    if in_order and tuple(turn.person for turn in turns) == PEOPLE:
+    if in_order and tuple(turn.person for turn in turns) == PAIR:
         return {turn.person: turn.text for turn in turns}
     return None
 

@@ -47,7 +47,7 @@ class VoiceEvents:
             [{**form, **more}[name] for name in VOICE_PARTS],
             **QUIET,
         )
-        for person in fields.PEOPLE:
+        for person in fields.PAIR:
             sound, track = form[f"{person}_sound"], more[f"{person}_track"]
             checked = gr.on(
                 [sound.change, sound.upload, sound.stop_recording, form["max_seconds"].blur],

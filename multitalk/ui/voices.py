@@ -37,7 +37,7 @@ def voice_parts(mode: str, source1: str, source2: str) -> dict[str, dict[str, An
 def voice_names(form: dict[str, Any]) -> dict[str, str]:
     """Return each person's voice or audio file, for the labels of the boxes."""
     names = {}
-    for person in fields.PEOPLE:
+    for person in fields.PAIR:
         if person in fields.text_speakers(form):
             names[person] = form[f"{person}_voice"] or "text to speech"
         elif form[f"{person}_sound"]:

@@ -93,7 +93,7 @@ class ModelWorker:
         from ..pipeline.planning import job_loras
 
         folder = self.pipeline.folder
-        default = folder.manifest.default_preset
+        default = self.pipeline.default_preset
         usable = []
         for preset in PRESETS.values():
             # the demo preset and the demo weights only work together

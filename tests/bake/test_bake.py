@@ -26,7 +26,7 @@ from multitalk.weights.manifest import PARTS, Manifest
 from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.tensor_files import write_safetensors
 from multitalk.weights.verify import verify
-from tests.small_checkpoint import FUSIONX, LIGHTX2V, Sizes, make_small_checkpoint
+from tests.small_checkpoint import FAST, FUSIONX, LIGHTX2V, Sizes, make_small_checkpoint
 
 
 def test_configurations_match_the_shapes(baked):
@@ -131,7 +131,7 @@ def test_the_manifest_describes_the_bake(published, baked, tmp_path):
     manifest = Manifest.read(baked)
     assert (manifest.default_preset, manifest.loras) == ("quality", ())
     assert {record["file"] for record in manifest.sources["vae"]} == {catalogue.VAE}
-    assert sorted(path.name for path in (baked / "loras").iterdir()) == sorted((FUSIONX, LIGHTX2V))
+    assert sorted(path.name for path in (baked / "loras").iterdir()) == sorted((FUSIONX, LIGHTX2V, FAST))
     merged = bake(published, tmp_path / "merged", precision="float32", loras=[("lightx2v", 1.2)])
     assert merged.default_preset == "lightx2v"
     assert [(lora.name, lora.scale) for lora in merged.loras] == [(LIGHTX2V, 1.2)]
@@ -245,7 +245,7 @@ def test_every_precision_has_an_estimate_of_its_size():
 def test_presets_and_loras_agree_with_the_request_package():
     assert set(catalogue.PRESETS) == set(presets.PRESETS)
     loras = {name: preset.lora for name, preset in presets.PRESETS.items() if preset.lora is not None}
-    assert loras == catalogue.LORA_FILES
+    assert loras == catalogue.LORA_FILES | {"balanced": catalogue.LORA_FILES["fast"]}
 
 
 def test_damaged_files_are_named(published, copy_of, tmp_path):

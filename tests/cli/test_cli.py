@@ -193,7 +193,7 @@ def test_lora_options() -> None:
         (["--image", "face.png", "--audio", "first.wav", "--set", "step=3"], "Did you mean steps?"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "seed=NaN"], "whole number"),
         (["--image", "face.png", "--audio", "first.wav", "--set", "size=[100,100]"], "multiples of 16"),
-        (["--image", "face.png", "--audio", "first.wav", "--preset", "best"], "quality, fusionx"),
+        (["--image", "face.png", "--audio", "first.wav", "--preset", "best"], "quality, balanced, fast"),
         (["--image", "face.png", "--audio", "first.wav", "-o", "nowhere/out.mp4"], "does not exist"),
         (
             ["--image", "face.png", "--audio", "first.wav", "-o", "a" * 300],

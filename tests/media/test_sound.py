@@ -194,11 +194,11 @@ def test_a_small_file_with_huge_content_is_not_decoded(tmp_path: Path) -> None:
 
 def test_together_and_in_order() -> None:
     first, second = Sound(tone(1.0), 16000), Sound(tone(0.5, 44100, 2), 44100)
-    a, b = together(first, second)
+    a, b = together([first, second])
     assert a.seconds == b.seconds == 1.0
     assert not b.samples[22050:].any()
     np.testing.assert_array_equal(b.samples[:22050], second.samples)
-    a, b = in_order(first, second)
+    a, b = in_order([first, second])
     assert a.seconds == b.seconds == 1.5
     np.testing.assert_array_equal(a.samples[:16000], first.samples)
     np.testing.assert_array_equal(b.samples[44100:], second.samples)

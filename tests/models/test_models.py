@@ -8,9 +8,9 @@ from diffusers.hooks._helpers import TransformerBlockRegistry
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 
 from multitalk.models.attention import SelfAttentionProcessor
-from multitalk.models.audio_attention import video_labels
+from multitalk.models.audio_attention import AudioCrossAttention, video_labels
 from multitalk.models.audio_projection import AudioProjection
-from multitalk.models.rotary import VideoRotaryEmbedding, apply_rotary, label_rotary_table
+from multitalk.models.rotary import VideoRotaryEmbedding, apply_rotary, label_rotary_table, rotate_by_label
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.models.transformer_block import MultiTalkTransformerBlock
 from multitalk.patches.torch import use_onednn
@@ -84,6 +84,30 @@ def test_labels():
     assert labels[1].item() == pytest.approx(4)
     assert labels[2].item() == pytest.approx(24)
     assert labels[3].item() == 12
+
+
+def test_labels_of_four_people():
+    """Each person's range is 20 after the one before; the background stays at 12."""
+    reference_map = torch.eye(5)[None] + torch.linspace(0, 0.1, 5)
+    assert video_labels(reference_map)[0].tolist() == pytest.approx([4, 24, 44, 64, 12], abs=1e-5)
+
+
+@pytest.mark.parametrize("people", [2, 3, 4])
+def test_audio_tokens_are_in_the_middle_of_each_persons_labels(people):
+    attention = AudioCrossAttention(dim=32, heads=2, audio_dim=8)
+    tokens, labels = torch.randn(1, 2 * 5, 32), torch.rand(1, 2 * 5) * 60
+    audio = torch.randn(1, 2, people * 3, 8)  # 2 latent frames, 3 tokens a person
+    query = rotate_by_label(attention.to_q(tokens).unflatten(-1, (2, 16)), labels)
+    middles = torch.tensor([2.0, 22.0, 42.0, 62.0][:people]).repeat_interleave(3)
+    expected = []
+    for frame in range(2):
+        key = rotate_by_label(attention.to_k(audio[:, frame]).unflatten(-1, (2, 16)), middles)
+        value = attention.to_v(audio[:, frame]).unflatten(-1, (2, 16))
+        part = query[:, 5 * frame : 5 * frame + 5]
+        weights = torch.einsum("bqhd,bkhd->bhqk", part, key).div(4).softmax(-1)
+        expected.append(torch.einsum("bhqk,bkhd->bqhd", weights, value).flatten(2))
+    result = attention(tokens, audio, labels, people)
+    torch.testing.assert_close(result, attention.to_out(torch.cat(expected, dim=1)))
 
 
 def test_audio_windows_of_a_later_latent_frame():

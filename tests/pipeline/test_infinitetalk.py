@@ -274,7 +274,7 @@ def test_an_exact_dub_samples_the_last_steps(strength, sampled, pipeline, source
 
     monkeypatch.setattr(VelocityModel, "predict", record)
     fields = {} if strength is None else {"strength": strength}
-    settings = {**FAST, "steps": 10, "shift": 1.0, "audio_guidance": 1.0}
+    settings = {**FAST, "preset": "quality", "steps": 10, "shift": 1.0, "audio_guidance": 1.0}
     request = GenerationRequest(video=source, audio=voice(0.4), dub="exact", **settings, **fields)
     reports: list[Any] = []
     list(pipeline.stream(request, on_progress=reports.append))

@@ -87,6 +87,38 @@ def test_stream_yields_each_clip_when_it_is_decoded(pipeline, picture):
     assert np.array_equal(np.concatenate(sounds)[:, 0], voice(6.0)[0]), "each clip has its part of the audio"
 
 
+def test_a_prompt_changes_at_its_clip(pipeline, picture):
+    """The second clip's new frames start at 3.24 s, the third's at 5.48 s."""
+
+    def latents(prompt):
+        request = GenerationRequest(image=picture, audio=voice(6.0), prompt=prompt, **FAST)
+        return [clip.latents for clip in pipeline.stream(request)]
+
+    plain, other = latents("a calm man"), latents("she laughs loudly")
+    timed = latents([{"from": 0, "text": "a calm man"}, {"from": 3.3, "text": "she laughs loudly"}])
+    assert [torch.equal(*pair) for pair in zip(plain, timed, strict=True)] == [True, True, False]
+    by_clip = latents("a calm man | she laughs loudly")
+    assert [torch.equal(*pair) for pair in zip(plain, by_clip, strict=True)] == [True, False, False]
+    assert torch.equal(latents("she laughs loudly | she laughs loudly")[2], other[2])
+
+
+def test_three_voices_move_three_people(pipeline, picture, tmp_path):
+    """A third voice changes the video, and the result says that the weights do not know it."""
+    audio = {f"person{number}": voice(0.5, seed=number) for number in (1, 2, 3)}
+    boxes = {f"person{number}": (20 * number - 5, 0, 20 * number + 14, 60) for number in (1, 2, 3)}
+    two = {person: audio[person] for person in ("person1", "person2")}
+    [three] = [
+        clip.latents
+        for clip in pipeline.stream(GenerationRequest(image=picture, audio=audio, boxes=boxes, **FAST))
+    ]
+    request = GenerationRequest(image=picture, audio=two, boxes=boxes, **FAST)
+    [silent] = [clip.latents for clip in pipeline.stream(request)]
+    assert three.isfinite().all()
+    assert not torch.equal(three, silent)
+    result = pipeline.generate(request, tmp_path / "three.mp4")
+    assert any("trained with up to two people" in warning for warning in result.warnings)
+
+
 def test_progress_increases_and_estimates_the_time_left(pipeline, picture):
     seen: list[Progress] = []
     request = GenerationRequest(image=picture, audio=voice(6.0), **FAST)

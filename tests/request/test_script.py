@@ -79,7 +79,7 @@ def test_errors_of_dialogues() -> None:
 @pytest.mark.parametrize(
     ("script", "part"),
     [
-        ("(s1) Hi. (s3) You?", r"\(s3\) at character 10"),
+        ("(s1) Hi. (s5) You?", r"\(s5\) at character 10"),
         ("(s1) Hi. (s2) (s1) You?", "without words to say at character 10"),
         ("(s1) Hi. (s2) ...", "without words to say at character 10"),
         ("Hi. (s2) You?", r"before \(s2\) at character 5"),
@@ -114,15 +114,15 @@ def test_invalid_voice_mixes(mix: str) -> None:
 def test_default_voices_of_two_speakers_differ(language: str) -> None:
     assert len(KOKORO_VOICES) == len(set(KOKORO_VOICES)) == 54
     first = choose_voice(KOKORO_VOICES, language, man=False)
-    second = choose_voice(KOKORO_VOICES, language, man=True, other_than=first)
+    second = choose_voice(KOKORO_VOICES, language, man=True, other_than=[first])
     assert first[:2] == f"{language}f"
     assert second[1] == "m"
     assert language == "f" or second[0] == language  # French has no male voice
 
 
 def test_default_voices_among_few() -> None:
-    assert choose_voice(["af_sky", "af_heart"], "a", man=True, other_than="af_heart") == "af_sky"
-    assert choose_voice(["af_sky"], "z", man=True, other_than="af_sky") == "af_sky"
+    assert choose_voice(["af_sky", "af_heart"], "a", man=True, other_than=["af_heart"]) == "af_sky"
+    assert choose_voice(["af_sky"], "z", man=True, other_than=["af_sky"]) == "af_sky"
 
 
 def cut(text: str, limit: int) -> list[str]:
@@ -150,7 +150,7 @@ def test_a_language_for_all_speakers_or_per_speaker() -> None:
     mixed = Speech(text="hi", language={"person2": "f"})
     assert (mixed.language_of("person1"), mixed.language_of("person2")) == ("a", "f")
     for field, value, message in [
-        ("language", {"person3": "a"}, "'person3' is not a person of speech language"),
+        ("language", {"person5": "a"}, "'person5' is not a person of speech language"),
         ("language", {"person1": 3}, "speech language of person1 must be text, not 3"),
         ("pause", -1, "speech pause must be a number from 0 to 10, not -1"),
     ]:

@@ -161,8 +161,13 @@ def test_the_model_that_fits(source: Video) -> None:
     for layers, fields, field, words in (
         (ALL[:1], dub, "video", "video needs InfiniteTalk"),
         (ALL[:1], {"model": "infinitetalk"}, "model", "lack infinitetalk-single"),
-        (ALL[:2], {"model": "infinitetalk", **two}, "model", "infinitetalk-multi, its audio layers for two"),
-        (ALL[1:2], two, "audio", "no audio layers for two voices (infinitetalk-single)"),
+        (
+            ALL[:2],
+            {"model": "infinitetalk", **two},
+            "model",
+            "infinitetalk-multi, its audio layers for",
+        ),
+        (ALL[1:2], two, "audio", "no audio layers for several voices (infinitetalk-single)"),
         (ALL[1:], {"model": "multitalk"}, "model", "they have infinitetalk-single, infinitetalk-multi"),
     ):
         with pytest.raises(InvalidInput) as caught:
@@ -174,15 +179,20 @@ def test_the_model_that_fits(source: Video) -> None:
 def test_each_model_has_its_own_defaults(source: Video) -> None:
     request = GenerationRequest(image=Image.new("RGB", (64, 64)), audio=VOICE)
     defaults = {
-        name: (kind.motion_frames_of(request), kind.color_correction_of(request))
+        name: (
+            kind.motion_frames_of(request),
+            *(kind.color_correction_of(request, n) for n in (1, 2)),
+        )
         for name, kind in MODELS.items()
     }
-    assert defaults == {"multitalk": (25, 0.0), "infinitetalk": (9, 1.0)}
+    assert defaults == {"multitalk": (25, 0.0, 1.0), "infinitetalk": (9, 1.0, 1.0)}
     dub = GenerationRequest(video=source, audio=VOICE)
-    assert {kind.color_correction_of(dub) for kind in MODELS.values()} == {0.0}, "its first frame may be dark"
+    assert {kind.color_correction_of(dub, 2) for kind in MODELS.values()} == {0.0}, (
+        "its first frame may be dark"
+    )
     changed = GenerationRequest(video=source, audio=VOICE, motion_frames=5, color_correction=0.5)
     for kind in MODELS.values():
-        assert (kind.motion_frames_of(changed), kind.color_correction_of(changed)) == (5, 0.5)
+        assert (kind.motion_frames_of(changed), kind.color_correction_of(changed, 2)) == (5, 0.5)
     short = GenerationRequest(video=source, audio=VOICE, frames_per_clip=9)
     assert {kind.motion_frames_of(short) for kind in MODELS.values()} == {5}
 
@@ -206,7 +216,7 @@ def test_presets_have_the_settings_that_infinitetalk_is_used_with(preset, size, 
 def test_a_files_settings_name_the_model_and_what_was_done_with_the_video(source: Video) -> None:
     request = GenerationRequest(video=source, audio=VOICE, length="shortest")
     sampling = resolve_settings(request, PRESETS["quality"]).sampling
-    comment = make_metadata(request, PRESETS["quality"], MODELS["infinitetalk"], sampling, 1)["comment"]
+    comment = make_metadata(request, PRESETS["quality"], MODELS["infinitetalk"], sampling, 1, 1)["comment"]
     for part in ('"model": "infinitetalk"', '"motion_frames": 9', '"length": "shortest"'):
         assert part in comment
 

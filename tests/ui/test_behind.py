@@ -135,7 +135,7 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
         ),
         ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
         ({"mode": "script"}, "script", "Dialogue is missing"),
-        ({"mode": "script", "script": "(s3) Hi"}, "script", "only"),
+        ({"mode": "script", "script": "(s3) Hi"}, "script", "two speakers"),
         ({"mode": "script", "script": "(s1) Hi"}, "script", r"no \(s2\) in the script"),
         ({"mode": "script", "script": "Anna: Hi"}, "script", r"no \(s2\) in the script"),
         ({"mode": "script", "script": "A: Hi\nB: Hi\nC: Hi"}, "script", "more than two speakers"),
@@ -213,10 +213,9 @@ def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatc
 
 @pytest.fixture
 def ready(tmp_path) -> ModelWorker:
-    """A worker that only has the manifest of its weights."""
+    """A worker that only has a default preset."""
     worker = ModelWorker(None, Gallery(tmp_path, 10**9), Estimator(tmp_path / "runs.json"))
-    folder = SimpleNamespace(manifest=SimpleNamespace(default_preset="quality"))
-    worker.pipeline = SimpleNamespace(folder=folder)  # type: ignore[assignment]
+    worker.pipeline = SimpleNamespace(default_preset="quality")  # type: ignore[assignment]
     return worker
 
 

@@ -53,7 +53,7 @@ def test_a_long_video_asks_and_offers_faster_ones():
         {},
     ]
     titles = [each["title"] for each in asked["choices"]]
-    assert titles[0] == "Fastest preset (about 24 min)"
+    assert titles[0] == "Lightx2v preset (about 24 min)"
     assert titles[-1] == "Generate anyway (about 4.0 h)"
 
 

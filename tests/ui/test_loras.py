@@ -77,7 +77,10 @@ def test_restored_loras_are_those_of_the_weights():
 def test_the_lora_of_a_preset_is_marked():
     name = str(PRESETS["fusionx"].lora)
     choices = lora_choices(["a.safetensors", name], PRESETS.values())
-    assert choices == [{"name": "a.safetensors", "note": ""}, {"name": name, "note": "part of preset Fast"}]
+    assert choices == [
+        {"name": "a.safetensors", "note": ""},
+        {"name": name, "note": "part of preset FusionX"},
+    ]
 
 
 def with_lora(path: Path) -> GenerationRequest:

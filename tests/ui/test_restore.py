@@ -46,7 +46,9 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
     """Return the settings in a video's file."""
     settings = settings_for(PRESETS["demo"], "480p")
     return json.loads(
-        make_metadata(request, PRESETS["demo"], MODELS["multitalk"], settings, 42, text, scripts)["comment"]
+        make_metadata(request, PRESETS["demo"], MODELS["multitalk"], settings, 42, 1, text, scripts)[
+            "comment"
+        ]
     )
 
 
@@ -106,7 +108,9 @@ def test_long_texts_are_restored_whole(tmp_path, worker, letter):
         image=Image.new("RGB", (64, 64)), speech=Speech(text=text), prompt=text, negative_prompt=text
     )
     settings = settings_for(PRESETS["demo"], "480p")
-    metadata = make_metadata(request, PRESETS["demo"], MODELS["multitalk"], settings, 42, include_text=True)
+    metadata = make_metadata(
+        request, PRESETS["demo"], MODELS["multitalk"], settings, 42, 1, include_text=True
+    )
     with VideoWriter(tmp_path / "v.mp4", 64, 64, metadata=metadata) as writer:
         writer.write(np.zeros((2, 64, 64, 3), np.uint8))
     restored = restored_values(read_result(tmp_path / "v.mp4").settings, worker)
