@@ -144,7 +144,7 @@ def outline_job(
         settings=settings,
         model=kind,
         motion_frames=kind.motion_frames_of(request),
-        color_correction=kind.color_correction_of(request),
+        color_correction=kind.color_correction_of(request, preset),
         strength=request.strength if request.dub == "exact" else None,
         person_masks=masks,
         voices=voices,

@@ -93,7 +93,7 @@ class GenerationRequest(Strict):
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
         apg: Whether to use adaptive projected guidance.
         color_correction: Strength of the correction towards the image's colors, 0 to 1; None: the model's
-            default, 0 for MultiTalk, 1 for InfiniteTalk and 0 for a video.
+            default, 0 for MultiTalk, 1 for InfiniteTalk, and 0 for a video or with the preset "demo".
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
             for MultiTalk and 9 for InfiniteTalk.

@@ -22,6 +22,7 @@ class Preset:
         lora_scale: Scale of the LoRA.
         teacache: Recommended TeaCache thresholds, in ascending order; empty if there are too few steps: the
             first five always run.
+        corrects_colors: Whether a model's default color correction applies.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Preset:
     lora: str | None = None
     lora_scale: float = 1.0
     teacache: tuple[float, ...] = ()
+    corrects_colors: bool = True
 
 
 # Settings of docs/MODEL.md, section 5. A new preset is an entry here.
@@ -75,6 +77,8 @@ PRESETS: dict[str, Preset] = {
             text_guidance=1.0,
             audio_guidance=1.0,
             size="160p",
+            # in a small drawing, an open mouth changes the statistics of the frame, and would fade
+            corrects_colors=False,
         ),
     )
 }
