@@ -9,6 +9,7 @@ import pytest
 
 from demo_training.cases import make_case, run, score
 from demo_training.dubs import make_dub, outside_mouth, run_dub, score_dub
+from demo_training.trials import drift
 
 SECONDS = 3.2
 # of the first clip outside the mouth, to the video after encoding and decoding, in dB
@@ -38,3 +39,12 @@ def test_infinitetalk_animates_a_picture(kind, demo):
     for face in score(case, run(demo, case, model="infinitetalk")):
         assert face.r >= 0.6
         assert face.amplitude >= 0.5
+
+
+def test_infinitetalk_does_not_drift(demo):
+    """MultiTalk's colors change by 3 levels in four clips, its identity by 0.05: docs/MEASUREMENTS.md."""
+    first, *later = drift(demo, 107, "infinitetalk", clips=4)
+    for clip in later:
+        assert clip.colors <= 1.5
+        assert 0.9 <= clip.sharpness <= 1.1
+        assert clip.identity >= first.identity - 0.02
