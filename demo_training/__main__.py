@@ -1,12 +1,24 @@
 """Trains the embedded weights and creates the examples; an interrupted run resumes from its checkpoints.
 
 Takes two to three hours on a machine without a GPU. The steps can also be run one by one, in this order:
-audio_encoder, vae, decoder, clips (can be split across processes), transformer, export, examples, evaluate.
+audio_encoder, vae, decoder, clips (can be split across processes), transformer, export, dub_clips (can be
+split, too), infinitetalk, infinitetalk_export, examples, evaluate. From dub_clips on, they need only the
+exported weights.
 """
 
 from __future__ import annotations
 
-from . import audio_encoder, clips, decoder, examples, transformer, vae
+from . import (
+    audio_encoder,
+    clips,
+    decoder,
+    dub_clips,
+    examples,
+    infinitetalk,
+    infinitetalk_export,
+    transformer,
+    vae,
+)
 from .export import export
 
 
@@ -18,6 +30,9 @@ def main() -> None:
     clips.make_shards()
     transformer.train()
     export()
+    dub_clips.make_shards()
+    infinitetalk.train()
+    infinitetalk_export.export()
     examples.main()
 
 

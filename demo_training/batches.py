@@ -12,22 +12,26 @@ from multitalk.conditioning.people import person_masks, token_masks
 from multitalk.models.video_vae import latent_frames
 
 from . import progress
-from .clips import KINDS, Kind
+from .clips import Kind
 from .scenes import HEIGHT
 
 BATCH_SIZES = {"one": 4, "two": 3, "one_later": 2, "two_later": 2}
 
 
 class TrainingClips:
-    """Shards of clips on disk, kept in memory."""
+    """Shards of clips on disk, kept in memory.
 
-    def __init__(self) -> None:
-        self.folder = progress.WORK / "clips"
-        self.shards: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in KINDS}
+    Args:
+        folder: Name of their folder in the work folder, and of the module that makes them.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = progress.WORK / folder
+        self.shards: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in BATCH_SIZES}
         self.loaded: set[Path] = set()
         self.read_new()
         if not self.shards["one"]:
-            raise SystemExit(f"{self.folder} has no clips. Run python -m demo_training.clips first.")
+            raise SystemExit(f"{self.folder} has no clips. Run python -m demo_training.{folder} first.")
 
     def read_new(self) -> int:
         """Read shards that were added to the folder; return the number of all shards."""
@@ -83,6 +87,7 @@ class Batch:
     Attributes:
         kind: Kind of the clips.
         clean, noise, condition: ``B 16 T h w``.
+        start: The latents that are noised, ``B 16 T h w``: the clean ones, or those of a dubbed video.
         image: CLIP features of the last condition frame.
         audio: Audio windows of all people, ``B P F W L C``.
         mouths: Mask of the mouths, ``B 1 T h w``.
@@ -90,11 +95,14 @@ class Batch:
         masks: Token masks of two people, or None.
         offset: Time of the first frame in the rotary table.
         context: Encoded prompt.
+        masked_frames: Number of latent frames that the mask of the condition marks as given.
+        pinned: Whether the leading latent frames are clean, and stay so in sampling.
     """
 
     kind: Kind
     clean: torch.Tensor
     noise: torch.Tensor
+    start: torch.Tensor
     condition: torch.Tensor
     image: torch.Tensor
     audio: torch.Tensor
@@ -103,6 +111,8 @@ class Batch:
     masks: torch.Tensor | None
     offset: int
     context: torch.Tensor
+    masked_frames: int
+    pinned: bool = False
 
     @property
     def condition_frames(self) -> int:
@@ -113,6 +123,19 @@ class Batch:
     def sigma(self) -> torch.Tensor:
         """Noise levels, ``B 1 1 1 1``."""
         return self.sigmas.view(-1, 1, 1, 1, 1)
+
+    @property
+    def noisy(self) -> torch.Tensor:
+        """What is denoised, ``B 16 T h w``."""
+        noisy = (1 - self.sigma) * self.start + self.sigma * self.noise
+        if self.pinned:
+            noisy[:, :, : self.condition_frames] = self.clean[:, :, : self.condition_frames]
+        return noisy
+
+    @property
+    def velocity(self) -> torch.Tensor:
+        """The velocity from the noisy latents to the clean ones, ``B 16 T h w``."""
+        return self.noise - self.clean + (1 - self.sigma) / self.sigma * (self.start - self.clean)
 
     def mouth_error(self, error: torch.Tensor) -> float:
         """Return the mean squared error of x0 at the mouths for an error of the velocity."""

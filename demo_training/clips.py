@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from multitalk.conditioning.audio import SAMPLE_RATE, encode_audio
 from multitalk.conditioning.image import encode_image
@@ -22,6 +24,7 @@ from .speech import Track, make_random_track, make_track
 from .vae import to_tensor
 
 WINDOW = 5
+FOLDER = "clips"
 SHARD = 16  # clips per file
 SHARDS = 144
 
@@ -76,15 +79,24 @@ def choose_tracks(random: np.random.Generator, people: int, seconds: float) -> l
 
 
 class ClipMaker:
-    """Draws clips and encodes them with the trained VAE and audio encoder."""
+    """Draws clips and encodes them.
 
-    def __init__(self) -> None:
-        vae = make_vae()
-        vae.load_state_dict(progress.require("vae")["model"])
+    Args:
+        vae, audio_encoder, image_encoder: The networks.
+    """
+
+    def __init__(self, vae: nn.Module, audio_encoder: nn.Module, image_encoder: nn.Module) -> None:
         self.vae = FastVAE(vae)
-        self.audio_encoder = make_audio_encoder().eval()
-        self.audio_encoder.load_state_dict(progress.require("audio_encoder")["model"])
-        self.image_encoder = make_image_encoder()
+        self.audio_encoder = audio_encoder
+        self.image_encoder = image_encoder
+
+    @classmethod
+    def of_checkpoints(cls) -> ClipMaker:
+        """Load the trained VAE and audio encoder."""
+        vae, audio_encoder = make_vae(), make_audio_encoder().eval()
+        vae.load_state_dict(progress.require("vae")["model"])
+        audio_encoder.load_state_dict(progress.require("audio_encoder")["model"])
+        return cls(vae, audio_encoder, make_image_encoder())
 
     @torch.inference_mode()
     def make(self, kind: Kind, seed: int) -> dict[str, torch.Tensor]:
@@ -139,30 +151,35 @@ def mouth_mask(scene: Scene, frames: int) -> torch.Tensor:
     return mask
 
 
-def shard_path(index: int) -> Path:
-    """Return the path of a shard."""
-    return progress.WORK / "clips" / f"{index:04d}-{shard_kind(index).name}.pt"
+def write_shards(
+    maker: ClipMaker, folder: Path, kinds: Mapping[str, Kind], order: Sequence[str], indices: Iterable[int]
+) -> None:
+    """Create the missing shards of a folder.
 
-
-def shard_kind(index: int) -> Kind:
-    """Return the kind of clips in a shard."""
-    return KINDS[ORDER[index % len(ORDER)]]
-
-
-def make_shards(first: int = 0, count: int = SHARDS, step: int = 1) -> None:
-    """Create the missing ones of every `step`-th shard from `first` on; processes can share the work."""
-    (progress.WORK / "clips").mkdir(parents=True, exist_ok=True)
-    maker = ClipMaker()
-    for index in range(first, count, step):
-        path = shard_path(index)
+    Args:
+        maker: Makes the clips.
+        folder: The folder.
+        kinds: Kinds of clips by name.
+        order: Names of the kinds of consecutive shards.
+        indices: Numbers of the shards.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in indices:
+        kind = kinds[order[index % len(order)]]
+        path = folder / f"{index:04d}-{kind.name}.pt"
         if path.exists():
             continue
-        kind = shard_kind(index)
         clips = [maker.make(kind, index * SHARD + number) for number in range(SHARD)]
         stacked = {name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}
         torch.save(stacked, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
         print(path.name, flush=True)
+
+
+def make_shards(first: int = 0, count: int = SHARDS, step: int = 1) -> None:
+    """Create the missing ones of every `step`-th shard from `first` on; processes can share the work."""
+    maker = ClipMaker.of_checkpoints()
+    write_shards(maker, progress.WORK / FOLDER, KINDS, ORDER, range(first, count, step))
 
 
 if __name__ == "__main__":

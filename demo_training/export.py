@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from multitalk.weights.folders import EMBEDDED_FOLDER
+from multitalk.weights.folders import AUDIO_LAYER_SETS, EMBEDDED_FOLDER
 from multitalk.weights.libraries import save_config, tied_names, weights_name
 from multitalk.weights.manifest import LORA_FOLDER, PARTS, TOKENIZER_FOLDER, make_manifest
 
@@ -45,7 +45,7 @@ def trained_parts() -> dict[str, nn.Module]:
 
 
 def export(target: Path = EMBEDDED_FOLDER) -> None:
-    """Replace a weights folder, and print its size."""
+    """Replace a weights folder by the trained networks, with MultiTalk's audio layers."""
     shutil.rmtree(target, ignore_errors=True)
     for part, model in trained_parts().items():
         folder = target / part
@@ -68,12 +68,18 @@ def export(target: Path = EMBEDDED_FOLDER) -> None:
     make_tokenizer().save_pretrained(target / TOKENIZER_FOLDER)
     make_feature_extractor().save_pretrained(target / "audio_encoder")
     (target / LORA_FOLDER).mkdir()
+    write_manifest(target, AUDIO_LAYER_SETS[:1])
+
+
+def write_manifest(target: Path, audio_layers: tuple[str, ...]) -> None:
+    """Write the manifest of a weights folder with sets of audio layers, and print the folder's size."""
     manifest = make_manifest(
         target,
         name="demo",
         default_preset="demo",
         precision=dict.fromkeys(PARTS, "fp16"),
         sources=dict.fromkeys(PARTS, SOURCE),
+        audio_layers=audio_layers,
     )
     print(f"{target}: {sum(record.size for record in manifest.files.values()) / 1e6:.1f} MB")
 

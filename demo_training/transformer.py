@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.models.video_vae import latent_frames
 
 from . import progress
 from .audio_encoder import CHANNELS, LAYERS
 from .batches import Batch, TrainingClips, random_masks
-from .clips import KINDS, WINDOW, Kind
+from .clips import FOLDER, KINDS, WINDOW, Kind
 from .encoders import IMAGE_WIDTH, PROMPTS, TEXT_LENGTH, TEXT_WIDTH, make_text_encoder, make_tokenizer
 from .optimizer import Optimizers
 
@@ -100,21 +102,37 @@ def make_transformer() -> MultiTalkTransformer:
 class Trainer:
     """Trains a transformer on the clips of the work folder."""
 
+    name = "transformer"
+    clips_folder = FOLDER
+    kinds = KINDS
+    shares: ClassVar[dict[str, float]] = SHARES
+
     def __init__(self, learning_rate: float) -> None:
-        self.model = make_transformer()
+        self.model = self._make_model()
         self.rope = ShiftedRope(self.model.rope)
         self.model.rope = self.rope
-        self.clips = TrainingClips()
-        self.mean, self.std = self.clips.statistics()
+        self.clips = TrainingClips(self.clips_folder)
+        self.mean, self.std = self._statistics()
         self.optimizers = Optimizers(
             self.model, learning_rate, plain=("patch_embedding", "proj_out", "scale_shift")
         )
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.average = {
+            name: value.detach().clone()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
+        }
         self.mouth_weight = MOUTH_WEIGHT
         self.contexts = self._contexts()
         self.maps: list[torch.Tensor] = []
         for block in self.model.blocks:
             block.attn1.register_forward_hook(self._keep_map)
+
+    def _make_model(self) -> MultiTalkTransformer:
+        return make_transformer()
+
+    def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation of the latents' channels."""
+        return self.clips.statistics()
 
     def _keep_map(self, module: nn.Module, inputs: tuple, output: tuple) -> None:
         if output[1] is not None:
@@ -134,16 +152,16 @@ class Trainer:
 
     def choose(self, random: np.random.Generator) -> tuple[Kind, bool]:
         """Choose the kind of the next batch, and whether it has null audio."""
-        names = list(SHARES)
-        shares = np.array(list(SHARES.values())) * [bool(self.clips.shards[name]) for name in names]
-        kind = KINDS[str(random.choice(names, p=shares / shares.sum()))]
+        names = list(self.shares)
+        shares = np.array(list(self.shares.values())) * [bool(self.clips.shards[name]) for name in names]
+        kind = self.kinds[str(random.choice(names, p=shares / shares.sum()))]
         null_audio = kind.condition_frames == 1 and random.random() < 0.12
         return kind, null_audio and self.clips.has_silence(kind.name)
 
     def loss(self, random: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         """Compute the loss of a batch, and its parts for the log."""
         batch = self._draw(random)
-        error = self._predict(batch).float() - (batch.noise - batch.clean)
+        error = self._predict(batch).float() - batch.velocity
         loss = self._weighted(error, batch)
         numbers = {
             f"loss_{batch.kind.name}": loss.item(),
@@ -172,9 +190,10 @@ class Trainer:
             audio = torch.zeros_like(audio[:, :1])
         elif swap:
             audio = audio.flip(1)
-        return Batch(
+        batch = Batch(
             kind=kind,
             clean=clean,
+            start=clean,
             condition=self.normalize(clips["condition"]),
             image=clips["image"],
             audio=audio,
@@ -184,13 +203,19 @@ class Trainer:
             masks=masks,
             offset=int(random.integers(CLIP_LATENTS - clean.shape[2] + 1)),
             context=self.contexts[int(random.integers(len(PROMPTS)))],
+            masked_frames=latent_frames(kind.condition_frames),
         )
+        return self._vary(batch, clips, random)
+
+    def _vary(self, batch: Batch, clips: dict[str, torch.Tensor], random: np.random.Generator) -> Batch:
+        """Return a batch as it is trained on, from the clips that it was made of."""
+        return batch
 
     def _predict(self, batch: Batch) -> torch.Tensor:
         """Predict the velocity, ``B 16 T h w``."""
-        noisy = (1 - batch.sigma) * batch.clean + batch.sigma * batch.noise
+        noisy = batch.noisy
         mask = torch.zeros(len(noisy), 4, *noisy.shape[2:])
-        mask[:, :, : batch.condition_frames] = 1
+        mask[:, :, : batch.masked_frames] = 1
         self.rope.fixed_frames, self.rope.offset = batch.condition_frames, batch.offset
         self.maps = []
         # on a CPU, PyTorch's plain attention has the fastest backward pass
@@ -208,7 +233,7 @@ class Trainer:
         """Return the mean squared error, with more weight on mouths and none on condition frames."""
         weight = 1 + (self.mouth_weight - 1) * batch.mouths
         weight = weight.expand(len(error), 1, *error.shape[2:]).clone()
-        if batch.condition_frames > 1:
+        if batch.pinned or batch.condition_frames > 1:
             weight[:, :, : batch.condition_frames] = 0  # replaced by the motion frames at every step
         return (weight * error.square()).sum() / (weight.sum() * 16)
 
@@ -227,7 +252,7 @@ class Trainer:
     def train(self, steps: int, learning_rate: float) -> None:
         """Train up to a number of steps, from the last checkpoint."""
         run = progress.Run(
-            "transformer",
+            self.name,
             steps,
             model=self.model,
             optimizers=self.optimizers,
@@ -249,18 +274,18 @@ class Trainer:
     def _update_average(self, done: int) -> None:
         """Update the exponential moving average of the weights."""
         decay = min(0.99, done / (done + 10))
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        for name, average in self.average.items():
+            average.lerp_(self.model.get_parameter(name), 1 - decay)
 
 
 def train(steps: int = STEPS, learning_rate: float = LEARNING_RATE) -> None:
     """Train up to a number of steps, from the last checkpoint."""
-    with _attention_in_half_precision():
+    with attention_in_half_precision():
         Trainer(learning_rate).train(steps, learning_rate)
 
 
 @contextmanager
-def _attention_in_half_precision() -> Iterator[None]:
+def attention_in_half_precision() -> Iterator[None]:
     """Disable the float32 reductions of attention on CPUs; the setting is global and restored on exit."""
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)

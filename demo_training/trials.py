@@ -1,4 +1,4 @@
-"""Further trials of the weights: guidance, silence, swapped voices, later clips and the VAE."""
+"""Further trials of the weights: guidance, silence, swapped voices, later clips, dubs and the VAE."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.drift import ClipDrift, measure_drift, seconds_of
 from multitalk import MultiTalkPipeline
+from multitalk.request.model_kinds import MODELS
 
-from .cases import Case, correlation, dark_area, make_case, run
+from . import dubs
+from .cases import Case, correlation, dark_area, make_case, request_of, run
 from .fast_vae import FastVAE
 from .vae import held_out_psnr
 
@@ -65,6 +68,16 @@ def continuation(pipeline: MultiTalkPipeline, index: int) -> Continuation:
     )
 
 
+def drift(pipeline: MultiTalkPipeline, index: int, model: str, clips: int = 10) -> list[ClipDrift]:
+    """Measure the drift of a long video of one person with a model."""
+    case = make_case(index, "one", seconds_of(model, clips))
+    video = [clip.frames.numpy() for clip in pipeline.stream(request_of(case, model=model))]
+    face = case.scene.faces[0]
+    (x, y), half_height = face.center, face.face_height * face.unit
+    box = (x - face.unit, y - half_height, x + face.unit, y + half_height)
+    return measure_drift(video, tuple(map(round, box)))
+
+
 def report(pipeline: MultiTalkPipeline) -> None:
     """Run all trials and print the results."""
     moves = movement_by_guidance(pipeline, make_case(100, "one", 3.2))
@@ -85,3 +98,13 @@ def report(pipeline: MultiTalkPipeline) -> None:
         )
     whole, last = held_out_psnr(FastVAE(pipeline.components.vae), clips=8, frames=CLIP)
     print(f"autoencoder: {whole:.1f} dB, last frames {last:.1f} dB")
+    for model, index in itertools.product(MODELS, range(107, 109)):
+        drifts = drift(pipeline, index, model)
+        print(
+            f"ten clips of {model}: colors up to {max(clip.colors for clip in drifts):.1f} levels of 255, "
+            f"sharpness {min(clip.sharpness for clip in drifts):.2f} to "
+            f"{max(clip.sharpness for clip in drifts):.2f}, "
+            f"identity {drifts[0].identity:.3f} at first, {drifts[-1].identity:.3f} at last",
+            flush=True,
+        )
+    dubs.report(pipeline)

@@ -44,6 +44,7 @@ class JobOutline:
     """What is known about a job before its inputs are encoded.
 
     Attributes:
+        preset: Preset of the request.
         settings: Settings of the request, completed by its preset.
         model: The model.
         motion_frames: See the request; the model's default is applied.
@@ -56,6 +57,7 @@ class JobOutline:
         speech: Voices and times of spoken text; None without text to speech.
     """
 
+    preset: Preset
     settings: ResolvedSettings
     model: ModelKind
     motion_frames: int
@@ -152,6 +154,7 @@ def outline_job(
     sound = file_sound([voice for voice in voices if voice is not None], turns)
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
     return JobOutline(
+        preset=preset,
         settings=settings,
         model=kind,
         motion_frames=kind.motion_frames_of(request),
@@ -195,7 +198,7 @@ def prepare_job(
     return JobConditions(
         outline=outline,
         spans=spans,
-        color_correction=outline.model.color_correction_of(request, len(spans)),
+        color_correction=outline.model.color_correction_of(request, outline.preset, len(spans)),
         seed=secrets.randbelow(RANDOM_SEEDS) if request.seed == -1 else request.seed,
         image=image,
         source=_frame_source(request, image),

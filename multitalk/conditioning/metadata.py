@@ -50,7 +50,7 @@ def make_metadata(
     values |= {name: getattr(request, name) for name in FIELDS}
     values |= {
         "model": kind.name,
-        "color_correction": kind.color_correction_of(request, clips),
+        "color_correction": kind.color_correction_of(request, preset, clips),
         "motion_frames": kind.motion_frames_of(request),
     }
     if request.video is not None:

@@ -98,7 +98,7 @@ class GenerationRequest(Strict):
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
         apg: Whether to use adaptive projected guidance.
         color_correction: Strength of the correction towards the image's colors, 0 to 1; None: 1, but 0 for a
-            video and for a single clip of MultiTalk.
+            video, for a single clip of MultiTalk, and with the preset "demo".
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
             for MultiTalk and 9 for InfiniteTalk.

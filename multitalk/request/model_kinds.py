@@ -10,6 +10,7 @@ from ..errors import InvalidInput
 
 if TYPE_CHECKING:
     from .generation_request import GenerationRequest
+    from .presets import Preset
 
 # Seconds of video from which a model that does not drift is the default.
 LONG_SECONDS = 30.0
@@ -46,7 +47,7 @@ class ModelKind:
             return request.motion_frames
         return min(self.motion_frames, request.frames_per_clip - 4)
 
-    def color_correction_of(self, request: GenerationRequest, clips: int) -> float:
+    def color_correction_of(self, request: GenerationRequest, preset: Preset, clips: int) -> float:
         """Return the strength of a request's color correction; the default for a video is none.
 
         Each clip returns to a frame of the video, and the first frame, to which colors would be corrected,
@@ -54,7 +55,9 @@ class ModelKind:
         """
         if request.color_correction is not None:
             return request.color_correction
-        return float(request.video is None and clips >= self.corrected_clips)
+        if request.video is not None or not preset.corrects_colors:
+            return 0.0
+        return float(clips >= self.corrected_clips)
 
 
 # A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.

@@ -23,6 +23,7 @@ class Preset:
         timestep_spacing: Name in :data:`multitalk.sampling.schedule.SPACINGS`: where its steps are.
         teacache: Recommended TeaCache thresholds, in ascending order; empty if there are too few steps: the
             first five always run.
+        corrects_colors: Whether a model's default color correction applies.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Preset:
     lora_scale: float = 1.0
     timestep_spacing: str = "linspace"
     teacache: tuple[float, ...] = ()
+    corrects_colors: bool = True
 
 
 DISTILLATION = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
@@ -100,6 +102,8 @@ PRESETS: dict[str, Preset] = {
             text_guidance=1.0,
             audio_guidance=1.0,
             size="160p",
+            # in a small drawing, an open mouth changes the statistics of the frame, and would fade
+            corrects_colors=False,
         ),
     )
 }

@@ -54,5 +54,6 @@ def connect(layout: Layout, backend: Backend) -> None:
 
 def result_line(worker: ModelWorker, picture: str | None) -> str:
     """Return the line beside the result of a picture; empty for an example, or with other weights."""
-    is_uploaded = picture is not None and not is_example(picture)
-    return AT_RESULT if is_uploaded and worker.has_demo_weights else ""
+    if picture is None or not worker.has_demo_weights or is_example(picture):
+        return ""
+    return AT_RESULT

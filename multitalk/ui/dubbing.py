@@ -11,9 +11,10 @@ from ..errors import MultiTalkError
 from ..media.source_video import read_video
 from . import parts
 from .backend import Backend
+from .examples import VIDEO, VIDEO_VOICE
 from .form_errors import page_message
-from .options import DUBS, LABELS, LENGTHS
-from .parts import QUIET
+from .options import DUBS, LABELS, LENGTHS, ONE, SOUND
+from .parts import EVERY, QUIET
 from .uploads import MAX_FILE
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ def build_dubbing(layout: Layout) -> None:
         layout.form["video"] = parts.AnyFile(
             label=f"Video to dub, at most {MAX_FILE // 10**6} MB", elem_id="video", height=110
         )
+        if VIDEO.is_file() and VIDEO_VOICE.is_file():
+            layout.more["video_example"] = gr.Button(
+                "Use the example video", size="sm", elem_id="video-example"
+            )
         layout.form["dub"] = gr.Radio(DUBS, value="free", label=LABELS["dub"], elem_id="dub")
         layout.form["length"] = gr.Radio(LENGTHS, value="audio", label=LABELS["length"], elem_id="length")
         layout.form["source_volume"] = parts.Slider(
@@ -62,12 +67,21 @@ class DubbingEvents:
         form, more = self.layout.form, self.layout.more
         taken = [form["video"], form["picture"], self.layout.errors["picture"]]
         form["video"].upload(self.take, form["video"], taken, **QUIET)
+        if "video_example" in more:
+            filled = [*taken, form["mode"], form["person1_source"], form["person1_sound"]]
+            more["video_example"].click(self.use_example, None, filled, **EVERY)
         form["picture"].input(lambda: None, None, form["video"], **QUIET)  # another image replaces the video
         more["status"].change(self.show, None, more["dubbing"], **QUIET)
 
     def show(self) -> Any:
         """Show the group if the loaded weights can dub."""
         return gr.update(visible=True if self.backend.worker.can_dub() else "hidden")
+
+    def use_example(self, request: gr.Request) -> list[Any]:
+        """Fill in the example video, and a voice that is not its own."""
+        video, voice = (self.backend.share(path, request) for path in (VIDEO, VIDEO_VOICE))
+        _, *shown = self.take(video, request)
+        return [video, *shown, ONE, SOUND, voice]
 
     def take(self, path: str, request: gr.Request) -> list[Any]:
         """Check a video, and show its first frame as the image."""

@@ -6,11 +6,15 @@ import base64
 import filecmp
 import io
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ..errors import InvalidInput
+from ..media.picture import read_picture
+from ..media.source_video import read_video
 from .options import IN_TURNS, ONE, SCRIPT, SOUND, TEXT
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -36,6 +40,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "script": "(s1) Do you like to talk?\n(s2) Yes, very much!",
     },
 }
+# on the page below "Dub a video instead"
+VIDEO = FOLDER / "talking.mp4"
+VIDEO_VOICE = FOLDER / "one_person.wav"
 EMPTY = {"script": "", "person1_source": SOUND, "person2_source": SOUND}
 THUMBNAIL = 144
 
@@ -74,12 +81,23 @@ def example_values(name: str) -> dict[str, Any]:
 
 
 def is_example(path: str) -> bool:
-    """Return whether a file is the picture of an example."""
+    """Return whether a file is the picture of an example, or the first frame of the example video."""
     pictures = {FOLDER / example["picture"] for example in EXAMPLES.values()}
     try:
-        return any(file.is_file() and filecmp.cmp(path, file, shallow=False) for file in pictures)
-    except OSError:  # uploads are deleted after a day
+        if any(file.is_file() and filecmp.cmp(path, file, shallow=False) for file in pictures):
+            return True
+        return VIDEO.is_file() and _same_pixels(read_picture(path), _first_frame())
+    except (OSError, InvalidInput):  # uploads are deleted after a day
         return False
+
+
+def _same_pixels(first: Image.Image, second: Image.Image) -> bool:
+    return first.size == second.size and first.tobytes() == second.tobytes()
+
+
+@cache
+def _first_frame() -> Image.Image:
+    return read_video(VIDEO).picture
 
 
 def small_picture(picture: Image.Image, side: int, kind: str = "JPEG") -> str:

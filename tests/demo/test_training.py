@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from demo_training import audio_encoder, batches, clips, decoder, progress, transformer, vae
+from demo_training import (
+    audio_encoder,
+    batches,
+    clips,
+    decoder,
+    dub_clips,
+    infinitetalk,
+    infinitetalk_export,
+    progress,
+    transformer,
+    vae,
+)
 from demo_training.drawing import still
 from demo_training.export import export
 from demo_training.scenes import HELD_OUT_SEED, make_scene
 from demo_training.speech import HELD_OUT_VOICES, TRAINING_VOICES, make_random_track
 from demo_training.vae import held_out_psnr
 from multitalk import GenerationRequest, MultiTalkPipeline
+from multitalk.weights.folders import audio_layers_part, part_files
 from multitalk.weights.verify import verify
 from tests.demo.paths import EXAMPLES
 
@@ -73,11 +87,13 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
     # measuring whole held-out clips after every second step would take most of the time
     for training in (vae, decoder):
         monkeypatch.setattr(training, "held_out_psnr", lambda model, frames=5: held_out_psnr(model, 1, 5))
+    weights = tmp_path / "weights"
     steps = {
         "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
         "vae": lambda: vae.train(4, 0.5, 1e-3),
         "decoder": lambda: decoder.train(4, 1e-3),
         "transformer": lambda: transformer.train(4, 1e-3),
+        "infinitetalk": lambda: infinitetalk.train(4, 1e-3, weights),
     }
     setting = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed
     before = setting()
@@ -85,6 +101,9 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
         monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
         if name == "transformer":
             clips.make_shards(0, 1, 1)
+        if name == "infinitetalk":
+            export(weights)
+            dub_clips.make_shards(0, 2, 1, weights)
         torch.manual_seed(0)
         stop_once()
         with pytest.raises(Stopped):
@@ -102,13 +121,18 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
         assert setting() == before, "the setting is global"
 
     monkeypatch.setattr(progress, "WORK", tmp_path / "stopped")
-    export(tmp_path / "weights")
-    assert not list(verify(tmp_path / "weights"))
-    pipeline = MultiTalkPipeline.from_pretrained(tmp_path / "weights", device="cpu")
-    request = GenerationRequest(
-        image=EXAMPLES / "one_person.png", audio=EXAMPLES / "one_person.wav", steps=1, max_seconds=0.2
-    )
-    assert pipeline.generate(request, tmp_path / "out.mp4").frames == 5
+    before_layers = load_file(weights / "transformer" / "diffusion_pytorch_model.safetensors")
+    infinitetalk_export.export(weights)
+    assert not list(verify(weights))
+    [file] = part_files(weights, audio_layers_part("infinitetalk-single"))
+    layers = load_file(file)
+    assert set(layers) == {name for name in before_layers if infinitetalk.is_audio_layer(name)}
+    assert all(layers[name].shape == before_layers[name].shape for name in layers)
+    assert any(not torch.equal(layers[name], before_layers[name]) for name in layers), "they were trained"
+    pipeline = MultiTalkPipeline.from_pretrained(weights, device="cpu")
+    for source in ({"image": EXAMPLES / "one_person.png"}, {"video": EXAMPLES / "talking.mp4"}):
+        request = GenerationRequest(**source, audio=EXAMPLES / "one_person.wav", steps=1, max_seconds=0.2)
+        assert pipeline.generate(request, tmp_path / "out.mp4").frames == 5
 
 
 def _copy_inputs(stopped: Path, uninterrupted: Path, name: str) -> None:
@@ -117,7 +141,6 @@ def _copy_inputs(stopped: Path, uninterrupted: Path, name: str) -> None:
     for source in stopped.glob("*.pt"):
         if source.stem != name:
             (uninterrupted / source.name).write_bytes(source.read_bytes())
-    if (stopped / "clips").exists() and not (uninterrupted / "clips").exists():
-        (uninterrupted / "clips").mkdir()
-        for source in (stopped / "clips").iterdir():
-            (uninterrupted / "clips" / source.name).write_bytes(source.read_bytes())
+    for folder in (clips.FOLDER, dub_clips.FOLDER):
+        if (stopped / folder).exists():
+            shutil.copytree(stopped / folder, uninterrupted / folder, dirs_exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.ui import fields, form_errors
+from multitalk.weights.folders import AUDIO_LAYERS_FOLDER
+from multitalk.weights.manifest import Manifest, make_manifest
 from tests.ui.app import EXAMPLES, App
 from tests.ui.requests import no_lora
 from tests.ui.screens import SCREENS
-from tests.ui.steps import bring, bring_sound, facts, fill, make, wait_state
+from tests.ui.steps import bring, bring_sound, facts, fill, make, wait_ready, wait_state
 from tests.ui.test_behind import FORM, no_voice
 from tests.ui.test_drops import drop_on
 
@@ -56,6 +59,7 @@ def test_a_video_is_dubbed(screen: str, browser: Browser, dubbing_app: App, tmp_
         assert (result["settings"]["model"], result["settings"]["dub"]) == ("infinitetalk", "free")
         assert result["settings"]["color_correction"] == 0, "the default for a video"
         # another image replaces the video
+        page.locator("#video [aria-label='talk.mp4']").wait_for()
         bring(page, "one_person.png")
         file_shown(page, "talk").wait_for(state="detached")
 
@@ -158,14 +162,50 @@ def compare_with_original(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_without_infinitetalk_there_is_no_video(open_page, tmp_path: Path) -> None:
+def test_the_example_video_is_dubbed_with_the_demo_weights(open_page, app: App) -> None:
     page: Page = open_page()
-    assert not page.locator("#dubbing").is_visible()
-    drop_on(page, "#picture", write_video(tmp_path / "talk.mp4"))
-    page.locator(".notice").get_by_text("these weights cannot dub a video").wait_for()
-    page.locator("#picture input[type=file]").set_input_files(tmp_path / "talk.mp4")
-    page.locator(".notice").get_by_text("these weights cannot dub a video").wait_for()
-    assert not page.locator("#picture img[src*='file=']").count()
+    page.locator("#dubbing > button").click()
+    page.locator("#video-example").click()
+    page.locator("#picture img[src*='file=']").wait_for()
+    page.locator("#video [aria-label='talking.mp4']").wait_for()
+    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
+    page.locator(".picture-notice").wait_for(state="detached")  # the video is drawn
+    page.get_by_label("Exact").check()
+    page.locator("#more > button").click()
+    fill(page, Steps="2", **{"Maximum seconds": "0.5"})
+    result = facts(app.outputs / make(page))
+    assert (result["frames"], result["sounds"]) == (13, True)
+    settings = result["settings"]
+    assert (settings["model"], settings["dub"], settings["preset"]) == ("infinitetalk", "exact", "demo")
+
+
+@pytest.fixture
+def without_infinitetalk(weights: Path, tmp_path: Path) -> Path:
+    """The demo weights without InfiniteTalk's audio layers."""
+    folder = shutil.copytree(
+        weights, tmp_path / "weights", ignore=shutil.ignore_patterns(AUDIO_LAYERS_FOLDER)
+    )
+    manifest = Manifest.read(folder)
+    make_manifest(folder, manifest.name, manifest.default_preset, manifest.precision)
+    return folder
+
+
+@pytest.mark.slow
+def test_without_infinitetalk_there_is_no_video(
+    browser: Browser, without_infinitetalk: Path, tmp_path: Path
+) -> None:
+    with App(tmp_path, MULTITALK_WEIGHTS=str(without_infinitetalk)) as app:
+        app.wait_open().wait_loaded()
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(app.url)
+            wait_ready(page)
+            assert not page.locator("#dubbing").is_visible()
+            drop_on(page, "#picture", write_video(tmp_path / "talk.mp4"))
+            page.locator(".notice").get_by_text("these weights cannot dub a video").wait_for()
+            page.locator("#picture input[type=file]").set_input_files(tmp_path / "talk.mp4")
+            page.locator(".notice").get_by_text("these weights cannot dub a video").wait_for()
+            assert not page.locator("#picture img[src*='file=']").count()
 
 
 @pytest.mark.slow
