@@ -50,6 +50,8 @@ class Events:
     def connect(self, page: gr.Blocks) -> None:
         """Register the handlers; call inside the page."""
         form, more = self.layout.form, self.layout.more
+        voices = VoiceEvents(self.layout, self.backend)
+        voices.connect_preview()
         self._connect_inputs()
         self._connect_estimates()
         demo_notice.connect(self.layout, self.backend)
@@ -66,7 +68,7 @@ class Events:
         page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
         KeptFormEvents(self.layout, self.backend).connect(page)
         FileEvents(self.layout, self.backend).connect(self._refresh())
-        VoiceEvents(self.layout, self.backend).connect(self._refresh())
+        voices.connect(self._refresh())
         LoraEvents(self.layout, self.backend).connect()
         DubbingEvents(self.layout, self.backend).connect()
 

@@ -33,6 +33,23 @@ class VoiceEvents:
     def __init__(self, layout: Layout, backend: Backend) -> None:
         self.layout, self.backend = layout, backend
 
+    def connect_preview(self) -> None:
+        """Register the handlers of the spoken preview; call inside the page, before all others.
+
+        The page runs a field's handlers one after another, in the order in which they were registered: a
+        change would cancel a preview that was requested while others still ran.
+        """
+        form, more, errors = self.layout.form, self.layout.more, self.layout.errors
+        heard = more["hear"].click(
+            self.hear,
+            list(form.values()),
+            [more["heard"], *(errors[place] for place in PLACES)],
+            show_progress="minimal",
+            api_visibility="private",
+        )
+        changes = [form[name].change for name in HEARD]
+        gr.on(changes, None, None, more["heard"], js=FORGET, cancels=[heard], **QUIET)
+
     def connect(self, refresh: tuple[Any, list[Any], list[Any]]) -> None:
         """Register the handlers; call inside the page.
 
@@ -60,15 +77,6 @@ class VoiceEvents:
             checked.then(*refresh, **QUIET)
             chosen = [track, form["max_seconds"]]
             track.upload(self.use_track, chosen, [sound, errors[person]], **QUIET)
-        heard = more["hear"].click(
-            self.hear,
-            list(form.values()),
-            [more["heard"], *(errors[place] for place in PLACES)],
-            show_progress="minimal",
-            api_visibility="private",
-        )
-        changes = [form[name].change for name in HEARD]
-        gr.on(changes, None, None, more["heard"], js=FORGET, cancels=[heard], **QUIET)
 
     def show_voices(self, mode: str, source1: str, source2: str) -> list[Any]:
         """Show the fields that apply to the mode and the sources."""

@@ -18,11 +18,13 @@ from multitalk.conditioning.timeline import clip_spans
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
 from multitalk.pipeline.work import JobWork, count_work
+from multitalk.request.presets import PRESETS
 from multitalk.request.script import read_script
 from multitalk.runtime.memory import Workload
 from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
+from multitalk.ui.events import Events
 from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
 from multitalk.ui.layout import build_layout
@@ -209,6 +211,19 @@ def test_simultaneous_requests_for_audio_get_separate_files(tmp_path, monkeypatc
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(save, range(8))) == list(range(8)), "each call gets its file"
     assert list(folder.iterdir()) == [], "only the shared copies are left"
+
+
+def test_a_call_without_the_images_size_changes_no_estimate():
+    """It is older than the image, and its answer may come last."""
+    events = object.__new__(Events)
+    events.names = list(FORM)
+    worker = SimpleNamespace(presets=lambda: [PRESETS["demo"]])
+    events.backend = SimpleNamespace(  # type: ignore[assignment]
+        worker=worker, check_access=lambda *_: None, times=lambda *_: {"demo": "about 3 s"}
+    )
+    known, unknown = (events.refresh(None, size, *FORM.values())[0] for size in ((64, 64), None))  # type: ignore[arg-type]
+    assert "3 s" in str(known["choices"])
+    assert "choices" not in unknown
 
 
 @pytest.fixture

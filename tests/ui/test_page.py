@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Response, Route
+from playwright.sync_api import Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
@@ -79,19 +78,14 @@ def test_cancel_before_the_server_has_answered(browser, held_app):
     page.close()
 
 
-def test_a_call_older_than_the_image_does_not_remove_the_estimate(open_page):
+def test_an_image_gives_an_estimate_that_stays(open_page):
     page = open_page()
-
-    def is_older(response: Response) -> bool:
-        """Whether an answer is that to the form with an image, but before its size is known."""
-        data = json.loads(response.request.post_data or "{}").get("data", [])
-        return len(data) > 20 and data[0] is None and "one_person.png" in str(data[1:])
-
-    with page.expect_response(is_older) as answer:
-        example(page, "One person")
-    assert "choices" not in answer.value.json()["data"][0], "it may arrive after the estimate"
+    example(page, "One person")
     # "about" if earlier tests have made videos
-    page.locator("#preset").get_by_text(re.compile("estimated|about")).first.wait_for()
+    estimate = page.locator("#preset").get_by_text(re.compile("estimated|about")).first
+    estimate.wait_for()
+    page.wait_for_timeout(1000)  # for answers to earlier calls
+    assert estimate.is_visible()
 
 
 def test_an_error_opens_its_persons_tab(open_page):
