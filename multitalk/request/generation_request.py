@@ -22,12 +22,10 @@ from pydantic import (
 
 from ..errors import InvalidInput
 from ..media.admission import admission
-from ..media.mix import check_mix, trim
 from ..media.picture import read_picture
 from ..media.sound import Sound
 from ..media.sound_reading import read_sound
 from ..media.source_video import Video, read_video
-from ..runtime.environment import max_audio_seconds
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
 from .model_kinds import MODELS
@@ -37,6 +35,7 @@ from .presets import PRESETS, Preset
 from .prompts import PromptSchedule, check_prompt
 from .script import PAIR, PEOPLE, tagged_people
 from .video_checks import CHOICES, check_video
+from .voice_checks import check_audible, check_people, check_sounds
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (docs/MODEL.md, section 5).
@@ -46,7 +45,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
-MIN_SECONDS = 0.2
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 
 
@@ -232,14 +230,14 @@ class GenerationRequest(Strict):
             return None
         most = info.data.get("max_seconds")
         if not isinstance(value, Mapping):
-            return {PEOPLE[0]: _check_audible(read_sound(value, "audio", most), "audio")}
+            return {PEOPLE[0]: check_audible(read_sound(value, "audio", most), "audio")}
         check_names(value, PEOPLE, "person of audio")
         sources = {person: value[person] for person in PEOPLE if value.get(person) is not None}
         if not sources:
             raise InvalidInput("audio has no entry for person1.", "audio")
         fields = {person: f"audio.{person}" for person in sources}
         return {
-            person: _check_audible(read_sound(source, fields[person], most), fields[person])
+            person: check_audible(read_sound(source, fields[person], most), fields[person])
             for person, source in sources.items()
         }
 
@@ -340,74 +338,6 @@ class GenerationRequest(Strict):
         if self.cache is not None and self.teacache is not None:
             raise InvalidInput("cache and teacache cannot be used together. Set one of them.", "cache")
         self._source_sound = check_video(self)
-        self._check_people()
-        self._check_sound()
+        check_people(self)
+        check_sounds(self)
         return self
-
-    def _check_people(self) -> None:
-        sounds = self.audio or {}
-        if not sounds and self.speech is None:
-            raise InvalidInput(
-                "audio is missing. Provide an audio file in audio, or text in speech.", "audio"
-            )
-        if both := [person for person in self.spoken if person in sounds]:
-            raise InvalidInput(
-                f"speech has text for {both[0]}, who already has audio. Provide only one of them.",
-                "speech",
-            )
-        named = self.named_people
-        if named != PEOPLE[: len(named)]:
-            missing = next(person for person in PEOPLE if person not in named)
-            field = "audio" if sounds else "speech"
-            raise InvalidInput(
-                f"{field} has {named[-1]} without {missing}. Add {field} for {missing}, or a box in boxes if "
-                f"{missing} is silent. A single speaker is person1.",
-                field,
-            )
-        if self.turns == "in_order" and sounds and len(self.spoken) > 1:
-            raise InvalidInput(
-                "turns in_order cannot be used with audio beside a script of several speakers. Use together.",
-                "turns",
-            )
-
-    def _check_sound(self) -> None:
-        sounds = self.audio or {}
-        if not self.spoken and all(sound.is_silent() for sound in sounds.values()):
-            raise InvalidInput("audio is silent. Provide audio with a voice.", "audio")
-        limit = max_audio_seconds()
-        if self.turns == "in_order" and len(sounds) > 1 and self.max_seconds is not None:
-            self._cut_turns(sounds, limit)
-        total = sum(sound.seconds for sound in sounds.values())
-        if self.turns == "in_order" and total > limit:
-            raise InvalidInput(
-                f"audio is {total:.1f} seconds long in total, but the limit is {limit:g} seconds. Shorten "
-                "it, or raise MAX_AUDIO_SECONDS.",
-                "audio",
-            )
-        if sounds:
-            check_mix(list(sounds.values()), self.turns)
-
-    def _cut_turns(self, sounds: dict[str, Sound], limit: float) -> None:
-        """Cut audio that is spoken in order to the limit, after the part that the video uses."""
-        left, used = limit, self.max_seconds or limit
-        later = sum(sound.seconds for sound in sounds.values())
-        for number, (person, sound) in enumerate(sounds.items(), 1):
-            later -= sound.seconds
-            kept = max(left - later, min(used, left - MIN_SECONDS * (len(sounds) - number)))
-            sounds[person] = trim(sound, min(sound.seconds, kept))
-            left, used = left - sounds[person].seconds, max(0.0, used - sounds[person].seconds)
-
-
-def _check_audible(sound: Sound, field: str) -> Sound:
-    """Check that audio is long enough, and that its channels do not cancel each other out."""
-    if sound.seconds < MIN_SECONDS:
-        raise InvalidInput(
-            f"{field} must be at least {MIN_SECONDS} seconds long, not {sound.seconds:.3f} seconds.", field
-        )
-    if sound.channels > 1 and not sound.is_silent() and Sound(sound.mono()[:, None], sound.rate).is_silent():
-        raise InvalidInput(
-            f"{field} has {sound.channels} channels that cancel each other out when mixed to mono. "
-            "Provide a single channel.",
-            field,
-        )
-    return sound

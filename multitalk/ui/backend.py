@@ -17,7 +17,8 @@ from ..media.sound import Sound
 from ..media.sound_reading import read_length
 from ..patches.gradio import cache_file
 from ..request.build import build_request
-from ..request.generation_request import MIN_SECONDS, GenerationRequest, Speech
+from ..request.generation_request import GenerationRequest, Speech
+from ..request.voice_checks import MIN_SECONDS
 from ..speech.speak import SpokenScript, check_speech, speak
 from . import fields
 from .access import TOKEN_HEADER, browser_of
