@@ -34,6 +34,12 @@ def add_fetch(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     parser.add_argument(
+        "--speech",
+        action="store_true",
+        help="fetch Kokoro's voices alone (0.4 GB), for weights without them; by default, "
+        "into the folder where they are found",
+    )
+    parser.add_argument(
         "--lock",
         action="store_true",
         help="write the hub's current revisions and hashes to the lock file, and stop",
@@ -59,6 +65,13 @@ def fetch_command(args: argparse.Namespace) -> int:
         lock = update_lock(args.lock_file, args.spacy_model_url)
         count = sum(len(entry.files) for entry in lock.repositories.values()) + len(lock.files)
         print(f"{args.lock_file}: {count} files of {len(lock.repositories)} repositories locked")
+        return 0
+    if args.speech:
+        from .speech import fetch_speech
+
+        retries = Retries(args.attempts)
+        folder = fetch_speech(args.to, args.lock_file, args.workers, retries, args.spacy_model_url)
+        print(f"{folder}: Kokoro's voices, for weights without them")
         return 0
     if not args.to:
         raise InvalidInput("--to is missing. Set a folder for the published files.", "to")

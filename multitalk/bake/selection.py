@@ -35,6 +35,7 @@ class Selection:
         loras: Presets whose LoRA files are included.
         speech: Whether Kokoro and spaCy's model are included.
         models: Models whose audio layers are included.
+        only_speech: Whether nothing but speech is included.
     """
 
     precision: str = "bf16"
@@ -43,10 +44,13 @@ class Selection:
     loras: tuple[str, ...] = LORA_PRESETS
     speech: bool = True
     models: tuple[str, ...] = MODELS
+    only_speech: bool = False
 
     @property
     def file_sets(self) -> tuple[FileSet, ...]:
         """The files to fetch from repositories."""
+        if self.only_speech:
+            return (catalogue.SPEECH,)
         by_model = catalogue.TRANSFORMER_FILES[self.transformer]
         sets = [*catalogue.COMMON, *dict.fromkeys(each for model in self.models for each in by_model[model])]
         sets.append(catalogue.TEXT_ENCODER_FILES[self.text_encoder])

@@ -227,8 +227,9 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:
     from ..runtime.environment import find_weights
+    from ..speech.kokoro import KokoroEngine
     from ..speech.speak import choose_engine
-    from ..weights.folders import KOKORO_FOLDER, SPACY_MODEL
+    from ..weights.folders import SPACY_MODEL
 
     try:
         path = find_weights(weights)
@@ -236,10 +237,10 @@ def _check_speech(weights: str | Path | None) -> list[Finding]:
         path = None  # _check_weights reports the problem
     engine = choose_engine(path)
     text = f"{engine.name}, {len(engine.voices())} voices"
-    if path is None or not (path / KOKORO_FOLDER).is_dir():
-        return [Finding("ok", "speech", f"{text}; the weights folder has no Kokoro")]
+    if not isinstance(engine, KokoroEngine):
+        return [Finding("ok", "speech", f"{text}; natural voices (Kokoro): multitalk fetch --speech")]
     findings = [Finding("ok", "speech", text)]
-    if not (path / KOKORO_FOLDER / SPACY_MODEL / "config.cfg").is_file():
+    if not (engine.folder / SPACY_MODEL / "config.cfg").is_file():
         hint = f"{SPACY_MODEL} is missing, so espeak-ng pronounces English. Fetch and bake again with it."
         findings.append(Finding("note", "english", hint))
     return findings

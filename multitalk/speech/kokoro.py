@@ -13,7 +13,14 @@ import numpy as np
 
 from ..media.sound import Sound
 from ..request.voices import BEST_VOICES, choose_voice, is_man, parse_mix
-from ..weights.folders import KOKORO_CONFIG, KOKORO_FOLDER, KOKORO_VOICES, KOKORO_WEIGHTS, SPACY_MODEL
+from ..weights.folders import (
+    KOKORO_CONFIG,
+    KOKORO_FOLDER,
+    KOKORO_VOICES,
+    KOKORO_WEIGHTS,
+    SPACY_MODEL,
+    voices_folder,
+)
 from .engine import Utterance, Word, check_available, ends_sentence, unpronounceable
 
 if TYPE_CHECKING:
@@ -48,7 +55,7 @@ class KokoroEngine:
     rate = 24000
 
     def __init__(self, folder: Path, device: Any) -> None:
-        self._folder = folder
+        self.folder = folder
         self._device = device
         self._lock = threading.RLock()
         self._model: Any = None
@@ -56,17 +63,27 @@ class KokoroEngine:
 
     @classmethod
     def from_folder(cls, folder: Path | None, device: Any) -> KokoroEngine | None:
-        """Create the engine for a weights folder; None if the folder or the installation lacks Kokoro."""
-        if folder is None or not (folder / KOKORO_FOLDER / KOKORO_WEIGHTS).is_file():
+        """Create the engine for a weights folder, or with the voices that were fetched for folders without.
+
+        Returns:
+            The engine; None without a folder, or if Kokoro or its packages are not installed.
+        """
+        if folder is None:
+            return None
+        found = [
+            each for each in (folder, voices_folder()) if (each / KOKORO_FOLDER / KOKORO_WEIGHTS).is_file()
+        ]
+        if not found:
             return None
         missing = [name for name in ("kokoro", "misaki", "spacy") if importlib.util.find_spec(name) is None]
         if missing:
             logger.warning(
-                "The weights folder has Kokoro, but the package %s is not installed: using another engine.",
+                "%s has Kokoro, but the package %s is not installed: using another engine.",
+                found[0],
                 missing[0],
             )
             return None
-        return cls(folder / KOKORO_FOLDER, device)
+        return cls(found[0] / KOKORO_FOLDER, device)
 
     @property
     def is_loaded(self) -> bool:
@@ -85,7 +102,7 @@ class KokoroEngine:
 
     def voices(self) -> tuple[str, ...]:
         """Return the names of the voices in the folder."""
-        return tuple(sorted(path.stem for path in (self._folder / KOKORO_VOICES).glob("*.pt")))
+        return tuple(sorted(path.stem for path in (self.folder / KOKORO_VOICES).glob("*.pt")))
 
     def best_voices(self) -> tuple[str, ...]:
         """Return the voices with the best grades."""
@@ -153,12 +170,10 @@ class KokoroEngine:
             if self._model is None:
                 logger.info("Loading Kokoro on %s.", self._device)
                 self._model = load_model(
-                    self._folder / KOKORO_CONFIG, self._folder / KOKORO_WEIGHTS, self._device
+                    self.folder / KOKORO_CONFIG, self.folder / KOKORO_WEIGHTS, self._device
                 )
-            g2p = create_g2p(language, self._folder / SPACY_MODEL)
-            self._pipelines[language] = LocalPipeline(
-                language, self._model, g2p, self._folder / KOKORO_VOICES
-            )
+            g2p = create_g2p(language, self.folder / SPACY_MODEL)
+            self._pipelines[language] = LocalPipeline(language, self._model, g2p, self.folder / KOKORO_VOICES)
         return self._pipelines[language]
 
 

@@ -28,7 +28,7 @@ from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_
 from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
-from .speech_choices import language_choices, voice_choices
+from .speech_choices import language_choices, voice_choices, voice_hint
 from .voice_events import VoiceEvents
 from .voices import voice_names
 
@@ -235,7 +235,7 @@ class Events:
         if form["preset"] not in [preset.name for preset in presets]:  # none, or of other weights
             form["preset"] = long_jobs.suggested_preset(worker)
         engine = worker.speech_engine()
-        voices = gr.update(choices=voice_choices(engine))
+        voices = gr.update(choices=voice_choices(engine), info=voice_hint(engine))
         languages = gr.update(choices=language_choices(engine))
         preset = gr.update(choices=options.preset_choices(presets, {}), value=form["preset"])
         return [

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from ..request.voices import KOKORO_VOICES
 from ..speech.engine import SpeechEngine
-from ..speech.kokoro import LANGUAGE_ALIASES
+from ..speech.kokoro import LANGUAGE_ALIASES, KokoroEngine
 from ..speech.languages import LANGUAGES, title_of
 from .options import AUTOMATIC
+
+NATURAL_VOICES = "For natural voices, run: multitalk fetch --speech"
+
+
+def voice_hint(engine: SpeechEngine) -> str | None:
+    """Return how to get better voices than the engine's, if there are."""
+    return None if isinstance(engine, KokoroEngine) else NATURAL_VOICES
 
 
 def language_choices(engine: SpeechEngine) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,17 @@ KOKORO_CONFIG = "config.json"
 KOKORO_WEIGHTS = "kokoro-v1_0.pth"
 KOKORO_VOICES = "voices"
 SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which Kokoro needs for English
+VOICES_VARIABLE = "MULTITALK_VOICES"
 
 _CHUNK_BYTES = 1 << 24
+
+
+def voices_folder() -> Path:
+    """Return the folder whose Kokoro is used with weights that have none: that of ``fetch --speech``."""
+    if folder := os.environ.get(VOICES_VARIABLE):
+        return Path(folder)
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data) / "multitalk" / "voices"
 
 
 def audio_layers_part(name: str) -> str:
