@@ -39,6 +39,11 @@ def test_models_in_the_weights_are_listed(baked) -> None:
     assert by_name(examine())["models"].text.startswith("multitalk")
 
 
+def test_the_preset_of_a_slow_device_is_named(baked) -> None:
+    texts = [finding.text for finding in examine(baked) if finding.name == "weights"]
+    assert "default preset quality (fast if the device is slow)" in texts[0]
+
+
 def test_packages_with_other_versions_are_reported(tmp_path, monkeypatch) -> None:
     required = tmp_path / "requirements.txt"
     required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")
