@@ -16,7 +16,7 @@ from ..media.sound_reading import read_sound
 from ..media.source_video import Video
 from ..media.stopping import in_stoppable_thread
 from ..request.aliases import FILE_NAMES, translate, uses_worker_names
-from ..request.checks import PEOPLE, check_names
+from ..request.checks import PEOPLE, RowsFirst, check_names
 from ..request.generation_request import GenerationRequest
 from ..request.infinitetalk_names import ignored_fields, missing_picture
 from ..request.numbers import shown
@@ -112,11 +112,13 @@ def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
 def _check_other_fields(fields: dict[str, Any], settings: WorkerSettings) -> None:
     """Check all fields except the files, so that an invalid job downloads nothing.
 
-    Runs the request's own checks with a stand-in picture or video, and sounds. Boxes are checked later.
+    Runs the request's own checks with a stand-in picture or video, sounds and boxes, which are checked later.
     """
     if fields.get("lora") is not None:
         fields["lora"] = _allowed_loras(fields["lora"], settings)
-    stand_in = dict(fields) | {"boxes": None}
+    boxes = fields["boxes"].boxes if isinstance(fields.get("boxes"), RowsFirst) else fields.get("boxes")
+    named = [person for person in PEOPLE if person in boxes] if isinstance(boxes, Mapping) else []
+    stand_in = dict(fields) | {"boxes": dict.fromkeys(named, (0, 0, *_PICTURE.size))}
     stand_in |= {field: _STAND_INS[field] for field in _STAND_INS if fields.get(field) is not None}
     audio = fields.get("audio")
     if isinstance(audio, Mapping):

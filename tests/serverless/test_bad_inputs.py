@@ -439,3 +439,16 @@ def test_a_full_memory_for_decoding_is_a_sentence(worker_settings, monkeypatch):
         "field": None,
     }
     assert worker.config == {}, "the process is fine"
+
+
+@pytest.mark.parametrize("boxes", ["boxes", "bbox"])
+def test_a_silent_person_needs_a_box_alone(boxes, worker_settings):
+    """Person 1 has no voice; the files are read after the other fields were checked."""
+    fields = PATHS if boxes == "bbox" else job_fields()
+    fields = {name: value for name, value in fields.items() if name not in ("audio", "audio_paths")}
+    audio = {"audio_paths" if boxes == "bbox" else "audio": {"person2": SOUND}}
+    both = {"person1": [0, 0, 30, 40], "person2": [0, 40, 30, 60]}
+    request = asyncio.run(read_request(fields | audio | {boxes: both}, worker_settings))
+    assert (request.named_people, list(request.audio)) == (("person1", "person2"), ["person2"])
+    with pytest.raises(InvalidInput, match="person2 without person1"):
+        asyncio.run(read_request(fields | audio, worker_settings))
