@@ -228,13 +228,14 @@ def _mask_people(request: GenerationRequest, height: int, width: int) -> torch.T
         return None
     image = request.picture
     named = request.named_people
-    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes, named))
+    areas = request.masks
+    masks = token_masks(person_masks(image.height, image.width, height, width, request.boxes, named, areas))
     for person, mask in zip(named, masks, strict=False):  # the last mask is the background
         if not mask.any():
             cropped = f"cropping to {width}x{height}"
             raise InvalidInput(
-                f"{person} is outside the picture after {cropped}, or the box is too small. "
-                "Choose a size with the picture's aspect ratio, or a larger box.",
+                f"{person} is outside the picture after {cropped}, or the box or mask is too small. "
+                "Choose a size with the picture's aspect ratio, or a larger one.",
                 "boxes",
             )
     return masks

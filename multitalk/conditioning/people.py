@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -31,6 +32,7 @@ def person_masks(
     width: int,
     boxes: Mapping[str, Box] | None = None,
     people: Sequence[str] = ("person1", "person2"),
+    areas: Mapping[str, np.ndarray] | None = None,
 ) -> torch.Tensor:
     """Create masks of people and the background at latent resolution (docs/MODEL.md, section 4).
 
@@ -42,6 +44,7 @@ def person_masks(
         boxes: Boxes in the image; a person without one gets the default box.
         people: Their names. Beside one person, the rest of the image is a second one, who is silent: what
             belongs to the background would move with every voice.
+        areas: Where people are who have no box, ``h w`` bool of any size with the image's aspect ratio.
 
     Returns:
         ``P+1 H/8 W/8`` float32, 0 or 1: the people and the background.
@@ -52,12 +55,22 @@ def person_masks(
     columns = _visible_lines(image_width, crop.resized_width, crop.left, width)
     masks = torch.zeros(max(len(people), 2) + 1, len(rows), len(columns))
     for index, person in enumerate(people):
+        if areas is not None and person in areas:
+            masks[index] = _visible_area(areas[person], rows / image_height, columns / image_width)
+            continue
         left, top, right, bottom = (int(value) for value in boxes[person])
         inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
         masks[index] = inside.float()
     rest = (masks.sum(dim=0) == 0).float()
     masks[1 if len(people) == 1 else -1] = rest
     return masks
+
+
+def _visible_area(area: np.ndarray, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Sample an area at relative rows and columns of the image; ``H W`` float32."""
+    height, width = area.shape
+    down, across = ((lines * side).long() for lines, side in ((rows, height), (columns, width)))
+    return torch.from_numpy(area)[down][:, across].float()
 
 
 def _visible_lines(lines: int, resized: int, start: int, length: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from PIL import Image
 from pydantic import (
     Field,
@@ -28,6 +29,7 @@ from ..media.sound_reading import read_sound
 from ..media.source_video import Video, read_video
 from .aliases import COMMON_NAMES, SIDES, rename_fields
 from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
+from .masks import read_masks
 from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
 from .parts import CacheSpec, LoraSpec, Speech, Strict
@@ -80,6 +82,8 @@ class GenerationRequest(Strict):
         boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
             default: a column of it, such as one half. A person with a box and without a voice is silent. With
             one voice and one box, everybody outside it is.
+        masks: Instead of boxes: an image by person, bright where the person is, or one image whose colored
+            areas on black are the people from left to right; with the image's aspect ratio. Input: as image.
         prompt: Description of the video, or several, each for a part of it: a list of
             ``{"from": seconds, "text": ...}``, or their notation (``multitalk.request.prompts``).
         negative_prompt: Description of what to avoid.
@@ -118,6 +122,7 @@ class GenerationRequest(Strict):
     speech: Speech | None = None
     turns: str = "together"
     boxes: dict[str, tuple[float, float, float, float]] | None = None
+    masks: dict[str, InstanceOf[np.ndarray]] | None = None
     prompt: str = DEFAULT_PROMPT
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
     model: str | None = None
@@ -174,13 +179,14 @@ class GenerationRequest(Strict):
 
     @property
     def people(self) -> int:
-        """Number of people that the model tells apart: 1 without boxes and other people."""
-        return max(len(self.named_people), 2) if self.boxes else len(self.named_people)
+        """Number of people that the model tells apart: 1 without boxes, masks and other people."""
+        placed = self.boxes or self.masks
+        return max(len(self.named_people), 2) if placed else len(self.named_people)
 
     @property
     def named_people(self) -> tuple[str, ...]:
-        """Everybody who has a voice or a box, person1 first."""
-        named = {*(self.audio or {}), *self.spoken, *(self.boxes or {})}
+        """Everybody who has a voice, a box or a mask, person1 first."""
+        named = {*(self.audio or {}), *self.spoken, *(self.boxes or {}), *(self.masks or {})}
         return tuple(person for person in PEOPLE if person in named)
 
     @property
@@ -261,6 +267,13 @@ class GenerationRequest(Strict):
         image, video = info.data.get("image"), info.data.get("video")
         picture = image if video is None else video.picture
         return check_boxes(value, None if picture is None else picture.size)
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _read_masks(cls, value: Any, info: ValidationInfo) -> dict[str, np.ndarray] | None:
+        image, video = info.data.get("image"), info.data.get("video")
+        picture = image if video is None else video.picture
+        return read_masks(value, None if picture is None else picture.size)
 
     @field_validator("prompt", mode="before")
     @classmethod

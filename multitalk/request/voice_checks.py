@@ -30,6 +30,8 @@ def check_people(request: GenerationRequest) -> None:
             f"speech has text for {both[0]}, who already has audio. Provide only one of them.",
             "speech",
         )
+    if placed := sorted({*(request.boxes or {})} & {*(request.masks or {})}):
+        raise InvalidInput(f"masks has {placed[0]}, who has a box too. Set one of them.", "masks")
     named = request.named_people
     if named != PEOPLE[: len(named)]:
         missing = next(person for person in PEOPLE if person not in named)

@@ -25,7 +25,9 @@ from .urls import fetch
 from .worker_settings import WorkerSettings
 
 # a picture, a sound and a video that pass every check
+BY_PERSON = ("audio", "masks")  # one file, or one by person
 _PICTURE = Image.new("RGB", (64, 64))
+_MASK = Image.new("RGB", (64, 64), "white")
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
 
 
@@ -76,7 +78,7 @@ def input_urls(job_input: Any) -> list[str]:
     if not isinstance(job_input, Mapping):
         return []
     values: list[Any] = []
-    for name in ("image", "video", "audio", *FILE_NAMES):
+    for name in ("image", "video", *BY_PERSON, *FILE_NAMES):
         value = job_input.get(name)
         values += value.values() if isinstance(value, Mapping) else [value]
     return [value for value in values if isinstance(value, str) and value.startswith(("http:", "https:"))]
@@ -98,14 +100,15 @@ def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
     """Return the files to read, by field name."""
     given = [field for field in ("image", "video") if fields.get(field) is not None]
     sources = {field: classify_source(fields[field], field) for field in given}
-    audio = fields.get("audio")
-    if isinstance(audio, Mapping):
-        check_names(audio, PEOPLE, "person of audio")
-        for person, value in audio.items():
-            if value is not None:
-                sources[f"audio.{person}"] = classify_source(value, f"audio.{person}")
-    elif audio is not None:
-        sources["audio"] = classify_source(audio, "audio")
+    for name in BY_PERSON:
+        value = fields.get(name)
+        if isinstance(value, Mapping):
+            check_names(value, PEOPLE, f"person of {name}")
+            for person, source in value.items():
+                if source is not None:
+                    sources[f"{name}.{person}"] = classify_source(source, f"{name}.{person}")
+        elif value is not None:
+            sources[name] = classify_source(value, name)
     return sources
 
 
@@ -125,6 +128,11 @@ def _check_other_fields(fields: dict[str, Any], settings: WorkerSettings) -> Non
         stand_in["audio"] = {person: _SOUND for person, value in audio.items() if value is not None}
     elif audio is not None:
         stand_in["audio"] = _SOUND
+    masks = fields.get("masks")
+    if isinstance(masks, Mapping):
+        stand_in["masks"] = {person: _MASK for person, value in masks.items() if value is not None}
+    elif masks is not None:  # its people are not known yet
+        stand_in["masks"] = None
     GenerationRequest.checked(stand_in)
 
 
@@ -158,10 +166,13 @@ async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes |
 def _build(fields: dict[str, Any], files: Mapping[str, bytes | BinaryIO]) -> GenerationRequest:
     complete: dict[str, Any] = dict(fields)
     complete |= {field: files[field] for field in ("image", "video") if field in files}
-    if "audio" in files:
-        complete["audio"] = files["audio"]
-    elif fields.get("audio") is not None:
-        complete["audio"] = {
-            field.removeprefix("audio."): data for field, data in files.items() if field.startswith("audio.")
-        }
+    for name in BY_PERSON:
+        if name in files:
+            complete[name] = files[name]
+        elif fields.get(name) is not None:
+            complete[name] = {
+                field.removeprefix(f"{name}."): data
+                for field, data in files.items()
+                if field.startswith(f"{name}.")
+            }
     return GenerationRequest.checked(complete)

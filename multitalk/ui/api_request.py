@@ -16,6 +16,7 @@ from .loras import FindLora
 
 # A path in the settings would be read with the server's rights, whoever owns the file.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
+NOT_UPLOADED = ("video", "masks")
 SOUND_NAMES = {"audio.person1": "audio1", "audio.person2": "audio2"}
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
@@ -67,6 +68,9 @@ def _checked(settings: Any) -> dict[str, Any]:
     for name, argument in UPLOADED.items():
         if name in settings:
             raise InvalidInput(f"settings cannot contain {name}. Upload files as {argument}.", name)
+    for name in NOT_UPLOADED:
+        if name in settings:
+            raise InvalidInput(f"settings cannot contain {name}, which this API does not take.", name)
     return settings
 
 
