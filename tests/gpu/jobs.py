@@ -188,10 +188,10 @@ def generate(
     image = torch.zeros(3, settings.height, settings.width, device=DEVICE)
     conditions = JobConditions(
         outline=JobOutline(
+            preset=PRESETS[options.preset],
             settings=settings,
             model=model,
             motion_frames=MOTION_FRAMES,
-            color_correction=model.color_correction,
             strength=None,
             person_masks=masks,
             voices=[sound] * people,
@@ -200,10 +200,13 @@ def generate(
             speech=None,
         ),
         spans=spans,
+        color_correction=float(people == 1),
         seed=1,
         image=image,
         source=PictureSource(image),
         person_masks=masks,
+        prompts=request.prompts,
+        negative_prompt=request.negative_prompt,
         text=text,
         timeline=AudioTimeline(features, request.frames_per_clip, 5),
         soundtrack=sound,
