@@ -71,9 +71,11 @@ class _Pages(mmap.mmap):
     def __del__(self) -> None:
         if self._device is None or sys.is_finalizing():
             return
-        with suppress(RuntimeError):  # after a failed kernel, every call fails
+        # after a failed kernel, every call fails; nobody could handle the error of a destructor
+        with suppress(Exception):
             torch.cuda.synchronize(self._device)  # copies from these pages may be pending
-        torch.cuda.cudart().cudaHostUnregister(self._address)
+        with suppress(Exception):
+            torch.cuda.cudart().cudaHostUnregister(self._address)
 
 
 @contextmanager
