@@ -128,7 +128,7 @@ class RandomWeightsFolder:
     def __init__(self, path: Path, preset: Preset) -> None:
         self.path = path
         merged = [MergedLora(preset.lora, 1.0)] if preset.lora else []
-        self.manifest = SimpleNamespace(default_preset="quality", loras=merged)
+        self.manifest = SimpleNamespace(default_preset="quality", loras=merged, files={})
 
 
 def make_pipeline(options: BenchOptions, plan: HardwarePlan, folder: Path) -> MultiTalkPipeline:

@@ -83,7 +83,7 @@ def test_a_folder_without_kokoro_is_complete(baked):
     assert choose_engine(baked).name == "espeak-ng"
     found = {finding.name: finding for finding in doctor.examine(baked)}
     assert "espeak-ng" in found["speech"].text
-    assert "the weights folder has no Kokoro" in found["speech"].text
+    assert "multitalk fetch --speech" in found["speech"].text
 
 
 def test_an_incomplete_kokoro_is_reported(baked, copy_of):

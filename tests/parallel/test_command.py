@@ -140,5 +140,5 @@ def test_an_invalid_request_is_reported_once(start: Start, job: list[str], tmp_p
     output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert output == ""
-    assert errors.count("error: steps ") == 1
+    assert errors.count("error: --set steps must be ") == 1
     assert os.listdir(tmp_path) == []

@@ -345,7 +345,7 @@ MIDDLE = (1400, 100, 1600, 400)
         (
             "480p",
             {"person1": MIDDLE, "person2": (2001, 201, 2006, 206)},
-            "person2 is outside .* a larger box",
+            "person2 is outside .* a larger one",
         ),
         ((64, 2048), {"person1": (0, 0, 3000, 100), "person2": MIDDLE}, "person1 is outside .* 2048x64"),
     ],
