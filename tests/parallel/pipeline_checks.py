@@ -24,7 +24,13 @@ from tests.small_checkpoint import Sizes, make_small_checkpoint
 
 from .processes import Check, main
 
-FAST = {"size": (64, 80), "steps": 2, "frames_per_clip": 21, "motion_frames": 5}  # 6 x 20 tokens
+FAST = {
+    "preset": "quality",
+    "size": (64, 80),
+    "steps": 2,
+    "frames_per_clip": 21,
+    "motion_frames": 5,
+}  # 6 x 20 tokens
 
 
 def requests() -> dict[str, dict[str, Any]]:
