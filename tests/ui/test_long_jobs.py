@@ -12,7 +12,7 @@ from multitalk.media.sound import Sound
 from multitalk.pipeline.forecast import StageCosts
 from multitalk.request.generation_request import GenerationRequest
 from multitalk.request.presets import PRESETS, Preset
-from multitalk.request.script import PEOPLE
+from multitalk.request.script import PAIR
 from multitalk.ui.estimates import Estimate, seconds_of
 from multitalk.ui.long_jobs import Choice, question, read_choice, suggested_preset
 
@@ -91,7 +91,7 @@ def test_the_preset_to_start_with_fits_the_machine(step_seconds, preset):
 
 def test_the_length_of_a_request():
     assert seconds_of(request_of(3.0)) == pytest.approx(3.0)
-    both = {person: Sound(0.1 * np.ones((16_000, 1), np.float32), 16_000) for person in PEOPLE}
+    both = {person: Sound(0.1 * np.ones((16_000, 1), np.float32), 16_000) for person in PAIR}
     picture = Image.new("RGB", (64, 64))
     assert seconds_of(GenerationRequest(image=picture, audio=both)) == pytest.approx(1.0)
     assert seconds_of(GenerationRequest(image=picture, audio=both, turns="in_order")) == pytest.approx(2.0)
