@@ -113,18 +113,28 @@ def score(case: Case, frames: np.ndarray) -> list[Score]:
     length = min(len(frames), len(case.truth))
     scores = []
     for person, (face, track) in enumerate(zip(case.scene.faces, case.tracks, strict=True)):
-        area, truth = dark_area(frames[:length], face), dark_area(case.truth[:length], face)
-        other = float("nan")
-        if len(case.tracks) == 2:
-            other = correlation(area, case.tracks[1 - person].opening[:length])
-        speaks = bool(track.opening.max() > 0)
-        scores.append(
-            Score(
-                r=correlation(area, track.opening[:length]),
-                other=other,
-                amplitude=float(area.std() / max(truth.std(), 1e-6)),
-                speaks=speaks,
-                movement=float(area.std()),
-            )
-        )
+        other = case.tracks[1 - person] if len(case.tracks) == 2 else None
+        scores.append(score_mouth(face, frames[:length], case.truth[:length], track, other))
     return scores
+
+
+def score_mouth(
+    face: Face, frames: np.ndarray, truth: np.ndarray, track: Track, other: Track | None
+) -> Score:
+    """Score a face.
+
+    Args:
+        face: The face.
+        frames: The generated video, ``T H W 3``.
+        truth: The drawn one.
+        track: Its voice.
+        other: A voice that it should not follow, or None.
+    """
+    area, drawn = dark_area(frames, face), dark_area(truth, face)
+    return Score(
+        r=correlation(area, track.opening[: len(frames)]),
+        other=float("nan") if other is None else correlation(area, other.opening[: len(frames)]),
+        amplitude=float(area.std() / max(drawn.std(), 1e-6)),
+        speaks=bool(track.opening.max() > 0),
+        movement=float(area.std()),
+    )

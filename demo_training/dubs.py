@@ -21,7 +21,7 @@ from multitalk.request.generation_request import FRAMES_PER_CLIP
 from multitalk.weights.folders import EMBEDDED_FOLDER
 
 from . import progress
-from .cases import Score, correlation, dark_area, make_voices
+from .cases import Score, make_voices, score_mouth
 from .clips import make_motions
 from .drawing import draw_frames
 from .scenes import HEIGHT, HELD_OUT_SEED, Face, Scene, make_scene
@@ -87,14 +87,7 @@ def run_dub(pipeline: MultiTalkPipeline, case: Dub, **settings: object) -> np.nd
 def score_dub(dub: Dub, frames: np.ndarray) -> Score:
     """Score the mouth of a dubbed video; `other` is the correlation with the source's voice."""
     length = min(len(frames), len(dub.truth))
-    area, truth = dark_area(frames[:length], dub.face), dark_area(dub.truth[:length], dub.face)
-    return Score(
-        r=correlation(area, dub.voice.opening[:length]),
-        other=correlation(area, dub.spoken.opening[:length]),
-        amplitude=float(area.std() / max(truth.std(), 1e-6)),
-        speaks=True,
-        movement=float(area.std()),
-    )
+    return score_mouth(dub.face, frames[:length], dub.truth[:length], dub.voice, dub.spoken)
 
 
 @torch.inference_mode()

@@ -203,6 +203,7 @@ def _check_ffmpeg() -> list[Finding]:
 
 
 def _check_weights(weights: str | Path | None) -> list[Finding]:
+    from ..pipeline.planning import is_usable
     from ..request.presets import PRESETS
     from ..runtime.environment import find_weights
     from ..weights.store import WeightsFolder
@@ -216,7 +217,7 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
     precisions = sorted(set(manifest.precision.values()))
     size = sum(record.size for record in manifest.files.values())
     text = f"{path}: {manifest.name}, {size / 1e9:.2f} GB, default preset {manifest.default_preset}"
-    if manifest.default_preset == "quality" and PRESETS["fast"].lora in folder.lora_names():
+    if manifest.default_preset == "quality" and is_usable(PRESETS["fast"], folder):
         text += " (fast if the device is slow)"
     merged = [f"{lora.name} (merged at {lora.scale:g})" for lora in manifest.loras]
     files = sorted(file.name for file in (path / "loras").glob("*.safetensors"))

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InvalidInput
 from ..request.presets import PRESETS
 
+PLAIN = ("image", "video", "scenes", "preset", "prompt")  # options whose values are those of fields
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
 
@@ -58,7 +59,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
     from ..request.build import read_json_fields
 
     fields: dict[str, Any] = read_json_fields(args.request) if args.request else {}
-    for name in ("image", "video", "scenes", "preset", "prompt"):
+    for name in PLAIN:
         if getattr(args, name) is not None:
             fields[name] = getattr(args, name)
     for name, other in (("image", "video"), ("video", "image")):
@@ -106,11 +107,7 @@ def options_in_errors(args: argparse.Namespace) -> Iterator[None]:
     from ..request.aliases import ALIASES
     from ..request.caller_names import with_names
 
-    names = {
-        name: f"--{name}"
-        for name in ("image", "video", "boxes", "preset", "prompt")
-        if getattr(args, name) is not None
-    }
+    names = {name: f"--{name}" for name in (*PLAIN, "boxes") if getattr(args, name) is not None}
     if args.audio2 is not None:
         names["audio.person2"] = "--audio2"
     if args.audio is not None:

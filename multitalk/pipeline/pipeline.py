@@ -162,7 +162,7 @@ class MultiTalkPipeline:
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
             job = self._prepare(request, monitor)
-            preset, settings = self.preset_of(request), job.settings
+            settings = job.settings
             writer = VideoWriter(
                 path,
                 settings.width,
@@ -171,7 +171,7 @@ class MultiTalkPipeline:
                 sound=job.soundtrack,
                 metadata=make_metadata(
                     request,
-                    preset,
+                    job.outline.preset,
                     job.outline.model,
                     settings.sampling,
                     job.seed,

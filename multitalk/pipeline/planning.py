@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..conditioning.resolve import resolve_settings
-from ..errors import InvalidInput
+from ..errors import InvalidInput, MultiTalkError
 from ..request.parts import LoraSpec
 from ..request.presets import PRESETS, Preset
 from ..runtime.environment import max_audio_seconds
@@ -75,11 +75,16 @@ def default_preset(folder: WeightsFolder, plan: HardwarePlan) -> str:
     name = folder.manifest.default_preset
     if name != "quality" or not _is_slow(plan):
         return name
+    return "fast" if is_usable(PRESETS["fast"], folder) else name
+
+
+def is_usable(preset: Preset, folder: WeightsFolder) -> bool:
+    """Return whether weights support a preset."""
     try:
-        job_loras(folder, PRESETS["fast"])
-    except InvalidInput:
-        return name
-    return "fast"
+        job_loras(folder, preset)
+    except MultiTalkError:
+        return False
+    return True
 
 
 def _is_slow(plan: HardwarePlan) -> bool:

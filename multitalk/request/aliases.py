@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import MAX_SIDE, MIN_SIDE, RowsFirst, check_choice, check_sides
+from .checks import EMPTY, MAX_SIDE, MIN_SIDE, RowsFirst, check_choice, check_sides
 from .infinitetalk_names import OWN_NAMES as INFINITETALK_NAMES
 from .infinitetalk_names import translate_infinitetalk, uses_infinitetalk_names
 from .numbers import FRAMES_PER_CLIP, NUMBERS, Range, shown
@@ -40,7 +40,6 @@ ALIASES = {**COMMON_NAMES, **dict.fromkeys(SIDES, "size"), **WORKER_NAMES}
 WORKER_NUMBERS = ("sample_steps", "sample_text_guide_scale", "sample_audio_guide_scale")
 # The other worker passes these to a command line, where an empty value means the default.
 WORKER_OPTIONAL = ("audio_type", "bbox", "mode", *WORKER_NUMBERS)
-EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MODES = ("clip", "streaming")
 # Other names of fields whose values are files.
 FILE_NAMES = (

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidInput
-from .aliases import EMPTY, WORKER_NAMES
+from .aliases import WORKER_NAMES
+from .checks import EMPTY
 from .infinitetalk_names import FORMS
 from .numbers import spell
 

@@ -18,6 +18,7 @@ from .voices import parse_mix
 NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket", "160p")
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 2048, 16
 MAX_TEXT = 10_000
+EMPTY: tuple[Any, ...] = (None, "", {}, [])  # what clients send for "not set"
 
 
 class UnknownName(InvalidInput):

@@ -264,16 +264,12 @@ class GenerationRequest(Strict):
     @field_validator("boxes", mode="before")
     @classmethod
     def _check_boxes(cls, value: Any, info: ValidationInfo) -> Any:
-        image, video = info.data.get("image"), info.data.get("video")
-        picture = image if video is None else video.picture
-        return check_boxes(value, None if picture is None else picture.size)
+        return check_boxes(value, _picture_size(info))
 
     @field_validator("masks", mode="before")
     @classmethod
     def _read_masks(cls, value: Any, info: ValidationInfo) -> dict[str, np.ndarray] | None:
-        image, video = info.data.get("image"), info.data.get("video")
-        picture = image if video is None else video.picture
-        return read_masks(value, None if picture is None else picture.size)
+        return read_masks(value, _picture_size(info))
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -354,3 +350,10 @@ class GenerationRequest(Strict):
         check_people(self)
         check_sounds(self)
         return self
+
+
+def _picture_size(info: ValidationInfo) -> tuple[int, int] | None:
+    """Return (width, height) of the image, or of the video's first frame; None if it is invalid."""
+    image, video = info.data.get("image"), info.data.get("video")
+    picture = image if video is None else video.picture
+    return None if picture is None else picture.size

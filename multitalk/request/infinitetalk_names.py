@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..models.constants import FPS
-from .checks import PEOPLE, SIDE_STEP, check_choice
+from .checks import EMPTY, PEOPLE, SIDE_STEP, check_choice
 from .numbers import Range
 
 FORMS = ("path", "url", "base64")
@@ -31,7 +31,6 @@ OWN_NAMES = (
 )
 # The hardware plan decides what is offloaded; multitalk/serverless answers with a path on the volume.
 WITHOUT_FIELD = ("force_offload", "network_volume")
-_EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
 def uses_infinitetalk_names(fields: Mapping[str, Any]) -> bool:
@@ -54,15 +53,15 @@ def translate_infinitetalk(fields: Mapping[str, Any]) -> dict[str, Any]:
     first, second = _file_name(fields, "wav"), _file_name(fields, "wav", "_2")
     if first or second:
         used["audio"] = first or second
-    if fields.get("max_frame") not in _EMPTY:
+    if fields.get("max_frame") not in EMPTY:
         used["max_seconds"] = "max_frame"
     for name, value in kept.items():
         field = "audio" if name == "audio_paths" else name
-        if field in used and value not in _EMPTY:
+        if field in used and value not in EMPTY:
             raise InvalidInput(f"{name} and {used[field]} set the same field. Set one of them.", field)
     if source:
         kept[kind] = fields[source]
-    if second and not first and kept.get("speech") in _EMPTY:
+    if second and not first and kept.get("speech") in EMPTY:
         raise InvalidInput(
             f"{second} is set, but the first voice is missing. A single voice is {_choices('wav')}.",
             second,
@@ -118,7 +117,7 @@ def _person_count(fields: Mapping[str, Any]) -> str:
 
 def _side(value: Any) -> Any:
     """Return a height or width as that worker does: a number or a text, rounded to a multiple of 16."""
-    if value in _EMPTY:
+    if value in EMPTY:
         return SIDE
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return value
@@ -141,7 +140,7 @@ def _file_name(fields: Mapping[str, Any], kind: str, suffix: str = "") -> str:
         InvalidInput: Two of them are.
     """
     names = [f"{kind}_{form}{suffix}" for form in FORMS]
-    present = [name for name in names if fields.get(name) not in _EMPTY]
+    present = [name for name in names if fields.get(name) not in EMPTY]
     if len(present) > 1:
         field = "audio" if kind == "wav" else kind
         raise InvalidInput(f"{present[0]} and {present[1]} set the same file. Set one of them.", field)

@@ -24,8 +24,7 @@ from .sources import Source, classify_source, decode, open_path, read_path, reso
 from .urls import fetch
 from .worker_settings import WorkerSettings
 
-# a picture, a sound and a video that pass every check
-BY_PERSON = ("audio", "masks")  # one file, or one by person
+# a picture, a mask, a sound and a video that pass every check
 _PICTURE = Image.new("RGB", (64, 64))
 _MASK = Image.new("RGB", (64, 64), "white")
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
@@ -38,6 +37,7 @@ class _StandInVideo(Video):
 
 _VIDEO = _StandInVideo(io.BytesIO(), "video", _PICTURE, 25, 1.0, has_sound=True, sound_delay=0.0)
 _STAND_INS: dict[str, Any] = {"image": _PICTURE, "video": _VIDEO}
+BY_PERSON: dict[str, Any] = {"audio": _SOUND, "masks": _MASK}  # one file, or one by person
 
 
 async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRequest:
@@ -123,16 +123,12 @@ def _check_other_fields(fields: dict[str, Any], settings: WorkerSettings) -> Non
     named = [person for person in PEOPLE if person in boxes] if isinstance(boxes, Mapping) else []
     stand_in = dict(fields) | {"boxes": dict.fromkeys(named, (0, 0, *_PICTURE.size))}
     stand_in |= {field: _STAND_INS[field] for field in _STAND_INS if fields.get(field) is not None}
-    audio = fields.get("audio")
-    if isinstance(audio, Mapping):
-        stand_in["audio"] = {person: _SOUND for person, value in audio.items() if value is not None}
-    elif audio is not None:
-        stand_in["audio"] = _SOUND
-    masks = fields.get("masks")
-    if isinstance(masks, Mapping):
-        stand_in["masks"] = {person: _MASK for person, value in masks.items() if value is not None}
-    elif masks is not None:  # its people are not known yet
-        stand_in["masks"] = None
+    for name, file in BY_PERSON.items():
+        value = fields.get(name)
+        if isinstance(value, Mapping):
+            stand_in[name] = {person: file for person, source in value.items() if source is not None}
+        elif value is not None:
+            stand_in[name] = file
     GenerationRequest.checked(stand_in)
 
 

@@ -9,6 +9,7 @@ from ..errors import InvalidInput
 from ..request.aliases import ALIASES, override
 from ..request.build import build_request
 from ..request.caller_names import with_names
+from ..request.checks import EMPTY
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
 from ..request.script import PAIR
@@ -18,7 +19,6 @@ from .loras import FindLora
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
 NOT_UPLOADED = ("video", "masks")
 SOUND_NAMES = {"audio.person1": "audio1", "audio.person2": "audio2"}
-EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
 def request_from_call(

@@ -90,20 +90,16 @@ class ModelWorker:
         """Return the presets that the weights support, their default first; empty while they load."""
         if self.pipeline is None:
             return []
-        from ..pipeline.planning import job_loras
+        from ..pipeline.planning import is_usable
 
         folder = self.pipeline.folder
         default = self.pipeline.default_preset
-        usable = []
-        for preset in PRESETS.values():
+        usable = [
+            preset
+            for preset in PRESETS.values()
             # the demo preset and the demo weights only work together
-            if (preset.name == "demo") != (default == "demo"):
-                continue
-            try:
-                job_loras(folder, preset)
-            except MultiTalkError:
-                continue
-            usable.append(preset)
+            if (preset.name == "demo") == (default == "demo") and is_usable(preset, folder)
+        ]
         return sorted(usable, key=lambda preset: preset.name != default)
 
     def speech_engine(self) -> SpeechEngine:

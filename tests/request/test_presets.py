@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from multitalk.errors import WeightsError
 from multitalk.pipeline.planning import SLOW_CLIP_SECONDS, default_preset, loading_workload
 from multitalk.request.presets import PRESETS, settings_for
 from multitalk.runtime.choose import Weights, plan_for
@@ -75,8 +76,15 @@ def test_other_defaults_of_the_weights_are_kept(tmp_path: Path, plan: HardwarePl
     lora, fusionx = PRESETS["fast"].lora, PRESETS["fusionx"].lora
     assert lora is not None
     slow = replace(plan, expected_seconds=None)
+
+    def lose(name: str) -> Path:
+        raise WeightsError(f"LoRA {name} is missing")
+
+    lost = folder_with(tmp_path, lora)
+    lost.lora_file = lose
     assert default_preset(folder_with(tmp_path), slow) == "quality", "its LoRA is missing"
     assert default_preset(folder_with(tmp_path, lora, default="demo"), slow) == "demo"
     assert default_preset(folder_with(tmp_path, lora, default="fusionx", merged=fusionx), slow) == "fusionx"
+    assert default_preset(lost, slow) == "quality", "it was baked and is missing now"
     (tmp_path / "loras" / lora).touch()
     assert default_preset(folder_with(tmp_path), slow) == "fast", "copied to the folder"
