@@ -39,11 +39,16 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
         InvalidInput: The file cannot be read, or is not a JSON object.
     """
     file = Path(path)
+
+    def unreadable(reason: object) -> InvalidInput:
+        return InvalidInput(f"request file {shown(str(path))} cannot be read: {reason}.")
+
     try:
         fields = json.loads(file.read_bytes())  # UTF-8 or UTF-16, with or without a byte order mark
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"request file {shown(str(path))} cannot be read: {reason}.") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(getattr(error, "strerror", None) or error) from None
+    except RecursionError:
+        raise unreadable("it is nested too deeply") from None
     if not isinstance(fields, dict):
         raise InvalidInput(f"request file {shown(str(path))} must contain a JSON object with fields.")
 
@@ -60,6 +65,4 @@ def read_json_fields(path: str | Path) -> dict[str, Any]:
     try:
         return {key: resolve(value) if key in FILE_FIELDS else value for key, value in fields.items()}
     except RecursionError:
-        raise InvalidInput(
-            f"request file {shown(str(path))} cannot be read: it is nested too deeply."
-        ) from None
+        raise unreadable("it is nested too deeply") from None

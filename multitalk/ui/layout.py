@@ -50,8 +50,13 @@ class Layout:
     errors: dict[str, gr.HTML] = field(default_factory=dict)
 
 
-def build_layout(examples: list[dict[str, str]]) -> Layout:
-    """Create the components; call inside ``gr.Blocks``."""
+def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layout:
+    """Create the components; call inside ``gr.Blocks``.
+
+    Args:
+        examples: The cards of :func:`example_cards`.
+        can_dub: The weights contain a model that takes a video.
+    """
     layout = Layout()
     parts.connection_line()
     layout.more["drops"] = parts.scripted("drops", parts.asset("drops.html"), value={})
@@ -62,7 +67,7 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
     layout.more["weights"] = demo_notice.banner()
     with gr.Row(elem_id="main"):
         with gr.Column(scale=6, min_width=320, elem_id="inputs"):
-            _build_picture(layout, examples)
+            _build_picture(layout, examples, can_dub)
             _build_voices(layout)
             _build_settings(layout)
             layout.more["make"] = parts.make_button()
@@ -89,7 +94,7 @@ def build_layout(examples: list[dict[str, str]]) -> Layout:
     return layout
 
 
-def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
+def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool) -> None:
     parts.heading("1", "Image", "One or two faces.")
     layout.form["picture"] = parts.Picture(
         label="Image",
@@ -103,7 +108,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
     layout.form["boxes"] = parts.boxes_editor()
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
-    build_dubbing(layout)
+    build_dubbing(layout, can_dub)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)

@@ -15,7 +15,7 @@ from ..request.checks import check_choice, check_lora_file
 from ..request.model_kinds import choose_model, takes_video
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from ..weights.folders import EMBEDDED_FOLDER
+from ..weights.folders import EMBEDDED_FOLDER, listed_audio_layers
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
 from .job import Job
@@ -129,8 +129,12 @@ class ModelWorker:
         return [] if self.pipeline is None else self.pipeline.folder.lora_names()
 
     def can_dub(self) -> bool:
-        """Return whether the loaded weights contain a model that takes a video."""
-        return self.pipeline is not None and takes_video(self.pipeline.components.audio_layer_sets)
+        """Return whether the weights contain a model that takes a video; known before they are loaded."""
+        if self.pipeline is not None:
+            return takes_video(self.pipeline.components.audio_layer_sets)
+        if self._start is None or self._start.folder is None:
+            return False
+        return takes_video(listed_audio_layers(self._start.folder))
 
     def check_model(self, request: GenerationRequest) -> None:
         """Check that the weights contain the request's model, as far as that is known while they load.

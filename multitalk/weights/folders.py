@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ def voices_folder() -> Path:
 def audio_layers_part(name: str) -> str:
     """Return the folder of a set of audio layers other than the first, relative to the weights folder."""
     return f"{AUDIO_LAYERS_FOLDER}/{name}"
+
+
+def listed_audio_layers(folder: Path) -> tuple[str, ...]:
+    """Return the sets of audio layers that a folder's manifest lists; none if it is damaged.
+
+    It does not check the manifest, and does not need torch as :class:`.manifest.Manifest` does.
+    """
+    try:
+        names = json.loads((folder / MANIFEST).read_bytes()).get("audio_layers", AUDIO_LAYER_SETS[:1])
+        return tuple(name for name in AUDIO_LAYER_SETS if name in names)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return ()
 
 
 def part_files(folder: Path, part: str) -> list[Path]:

@@ -234,6 +234,24 @@ def ready(tmp_path) -> ModelWorker:
     return worker
 
 
+@pytest.mark.parametrize(
+    ("manifest", "dubs"),
+    [
+        *(('{"audio_layers": ["multitalk", "infinitetalk-single"]}', True), ("{}", False), ("[]", False)),
+        *(('{"audio_layers": ["multitalk"]}', False), ('{"audio_layers": 3}', False), ("{", False)),
+    ],
+)
+def test_a_worker_tells_from_the_manifest_whether_it_can_dub(tmp_path, manifest, dubs):
+    (tmp_path / "manifest.json").write_text(manifest)
+    start = SimpleNamespace(folder=tmp_path)
+    gallery = Gallery(tmp_path, 10**9)
+    worker = ModelWorker(None, gallery, Estimator(tmp_path / "runs.json"), start)  # type: ignore[arg-type]
+    assert worker.can_dub() is dubs
+    with gr.Blocks():
+        layout = build_layout([], worker.can_dub())
+    assert (layout.more["dubbing"].visible is True) is dubs, "nothing moves when the models are loaded"
+
+
 SETTINGS = {"preset": "", "size": "", "height": 480, "width": 480, **dict.fromkeys(PRESET_FIELDS)}
 
 
