@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import InvalidInput, WeightsError
-from ..weights.folders import KOKORO_FOLDER, PARTS
+from ..weights.folders import KOKORO_FOLDER, PARTS, SEPARATOR_FOLDER, SEPARATOR_WEIGHTS
 from ..weights.libraries import save_config, weights_name
 from ..weights.lora import LoraFile
 from ..weights.manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
@@ -135,6 +135,8 @@ class _Steps:
     def nbytes(self) -> int:
         """Bytes to be written."""
         speech = self.kokoro.nbytes if self.kokoro is not None else 0
+        separator = self.weights.separator
+        speech += separator.stat().st_size if separator is not None else 0
         return sum(part.nbytes for part in self.parts) + speech
 
     @property
@@ -143,6 +145,8 @@ class _Steps:
         sources = {part.name: part.source.files() for part in self.parts}
         if self.kokoro is not None:
             sources[KOKORO_FOLDER] = self.kokoro.files()
+        if self.weights.separator is not None:
+            sources[SEPARATOR_FOLDER] = [self.weights.separator]
         root = self.weights.root
         return {
             part: [{"file": p.relative_to(root).as_posix(), "size": p.stat().st_size} for p in files]
@@ -155,6 +159,9 @@ class _Steps:
         _copy_files(self.weights, folder)
         if self.kokoro is not None:
             self.kokoro.copy(folder)
+        if self.weights.separator is not None:
+            (folder / SEPARATOR_FOLDER).mkdir()
+            shutil.copyfile(self.weights.separator, folder / SEPARATOR_FOLDER / SEPARATOR_WEIGHTS)
         return hashes
 
 

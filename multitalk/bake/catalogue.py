@@ -57,6 +57,7 @@ INFINITETALK = Repository("MeiGen-AI/InfiniteTalk", folders.PUBLISHED_INFINITETA
 # the main branch has only pickled weights, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
+DEMUCS = Repository("adefossez/HTDemucs", "HTDemucs")
 FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "", subfolder="FusionX_LoRa/")
 LIGHTX2V = Repository("Kijai/WanVideo_comfy", "")
 DISTILLATION = Repository(
@@ -102,6 +103,7 @@ FEATURE_EXTRACTOR_CONFIG = f"{WAV2VEC2.folder}/preprocessor_config.json"
 KOKORO_CONFIG = f"{KOKORO.folder}/{folders.KOKORO_CONFIG}"
 KOKORO_WEIGHTS = f"{KOKORO.folder}/{folders.KOKORO_WEIGHTS}"
 KOKORO_VOICES = f"{KOKORO.folder}/{folders.KOKORO_VOICES}/*.pt"
+SEPARATOR_WEIGHTS = f"{DEMUCS.folder}/955717e8.safetensors"
 # spaCy's small English model, which Kokoro needs; the version fits the spaCy of requirements.txt
 SPACY_MODEL = f"{folders.SPACY_MODEL}-3.8.0-py3-none-any.whl"
 SPACY_MODEL_URL = (
@@ -166,10 +168,11 @@ LORAS = {
     "lightx2v": FileSet(LIGHTX2V, (LORA_FILES["lightx2v"],)),
 }
 SPEECH = FileSet(KOKORO, (KOKORO_CONFIG, KOKORO_WEIGHTS, KOKORO_VOICES))
+SEPARATOR = FileSet(DEMUCS, (SEPARATOR_WEIGHTS,))
 
 
 def all_file_sets() -> tuple[FileSet, ...]:
     """The files that any fetch downloads."""
     by_model = (file_sets for form in TRANSFORMER_FILES.values() for file_sets in form.values())
     transformer = dict.fromkeys(file_set for file_sets in by_model for file_set in file_sets)
-    return (*COMMON, *transformer, *TEXT_ENCODER_FILES.values(), *LORAS.values(), SPEECH)
+    return (*COMMON, *transformer, *TEXT_ENCODER_FILES.values(), *LORAS.values(), SPEECH, SEPARATOR)

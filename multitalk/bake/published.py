@@ -233,6 +233,13 @@ class PublishedWeights:
         selected = self.selection is None or self.selection.speech
         return selected and (self.root / catalogue.KOKORO.folder).is_dir()
 
+    @property
+    def separator(self) -> Path | None:
+        """Demucs, if it exists and is selected."""
+        selected = self.selection is None or self.selection.speech
+        path = self.root / catalogue.SEPARATOR_WEIGHTS
+        return path if selected and path.is_file() else None
+
 
 def load_pickle(path: Path, mmap: bool = False) -> Any:
     """Load a ``.pth`` or ``.pt`` file. Only tensors and plain containers are unpickled.

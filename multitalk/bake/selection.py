@@ -33,7 +33,7 @@ class Selection:
         transformer: Published form of the transformer to read.
         text_encoder: Published form of the text encoder to read.
         loras: Presets whose LoRA files are included.
-        speech: Whether Kokoro and spaCy's model are included.
+        speech: Whether Kokoro, spaCy's model and the voice separator are included.
         models: Models whose audio layers are included.
         only_speech: Whether nothing but speech is included.
     """
@@ -55,7 +55,7 @@ class Selection:
         sets = [*catalogue.COMMON, *dict.fromkeys(each for model in self.models for each in by_model[model])]
         sets.append(catalogue.TEXT_ENCODER_FILES[self.text_encoder])
         sets += [catalogue.LORAS[name] for name in self.loras]
-        return (*sets, catalogue.SPEECH) if self.speech else tuple(sets)
+        return (*sets, catalogue.SPEECH, catalogue.SEPARATOR) if self.speech else tuple(sets)
 
     @property
     def lora_files(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def select(
         precision: Of the bake; "int8" reads the published int8 files, a third of the size of the others.
         transformer: Published form of the transformer; None chooses by precision.
         loras: Presets whose LoRA files to include.
-        speech: Whether to include Kokoro and spaCy's model.
+        speech: Whether to include Kokoro, spaCy's model and the voice separator.
         models: Models whose audio layers to include; None includes all that are published in the form.
 
     Raises:
@@ -156,7 +156,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         choices=MODELS,
         help="include the audio layers of this model (repeatable; default: all)",
     )
-    parser.add_argument("--no-speech", action="store_true", help="exclude Kokoro and spaCy's model")
+    parser.add_argument("--no-speech", action="store_true", help="exclude Kokoro, spaCy's model and Demucs")
 
 
 def selection_of(args: argparse.Namespace) -> Selection:

@@ -21,6 +21,7 @@ from ..request.prompts import PromptSchedule
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
 from .image import prepare_image
+from .isolation import check_separator, isolate_voices
 from .length import expected_seconds, limit_seconds, padded_seconds
 from .people import person_masks, token_masks
 from .resolve import ResolvedSettings, resolve_settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..speech.engine import SpeechEngine
     from ..speech.tracks import SpeechReport
     from .protocols import Encoders, Monitor
+    from .voice_separator import VoiceSeparator
 
 RANDOM_SEEDS = 2**32  # a random seed is below this
 
@@ -51,10 +53,11 @@ class JobOutline:
         person_masks: ``P+1 S`` for P people, None for one without a box.
         strength: Share of the steps that are sampled, from the video's own frames (dub "exact"); None: all,
             from noise.
-        voices: Audio of each person, uploaded or spoken; None for those who are silent.
+        voices: Audio of each person as the model hears it, uploaded or spoken; None for those who are silent.
         turns: "together" or "in_order".
         sound: The voices as they are heard in the video file.
         speech: Voices and times of spoken text; None without text to speech.
+        notices: What a user should know about the voices, one sentence each.
     """
 
     preset: Preset
@@ -67,6 +70,7 @@ class JobOutline:
     turns: str
     sound: Sound
     speech: SpeechReport | None
+    notices: tuple[str, ...] = ()
 
     @property
     def audio_layers(self) -> str:
@@ -132,6 +136,8 @@ def outline_job(
     audio_layers: Sequence[str],
     monitor: Monitor,
     engine: SpeechEngine | None = None,
+    separator: VoiceSeparator | None = None,
+    device: torch.device | None = None,
 ) -> JobOutline:
     """Complete the settings of a job, speak its text, and choose its model.
 
@@ -141,18 +147,32 @@ def outline_job(
         audio_layers: Names of the audio layers in the weights, the default first.
         monitor: Times the stages.
         engine: Text-to-speech engine; None uses the embedded one.
+        separator: Isolates voices; None leaves them as they are.
+        device: Device of the separator; None is the CPU.
 
     Raises:
         InvalidInput: A person is outside the cropped image, the engine cannot speak the text, or the weights
-            lack the model. No model of the video has run.
+            lack the model or a separator. No model of the video has run.
         Cancelled: The job was cancelled.
     """
     settings = resolve_settings(request, preset)
+    if separator is not None:
+        check_separator(request, separator)
     masks = _mask_people(request, settings.height, settings.width)
     with monitor.stage("speech") if request.speech is not None else nullcontext():
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
     sound = file_sound([voice for voice in voices if voice is not None], turns)
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
+    found: list[str] = []
+    if (
+        separator is not None
+        and separator.is_available
+        and request.isolate_voice is not False
+        and request.audio
+    ):
+        with monitor.stage("isolate"):
+            place = device or torch.device("cpu")
+            voices, found = isolate_voices(request, voices, separator, place, monitor.check_cancelled)
     return JobOutline(
         preset=preset,
         settings=settings,
@@ -164,6 +184,7 @@ def outline_job(
         turns=turns,
         sound=sound,
         speech=spoken,
+        notices=tuple(found),
     )
 
 

@@ -16,6 +16,7 @@ from ..conditioning.metadata import make_metadata
 from ..conditioning.notices import notices
 from ..conditioning.scenes import plan_clips
 from ..conditioning.timeline import ClipSpan, count_frames
+from ..conditioning.voice_separator import VoiceSeparator
 from ..errors import Cancelled, InvalidInput
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
@@ -80,6 +81,7 @@ class MultiTalkPipeline:
         self.default_preset = default_preset(folder, plan)
         self.executor = executor or LocalExecutor(components, folder.path, plan.device)
         self.speech_engine = choose_engine(folder.path, plan.speech_device)  # loads at its first use
+        self.voice_separator = VoiceSeparator(folder.path)  # so does this
         self._planner = JobPlanner(planner, plan)
         if sizes is None and planner is not None and planner.weights is not None:
             sizes = planner.weights.sizes
@@ -254,7 +256,16 @@ class MultiTalkPipeline:
         if isinstance(self.speech_engine, KokoroEngine):  # the only engine with a network
             self.speech_engine.move(self.plan.speech_device)
         # the sound's length, and so the text's, decides which model is used
-        outline = outline_job(request, preset, self.components.audio_layer_sets, monitor, self.speech_engine)
+        outline = outline_job(
+            request,
+            preset,
+            self.components.audio_layer_sets,
+            monitor,
+            self.speech_engine,
+            self.voice_separator,
+            self.plan.speech_device,
+        )
+        monitor.warnings += outline.notices
         self.executor.prepare(self.plan, loras, outline.audio_layers)
         monitor.warnings += self.executor.loras.warnings
         job = prepare_job(request, outline, self.components, monitor)

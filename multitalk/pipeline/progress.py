@@ -17,7 +17,8 @@ class Progress:
     """Progress of a job.
 
     Attributes:
-        stage: "speech", "text", "audio", "scenes", "image", "encode", "denoise", "decode", "video" or "done".
+        stage: "speech", "isolate", "text", "audio", "scenes", "image", "encode", "denoise", "decode",
+            "video" or "done".
         clip: Index of the current clip, from 0.
         clips: Number of clips.
         step: Completed sampling steps of the current clip.

@@ -79,6 +79,8 @@ class GenerationRequest(Strict):
             the bytes of a file, or (samples, rate); of a video file, the first audio track.
         speech: Text to speech for the persons without audio. Input: a dict, or the text.
         turns: "together" or "in_order" (also "para", "add").
+        isolate_voice: Whether the model hears only the voice in uploaded audio; the video plays all of it.
+            "auto": if music or noise is noticeable and the weights contain a separator.
         boxes: Box of each person, (x0, y0, x1, y1) in pixels of the image, or of the video's first frame;
             default: a column of it, such as one half. A person with a box and without a voice is silent. With
             one voice and one box, everybody outside it is.
@@ -121,6 +123,7 @@ class GenerationRequest(Strict):
     audio: dict[str, InstanceOf[Sound]] | None = None
     speech: Speech | None = None
     turns: str = "together"
+    isolate_voice: bool | str = "auto"
     boxes: dict[str, tuple[float, float, float, float]] | None = None
     masks: dict[str, InstanceOf[np.ndarray]] | None = None
     prompt: str = DEFAULT_PROMPT
@@ -260,6 +263,15 @@ class GenerationRequest(Strict):
     @classmethod
     def _check_turns(cls, value: Any) -> str:
         return TURNS[check_choice(value, "turns", TURNS)]
+
+    @field_validator("isolate_voice", mode="before")
+    @classmethod
+    def _check_isolate_voice(cls, value: Any) -> bool | str:
+        if value != "auto" and not isinstance(value, bool):
+            raise InvalidInput(
+                f'isolate_voice must be "auto", true or false, not {shown(value)}.', "isolate_voice"
+            )
+        return value
 
     @field_validator("boxes", mode="before")
     @classmethod

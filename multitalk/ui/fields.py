@@ -13,7 +13,7 @@ from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Spee
 from ..request.script import PAIR, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
-from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, ISOLATION, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
@@ -94,6 +94,8 @@ def setting_fields(form: Form) -> dict[str, Any]:
     fields |= cache_fields(form)
     if form.get("apg"):
         fields["apg"] = True
+    if (isolation := ISOLATION.get(form.get("isolate_voice") or "", "auto")) != "auto":
+        fields["isolate_voice"] = isolation
     if form.get("preset"):
         fields["preset"] = form["preset"]
     if size := size_of(form):

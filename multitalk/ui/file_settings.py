@@ -34,6 +34,9 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         parsed["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
         parsed["apg"] = settings["apg"]
+    isolation = settings.get("isolate_voice")
+    if isolation == "auto" or isinstance(isolation, bool):
+        parsed["isolate_voice"] = isolation
     parsed |= _cache(settings)
     parsed |= _boxes(settings)
     if loras := parse_loras(settings.get("lora")):

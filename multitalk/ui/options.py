@@ -31,9 +31,11 @@ LABELS = {
     "cache": "Skip steps",
     "color_correction": "Color correction",
     "apg": "APG",
+    "isolate_voice": "Isolate the voice",
     "lora": "LoRA",
     "threshold": "Threshold",
 }
+ISOLATION: dict[str, bool | str] = {"Automatic": "auto", "Always": True, "Never": False}
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [
     ("One person", ONE),

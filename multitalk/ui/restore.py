@@ -22,7 +22,7 @@ RESTORED = (
     *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
     *each("source", "text", "voice", "language"),
-    "loras",
+    *("isolate_voice", "loras"),
 )
 RESTORED_TEXT = "Settings restored."
 ADD_TEXT = "Add {}: the file does not contain {}."
@@ -56,6 +56,10 @@ def restored_values(
     if "color_correction" in values:
         correction = values["color_correction"]
         values["color_correction"] = options.AUTOMATIC if correction is None else f"{correction:g}"
+    if "isolate_voice" in values:
+        values["isolate_voice"] = next(
+            label for label, value in options.ISOLATION.items() if value == values["isolate_voice"]
+        )
     if isinstance(parsed.get("size"), tuple):
         values["size"] = options.CUSTOM_SIZE
         values["height"], values["width"] = parsed["size"]

@@ -28,6 +28,7 @@ STAGES = {
     "speech": "Generating speech",
     "text": "Encoding the prompt",
     "audio": "Encoding the audio",
+    "isolate": "Isolating the voice",
     "scenes": "Finding cuts",
     "image": "Encoding the image",
     "encode": "Preparing the clip",

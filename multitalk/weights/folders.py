@@ -34,6 +34,9 @@ KOKORO_CONFIG = "config.json"
 KOKORO_WEIGHTS = "kokoro-v1_0.pth"
 KOKORO_VOICES = "voices"
 SPACY_MODEL = "en_core_web_sm"  # spaCy's model, which Kokoro needs for English
+# Demucs, which isolates voices; its folder is optional.
+SEPARATOR_FOLDER = "voice_separator"
+SEPARATOR_WEIGHTS = "htdemucs.safetensors"
 VOICES_VARIABLE = "MULTITALK_VOICES"
 
 _CHUNK_BYTES = 1 << 24

@@ -94,6 +94,14 @@ def test_restored_fields_give_the_same_job(worker, form):
         assert np.array_equal(second.audio[person].samples, sound.samples), "the audio is the same"
 
 
+@pytest.mark.parametrize(("label", "value"), [("Automatic", "auto"), ("Always", True), ("Never", False)])
+def test_the_isolation_of_the_voice_is_restored(worker, label, value):
+    request = fields.request_from_form(EMPTY | {"isolate_voice": label}, speak, no_lora)
+    assert request.isolate_voice is value
+    values = dict(zip(RESTORED, restored_values(saved_settings(request), worker), strict=False))
+    assert values["isolate_voice"] == label
+
+
 def test_a_file_without_text_names_the_people_with_text(worker):
     request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak, no_lora)
     values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
