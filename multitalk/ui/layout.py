@@ -274,13 +274,13 @@ def _build_more(layout: Layout) -> None:
         form["apg"] = gr.Checkbox(
             False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
         )
-        form["isolate_voice"] = gr.Dropdown(
-            list(ISOLATION),
-            value="Automatic",
-            label=LABELS["isolate_voice"],
-            info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
-            elem_id="isolate-voice",
-        )
+    form["isolate_voice"] = gr.Dropdown(
+        list(ISOLATION),
+        value="Automatic",
+        label=LABELS["isolate_voice"],
+        info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
+        elem_id="isolate-voice",
+    )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
         form["pause"] = parts.Slider(
