@@ -26,7 +26,7 @@ import torch
 
 from multitalk.bench.job import BenchOptions, bench_plan, finish_pipeline, make_pipeline, make_request
 from multitalk.bench.networks import SCALES, make_vae
-from multitalk.models import attention_backends, quantized_matmul
+from multitalk.models import attention_backends, matmul_choice
 from multitalk.models.constants import FP8_CAPABILITY, probed_tokens
 from multitalk.models.kernels.probe import PUBLISHED, Case, cases, errors_of
 from multitalk.models.video_vae import decode_latents, prepare_decoder
@@ -68,12 +68,12 @@ def attention_checks(device: torch.device, dtype: torch.dtype) -> Iterator[Check
 def product_checks(device: torch.device) -> Iterator[Check]:
     """Compare every 8-bit product with the dequantized one."""
     for precision in ("int8", "fp8"):
-        for name in quantized_matmul._candidates(precision, device):
+        for name in matmul_choice._candidates(precision, device):
             for rows in probed_tokens(device.type):
                 yield (
                     f"product {name}, {rows} tokens",
                     0.05,
-                    partial(quantized_matmul.product_error, name, device, rows),
+                    partial(matmul_choice.product_error, name, device, rows),
                 )
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from multitalk.bench.floor import fastest
+from multitalk.models.matmul_choice import choose_matmul
 from multitalk.models.quantized import QUANTIZED_LINEARS
-from multitalk.models.quantized_matmul import choose_matmul
 
 SHAPES = ((5120, 5120), (5120, 13824), (13824, 5120))  # in and out: attention, and the feed-forward's two
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from multitalk.models import quantized_matmul
+from multitalk.models import matmul_choice
 
 
 def assert_close(
@@ -28,5 +28,5 @@ def make_int8_product_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The package notices this and dequantizes there; this is for tests of the code around the product.
     """
-    if not quantized_matmul._works("int8", torch.device("cpu")):
+    if not matmul_choice._works("int8", torch.device("cpu")):
         monkeypatch.setattr(torch, "_int_mm", lambda tokens, weight: tokens.int() @ weight.int())

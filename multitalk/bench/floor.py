@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..models.quantized_matmul import choose_matmul
+from ..models.matmul_choice import choose_matmul
 from ..patches.torch import fp8_product, int8_product
 
 # Sides of the square matrices and bytes of a copy: large enough to reach the device's peak.

@@ -16,14 +16,13 @@ from torch import nn
 from ..patches.torch import FixedDtypeModule
 from .kernels.dispatch import use_kernels
 from .linear import LowRankLayer, replace_linears
+from .matmul_choice import Matmul, choose_matmul
 from .quantized_matmul import (
     LARGEST,
     MINIMAL_ROWS,
     QUANTIZED_MATMULS,
     Extra,
-    Matmul,
     QuantizedTokens,
-    choose_matmul,
     quantize_tokens,
 )
 

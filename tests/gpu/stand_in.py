@@ -41,7 +41,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from multitalk.models import quantized_matmul
+from multitalk.models import matmul_choice
 from multitalk.models.kernels import dispatch
 from multitalk.runtime.machine import Machine
 
@@ -351,7 +351,7 @@ class StandInGpu(TorchDispatchMode):
         for layer in (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.Embedding):
             patch.setattr(layer, "reset_parameters", lambda layer: None)  # there are no values
         patch.setattr(dispatch, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=find_spec)))
-        for cache in (dispatch._problems, quantized_matmul._device_matmul):
+        for cache in (dispatch._problems, matmul_choice._device_matmul):
             cache.cache_clear()
         self.attention.install(patch)
 

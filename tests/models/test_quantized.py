@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from multitalk.models import quantized_matmul
+from multitalk.models import matmul_choice, quantized_matmul
 from multitalk.models.linear import LoraLinear, replace_linears
+from multitalk.models.matmul_choice import choose_matmul
 from multitalk.models.quantized import QUANTIZED_LINEARS, QuantizedLinear, quantize_linears, set_matmuls
-from multitalk.models.quantized_matmul import QUANTIZED_MATMULS, Extra, choose_matmul, quantize_tokens
+from multitalk.models.quantized_matmul import QUANTIZED_MATMULS, Extra, quantize_tokens
 from tests.numbers import make_int8_product_exact
 
 CPU = torch.device("cpu")
@@ -21,7 +22,7 @@ BOUNDS = {"int8": (0.006, 0.010), "fp8": (0.028, 0.040)}
 
 # torch 2.5 has no fp8 product on a CPU; later versions compute the same as on a GPU
 has_fp8_product = pytest.mark.skipif(
-    not quantized_matmul._works("fp8", CPU), reason="this version of torch has no fp8 product on a CPU"
+    not matmul_choice._works("fp8", CPU), reason="this version of torch has no fp8 product on a CPU"
 )
 
 
@@ -173,12 +174,12 @@ def test_kernels_by_compute_capability(monkeypatch):
     }
     for capability, (int8, fp8) in by_capability.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert quantized_matmul._candidates("int8", torch.device("cuda")) == int8
-        assert quantized_matmul._candidates("fp8", torch.device("cuda")) == fp8
+        assert matmul_choice._candidates("int8", torch.device("cuda")) == int8
+        assert matmul_choice._candidates("fp8", torch.device("cuda")) == fp8
     assert choose_matmul("int8", CPU, (64, 64), "dequantize") is None
     assert choose_matmul("int8", CPU, (64, 65)) is None
     assert choose_matmul("fp8", CPU, (64, 64)) is None
-    assert choose_matmul("int8", CPU, (64, 64)) == ("int8" if quantized_matmul._works("int8", CPU) else None)
+    assert choose_matmul("int8", CPU, (64, 64)) == ("int8" if matmul_choice._works("int8", CPU) else None)
 
 
 def test_a_kernel_that_fails_or_errs_is_not_used(monkeypatch):
@@ -187,9 +188,9 @@ def test_a_kernel_that_fails_or_errs_is_not_used(monkeypatch):
 
     wrong = QUANTIZED_MATMULS["int8"]
     monkeypatch.setitem(QUANTIZED_MATMULS, "int8", lacking)
-    assert not quantized_matmul._works("int8", CPU)
+    assert not matmul_choice._works("int8", CPU)
     monkeypatch.setitem(QUANTIZED_MATMULS, "int8", lambda *arguments: 2 * wrong(*arguments))
-    assert not quantized_matmul._works("int8", CPU)
+    assert not matmul_choice._works("int8", CPU)
 
 
 def test_scales_of_tokens_have_room_for_a_kernel_that_reads_whole_blocks():

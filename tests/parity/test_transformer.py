@@ -10,7 +10,7 @@ import torch
 from multitalk import MultiTalkPipeline
 from multitalk.bake.bake import bake
 from multitalk.conditioning.people import token_masks
-from multitalk.models import quantized_matmul
+from multitalk.models import matmul_choice
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.weights.store import WeightsFolder, load_part
@@ -120,7 +120,7 @@ def test_8_bits_stay_near_float32(
 ):
     """Weights in 8 bits, and the video's tokens as well; two people as above."""
     make_int8_product_exact(monkeypatch)
-    if matmul is not None and not quantized_matmul._works(matmul, torch.device("cpu")):
+    if matmul is not None and not matmul_choice._works(matmul, torch.device("cpu")):
         pytest.skip(f"this torch doesn't multiply {matmul} on a CPU")
     transformer = load_part(WeightsFolder(baked), "transformer", "cpu", torch.float32, precision)
     case = load_case(f"dit_{people}")

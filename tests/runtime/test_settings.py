@@ -11,8 +11,8 @@ import torch
 from multitalk import MultiTalkPipeline
 from multitalk.cli.main import main
 from multitalk.errors import InvalidInput
+from multitalk.models.matmul_choice import choose_matmul
 from multitalk.models.quantized import QuantizedLinear
-from multitalk.models.quantized_matmul import choose_matmul
 from multitalk.runtime.attention import BACKENDS
 from multitalk.runtime.choose import plan_for
 from multitalk.runtime.gpus import GPUS

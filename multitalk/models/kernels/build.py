@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from ...patches.torch import newest_architecture
-from ..constants import BFLOAT16_CAPABILITY, FP8_CAPABILITY
-from ..quantized_matmul import FUSED_CAPABILITY, QUANTIZED_MATMULS, quantize_tokens
+from ..constants import BFLOAT16_CAPABILITY, FP8_CAPABILITY, FUSED_CAPABILITY
+from ..quantized_matmul import QUANTIZED_MATMULS, quantize_tokens
 from .dispatch import forced
 from .probe import EIGHT_BITS, PUBLISHED, Widths, cases, extras_for
 
