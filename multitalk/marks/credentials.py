@@ -24,6 +24,8 @@ FORMAT = "video/mp4"
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 NO_TIME_STAMP = "The time stamp service ({url}) does not answer: the video is signed without a time stamp."
 UNTRUSTED = "signingCredential.untrusted"
+INVALID = "invalid"
+MAX_TEXT = 200  # letters of a text in a file
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,23 @@ class Credentials:
     source_type: str
     generation: dict[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether neither the file nor the credentials were changed."""
+        return self.state != INVALID
+
+    @property
+    def is_ai(self) -> bool:
+        """Whether they say that a generative model made the file, or a part of it."""
+        return self.source_type.lower().endswith("trainedalgorithmicmedia")
+
+    @property
+    def reason(self) -> str:
+        """Why they are invalid, in one sentence."""
+        if any("mismatch" in problem.lower() for problem in self.problems):
+            return "The file was changed after it was signed."
+        return f"The reader reports {', '.join(self.problems) or 'no reason'}."
 
 
 def sign_file(
@@ -181,42 +200,57 @@ def read_credentials(file: BinaryIO, trusted: str = "") -> Credentials | None:
     file.seek(0)
     try:
         with c2pa.Context.from_dict(settings) as context:
-            reader = c2pa.Reader.try_create(FORMAT, file, context=context)
+            reader = c2pa.Reader.try_create("", file, context=context)  # detects the format
             if reader is None:
                 return None
             with reader:
                 return _describe(json.loads(reader.json()))
+    except c2pa.C2paError.NotSupported:  # a format that cannot have any
+        return None
     except c2pa.C2paError as error:
         raise InvalidInput(f"The Content Credentials cannot be read: {_reason(error)}.") from None
 
 
 def _describe(store: dict[str, Any]) -> Credentials:
-    """Select what people want to know from the reader's JSON."""
-    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
-    failures = (store.get("validation_results") or {}).get("activeManifest", {}).get("failure", [])
-    problems = dict.fromkeys(str(failure.get("code")) for failure in failures)
+    """Select what people want to know from the reader's JSON; files of others may contain anything."""
+    manifest = _mapping(_mapping(store.get("manifests")).get(_text(store.get("active_manifest"))))
+    results = _mapping(_mapping(store.get("validation_results")).get("activeManifest"))
+    problems = dict.fromkeys(_text(each.get("code")) for each in _mappings(results.get("failure")))
     problems.pop(UNTRUSTED, None)
-    signature = manifest.get("signature_info") or {}
-    generator = next(iter(manifest.get("claim_generator_info") or [{}]))
-    assertions = manifest.get("assertions", [])
-    actions = [
-        action
-        for assertion in assertions
-        if str(assertion.get("label")).startswith("c2pa.actions")
-        for action in assertion["data"].get("actions", [])
+    signature = _mapping(manifest.get("signature_info"))
+    generators = _mappings(manifest.get("claim_generator_info")) or [{}]
+    assertions = [
+        (_text(each.get("label")), _mapping(each.get("data")))
+        for each in _mappings(manifest.get("assertions"))
     ]
-    types = [action["digitalSourceType"] for action in actions if "digitalSourceType" in action]
-    generations = [each["data"] for each in assertions if each.get("label") == GENERATION]
+    types = [
+        _text(action.get("digitalSourceType"))
+        for label, data in assertions
+        if label.startswith("c2pa.actions")
+        for action in _mappings(data.get("actions"))
+    ]
     return Credentials(
-        state=str(store.get("validation_state", "invalid")).lower(),
+        state=_text(store.get("validation_state")).lower() or INVALID,
         problems=tuple(problems),
-        signer=signature.get("common_name") or signature.get("issuer") or "unnamed certificate",
-        time=signature.get("time") or "",
-        generator=f"{generator.get('name', '')} {generator.get('version', '')}".strip(),
-        source_type=types[0] if types else "",
-        generation=generations[0] if generations else {},
+        signer=_text(signature.get("common_name") or signature.get("issuer")) or "an unnamed certificate",
+        time=_text(signature.get("time")),
+        generator=f"{_text(generators[0].get('name'))} {_text(generators[0].get('version'))}".strip(),
+        source_type=next(filter(None, types), ""),
+        generation=next((data for label, data in assertions if label == GENERATION), {}),
         manifest=manifest,
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
 def _reason(error: Exception) -> str:

@@ -156,6 +156,29 @@ def _own_identity(folder: Path) -> Identity:
         return _parse_own(content)
 
 
+def check_own(folder: Path) -> None:
+    """Check at startup that the file of this installation's identity is readable, if it exists.
+
+    Raises:
+        MultiTalkError: The file is damaged or cannot be read.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            content = (folder / FILE).read_bytes()
+        except PermissionError as error:
+            raise _damaged(folder / FILE, error) from None
+        if b"-----END PRIVATE KEY" not in content or b"-----END CERTIFICATE" not in content:
+            raise _damaged(folder / FILE)
+
+
+def _damaged(path: Path, error: Exception | None = None) -> MultiTalkError:
+    reason = getattr(error, "strerror", None) or "it is damaged"
+    return MultiTalkError(
+        f"The certificate for Content Credentials cannot be read from {path}: {reason}. Delete the file, and "
+        "another one is created."
+    )
+
+
 def _read_own(path: Path) -> Identity | None:
     """Read the identity in a file; None if it has expired.
 
@@ -171,11 +194,7 @@ def _read_own(path: Path) -> Identity | None:
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, TypeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged"
-        raise MultiTalkError(
-            f"The certificate for Content Credentials cannot be read from {path}: {reason}. Delete the file, "
-            "and another one is created."
-        ) from None
+        raise _damaged(path, error) from None
 
 
 def _parse_own(content: bytes) -> Identity:

@@ -87,19 +87,28 @@ def check_marks(environment: Mapping[str, str] | None = None) -> None:
         InvalidInput: A variable has an invalid value, or the certificate or the key cannot be used.
         MultiTalkError: The library for Content Credentials is not installed.
     """
+    from .credentials import check_identity
+    from .identity import check_own, identity_of
+
     settings = MarkSettings.from_environment(environment)
-    if settings.policy == OFF and not settings.certificate:
-        return
     if find_spec("c2pa") is None:
         raise MultiTalkError(
-            "Videos cannot be marked as made by AI: the package c2pa-python is not installed. Install it, or "
-            f"set {POLICY}={OFF}."
+            "Videos cannot be marked as made by AI: the package c2pa-python is not installed. Install it "
+            "(make setup)."
         )
     if settings.certificate:
-        from .credentials import check_identity
-        from .identity import identity_of
-
         check_identity(identity_of(settings))
+    else:
+        check_own(settings.folder)
+
+
+def trusted_certificates() -> str:
+    """Return the deployer's certificates as PEM, which readers here trust; empty without any.
+
+    Raises:
+        InvalidInput: ``C2PA_CERT`` cannot be read.
+    """
+    return _read_pem(CERTIFICATE, None)
 
 
 def _parse_policy(text: str) -> str:

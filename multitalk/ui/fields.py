@@ -94,6 +94,8 @@ def setting_fields(form: Form) -> dict[str, Any]:
     fields |= cache_fields(form)
     if form.get("apg"):
         fields["apg"] = True
+    if form.get("mark") is not None:
+        fields["mark"] = form["mark"]
     if form.get("preset"):
         fields["preset"] = form["preset"]
     if size := size_of(form):

@@ -33,6 +33,7 @@ LABELS = {
     "apg": "APG",
     "lora": "LoRA",
     "threshold": "Threshold",
+    "mark": "Content Credentials",
 }
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"
 MODES = [
