@@ -55,7 +55,8 @@ def make_manifest(
     }
     manifest["assertions"] = [
         {"label": "c2pa.actions.v2", "data": {"actions": [action]}},
-        {"label": GENERATION, "data": generation},
+        # as JSON, not CBOR, of which the library reads lists of small numbers as bytes
+        {"label": GENERATION, "data": generation, "kind": "Json"},
     ]
     return manifest
 

@@ -80,7 +80,7 @@ def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layou
         parts.heading("", "Results", "Each file contains its settings.")
         layout.more["gallery"] = parts.gallery_cards()
         layout.more["restore"] = gr.File(
-            label="Drop a video here, or anywhere on the page, to see where it comes from and restore its settings",
+            label="Drop a video here, or anywhere on the page, to see its origin and restore its settings",
             file_types=[".mp4"],
             elem_id="restore",
             height=130,
