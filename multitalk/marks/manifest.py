@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -55,8 +54,7 @@ def make_manifest(
     }
     manifest["assertions"] = [
         {"label": "c2pa.actions.v2", "data": {"actions": [action]}},
-        # as JSON, not CBOR, of which the library reads lists of small numbers as bytes
-        {"label": GENERATION, "data": generation, "kind": "Json"},
+        {"label": GENERATION, "data": generation},
     ]
     return manifest
 
@@ -66,7 +64,18 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in settings.items() if name not in WORDS}
     if "lora" in plain:
         plain["lora"] = [{"scale": lora["scale"]} for lora in plain["lora"]]
-    return dict(json.loads(json.dumps(plain)))  # tuples become lists
+    return {name: _readable(value) for name, value in plain.items()}
+
+
+def _readable(value: Any) -> Any:
+    """Return a value as C2PA's readers show it: they take lists of small numbers for bytes."""
+    if isinstance(value, Mapping):
+        return {name: _readable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(each, (int, float)) for each in value):
+            return ", ".join(f"{each:g}" for each in value)
+        return [_readable(each) for each in value]
+    return value
 
 
 def _ingredient(source: BinaryIO) -> dict[str, Any]:

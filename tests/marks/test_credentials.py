@@ -49,7 +49,7 @@ def test_the_librarys_reader_validates_the_file(tmp_path):
     assert (action["action"], action["digitalSourceType"]) == ("c2pa.created", GENERATED)
     assert action["when"].endswith("Z")
     assert generation["model"] == {"name": "MultiTalk", "license": "Apache-2.0"}
-    assert generation["settings"]["size"] == [64, 96]
+    assert generation["settings"]["size"] == "64, 96"
     assert generation["settings"]["lora"] == [{"scale": 0.5}]
 
 
