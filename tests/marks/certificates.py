@@ -29,7 +29,13 @@ def key_usage(**flags: bool) -> x509.KeyUsage:
 
 
 def certify(
-    key: Any, name: str, issuer: x509.Certificate | None, issuer_key: Any, *extensions: Any, **dates: datetime
+    key: Any,
+    name: str,
+    issuer: x509.Certificate | None,
+    issuer_key: Any,
+    *extensions: Any,
+    critical_purpose: Any = None,
+    **dates: datetime,
 ) -> x509.Certificate:
     """A certificate of a key; each extension is critical if it is not the purpose of the key."""
     subject = x509.Name(
@@ -49,6 +55,8 @@ def certify(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
+    if critical_purpose is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([critical_purpose]), True)
     for extension in extensions:
         builder = builder.add_extension(extension, not isinstance(extension, x509.ExtendedKeyUsage))
     return builder.sign(issuer_key, SHA256())
