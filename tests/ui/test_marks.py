@@ -17,7 +17,7 @@ from tests.ui.app import App
 from tests.ui.conftest import Open
 from tests.ui.screens import SCREENS
 from tests.ui.steps import be_quick, bring, make
-from tests.ui.test_drops import drop
+from tests.ui.test_drops import drop_on
 
 ORIGIN = "Content Credentials: made by AI with MultiTalk"
 
@@ -85,7 +85,7 @@ def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_p
     content = bytearray(marked.read_bytes())
     content[content.index(b"mdat") + 900] ^= 1
     marked.write_bytes(content)
-    drop(page, marked)
+    drop_on(page, ".masthead", marked)
     page.get_by_text("not valid. The file was changed after it was signed.").wait_for()
 
 
