@@ -62,7 +62,7 @@ def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, s
     assert inspect_video(marked).marks == ("c2pa",)
     shown = page.locator(".job-facts")
     expect(shown).to_contain_text(SELF_SIGNED)
-    page.wait_for_function("document.querySelector('.job video')?.duration > 0.3")  # Chromium plays it
+    page.wait_for_function("document.querySelector('.job-player').readyState >= 2")  # Chromium plays it
     box.uncheck()
     plain = app.outputs / make(page)
     assert inspect_video(plain).credentials is None
