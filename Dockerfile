@@ -31,6 +31,7 @@ ENV MODE=ui \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
     OUTPUT_DIR=/outputs \
+    C2PA_FOLDER=/outputs/.credentials \
     TRITON_CACHE_DIR=/opt/triton \
     PYTHONUNBUFFERED=1
 LABEL org.opencontainers.image.title="MultiTalk" \

@@ -42,6 +42,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the certificate that signs the tests' videos, also those of other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MARK", "C2PA_CERT", "C2PA_KEY", "C2PA_TSA_URL"):
+            patch.delenv(name, raising=False)
+        patch.setenv("C2PA_FOLDER", str(folder := tmp_path_factory.mktemp("certificate")))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_small_checkpoint(tmp_path_factory.mktemp("small") / "published", quantized=True)

@@ -105,6 +105,7 @@ def examine(weights: str | Path | None = None) -> Iterator[Finding]:
         _check_ffmpeg,
         partial(_check_weights, weights),
         partial(_check_speech, weights),
+        _check_marks,
         _check_packages,
     ]
     for check in checks:
@@ -248,6 +249,18 @@ def _check_speech(weights: str | Path | None) -> list[Finding]:
         hint = f"{SPACY_MODEL} is missing, so espeak-ng pronounces English. Fetch and bake again with it."
         findings.append(Finding("note", "english", hint))
     return findings
+
+
+def _check_marks() -> list[Finding]:
+    from ..marks.settings import MarkSettings, check_marks
+
+    try:
+        check_marks()
+    except MultiTalkError as error:
+        return [Finding("missing", "marks", str(error))]
+    settings = MarkSettings.from_environment()
+    signer = "certificate in C2PA_CERT" if settings.certificate else f"self-signed, in {settings.folder}"
+    return [Finding("ok", "marks", f"Content Credentials, {settings.policy}; {signer}")]
 
 
 def _check_packages() -> list[Finding]:

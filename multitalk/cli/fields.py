@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InvalidInput
 from ..request.presets import PRESETS
 
-PLAIN = ("image", "video", "scenes", "preset", "prompt")  # options whose values are those of fields
+PLAIN = ("image", "video", "scenes", "preset", "prompt", "mark")  # options whose values are those of fields
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
 
@@ -39,6 +39,11 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(PRESETS)} (default: that of the weights, or fast on a slow device)",
     )
     add("--prompt", metavar="TEXT", help="description of the video")
+    add(
+        "--mark",
+        action=argparse.BooleanOptionalAction,
+        help="say in the file that it was made by AI, signed (default: yes, unless MARK=off)",
+    )
     add(
         "--set",
         metavar="FIELD=VALUE",

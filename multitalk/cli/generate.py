@@ -55,9 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate a video and print one line about it."""
+    from ..marks.settings import check_marks
     from ..media.video import check_target
     from ..request.build import build_request
 
+    check_marks()
     fields = request_fields(args)
     check_complete(fields)
     with options_in_errors(args):
@@ -100,6 +102,8 @@ def _as_json(result: GenerationResult, fps: int) -> str:
         "timings": result.timings,
         "speech": None if result.speech is None else asdict(result.speech),
         "warnings": result.warnings,
+        "marks": result.marks,
+        "signed_by": result.signed_by,
     }
     return json.dumps(fields)
 
@@ -107,6 +111,8 @@ def _as_json(result: GenerationResult, fps: int) -> str:
 def _as_text(result: GenerationResult) -> str:
     text = f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}"
     text += f", {result.model}"
+    if result.marks:
+        text += f", marked as made by AI ({', '.join(result.marks)}; {result.signed_by})"
     return text if result.speech is None else f"{text}, spoken by {result.speech.engine}"
 
 

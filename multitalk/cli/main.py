@@ -17,7 +17,7 @@ from ..bench import command as bench
 from ..errors import Cancelled, MultiTalkError, ProcessFailed
 from ..parallel.launch import launched_rank
 from ..runtime.process_memory import SMALLER, is_out_of_memory
-from . import bake, doctor, generate
+from . import bake, doctor, generate, inspect
 
 # By name: what adds the options, what runs the command, help text.
 COMMANDS = {
@@ -26,6 +26,7 @@ COMMANDS = {
     "bake": (bake.add_arguments, bake.run, "convert the published weights to a baked weights folder"),
     "verify": (add_verify, verify_command, "check the files of a baked weights folder"),
     "doctor": (doctor.add_arguments, doctor.run, "check this machine: GPU, hardware plan, weights, packages"),
+    "inspect": (inspect.add_arguments, inspect.run, "say whether a video is marked as made by AI, and how"),
     "bench": (bench.add_arguments, bench.run, "measure speed and memory"),
 }
 

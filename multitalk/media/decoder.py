@@ -118,11 +118,11 @@ def sound_length(
     return reply, b""
 
 
-def video_tags(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
-    """Read the metadata of an mp4."""
-    from .video_tags import read_tags
+def inspection(file: BinaryIO, name: str, field: str, trusted: str) -> tuple[dict[str, Any], Payload]:
+    """Read what a video says about its origin; see :func:`.inspection.inspect_video`."""
+    from .inspection import read_inspection
 
-    return {"tags": asdict(read_tags(file))}, b""
+    return read_inspection(file, trusted), b""
 
 
 def measure_video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
@@ -195,7 +195,7 @@ TASKS: dict[str, Task] = {
     task.__name__: task
     for task in (
         *(measure_picture, measure_sound, measure_video),
-        *(picture, sound, sound_length, video, video_cuts, video_frame, video_tags),
+        *(inspection, picture, sound, sound_length, video, video_cuts, video_frame),
     )
 }
 
@@ -287,6 +287,10 @@ def _run(job: dict[str, Any], file: BinaryIO) -> tuple[dict[str, Any], Payload]:
 def _import_libraries(task: str) -> None:
     if task.endswith("picture"):
         from . import picture_decoding  # noqa: F401
+    elif task == "inspection":
+        import c2pa  # noqa: F401
+
+        from . import inspection, video_decoding  # noqa: F401
     elif task == "video_cuts":
         from . import scene_detection, video_decoding  # noqa: F401
     elif task.endswith(("video", "frame")):

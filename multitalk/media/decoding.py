@@ -112,15 +112,25 @@ def _decode_as(
         return pool.run(job, source, limits(kind, size), keep=size <= LARGE_BYTES)
 
 
-def run_task(task: str, source: BinaryIO, unreadable: str) -> tuple[dict[str, Any], np.ndarray]:
+def run_task(
+    task: str, source: BinaryIO, unreadable: str, limits: Limits, options: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray]:
     """Run another task on a file, which decodes nothing.
+
+    Args:
+        task: Name of the task; see :mod:`.decoder`.
+        source: An open file.
+        unreadable: The error if the task fails.
+        limits: Limits of the task.
+        options: Further arguments of the task.
 
     Raises:
         InvalidInput: `unreadable`, or the task's own error.
     """
     try:
         with admission.decoding(0):
-            reply, payload = pool.run({"task": task, "name": "", "field": ""}, source, MEASURING)
+            job = {"task": task, "name": "", "field": "", "options": options}
+            reply, payload = pool.run(job, source, limits)
     except DecodingFailed:
         reply = {"error": unreadable, "field": None}
     if "error" in reply:

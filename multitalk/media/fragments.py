@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,11 @@ class EncodableClip(Protocol):
         """Audio of the new frames."""
         ...
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags of the clip's files."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -52,7 +57,7 @@ class Fragment:
 
 def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
     """Write a clip's new frames and their audio as an mp4."""
-    _write(clip.frames, clip.sound, path, fps, CRF)
+    _write(clip.frames, clip.sound, path, fps, CRF, clip.tags)
 
 
 def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
@@ -67,15 +72,22 @@ def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Itera
     Yields:
         Fragments in order; together they contain every new frame once.
     """
-    yield from _split(clip.frames, clip.sound, clip.start, folder, fps, limit, CRF)
+    yield from _split(clip.frames, clip.sound, clip.start, folder, fps, limit, CRF, clip.tags)
 
 
 def _split(
-    frames: Any, sound: Sound, start: int, folder: Path, fps: int, limit: int, crf: float
+    frames: Any,
+    sound: Sound,
+    start: int,
+    folder: Path,
+    fps: int,
+    limit: int,
+    crf: float,
+    tags: Mapping[str, str],
 ) -> Iterator[Fragment]:
     path = folder / f"fragment-{uuid4().hex}.mp4"
     try:
-        _write(frames, sound, path, fps, crf)
+        _write(frames, sound, path, fps, crf, tags)
         data = path.read_bytes()
     finally:
         path.unlink(missing_ok=True)
@@ -83,15 +95,15 @@ def _split(
     if len(data) <= limit or (count == 1 and crf >= MAX_CRF):
         yield Fragment(start, count, data)
     elif count == 1:
-        yield from _split(frames, sound, start, folder, fps, limit, crf + CRF_STEP)
+        yield from _split(frames, sound, start, folder, fps, limit, crf + CRF_STEP, tags)
     else:
         half = count // 2
         first, second = between(sound, 0, half / fps), between(sound, half / fps, sound.seconds)
-        yield from _split(frames[:half], first, start, folder, fps, limit, crf)
-        yield from _split(frames[half:], second, start + half, folder, fps, limit, crf)
+        yield from _split(frames[:half], first, start, folder, fps, limit, crf, tags)
+        yield from _split(frames[half:], second, start + half, folder, fps, limit, crf, tags)
 
 
-def _write(frames: Any, sound: Sound, path: Path, fps: int, crf: float) -> None:
+def _write(frames: Any, sound: Sound, path: Path, fps: int, crf: float, tags: Mapping[str, str]) -> None:
     height, width = frames.shape[1:3]
-    with VideoWriter(path, width, height, fps=fps, sound=sound, crf=crf) as writer:
+    with VideoWriter(path, width, height, fps=fps, sound=sound, crf=crf, metadata=dict(tags)) as writer:
         writer.write(frames)

@@ -21,9 +21,11 @@ from av.video.stream import VideoStream
 
 from ..errors import InvalidInput, MultiTalkError
 from .sound import AAC_LAYOUTS, Sound, fit_for_aac
+from .xmp import append_xmp
 
 # Tags of mp4 files that players and PyAV's ``container.metadata`` show.
 TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})
+XMP = "xmp"  # a packet of XMP, which FFmpeg reads under this name and cannot write
 
 
 class VideoWriter:
@@ -39,7 +41,8 @@ class VideoWriter:
         sound: Audio of the whole video; None: no audio track. Converted if AAC does not support its sample
             rate or channel count (see ``aac``).
         crf: Constant rate factor of x264; lower is better.
-        metadata: Tags of the file, with names in ``TAGS``.
+        metadata: Tags of the file, with names in ``TAGS``, and ``"xmp"``: a packet of XMP.
+        complete: Called with the path of the complete file before the file gets its name, to sign it.
 
     Raises:
         InvalidInput: The file cannot be written; see :func:`check_target`.
@@ -59,16 +62,19 @@ class VideoWriter:
         sound: Sound | None = None,
         crf: float = 18,
         metadata: dict[str, str] | None = None,
+        complete: Callable[[Path], None] | None = None,
     ) -> None:
         if width % 2 or height % 2 or width <= 0 or height <= 0:
             raise ValueError(f"width and height must be even and positive, not {width}x{height}")
-        if unknown := set(metadata or {}) - TAGS:
-            raise ValueError(f"metadata must have tags from {sorted(TAGS)}, not {sorted(unknown)}")
+        if unknown := set(metadata or {}) - TAGS - {XMP}:
+            raise ValueError(f"metadata must have tags from {sorted(TAGS | {XMP})}, not {sorted(unknown)}")
         self.path = check_target(path)
         self.width, self.height, self.fps = width, height, fps
         self.frames = 0
         self._crf = crf
         self._metadata = dict(metadata or {})
+        self._xmp = self._metadata.pop(XMP, "")
+        self._complete = complete
         self._sound = None if sound is None or not len(sound.samples) else fit_for_aac(sound)
         self._sound_position = 0
         self._temporary = self.path.with_name(f".{self.path.name[:50]}.{uuid.uuid4().hex[:12]}.part")
@@ -172,6 +178,10 @@ class VideoWriter:
             self._container.mux(self._audio.encode(None))
         self._container.mux(self._video.encode(None))
         self._container.close()
+        if self._xmp:
+            append_xmp(self._temporary, self._xmp)
+        if self._complete is not None:
+            self._complete(self._temporary)
         os.replace(self._temporary, self.path)
 
     def _discard(self) -> None:

@@ -12,6 +12,7 @@ from ..conditioning.clip import ClipCondition
 from ..conditioning.conditioners import CONDITIONERS
 from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
+from ..marks.job import file_tags
 from ..media.mix import between
 from ..models.constants import FPS
 from ..models.video_vae import decode_parts, encode_weights
@@ -84,6 +85,7 @@ class ClipGenerator:
         ]
         amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
         monitor.start_clips(amounts, len(steps), self.units)
+        tags = file_tags(self.request.mark, self.request.video is not None)
         last_frames = None
         try:
             for span in job.spans:
@@ -106,7 +108,7 @@ class ClipGenerator:
                         monitor.next_part,
                         on_frames,
                     )
-                yield _clip(job, span, frames, latents)
+                yield _clip(job, span, frames, latents, tags)
                 del frames, latents  # free this clip before the next one, unless the caller keeps it
         finally:
             monitor.warnings += job.source.warnings
@@ -190,7 +192,13 @@ def make_sampling(
     )
 
 
-def _clip(job: JobConditions, span: ClipSpan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
+def _clip(
+    job: JobConditions,
+    span: ClipSpan,
+    frames: torch.Tensor,
+    latents: torch.Tensor,
+    tags: Mapping[str, str],
+) -> Clip:
     start = span.start + span.skip
     sound = between(job.soundtrack, start / FPS, (start + span.new_frames) / FPS)
-    return Clip(span.index, frames, latents, job.seed, start, job.frames, sound)
+    return Clip(span.index, frames, latents, job.seed, start, job.frames, sound, tags)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from ..conditioning.scenes import plan_clips
 from ..conditioning.timeline import ClipSpan, count_frames
 from ..conditioning.voice_separator import VoiceSeparator
 from ..errors import Cancelled, InvalidInput
+from ..marks.job import JobMarks
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
 from ..request.model_kinds import choose_model
@@ -161,26 +164,28 @@ class MultiTalkPipeline:
         from ..media.video import VideoWriter  # only files need FFmpeg
 
         monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
+        marks = JobMarks(request.mark, request.video is not None)  # first: the certificate may be unusable
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
             job = self._prepare(request, monitor)
             settings = job.settings
+            metadata = partial(
+                make_metadata,
+                request,
+                job.outline.preset,
+                job.outline.model,
+                settings.sampling,
+                job.seed,
+                len(job.spans),
+            )
             writer = VideoWriter(
                 path,
                 settings.width,
                 settings.height,
                 fps=FPS,
                 sound=job.soundtrack,
-                metadata=make_metadata(
-                    request,
-                    job.outline.preset,
-                    job.outline.model,
-                    settings.sampling,
-                    job.seed,
-                    len(job.spans),
-                    include_text,
-                    scripts,
-                ),
+                metadata=metadata(include_text, scripts) | marks.tags,
+                complete=partial(_sign, marks, request, job, metadata()["comment"], monitor),
             )
             complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
             seconds = writer.frames / FPS
@@ -195,8 +200,10 @@ class MultiTalkPipeline:
                 height=settings.height,
                 model=job.outline.audio_layers,
                 speech=None if job.speech is None else job.speech.until(seconds),
-                warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings])),
+                warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings, *marks.warnings])),
                 complete=complete,
+                marks=marks.marks,
+                signed_by=marks.signed_by,
             )
         return result
 
@@ -317,6 +324,29 @@ class MultiTalkPipeline:
                 writer.end_here()
                 return False
         return True
+
+
+def _sign(
+    marks: JobMarks,
+    request: GenerationRequest,
+    job: JobConditions,
+    settings: str,
+    monitor: JobMonitor,
+    file: Path,
+) -> None:
+    """Sign a job's finished file.
+
+    Args:
+        marks: The job's marks.
+        request: The job.
+        job: Its encoded inputs.
+        settings: The settings in the file's metadata, as JSON.
+        monitor: Times it.
+        file: The file.
+    """
+    model, source = job.outline.model, None if request.video is None else request.video.file
+    with monitor.timed("video"):
+        marks.sign(file, model.title, model.license, json.loads(settings), source)
 
 
 def connected_processes() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ class Clip:
         start: Index of the first new frame in the video.
         total_frames: Number of frames of the whole video.
         sound: The part of the user's audio that belongs to the new frames.
+        tags: Tags of the clip's files; they say that it was made by AI, if the request has ``mark``.
     """
 
     index: int
@@ -32,6 +34,7 @@ class Clip:
     start: int
     total_frames: int
     sound: Sound
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class GenerationResult:
         warnings: What the user should know about the result, such as a damaged part of the audio that was
             skipped; one sentence each.
         complete: False if the job was cancelled and the clips so far were kept.
+        marks: What says in the file that it was made by AI: "c2pa" (Content Credentials). Empty if the
+            request has no ``mark``.
+        signed_by: Who signed it: the name in the certificate, or "self-signed certificate, not trusted".
     """
 
     path: Path
@@ -64,3 +70,5 @@ class GenerationResult:
     speech: SpeechReport | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    marks: tuple[str, ...] = ()
+    signed_by: str | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..marks.settings import POLICY, REQUIRED, read_policy
 from ..media.files import file_status
 from .numbers import finite_number, shown, spell
 from .script import PEOPLE, read_script
@@ -48,6 +49,17 @@ def check_flag(value: Any, field: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{spell(field)} must be true or false, not {shown(value)}.", field)
     return value
+
+
+def check_mark(value: Any) -> bool:
+    """Check whether files shall say that they were made by AI, which the deployer may require."""
+    if not check_flag(value, "mark") and read_policy() == REQUIRED:
+        raise InvalidInput(
+            f"mark must be true, not false: every video made here says that it was made by AI "
+            f"({POLICY}={REQUIRED}).",
+            "mark",
+        )
+    return bool(value)
 
 
 def check_choice(value: Any, field: str, allowed: Iterable[str]) -> str:

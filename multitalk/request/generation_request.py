@@ -22,13 +22,14 @@ from pydantic import (
 )
 
 from ..errors import InvalidInput
+from ..marks.settings import is_marked_by_default
 from ..media.admission import admission
 from ..media.picture import read_picture
 from ..media.sound import Sound
 from ..media.sound_reading import read_sound
 from ..media.source_video import Video, read_video
 from .aliases import COMMON_NAMES, SIDES, rename_fields
-from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
+from .checks import check_boxes, check_choice, check_flag, check_mark, check_names, check_size, check_text
 from .masks import read_masks
 from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
@@ -109,6 +110,8 @@ class GenerationRequest(Strict):
         max_seconds: Maximum length of the video and its audio; None: the length of the audio. If it is set,
             audio longer than ``MAX_AUDIO_SECONDS`` is cut there instead of refused.
         lora: LoRAs, added to that of the preset.
+        mark: Whether the files say that they were made by AI (docs/PROVENANCE.md). The deployer may require
+            it, or change the default.
 
     Raises:
         pydantic.ValidationError: A field is invalid. ``multitalk.request.build.build_request`` raises an
@@ -150,6 +153,7 @@ class GenerationRequest(Strict):
     frames_per_clip: int = FRAMES_PER_CLIP
     motion_frames: int | None = None
     lora: tuple[LoraSpec, ...] = ()
+    mark: bool = Field(default_factory=is_marked_by_default)
     _notes: tuple[str, ...] = PrivateAttr(())
     _source_sound: Sound | None = PrivateAttr(None)
 
@@ -332,6 +336,11 @@ class GenerationRequest(Strict):
     @classmethod
     def _check_flag(cls, value: Any, info: ValidationInfo) -> bool:
         return check_flag(value, str(info.field_name))
+
+    @field_validator("mark", mode="before")
+    @classmethod
+    def _check_mark(cls, value: Any) -> bool:
+        return check_mark(value)
 
     @field_validator("lora", mode="before")
     @classmethod

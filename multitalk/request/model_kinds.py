@@ -28,6 +28,7 @@ class ModelKind:
         corrected_clips: Number of clips from which the default of color_correction is 1 instead of 0.
         takes_video: Whether the input may be a video. Each clip is then conditioned on a frame of the input,
             so that long videos do not drift.
+        license: License of its published weights (NOTICE).
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelKind:
     motion_frames: int
     corrected_clips: int
     takes_video: bool
+    license: str = "Apache-2.0"
 
     def layers_for(self, people: int) -> str:
         """Return the name of the audio layers for a number of people."""

@@ -43,6 +43,8 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "width": result.width,
         "height": result.height,
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
+        "marks": list(result.marks),
+        "signed_by": result.signed_by,
     }
     if result.model not in MODELS["multitalk"].audio_layers.values():  # answers as the known worker's
         answer["model"] = result.model

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError
+from ..marks.settings import check_marks
 from ..patches.imports import narrow_runpod
 from ..patches.runpod import call_on_shutdown, replace_api_server
 from ..runtime.environment import read_text, set_defaults
@@ -44,10 +45,11 @@ def serve(start: ColdStart | None = None) -> int:
     on_runpod = is_on_runpod()
     try:
         settings = WorkerSettings.from_environment()
+        check_marks()
         check_jobs_come(on_runpod)
         if _runs_one_job(on_runpod):
             prepare_local_job(sys.argv)
-    except InvalidInput as error:
+    except MultiTalkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     limit_sdk_log()

@@ -180,6 +180,8 @@ class Api:
                 "settings": settings_without_paths(result.settings) if result else {},
                 "seconds": result.seconds if result else None,
                 "warnings": list(job.warnings),
+                "marks": list(job.marks),
+                "signed_by": job.signed_by,
             },
         )
 

@@ -96,6 +96,8 @@ def setting_fields(form: Form) -> dict[str, Any]:
         fields["apg"] = True
     if (isolation := ISOLATION.get(form.get("isolate_voice") or "", "auto")) != "auto":
         fields["isolate_voice"] = isolation
+    if form.get("mark") is not None:
+        fields["mark"] = form["mark"]
     if form.get("preset"):
         fields["preset"] = form["preset"]
     if size := size_of(form):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ..errors import MultiTalkError
+from ..marks.settings import trusted_certificates
+from ..media.inspection import inspect_video
 from ..media.sound_reading import read_sound
-from ..media.video_tags import read_tags_safely
 from . import drops, form_errors, parts
 from .backend import Backend
 from .dubbing import check_can_dub, save_first_frame
@@ -60,12 +62,12 @@ class FileEvents:
         return [*values, drops.notice(parts.plain_message(message), event._data.get("drop")), boxes]
 
     def _settings_of(self, path: str, files: Sequence[str | None], request: gr.Request) -> list[Any]:
-        try:
+        settings, origin = None, ""
+        with suppress(MultiTalkError):
             self.backend.check_access([path], request)
-            settings: dict[str, Any] | None = read_result(Path(path), read_tags_safely(Path(path))).settings
-        except MultiTalkError:
-            settings = None
-        return restored_values(settings, self.backend.worker, drops.filled(files))
+            inspection = inspect_video(Path(path), trusted_certificates())
+            settings, origin = read_result(Path(path), inspection.tags).settings, inspection.sentence
+        return restored_values(settings, self.backend.worker, drops.filled(files), origin)
 
     def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Fill in the fields of files that were dropped on the page."""

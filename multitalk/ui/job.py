@@ -35,6 +35,8 @@ class Job:
         clips: Finished clips, each a playable file.
         result: Name of the finished video in the gallery.
         warnings: What the user should know about the video, one sentence each.
+        marks: What says in the video that it was made by AI.
+        signed_by: Who signed it; None without a signature.
         error: Error message, if the job failed.
         error_field: Field of the request that the error is about, or None.
         unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
@@ -57,6 +59,8 @@ class Job:
     clips: list[Path] = field(default_factory=list)
     result: str | None = None
     warnings: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    signed_by: str | None = None
     error: str | None = None
     error_field: str | None = None
     unsaved: Path | None = None

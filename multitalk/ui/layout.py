@@ -13,6 +13,7 @@ from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
 from .dubbing import build_dubbing
 from .footer import footer
+from .marking import CONSENT, build_marking
 from .options import (
     AUTOMATIC,
     CACHES,
@@ -80,7 +81,7 @@ def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layou
         parts.heading("", "Results", "Each file contains its settings.")
         layout.more["gallery"] = parts.gallery_cards()
         layout.more["restore"] = gr.File(
-            label="Drop a generated video here, or anywhere on the page, to restore its settings",
+            label="Drop a video here, or anywhere on the page, to see its origin and restore its settings",
             file_types=[".mp4"],
             elem_id="restore",
             height=130,
@@ -96,7 +97,7 @@ def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layou
 
 
 def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool) -> None:
-    parts.heading("1", "Image", "One or two faces.")
+    parts.heading("1", "Image", f"One or two faces. {CONSENT}")
     layout.form["picture"] = parts.Picture(
         label="Image",
         type="filepath",
@@ -294,3 +295,4 @@ def _build_more(layout: Layout) -> None:
         lines=2,
         elem_id="negative-prompt",
     )
+    build_marking(layout)

@@ -34,6 +34,7 @@ LABELS = {
     "isolate_voice": "Isolate the voice",
     "lora": "LoRA",
     "threshold": "Threshold",
+    "mark": "Content Credentials",
 }
 ISOLATION: dict[str, bool | str] = {"Automatic": "auto", "Always": True, "Never": False}
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"

@@ -125,6 +125,7 @@ class PageRoutes:
             # a job is only shown to the browser that owns its result
             has_source = VisibleResults(self._gallery, Sharing(), job.owner).source(job.result) is not None
             described = describe_result(result, job.seconds_taken, has_source)
+            described["facts"].append(("Content Credentials", job.signed_by or "off"))
             state["result"] = described | {"notice": job.notice}
         return state
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, MultiTalkError
+from ..marks.settings import check_marks
 from ..patches.imports import narrow_gradio
 from ..runtime.environment import parse_value, read_number, read_secret, read_text, set_variables
 from ..runtime.process_memory import return_large_blocks
@@ -131,6 +132,7 @@ def serve(start: ColdStart | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
+        check_marks()
         credentials = login()
         address, port = listening_address()
         if credentials is None and address not in LOCAL_NAMES:
@@ -151,7 +153,7 @@ def serve(start: ColdStart | None = None) -> int:
 
             sharing = read_sharing(credentials is not None, address in LOCAL_NAMES)
             _serve(make_backend(folder, start, sharing), address, port, credentials)
-    except InvalidInput as error:
+    except MultiTalkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

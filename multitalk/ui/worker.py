@@ -206,7 +206,7 @@ class ModelWorker:
             monitor=JobMonitor(on_progress, job.cancel, estimate.costs if estimate else None),
             scripts=job.scripts,
         )
-        job.warnings = result.warnings
+        job.warnings, job.marks, job.signed_by = result.warnings, result.marks, result.signed_by
         job.result = self.gallery.add(result.path, job.title, result.seed, job.owner, job.source)
         if result.complete:
             self.estimator.learn(self.pipeline.work_of(job.request, result.seconds), result.timings)

@@ -20,7 +20,8 @@ from tests.serverless.worker_process import LocalServer, run_client
 pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
 ANSWER = {
-    *["status", "video_base64", "filename", "seed", "frames", "seconds", "fps", "width", "height", "timings"]
+    *["status", "video_base64", "filename", "seed", "frames", "seconds", "fps", "width", "height", "timings"],
+    *["marks", "signed_by"],
 }
 
 

@@ -1,0 +1,257 @@
+"""Content Credentials (C2PA): signing a finished video, and reading what a file has."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import secrets
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import InvalidInput, MultiTalkError
+from .identity import Identity
+from .manifest import GENERATION
+from .settings import CERTIFICATE
+from .tags import GENERATED
+
+FORMAT = "video/mp4"
+# A file must not make the reader fetch anything.
+OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+NO_TIME_STAMP = "The time stamp service ({url}) does not answer: the video is signed without a time stamp."
+UNTRUSTED = "signingCredential.untrusted"
+INVALID = "invalid"
+MAX_TEXT = 200  # letters of a text in a file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The Content Credentials of a file.
+
+    Attributes:
+        state: "trusted": nothing was changed, and the signer is trusted; "valid": nothing was changed, and
+            the signer is not in the reader's list; "invalid": the file or the credentials were changed.
+        problems: C2PA's codes of what is wrong, apart from the missing trust.
+        signer: Name in the certificate.
+        time: Time of the signature by a time stamp service; empty without one.
+        generator: Name and version of the program that created the file.
+        source_type: IPTC's digital source type of the file, a URI; empty if it is not stated.
+        generation: The model and the settings, if MultiTalk created the file.
+        manifest: The whole manifest, as C2PA's reader gives it.
+    """
+
+    state: str
+    problems: tuple[str, ...]
+    signer: str
+    time: str
+    generator: str
+    source_type: str
+    generation: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether neither the file nor the credentials were changed."""
+        return self.state != INVALID
+
+    @property
+    def is_ai(self) -> bool:
+        """Whether they say that a generative model made the file, or a part of it."""
+        return self.source_type.lower().endswith("trainedalgorithmicmedia")
+
+    @property
+    def reason(self) -> str:
+        """Why they are invalid, in one sentence."""
+        if any("mismatch" in problem.lower() for problem in self.problems):
+            return "The file was changed after it was signed."
+        return f"The reader reports {', '.join(self.problems) or 'no reason'}."
+
+
+def sign_file(
+    path: Path, manifest: Mapping[str, Any], identity: Identity, time_stamps: str = ""
+) -> list[str]:
+    """Add signed Content Credentials to an mp4, whose audio and video stay as they are.
+
+    The file is copied once, through buffers of constant size.
+
+    Args:
+        path: The finished file, which is replaced.
+        manifest: See :func:`multitalk.marks.manifest.make_manifest`.
+        identity: What signs.
+        time_stamps: URL of a time stamp service, or empty. Nothing else uses the network.
+
+    Returns:
+        Warnings, one sentence each.
+
+    Raises:
+        MultiTalkError: The file cannot be signed.
+        OSError: The file system reports an error.
+    """
+    import c2pa
+
+    warnings = []
+    part = path.with_name(f".{path.name.strip('.')[:50]}.{secrets.token_hex(6)}.part")
+    try:
+        try:
+            _sign(path, part, manifest, identity, time_stamps)
+        except c2pa.C2paError as error:
+            if not time_stamps:
+                raise
+            logger.warning("the time stamp service %s failed: %s", time_stamps, error)
+            _sign(path, part, manifest, identity, "")
+            warnings.append(NO_TIME_STAMP.format(url=time_stamps))
+        os.replace(part, path)
+    except c2pa.C2paError as error:
+        raise MultiTalkError(f"The video cannot be marked as made by AI: {_reason(error)}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return warnings
+
+
+class _Target(io.FileIO):
+    """A file that keeps the error of a failed write, which the library replaces by its own."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _sign(path: Path, part: Path, manifest: Mapping[str, Any], identity: Identity, time_stamps: str) -> None:
+    with path.open("rb") as source, _Target(part, "w+") as target:
+        try:
+            _sign_streams(FORMAT, source, target, manifest, identity, time_stamps)
+        except Exception:
+            if target.error is not None:
+                raise target.error from None
+            raise
+
+
+def _sign_streams(
+    media_type: str,
+    source: BinaryIO,
+    target: Any,
+    manifest: Mapping[str, Any],
+    identity: Identity,
+    time_stamps: str = "",
+) -> None:
+    import c2pa
+
+    info = c2pa.C2paSignerInfo(identity.algorithm, identity.certificate, identity.key, time_stamps or None)
+    with (
+        c2pa.Context.from_dict(OFFLINE) as context,
+        c2pa.Signer.from_info(info) as signer,
+        c2pa.Builder(dict(manifest), context=context) as builder,
+    ):
+        builder.sign(signer, media_type, source, target)
+
+
+def check_identity(identity: Identity) -> None:
+    """Sign an empty sound in memory, so that an unusable certificate is found before the first video.
+
+    Raises:
+        InvalidInput: The certificate or its key cannot be used.
+    """
+    import c2pa
+
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as writer:
+        writer.setparams((1, 2, 8000, 0, "NONE", ""))
+    action = {"action": "c2pa.created", "digitalSourceType": GENERATED}
+    manifest = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}]}
+    try:
+        _sign_streams("audio/wav", sound, io.BytesIO(), manifest, identity)
+    except c2pa.C2paError as error:
+        raise InvalidInput(
+            f"{CERTIFICATE} cannot sign Content Credentials ({_reason(error)}). It must be an end-entity "
+            "certificate for digital signatures, with the extended key usage emailProtection or "
+            "documentSigning."
+        ) from None
+
+
+def read_credentials(file: BinaryIO, trusted: str = "") -> Credentials | None:
+    """Read and verify the Content Credentials of a file.
+
+    Args:
+        file: The open file. Untrusted files belong into a decoder process.
+        trusted: Certificates to trust, as PEM; empty: none.
+
+    Returns:
+        The credentials; None if the file has none.
+
+    Raises:
+        InvalidInput: The file is damaged, so that its credentials cannot be read.
+    """
+    import c2pa
+
+    settings: dict[str, Any] = dict(OFFLINE)
+    if trusted:
+        settings["trust"] = {"user_anchors": trusted}
+    file.seek(0)
+    try:
+        with c2pa.Context.from_dict(settings) as context:
+            reader = c2pa.Reader.try_create("", file, context=context)  # detects the format
+            if reader is None:
+                return None
+            with reader:
+                return _describe(json.loads(reader.json()))
+    except c2pa.C2paError.NotSupported:  # a format that cannot have any
+        return None
+    except c2pa.C2paError as error:
+        raise InvalidInput(f"The Content Credentials cannot be read: {_reason(error)}.") from None
+
+
+def _describe(store: dict[str, Any]) -> Credentials:
+    """Select what people want to know from the reader's JSON; files of others may contain anything."""
+    manifest = _mapping(_mapping(store.get("manifests")).get(_text(store.get("active_manifest"))))
+    results = _mapping(_mapping(store.get("validation_results")).get("activeManifest"))
+    problems = dict.fromkeys(_text(each.get("code")) for each in _mappings(results.get("failure")))
+    problems.pop(UNTRUSTED, None)
+    signature = _mapping(manifest.get("signature_info"))
+    generators = _mappings(manifest.get("claim_generator_info")) or [{}]
+    assertions = [
+        (_text(each.get("label")), _mapping(each.get("data")))
+        for each in _mappings(manifest.get("assertions"))
+    ]
+    types = [
+        _text(action.get("digitalSourceType"))
+        for label, data in assertions
+        if label.startswith("c2pa.actions")
+        for action in _mappings(data.get("actions"))
+    ]
+    return Credentials(
+        state=_text(store.get("validation_state")).lower() or INVALID,
+        problems=tuple(problems),
+        signer=_text(signature.get("common_name") or signature.get("issuer")) or "an unnamed certificate",
+        time=_text(signature.get("time")),
+        generator=f"{_text(generators[0].get('name'))} {_text(generators[0].get('version'))}".strip(),
+        source_type=next(filter(None, types), ""),
+        generation=next((data for label, data in assertions if label == GENERATION), {}),
+        manifest=manifest,
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value[:MAX_TEXT] if isinstance(value, str) else ""
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")

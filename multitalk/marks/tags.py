@@ -1,0 +1,53 @@
+"""The statement that a video was made by AI in the file's own metadata, for readers without C2PA."""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+from .. import __version__
+
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
+# A recording of which a model changed a part: a dubbed video.
+COMPOSITE = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"
+GENERATOR = "MultiTalk"
+
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    Iptc4xmpExt:DigitalSourceType="{source_type}"
+    Iptc4xmpExt:AISystemUsed="{generator}"
+    Iptc4xmpExt:AISystemVersionUsed="{version}"
+    xmp:CreatorTool="{generator} {version}">
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{description}</rdf:li></rdf:Alt></dc:description>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+def source_type(is_dubbed: bool) -> str:
+    """Return the IPTC digital source type of a video."""
+    return COMPOSITE if is_dubbed else GENERATED
+
+
+def ai_tags(is_dubbed: bool) -> dict[str, str]:
+    """Return the tags of a marked file: a description for players, and XMP with IPTC's fields.
+
+    Args:
+        is_dubbed: Whether the video changes an existing one.
+    """
+    what = "Dubbed" if is_dubbed else "Generated"
+    description = f"{what} by artificial intelligence ({GENERATOR} {__version__})."
+    values = {
+        "source_type": source_type(is_dubbed),
+        "generator": GENERATOR,
+        "version": __version__,
+        "description": description,
+    }
+    xmp = _XMP.format(**{name: escape(value) for name, value in values.items()})
+    return {"description": description, "xmp": xmp}
