@@ -11,7 +11,8 @@ from typing import Any
 from ..errors import InvalidInput
 from ..request.presets import PRESETS
 
-PLAIN = ("image", "video", "scenes", "preset", "prompt", "mark")  # options whose values are those of fields
+# options whose values are those of fields
+PLAIN = ("image", "video", "scenes", "preset", "prompt", "label", "mark")
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
 
@@ -43,6 +44,13 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
         "--mark",
         action=argparse.BooleanOptionalAction,
         help="say in the file that it was made by AI, signed (default: yes, unless MARK=off)",
+    )
+    add(
+        "--label",
+        metavar="TEXT",
+        nargs="?",
+        const=True,
+        help="show a text in a corner of the video (without TEXT: AI-generated)",
     )
     add(
         "--set",

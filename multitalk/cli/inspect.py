@@ -58,6 +58,7 @@ def _values(inspection: Inspection) -> dict[str, Any]:
     return {
         "marks": inspection.marks,
         "summary": inspection.sentence,
+        "watermark": inspection.watermark,
         "credentials": None if credentials is None else asdict(credentials),
         "digital_source_type": inspection.source_type,
         "description": inspection.tags.description,

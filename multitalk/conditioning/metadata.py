@@ -58,6 +58,7 @@ def make_metadata(
     if request.boxes:
         values |= {"boxes": request.boxes, "image_size": request.picture.size}
     values["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)
+    values["label"] = None if request.label is None else request.label.model_dump()
     if request.lora:
         values["lora"] = [{"path": lora.path.name, "scale": lora.scale} for lora in request.lora]
     if include_text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import C2PA
+from . import C2PA, WATERMARK
 from .credentials import sign_file
 from .identity import identity_of
 from .manifest import make_manifest
@@ -47,10 +47,14 @@ class JobMarks:
             self._identity = identity_of(self._settings)
         self.tags = file_tags(is_marked, is_dubbed)
 
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """Names of the marks that the finished video has."""
-        return () if self._identity is None else (C2PA,)
+    def names(self, watermark: int | None) -> tuple[str, ...]:
+        """Return the names of the marks that the finished video has.
+
+        Args:
+            watermark: The number in its frames; None without a watermark.
+        """
+        made = {C2PA: self._identity is not None, WATERMARK: watermark is not None}
+        return tuple(name for name, is_made in made.items() if is_made)
 
     @property
     def signed_by(self) -> str | None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from .mix import between
 from .sound import Sound
-from .video import VideoWriter
+from .video import FrameFilter, VideoWriter
 
 CRF = 18.0  # VideoWriter's default
 CRF_STEP, MAX_CRF = 6.0, 50.0
@@ -39,6 +39,11 @@ class EncodableClip(Protocol):
         """Tags of the clip's files."""
         ...
 
+    @property
+    def frame_marks(self) -> FrameFilter | None:
+        """What the encoder adds to the frames."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -57,7 +62,7 @@ class Fragment:
 
 def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
     """Write a clip's new frames and their audio as an mp4."""
-    _write(clip.frames, clip.sound, path, fps, CRF, clip.tags)
+    _write(clip.frames, clip.sound, path, fps, CRF, clip.tags, clip.frame_marks)
 
 
 def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
@@ -72,7 +77,9 @@ def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Itera
     Yields:
         Fragments in order; together they contain every new frame once.
     """
-    yield from _split(clip.frames, clip.sound, clip.start, folder, fps, limit, CRF, clip.tags)
+    yield from _split(
+        clip.frames, clip.sound, clip.start, folder, fps, limit, CRF, clip.tags, clip.frame_marks
+    )
 
 
 def _split(
@@ -84,10 +91,11 @@ def _split(
     limit: int,
     crf: float,
     tags: Mapping[str, str],
+    frame_marks: FrameFilter | None,
 ) -> Iterator[Fragment]:
     path = folder / f"fragment-{uuid4().hex}.mp4"
     try:
-        _write(frames, sound, path, fps, crf, tags)
+        _write(frames, sound, path, fps, crf, tags, frame_marks)
         data = path.read_bytes()
     finally:
         path.unlink(missing_ok=True)
@@ -95,15 +103,25 @@ def _split(
     if len(data) <= limit or (count == 1 and crf >= MAX_CRF):
         yield Fragment(start, count, data)
     elif count == 1:
-        yield from _split(frames, sound, start, folder, fps, limit, crf + CRF_STEP, tags)
+        yield from _split(frames, sound, start, folder, fps, limit, crf + CRF_STEP, tags, frame_marks)
     else:
         half = count // 2
         first, second = between(sound, 0, half / fps), between(sound, half / fps, sound.seconds)
-        yield from _split(frames[:half], first, start, folder, fps, limit, crf, tags)
-        yield from _split(frames[half:], second, start + half, folder, fps, limit, crf, tags)
+        yield from _split(frames[:half], first, start, folder, fps, limit, crf, tags, frame_marks)
+        yield from _split(frames[half:], second, start + half, folder, fps, limit, crf, tags, frame_marks)
 
 
-def _write(frames: Any, sound: Sound, path: Path, fps: int, crf: float, tags: Mapping[str, str]) -> None:
+def _write(
+    frames: Any,
+    sound: Sound,
+    path: Path,
+    fps: int,
+    crf: float,
+    tags: Mapping[str, str],
+    frame_marks: FrameFilter | None,
+) -> None:
     height, width = frames.shape[1:3]
-    with VideoWriter(path, width, height, fps=fps, sound=sound, crf=crf, metadata=dict(tags)) as writer:
+    with VideoWriter(
+        path, width, height, fps=fps, sound=sound, crf=crf, metadata=dict(tags), frame_marks=frame_marks
+    ) as writer:
         writer.write(frames)

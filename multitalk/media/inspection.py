@@ -1,4 +1,4 @@
-"""Where a video comes from, by what its file says: Content Credentials, tags, and settings."""
+"""Where a video comes from: Content Credentials, the watermark, tags, and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InvalidInput
-from ..marks import C2PA
+from ..marks import C2PA, WATERMARK
 from ..marks.credentials import Credentials, read_credentials
 from .files import open_file
 from .video_tags import VideoTags, tags_of
@@ -28,18 +28,22 @@ class Inspection:
         source_type: IPTC's digital source type in the XMP metadata, a URI; empty without one.
         credentials: The Content Credentials; None without any.
         problem: Why existing credentials cannot be read; empty if they can.
+        watermark: The number in the watermark of the frames; None without one.
     """
 
     tags: VideoTags
     source_type: str
     credentials: Credentials | None
     problem: str = ""
+    watermark: int | None = None
 
     @property
     def marks(self) -> tuple[str, ...]:
         """Names of the intact marks that say that the video was made by AI."""
         credentials = self.credentials
-        return (C2PA,) if credentials is not None and credentials.is_intact and credentials.is_ai else ()
+        is_signed = credentials is not None and credentials.is_intact and credentials.is_ai
+        found = {C2PA: is_signed, WATERMARK: self.watermark is not None}
+        return tuple(name for name, is_found in found.items() if is_found)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,7 +56,13 @@ class Inspection:
 
     @property
     def sentence(self) -> str:
-        """What the Content Credentials say, in one or two sentences."""
+        """What the Content Credentials and the watermark say, in two or three sentences."""
+        if self.watermark is None:
+            return self._credentials_sentence
+        return f"{self._credentials_sentence} Watermark: made with MultiTalk, number {self.watermark}."
+
+    @property
+    def _credentials_sentence(self) -> str:
         credentials = self.credentials
         if credentials is None:
             return self.problem or "No Content Credentials."
@@ -68,7 +78,7 @@ class Inspection:
 
 
 def inspect_video(path: Path, trusted: str = "") -> Inspection:
-    """Read what a user's video says about its origin, in a decoder process.
+    """Read what a user's video says about its origin; decoder processes open the file.
 
     Args:
         path: The file.
@@ -77,13 +87,20 @@ def inspect_video(path: Path, trusted: str = "") -> Inspection:
     Raises:
         InvalidInput: The file cannot be read as a video.
     """
+    from ..marks.reading import read_watermark  # imports OpenCV
     from .decoding import limits, run_task
 
     with open_file(path, "file", "video") as file:
         reply, _ = run_task("inspection", file, UNREADABLE, limits("video", 0), {"trusted": trusted})
     values = reply["credentials"]
     credentials = None if values is None else Credentials(**values | {"problems": tuple(values["problems"])})
-    return Inspection(VideoTags(**reply["tags"]), reply["source_type"], credentials, reply["problem"])
+    return Inspection(
+        VideoTags(**reply["tags"]),
+        reply["source_type"],
+        credentials,
+        reply["problem"],
+        read_watermark(path),
+    )
 
 
 def read_inspection(file: BinaryIO, trusted: str) -> dict[str, Any]:

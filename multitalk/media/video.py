@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -26,6 +26,14 @@ from .xmp import append_xmp
 # Tags of mp4 files that players and PyAV's ``container.metadata`` show.
 TAGS = frozenset({"title", "comment", "artist", "date", "description", "copyright", "genre"})
 XMP = "xmp"  # a packet of XMP, which FFmpeg reads under this name and cannot write
+
+
+class FrameFilter(Protocol):
+    """What the encoder does to each frame, such as :class:`multitalk.marks.frames.FrameMarks`."""
+
+    def apply(self, frame: np.ndarray) -> np.ndarray:
+        """Return the frame to encode, uint8 ``H W 3``; the given one must not change."""
+        ...
 
 
 class VideoWriter:
@@ -43,6 +51,8 @@ class VideoWriter:
         crf: Constant rate factor of x264; lower is better.
         metadata: Tags of the file, with names in ``TAGS``, and ``"xmp"``: a packet of XMP.
         complete: Called with the path of the complete file before the file gets its name, to sign it.
+        frame_marks: The watermark and the label to add to every frame; None: the frames are encoded as they
+            are.
 
     Raises:
         InvalidInput: The file cannot be written; see :func:`check_target`.
@@ -63,6 +73,7 @@ class VideoWriter:
         crf: float = 18,
         metadata: dict[str, str] | None = None,
         complete: Callable[[Path], None] | None = None,
+        frame_marks: FrameFilter | None = None,
     ) -> None:
         if width % 2 or height % 2 or width <= 0 or height <= 0:
             raise ValueError(f"width and height must be even and positive, not {width}x{height}")
@@ -75,6 +86,7 @@ class VideoWriter:
         self._metadata = dict(metadata or {})
         self._xmp = self._metadata.pop(XMP, "")
         self._complete = complete
+        self._frame_marks = frame_marks
         self._sound = None if sound is None or not len(sound.samples) else fit_for_aac(sound)
         self._sound_position = 0
         self._temporary = self.path.with_name(f".{self.path.name[:50]}.{uuid.uuid4().hex[:12]}.part")
@@ -145,7 +157,10 @@ class VideoWriter:
         return stream
 
     def _write_frame(self, image: np.ndarray) -> None:
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        image = np.ascontiguousarray(image)
+        if self._frame_marks is not None:
+            image = self._frame_marks.apply(image)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )

@@ -31,6 +31,7 @@ from .results import Clip
 from .work import clip_amounts, step_weights
 
 if TYPE_CHECKING:
+    from ..marks.frames import FrameMarks
     from ..models.transformer import MultiTalkTransformer
 
 
@@ -46,6 +47,7 @@ class ClipGenerator:
         plan: The job's hardware plan.
         monitor: Times the stages and reports progress.
         units: Operations of a unit of each stage; see :class:`.work.JobWork`.
+        frame_marks: What the encoder adds to the frames.
     """
 
     request: GenerationRequest
@@ -55,6 +57,7 @@ class ClipGenerator:
     plan: HardwarePlan
     monitor: JobMonitor
     units: Mapping[str, float]
+    frame_marks: FrameMarks | None = None
 
     def run(self, on_frames: OnFrames | None = None) -> Iterator[Clip]:
         """Yield each clip as soon as it is decoded.
@@ -108,7 +111,7 @@ class ClipGenerator:
                         monitor.next_part,
                         on_frames,
                     )
-                yield _clip(job, span, frames, latents, tags)
+                yield _clip(job, span, frames, latents, tags, self.frame_marks)
                 del frames, latents  # free this clip before the next one, unless the caller keeps it
         finally:
             monitor.warnings += job.source.warnings
@@ -198,7 +201,8 @@ def _clip(
     frames: torch.Tensor,
     latents: torch.Tensor,
     tags: Mapping[str, str],
+    frame_marks: FrameMarks | None,
 ) -> Clip:
     start = span.start + span.skip
     sound = between(job.soundtrack, start / FPS, (start + span.new_frames) / FPS)
-    return Clip(span.index, frames, latents, job.seed, start, job.frames, sound, tags)
+    return Clip(span.index, frames, latents, job.seed, start, job.frames, sound, tags, frame_marks)

@@ -46,6 +46,7 @@ from .results import Clip, GenerationResult
 from .work import JobWork, count_work
 
 if TYPE_CHECKING:
+    from ..marks.frames import FrameMarks
     from ..media.video import VideoWriter
     from ..weights.store import Record
 
@@ -142,6 +143,7 @@ class MultiTalkPipeline:
         include_text: bool = False,
         monitor: JobMonitor | None = None,
         scripts: Mapping[str, Speech] | None = None,
+        job_id: str | None = None,
     ) -> GenerationResult:
         """Generate a video file.
 
@@ -156,6 +158,8 @@ class MultiTalkPipeline:
             include_text: Also save the prompts and the spoken text in the file's metadata.
             monitor: Replaces the monitor that is made from `on_progress` and `cancel`.
             scripts: With `include_text`: for each person whose audio was made from text, that text.
+            job_id: Name of the job, from which the number in the watermark follows
+                (:func:`multitalk.marks.watermark.number_of`); None: a random one.
 
         Raises:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
@@ -178,6 +182,7 @@ class MultiTalkPipeline:
                 job.seed,
                 len(job.spans),
             )
+            frame_marks = _frame_marks(request, job, job_id)
             writer = VideoWriter(
                 path,
                 settings.width,
@@ -186,8 +191,9 @@ class MultiTalkPipeline:
                 sound=job.soundtrack,
                 metadata=metadata(include_text, scripts) | marks.tags,
                 complete=partial(_sign, marks, request, job, metadata()["comment"], monitor),
+                frame_marks=frame_marks,
             )
-            complete = self._write(writer, request, job, monitor, on_clip, keep_partial)
+            complete = self._write(writer, request, job, monitor, frame_marks, on_clip, keep_partial)
             seconds = writer.frames / FPS
             monitor.timings["total"] = time.monotonic() - started
             result = outcome.result = GenerationResult(
@@ -202,8 +208,9 @@ class MultiTalkPipeline:
                 speech=None if job.speech is None else job.speech.until(seconds),
                 warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings, *marks.warnings])),
                 complete=complete,
-                marks=marks.marks,
+                marks=marks.names(frame_marks.number),
                 signed_by=marks.signed_by,
+                watermark=frame_marks.number,
             )
         return result
 
@@ -213,13 +220,16 @@ class MultiTalkPipeline:
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
         monitor: JobMonitor | None = None,
+        job_id: str | None = None,
     ) -> Iterator[Clip]:
         """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
         monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         with self.executor.job():
             # inference mode belongs to the thread: it must not reach the caller's code between clips
             with torch.inference_mode():
-                clips = self._clips(request, self._prepare(request, monitor), monitor)
+                job = self._prepare(request, monitor)
+                clips = self._clips(request, job, monitor, _frame_marks(request, job, job_id))
+                del job
             while True:
                 with torch.inference_mode():
                     clip = next(clips, None)
@@ -284,10 +294,13 @@ class MultiTalkPipeline:
         request: GenerationRequest,
         job: JobConditions,
         monitor: JobMonitor,
+        frame_marks: FrameMarks,
         on_frames: OnFrames | None = None,
     ) -> Iterator[Clip]:
         units = self._count_work(request, job.spans).units
-        clips = ClipGenerator(request, job, self.components, self.executor, self.plan, monitor, units)
+        clips = ClipGenerator(
+            request, job, self.components, self.executor, self.plan, monitor, units, frame_marks
+        )
         return clips.run(on_frames)
 
     def _write(
@@ -296,6 +309,7 @@ class MultiTalkPipeline:
         request: GenerationRequest,
         job: JobConditions,
         monitor: JobMonitor,
+        frame_marks: FrameMarks,
         on_clip: Callable[[Clip], None] | None,
         keep_partial: bool,
     ) -> bool:
@@ -308,7 +322,7 @@ class MultiTalkPipeline:
 
         with writer, BackgroundWriter(writer) as encoder:
             try:
-                for clip in self._clips(request, job, monitor, encoder.write):
+                for clip in self._clips(request, job, monitor, frame_marks, encoder.write):
                     with monitor.stage("video", clip.index):
                         if on_clip is not None:
                             on_clip(clip)
@@ -347,6 +361,22 @@ def _sign(
     model, source = job.outline.model, None if request.video is None else request.video.file
     with monitor.timed("video"):
         marks.sign(file, model.title, model.license, json.loads(settings), source)
+
+
+def _frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | None) -> FrameMarks:
+    """Make the marks in the frames of a job's files.
+
+    Raises:
+        InvalidInput: The label does not fit into the video.
+    """
+    from ..marks.frames import FrameMarks  # imports OpenCV, which startup does not need
+    from ..marks.label import Label
+
+    width, height = job.settings.width, job.settings.height
+    label = None if request.label is None else Label(request.label.text, request.label.corner)
+    if label is not None:
+        label.check_size(width, height)
+    return FrameMarks.of_job(label, width * height, job_id, request.mark)
 
 
 def connected_processes() -> int:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..media.sound import Sound
 from ..speech.tracks import SpeechReport
+
+if TYPE_CHECKING:
+    from ..marks.frames import FrameMarks
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Clip:
         total_frames: Number of frames of the whole video.
         sound: The part of the user's audio that belongs to the new frames.
         tags: Tags of the clip's files; they say that it was made by AI, if the request has ``mark``.
+        frame_marks: The watermark and the label of the job's files, which :attr:`frames` do not have: pass
+            them to the encoder.
     """
 
     index: int
@@ -35,6 +41,7 @@ class Clip:
     total_frames: int
     sound: Sound
     tags: Mapping[str, str] = field(default_factory=dict)
+    frame_marks: FrameMarks | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class GenerationResult:
         marks: What says in the file that it was made by AI: "c2pa" (Content Credentials). Empty if the
             request has no ``mark``.
         signed_by: Who signed it: the name in the certificate, or "self-signed certificate, not trusted".
+        watermark: The number in the video's watermark; None without one.
     """
 
     path: Path
@@ -72,3 +80,4 @@ class GenerationResult:
     complete: bool = True
     marks: tuple[str, ...] = ()
     signed_by: str | None = None
+    watermark: int | None = None

@@ -33,7 +33,7 @@ from .checks import check_boxes, check_choice, check_flag, check_mark, check_nam
 from .masks import read_masks
 from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
-from .parts import CacheSpec, LoraSpec, Speech, Strict
+from .parts import CacheSpec, LabelSpec, LoraSpec, Speech, Strict
 from .presets import PRESETS, Preset
 from .prompts import PromptSchedule, check_prompt
 from .script import PAIR, PEOPLE, tagged_people
@@ -112,6 +112,8 @@ class GenerationRequest(Strict):
         lora: LoRAs, added to that of the preset.
         mark: Whether the files say that they were made by AI (docs/PROVENANCE.md). The deployer may require
             it, or change the default.
+        label: A visible label in a corner of the video. Input: a dict, the text, or true for "AI-generated";
+            None or false: no label.
 
     Raises:
         pydantic.ValidationError: A field is invalid. ``multitalk.request.build.build_request`` raises an
@@ -154,6 +156,7 @@ class GenerationRequest(Strict):
     motion_frames: int | None = None
     lora: tuple[LoraSpec, ...] = ()
     mark: bool = Field(default_factory=is_marked_by_default)
+    label: LabelSpec | None = None
     _notes: tuple[str, ...] = PrivateAttr(())
     _source_sound: Sound | None = PrivateAttr(None)
 
@@ -341,6 +344,21 @@ class GenerationRequest(Strict):
     @classmethod
     def _check_mark(cls, value: Any) -> bool:
         return check_mark(value)
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _accept_label(cls, value: Any) -> Any:
+        if value is None or value is False:
+            return None
+        if value is True:
+            return {}
+        if isinstance(value, str):
+            return {"text": value}
+        if not isinstance(value, (Mapping, LabelSpec)):
+            raise InvalidInput(
+                f'label must be true, a text or {{"text": "..."}}, not {shown(value)}.', "label"
+            )
+        return value
 
     @field_validator("lora", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Nested parts of a request: speech, LoRAs and caches."""
+"""Nested parts of a request: speech, LoRAs, caches and the visible label."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import InvalidInput
+from ..marks.label import CORNERS, DEFAULT_CORNER, DEFAULT_TEXT, check_label_text
 from .checks import (
     UnknownName,
     check_choice,
@@ -16,6 +17,7 @@ from .checks import (
     check_lora_file,
     check_names,
     check_speech_text,
+    check_text,
     check_voices,
 )
 from .numbers import Range, shown
@@ -30,7 +32,7 @@ LORA_SCALE = Range(-100, 100)
 class Strict(BaseModel):
     """A frozen model; an unknown field is an error that suggests the most similar one."""
 
-    label: ClassVar[str] = "a request"  # in errors
+    kind: ClassVar[str] = "a request"  # in errors
     aliases: ClassVar[Iterable[str]] = ()  # suggested in errors
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -40,7 +42,7 @@ class Strict(BaseModel):
     def _check_field_names(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
             data = cls._rename(data)
-            check_names(data, cls.model_fields, f"field of {cls.label}", cls.aliases)
+            check_names(data, cls.model_fields, f"field of {cls.kind}", cls.aliases)
         return data
 
     @classmethod
@@ -87,7 +89,7 @@ class LoraSpec(Strict):
         scale: Scale of the LoRA.
     """
 
-    label: ClassVar[str] = "lora"
+    kind: ClassVar[str] = "lora"
     path: Path
     scale: float = 1.0
 
@@ -114,7 +116,7 @@ class CacheSpec(Strict):
             interpolated to the job's steps. None: those of Wan2.1.
     """
 
-    label: ClassVar[str] = "cache"
+    kind: ClassVar[str] = "cache"
     name: str
     threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
     max_skip_steps: int = MAX_SKIP_STEPS
@@ -145,6 +147,29 @@ class CacheSpec(Strict):
         return tuple(Range(0, 100).check(ratio, "cache.ratios") for ratio in value)
 
 
+class LabelSpec(Strict):
+    """A visible label in a corner of the video.
+
+    Attributes:
+        text: One line of at most 60 characters.
+        corner: A name in ``multitalk.marks.label.CORNERS``.
+    """
+
+    kind: ClassVar[str] = "label"
+    text: str = DEFAULT_TEXT
+    corner: str = DEFAULT_CORNER
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any) -> str:
+        return check_label_text(check_text(value, "label.text"))
+
+    @field_validator("corner", mode="before")
+    @classmethod
+    def _check_corner(cls, value: Any) -> str:
+        return check_choice(value, "label.corner", CORNERS)
+
+
 class Speech(Strict):
     """Text to speech, instead of an audio file.
 
@@ -157,7 +182,7 @@ class Speech(Strict):
         pause: Seconds of silence between two turns.
     """
 
-    label: ClassVar[str] = "speech"
+    kind: ClassVar[str] = "speech"
     text: str
     voices: dict[str, str] = {}
     language: str | dict[str, str] = DEFAULT_LANGUAGE

@@ -98,6 +98,8 @@ def setting_fields(form: Form) -> dict[str, Any]:
         fields["isolate_voice"] = isolation
     if form.get("mark") is not None:
         fields["mark"] = form["mark"]
+    if form.get("label"):
+        fields["label"] = {"text": form.get("label_text") or "", "corner": form["label_corner"]}
     if form.get("preset"):
         fields["preset"] = form["preset"]
     if size := size_of(form):

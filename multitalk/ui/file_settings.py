@@ -11,7 +11,7 @@ from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
-from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec
+from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec, LabelSpec
 from ..request.presets import PRESETS
 from ..request.script import PAIR
 from .options import NO_CACHE, TEACACHE
@@ -38,6 +38,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     if isolation == "auto" or isinstance(isolation, bool):
         parsed["isolate_voice"] = isolation
     parsed |= _cache(settings)
+    parsed |= _label(settings)
     parsed |= _boxes(settings)
     if loras := parse_loras(settings.get("lora")):
         parsed["loras"] = loras
@@ -104,6 +105,18 @@ def _cache(settings: dict[str, Any]) -> dict[str, Any]:
             spec = CacheSpec.checked({k: v for k, v in settings["cache"].items() if k in names})
             return {"cache": spec.name, "threshold": spec.threshold}
     return {"cache": NO_CACHE, "threshold": 0} if {"cache", "teacache"} & settings.keys() else {}
+
+
+def _label(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the form's three fields of the visible label."""
+    label = settings.get("label")
+    if label is None:
+        return {"label": False} if "label" in settings else {}
+    with contextlib.suppress(InvalidInput):
+        if isinstance(label, dict):
+            spec = LabelSpec.checked(label)
+            return {"label": True, "label_text": spec.text, "label_corner": spec.corner}
+    return {}
 
 
 def parse_loras(value: Any) -> list[tuple[str, float]]:

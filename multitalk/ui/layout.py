@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..marks.label import DEFAULT_CORNER, DEFAULT_TEXT
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PAIR
 from ..speech.languages import LANGUAGES
@@ -19,6 +20,7 @@ from .options import (
     CACHES,
     COLOR_CORRECTIONS,
     ISOLATION,
+    LABEL_CORNERS,
     LABELS,
     MODEL_CHOICES,
     MODES,
@@ -282,6 +284,17 @@ def _build_more(layout: Layout) -> None:
         info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
         elem_id="isolate-voice",
     )
+    with gr.Row():
+        form["label"] = gr.Checkbox(
+            False,
+            label=LABELS["label"],
+            info="Shows in a corner of the video that it was made by AI.",
+            elem_id="label",
+        )
+        form["label_text"] = gr.Textbox(DEFAULT_TEXT, label="Label text", max_lines=1, elem_id="label-text")
+        form["label_corner"] = gr.Dropdown(
+            LABEL_CORNERS, value=DEFAULT_CORNER, label="Label corner", elem_id="label-corner"
+        )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
         form["pause"] = parts.Slider(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..marks.label import CORNERS
 from ..request.model_kinds import MODELS
 from ..request.presets import Preset
 
@@ -33,6 +34,7 @@ LABELS = {
     "apg": "APG",
     "isolate_voice": "Isolate the voice",
     "lora": "LoRA",
+    "label": "Visible label",
     "threshold": "Threshold",
     "mark": "Content Credentials",
 }
@@ -85,6 +87,7 @@ COLOR_CORRECTIONS = [
     ("75 %", "0.75"),
     ("100 %", "1"),
 ]
+LABEL_CORNERS = [(corner.replace("-", " ").capitalize(), corner) for corner in CORNERS]
 SCRIPT_SAMPLE = (
     "(s1) Hello! How are you today?\n(s2) Very well, thank you. And you?\n(s1) I feel like talking."
 )

@@ -205,6 +205,7 @@ class ModelWorker:
             include_text=True,
             monitor=JobMonitor(on_progress, job.cancel, estimate.costs if estimate else None),
             scripts=job.scripts,
+            job_id=job.id,
         )
         job.warnings, job.marks, job.signed_by = result.warnings, result.marks, result.signed_by
         job.result = self.gallery.add(result.path, job.title, result.seed, job.owner, job.source)

@@ -54,6 +54,9 @@ def test_options_become_fields() -> None:
         "speech": {"text": "Hi", "voices": {"person1": "am_adam"}, "language": "b", "speed": 1.5}
     }
     assert fields("--boxes", '{"person1": [1, 2, 3, 4]}') == {"boxes": {"person1": [1, 2, 3, 4]}}
+    assert fields("--label") == {"label": True}
+    assert fields("--label", "Made by AI", "--image", "a.png") == {"label": "Made by AI", "image": "a.png"}
+    assert fields("--set", 'label={"corner": "top-left"}') == {"label": {"corner": "top-left"}}
     assert fields("--preset", "demo", "--prompt", "Rain") == {"preset": "demo", "prompt": "Rain"}
 
 

@@ -102,6 +102,22 @@ def test_the_isolation_of_the_voice_is_restored(worker, label, value):
     assert values["isolate_voice"] == label
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_label_is_restored(worker, before):
+    form = EMPTY | {"label": True, "label_text": "Créé par IA", "label_corner": "top-left"}
+    other = {"label": not before, "label_text": "Old", "label_corner": "bottom-left"}
+    for used in (form, EMPTY):
+        first = fields.request_from_form(used, speak, no_lora)
+        values = restored_values(saved_settings(first), worker)
+        restored = {
+            name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
+        }
+        assert fields.request_from_form(EMPTY | other | restored, speak, no_lora).label == first.label
+    settings = saved_settings(first)
+    del settings["label"]
+    assert "label" not in parse_settings(settings), "an older file"
+
+
 def test_a_file_without_text_names_the_people_with_text(worker):
     request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak, no_lora)
     values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
