@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,19 +23,17 @@ class FrameMarks:
     label: Label | None = None
 
     @classmethod
-    def of_job(
-        cls, label: Label | None, pixels: int, job_id: str | None = None, is_watermarked: bool = True
-    ) -> FrameMarks:
+    def of_job(cls, label: Label | None, pixels: int, job_id: str, is_watermarked: bool = True) -> FrameMarks:
         """Make the marks of a job.
 
         Args:
             label: The visible label, or None.
             pixels: Size of a frame. Frames below ``MIN_PIXELS`` get no watermark, since it could not be read.
-            job_id: Decides the number in the watermark; None: the number is random.
+            job_id: Decides the number in the watermark.
             is_watermarked: Whether to add the watermark.
         """
-        number = number_of(job_id or secrets.token_hex())
-        return cls(Watermark(number) if is_watermarked and pixels >= MIN_PIXELS else None, label)
+        is_added = is_watermarked and pixels >= MIN_PIXELS
+        return cls(Watermark(number_of(job_id)) if is_added else None, label)
 
     @property
     def number(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.distributed
 
@@ -159,7 +161,8 @@ class MultiTalkPipeline:
             monitor: Replaces the monitor that is made from `on_progress` and `cancel`.
             scripts: With `include_text`: for each person whose audio was made from text, that text.
             job_id: Name of the job, from which the number in the watermark follows
-                (:func:`multitalk.marks.watermark.number_of`); None: a random one.
+                (:func:`multitalk.marks.watermark.number_of`); None: a digest of its audio, seed and size, so
+                that the same job gives the same file.
 
         Raises:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
@@ -376,6 +379,10 @@ def _frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | N
     label = None if request.label is None else Label(request.label.text, request.label.corner)
     if label is not None:
         label.check_size(width, height)
+    if job_id is None:
+        digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())
+        digest.update(np.ascontiguousarray(job.soundtrack.samples))
+        job_id = digest.hexdigest()
     return FrameMarks.of_job(label, width * height, job_id, request.mark)
 
 

@@ -98,8 +98,18 @@ def test_a_job_has_one_number(pipeline: MultiTalkPipeline, tmp_path: Path, monke
     expected = torch.cat([made.frames for made in streamed]).numpy().astype(int)
     corner = np.abs(shown - expected)[:, 3:15, 3:15].mean()
     assert corner > 3 * np.abs(shown - expected)[:, 32:, 32:].mean(), "the file has the label"
-    numbers = {pipeline.generate(request, tmp_path / "b.mp4").watermark for _ in range(2)}
-    assert len(numbers | {number_of("job")}) == 3, "without an id, the number is random"
+
+
+def test_jobs_without_an_id_are_reproducible(
+    pipeline: MultiTalkPipeline, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("multitalk.marks.frames.MIN_PIXELS", 0)
+    first, again, other = (
+        pipeline.generate(small_request(seed=seed), tmp_path / f"{index}.mp4").watermark
+        for index, seed in enumerate((1, 1, 2))
+    )
+    assert first == again != other
+    assert np.array_equal(decode(tmp_path / "0.mp4"), decode(tmp_path / "1.mp4"))
 
 
 def test_a_label_that_does_not_fit_is_refused(pipeline: MultiTalkPipeline, tmp_path: Path) -> None:
