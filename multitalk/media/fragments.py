@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -14,6 +15,7 @@ from .video import VideoWriter
 
 CRF = 18.0  # VideoWriter's default
 CRF_STEP, MAX_CRF = 6.0, 50.0
+PREVIEW_CRF = 28.0
 
 
 class EncodableClip(Protocol):
@@ -35,6 +37,20 @@ class EncodableClip(Protocol):
         ...
 
 
+class EncodablePreview(Protocol):
+    """The attributes of the pipeline's preview that are written."""
+
+    @property
+    def frames(self) -> Any:
+        """Frames, ``T H W 3`` uint8, an array or a tensor."""
+        ...
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second."""
+        ...
+
+
 @dataclass(frozen=True)
 class Fragment:
     """A part of a clip.
@@ -53,6 +69,11 @@ class Fragment:
 def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
     """Write a clip's new frames and their audio as an mp4."""
     _write(clip.frames, clip.sound, path, fps, CRF)
+
+
+def write_preview(preview: EncodablePreview, path: Path) -> None:
+    """Write a preview as a small mp4 without audio."""
+    _write(preview.frames, None, path, preview.fps, PREVIEW_CRF)
 
 
 def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
@@ -91,7 +112,7 @@ def _split(
         yield from _split(frames[half:], second, start + half, folder, fps, limit, crf)
 
 
-def _write(frames: Any, sound: Sound, path: Path, fps: int, crf: float) -> None:
+def _write(frames: Any, sound: Sound | None, path: Path, fps: int | Fraction, crf: float) -> None:
     height, width = frames.shape[1:3]
     with VideoWriter(path, width, height, fps=fps, sound=sound, crf=crf) as writer:
         writer.write(frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from ..conditioning.job import JobConditions
 from ..conditioning.timeline import ClipSpan
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import decode_parts, encode_weights
+from ..models.video_vae import decode_latents, decode_parts, encode_weights
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
@@ -23,8 +24,9 @@ from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
 from ..sampling.schedule import add_noise, make_timesteps, sampled_steps
 from .components import Components
-from .decode import OnFrames, decode_clip, needed_latents
+from .decode import Decode, OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
+from .previews import ClipPreviews
 from .progress import JobMonitor
 from .results import Clip
 from .work import clip_amounts, step_weights
@@ -93,12 +95,12 @@ class ClipGenerator:
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
                 with monitor.stage("denoise", span.index, steps):
-                    latents = self._denoise(sampling, branches, clip)
+                    latents = self._denoise(sampling, branches, clip, span)
                 del clip
-                parts = [1.0] * decode_parts(self.components.vae, needed_latents(latents, span))
-                with monitor.stage("decode", span.index, parts), self.components.using("vae"):
+                decode, parts = self._decoder(needed_latents(latents, span))
+                with monitor.stage("decode", span.index, [1.0] * parts), self.components.using("vae"):
                     frames, last_frames = decode_clip(
-                        self.components.vae,
+                        decode,
                         latents,
                         span,
                         color,
@@ -112,6 +114,20 @@ class ClipGenerator:
             monitor.warnings += job.source.warnings
             job.source.close()
         monitor.finished()
+
+    def _decoder(self, latents: torch.Tensor) -> tuple[Decode, int]:
+        """Return what decodes latents ``C T h w``, and in how many parts."""
+        if self.request.vae == "fast" and self.components.fast_decoder is not None:
+            return self.components.fast_decoder().decode, latents.shape[1]
+        vae = self.components.vae
+        return partial(decode_latents, vae), decode_parts(vae, latents)
+
+    def _previews(self, span: ClipSpan, steps: int) -> ClipPreviews | None:
+        """Return what decodes a clip's previews; None if nobody asked for them."""
+        decoder, send = self.components.fast_decoder, self.monitor.on_preview
+        if not self.request.preview or decoder is None or send is None:
+            return None
+        return ClipPreviews(decoder(), span, len(self.job.spans), steps, send)
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""
@@ -139,7 +155,11 @@ class ClipGenerator:
         }
 
     def _denoise(
-        self, sampling: ClipSampling, branches: dict[Branch, BranchConditions], clip: ClipCondition
+        self,
+        sampling: ClipSampling,
+        branches: dict[Branch, BranchConditions],
+        clip: ClipCondition,
+        span: ClipSpan,
     ) -> torch.Tensor:
         noise = torch.randn(
             (self.components.transformer.config.out_channels, *clip.condition.shape[1:]),
@@ -155,7 +175,16 @@ class ClipGenerator:
         check, step_done = self.monitor.check_cancelled, self.monitor.step_done
         batch_branches = self.plan.batch_branches
         with self.executor.velocity_model(sampling, clip.condition, branches, batch_branches) as model:
-            return denoise(model, noise, sampling.timesteps, guidance, clip.motion, check, step_done)
+            return denoise(
+                model,
+                noise,
+                sampling.timesteps,
+                guidance,
+                clip.motion,
+                check,
+                step_done,
+                on_clean=self._previews(span, sampling.settings.steps),
+            )
 
 
 def make_sampling(

@@ -62,6 +62,8 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
         branches=len(settings.branches),
         keeps_residuals=request.teacache is not None or request.cache is not None,
         sound_seconds=sound_seconds,
+        fast_decoder=request.vae == "fast",
+        preview=request.preview,
     )
 
 

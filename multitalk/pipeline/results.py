@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -32,6 +34,30 @@ class Clip:
     start: int
     total_frames: int
     sound: Sound
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a clip is expected to look like, while it is sampled.
+
+    Attributes:
+        clip: Index of the clip, from 0.
+        clips: Number of clips.
+        step: Number of completed steps.
+        steps: Steps of a clip.
+        frames: The new frames, one of four, ``T H W 3`` uint8 on the CPU.
+        fps: Frames per second.
+    """
+
+    clip: int
+    clips: int
+    step: int
+    steps: int
+    frames: torch.Tensor
+    fps: Fraction
+
+
+OnPreview = Callable[[Preview], None]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
 from .schedule import FixedFrames, euler_step
 
+OnClean = Callable[[int, torch.Tensor], None]
+
 
 class Predictor(Protocol):
     """Makes the predictions of a step."""
@@ -92,6 +94,7 @@ def denoise(
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
     record: Callable[[torch.device], DeviceEvent | None] = record_event,
+    on_clean: OnClean | None = None,
 ) -> torch.Tensor:
     """Sample the latents of one clip.
 
@@ -104,6 +107,8 @@ def denoise(
         before_call: Called before every model call; may raise to stop.
         after_step: Called with the number of finished steps.
         record: Records an event after all queued work; returns None on a synchronous device.
+        on_clean: Called after each step but the last with its number, from 1, and the clean latents that the
+            step predicts; None for none.
 
     Returns:
         ``C T h w`` float32.
@@ -118,7 +123,10 @@ def denoise(
             before_call()
             predictions |= model.predict(latents, timestep, step, call)
             pace.queued(step + 1 if number == len(model.calls) else None)
-        latents = euler_step(latents, guidance.combine(predictions), timestep, next_timestep)
+        velocity = guidance.combine(predictions)
+        if on_clean is not None and step + 2 < len(timesteps):
+            on_clean(step + 1, euler_step(latents, velocity, timestep, timesteps[-1]))
+        latents = euler_step(latents, velocity, timestep, next_timestep)
         if motion is not None:
             latents = motion.apply(latents, next_timestep)
     pace.finish()

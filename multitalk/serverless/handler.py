@@ -198,7 +198,12 @@ class JobWorker:
             )
             delivery.start()
             result = self.pipeline.generate(
-                request, folder / "video.mp4", reporter.on_progress, cancel, delivery.clip
+                request,
+                folder / "video.mp4",
+                reporter.on_progress,
+                cancel,
+                delivery.clip,
+                None if emit is None else delivery.preview,
             )
             if not isinstance(job_input, Mapping) or not uses_infinitetalk_names(job_input):
                 return delivery.finish(result, filename)

@@ -128,6 +128,8 @@ class Events:
             "speed",
             "cache",
             "threshold",
+            "vae",
+            "preview",
         ]
         changing += fields.each("source", "text", "voice")
         triggers = [form[name].change for name in changing]

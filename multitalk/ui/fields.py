@@ -19,7 +19,7 @@ NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("frames_per_clip", "motion_frames", "max_seconds", "model"),
+    *("frames_per_clip", "motion_frames", "max_seconds", "model", "vae"),
 )
 # Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
@@ -92,8 +92,7 @@ def setting_fields(form: Form) -> dict[str, Any]:
     if correction := form.get("color_correction"):
         fields["color_correction"] = _number(correction)
     fields |= cache_fields(form)
-    if form.get("apg"):
-        fields["apg"] = True
+    fields |= {name: True for name in ("apg", "preview") if form.get(name)}
     if form.get("preset"):
         fields["preset"] = form["preset"]
     if size := size_of(form):

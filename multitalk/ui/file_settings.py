@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
-from ..request.generation_request import TURNS, Speech
+from ..request.generation_request import TURNS, VAES, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
 from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec
@@ -25,7 +25,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     A file can come from anywhere and contain anything: only values that are valid in a request are used.
     """
     parsed = _numbers(settings) | _prompts(settings) | _voices(settings)
-    for name, choices in (("preset", PRESETS), ("turns", TURNS), ("model", MODELS)):
+    for name, choices in (("preset", PRESETS), ("turns", TURNS), ("model", MODELS), ("vae", VAES)):
         if _is_name(settings.get(name), choices):
             parsed[name] = settings[name]
     if "turns" in parsed:

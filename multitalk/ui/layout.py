@@ -17,6 +17,7 @@ from .options import (
     AUTOMATIC,
     CACHES,
     COLOR_CORRECTIONS,
+    DECODERS,
     LABELS,
     MODEL_CHOICES,
     MODES,
@@ -272,6 +273,16 @@ def _build_more(layout: Layout) -> None:
         )
         form["apg"] = gr.Checkbox(
             False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
+        )
+    with gr.Row():
+        form["vae"] = gr.Dropdown(
+            DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
+        )
+        form["preview"] = gr.Checkbox(
+            False,
+            label=LABELS["preview"],
+            info="Shows a rough picture of each clip after some of its steps.",
+            elem_id="preview",
         )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")

@@ -31,6 +31,8 @@ LABELS = {
     "cache": "Skip steps",
     "color_correction": "Color correction",
     "apg": "APG",
+    "vae": "Decoder",
+    "preview": "Previews",
     "lora": "LoRA",
     "threshold": "Threshold",
 }
@@ -59,6 +61,10 @@ CACHES = [
     ("TeaCache: skip similar steps", TEACACHE),
     ("First block: skip most of a similar step", "first_block"),
     ("MagCache: skip steps by measured magnitudes", "magcache"),
+]
+DECODERS = [
+    ("Full: the most detail", "full"),
+    ("Fast: a small decoder, less detail", "fast"),
 ]
 PRESET_TITLES = {
     "quality": "Best quality",
