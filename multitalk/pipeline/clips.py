@@ -23,6 +23,7 @@ from ..sampling.color import ColorCorrection
 from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
 from ..sampling.schedule import add_noise, make_timesteps, sampled_steps
+from ..sampling.taylorseer import ExtrapolatingModel, extrapolations
 from .components import Components
 from .decode import Decode, OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
@@ -67,6 +68,9 @@ class ClipGenerator:
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
         steps = step_weights(sampling.settings.steps, sampling.computed)
+        if sampling.extrapolations is not None:
+            computed = [factors is None for factors in sampling.extrapolations]
+            steps = step_weights(sampling.settings.steps, computed)
         frames_per_clip = self.request.frames_per_clip
         conditioner = CONDITIONERS[job.outline.model.name](
             job,
@@ -175,6 +179,8 @@ class ClipGenerator:
         check, step_done = self.monitor.check_cancelled, self.monitor.step_done
         batch_branches = self.plan.batch_branches
         with self.executor.velocity_model(sampling, clip.condition, branches, batch_branches) as model:
+            if sampling.extrapolations is not None:
+                model = ExtrapolatingModel(model, sampling.extrapolations)
             return denoise(
                 model,
                 noise,
@@ -208,14 +214,18 @@ def make_sampling(
     if request.teacache is not None:
         modulations = transformer.time_embedding(timesteps[:-1])[1]
         computed = computed_steps(modulations, request.teacache, settings.resolution)
+    cache = request.cache
     return ClipSampling(
         settings=replace(settings.sampling, steps=steps),
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),
         apg=request.apg,
-        cache=request.cache,
+        cache=cache,
         resolution=settings.resolution,
+        extrapolations=(
+            extrapolations(cache, timesteps) if cache is not None and cache.name == "taylorseer" else None
+        ),
     )
 
 

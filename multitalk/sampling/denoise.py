@@ -16,6 +16,7 @@ from .cache import cache_context
 from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
 from .schedule import FixedFrames, euler_step
+from .taylorseer import Extrapolations
 
 OnClean = Callable[[int, torch.Tensor], None]
 
@@ -143,8 +144,9 @@ class ClipSampling:
         computed: For each step, whether the blocks run (TeaCache); None runs all steps.
         generator: Random numbers of the job. Its device type is part of what a seed reproduces.
         apg: Whether to use adaptive projected guidance.
-        cache: One of diffusers' caches; None for none.
+        cache: A cache other than TeaCache; None for none.
         resolution: "480p" or "720p": selects constants of the caches.
+        extrapolations: By step, how TaylorSeer replaces its model calls; None runs all.
     """
 
     settings: SamplingSettings
@@ -154,3 +156,4 @@ class ClipSampling:
     apg: bool
     cache: CacheSpec | None
     resolution: str
+    extrapolations: Extrapolations | None = None

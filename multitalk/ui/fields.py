@@ -13,7 +13,7 @@ from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Spee
 from ..request.script import PAIR, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
-from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, ONE, SCRIPT, TAYLORSEER, TEACACHE, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
@@ -107,7 +107,9 @@ def cache_fields(form: Form) -> dict[str, Any]:
         return {}
     if name == TEACACHE:
         return {"teacache": threshold or TEACACHE_THRESHOLD}
-    return {"cache": {"name": name, "threshold": threshold} if threshold else {"name": name}}
+    if not threshold or name == TAYLORSEER:  # which has none
+        return {"cache": {"name": name}}
+    return {"cache": {"name": name, "threshold": threshold}}
 
 
 def size_of(form: Form) -> Any:

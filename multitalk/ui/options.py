@@ -55,12 +55,13 @@ SIZES = [
     ("720p, reference aspect ratios", "720p-bucket"),
     ("Custom height and width", CUSTOM_SIZE),
 ]
-NO_CACHE, TEACACHE = "", "teacache"
+NO_CACHE, TEACACHE, TAYLORSEER = "", "teacache", "taylorseer"
 CACHES = [
     ("No: compute every step", NO_CACHE),
     ("TeaCache: skip similar steps", TEACACHE),
     ("First block: skip most of a similar step", "first_block"),
     ("MagCache: skip steps by measured magnitudes", "magcache"),
+    ("TaylorSeer: extrapolate two of three steps", TAYLORSEER),
 ]
 DECODERS = [
     ("Full: the most detail", "full"),
