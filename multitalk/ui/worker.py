@@ -15,7 +15,7 @@ from ..request.checks import check_choice, check_lora_file
 from ..request.model_kinds import choose_model, takes_video
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from ..weights.folders import EMBEDDED_FOLDER, listed_audio_layers
+from ..weights.folders import EMBEDDED_FOLDER, FAST_DECODER, listed_audio_layers
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
 from .job import Job, PreviewNumber
@@ -136,6 +136,14 @@ class ModelWorker:
         if self._start is None or self._start.folder is None:
             return False
         return takes_video(listed_audio_layers(self._start.folder))
+
+    def has_fast_decoder(self) -> bool:
+        """Return whether the weights contain the small decoder; known before they are loaded."""
+        if self.pipeline is not None:
+            return self.pipeline.components.fast_decoder is not None
+        return (
+            self._start is None or self._start.folder is None or (self._start.folder / FAST_DECODER).is_dir()
+        )
 
     def check_model(self, request: GenerationRequest) -> None:
         """Check that the weights contain what a request needs, as far as that is known while they load.

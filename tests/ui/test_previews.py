@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from multitalk.bake import catalogue
@@ -14,7 +16,9 @@ from multitalk.errors import InvalidInput
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.job import Job
+from multitalk.ui.layout import build_layout
 from multitalk.ui.worker import ModelWorker
+from multitalk.weights.folders import EMBEDDED_FOLDER
 from tests.ui.app import App
 from tests.ui.requests import small_request
 from tests.ui.steps import SLOW, be_quick, bring, facts, wait_phase
@@ -67,6 +71,17 @@ def test_weights_without_the_decoder_say_so_before_the_queue(published: Path, tm
     worker.check_model(small_request())
     with pytest.raises(InvalidInput, match="vae 'fast' cannot be used"):
         worker.check_model(small_request().model_copy(update={"vae": "fast"}))
+
+
+def test_weights_without_the_decoder_hide_its_fields(small: Path, tmp_path: Path) -> None:
+    gallery, estimator = Gallery(tmp_path / "out", 10**9), Estimator(tmp_path / "runs.json")
+    for folder, expected in ((small, True), (EMBEDDED_FOLDER, False)):
+        start = SimpleNamespace(folder=folder)
+        worker = ModelWorker(None, gallery, estimator, start)  # type: ignore[arg-type]
+        assert worker.has_fast_decoder() is expected, "known before the weights are loaded"
+        with gr.Blocks():
+            layout = build_layout([], has_fast_decoder=worker.has_fast_decoder())
+        assert (layout.more["decoder_row"].visible is True) is expected
 
 
 @pytest.mark.slow
