@@ -181,15 +181,9 @@ class ClipGenerator:
         with self.executor.velocity_model(sampling, clip.condition, branches, batch_branches) as model:
             if sampling.extrapolations is not None:
                 model = ExtrapolatingModel(model, sampling.extrapolations)
+            previews = self._previews(span, sampling.settings.steps)
             return denoise(
-                model,
-                noise,
-                sampling.timesteps,
-                guidance,
-                clip.motion,
-                check,
-                step_done,
-                on_clean=self._previews(span, sampling.settings.steps),
+                model, noise, sampling.timesteps, guidance, clip.motion, check, step_done, previews
             )
 
 

@@ -94,8 +94,8 @@ def denoise(
     motion: FixedFrames | None,
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
-    record: Callable[[torch.device], DeviceEvent | None] = record_event,
     on_clean: OnClean | None = None,
+    record: Callable[[torch.device], DeviceEvent | None] = record_event,
 ) -> torch.Tensor:
     """Sample the latents of one clip.
 
@@ -107,9 +107,9 @@ def denoise(
         motion: Latent frames that are not sampled; None for none.
         before_call: Called before every model call; may raise to stop.
         after_step: Called with the number of finished steps.
-        record: Records an event after all queued work; returns None on a synchronous device.
         on_clean: Called after each step but the last with its number, from 1, and the clean latents that the
             step predicts; None for none.
+        record: Records an event after all queued work; returns None on a synchronous device.
 
     Returns:
         ``C T h w`` float32.
