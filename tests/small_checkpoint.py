@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def make_small_checkpoint(
     torch.save(text_encoder, root / catalogue.TEXT_ENCODER)
     torch.save(_fill(image_encoder_shapes(sizes), generator, torch.float16), root / catalogue.IMAGE_ENCODER)
     torch.save(_fill(vae_shapes(sizes), generator), root / catalogue.VAE)
+    (root / catalogue.AUTOENCODERS.folder).mkdir()
+    fast_decoder = _fill(fast_decoder_shapes((12, 8, 4, 4)), torch.Generator().manual_seed(seed + 2))
+    save_file({key: tensor.half() for key, tensor in fast_decoder.items()}, root / catalogue.FAST_DECODER)
     _write_audio_encoder(root, sizes, seed)
     _write_tokenizer(root / catalogue.TOKENIZER)
     save_file(make_lora(transformer, generator, 4, image_keys=True), root / FUSIONX)
@@ -274,6 +278,33 @@ def _fill(shapes: Shapes, generator: torch.Generator, dtype: torch.dtype = torch
             values = 0.1 * values
         tensors[name] = values.to(dtype)
     return tensors
+
+
+def fast_decoder_shapes(widths: Sequence[int], latent_channels: int = 16, encoder: int = 4) -> Shapes:
+    """The small autoencoder (TAEHV) as published: two lists of modules, numbered with the activations."""
+
+    def conv(name: str, out_channels: int, in_channels: int, size: int = 3, bias: bool = True) -> Shapes:
+        shapes: Shapes = {f"{name}.weight": (out_channels, in_channels, size, size)}
+        return shapes | ({f"{name}.bias": (out_channels,)} if bias else {})
+
+    def memory_blocks(part: str, first: int, width: int) -> Shapes:
+        shapes: Shapes = {}
+        for index in range(first, first + 3):
+            for number, in_channels in ((0, 2 * width), (2, width), (4, width)):
+                shapes |= conv(f"{part}.{index}.conv.{number}", width, in_channels)
+        return shapes
+
+    shapes = conv("encoder.0", encoder, 3)
+    for first, stride in ((2, 2), (7, 2), (12, 1)):
+        shapes |= conv(f"encoder.{first}.conv", encoder, encoder * stride, 1, bias=False)
+        shapes |= conv(f"encoder.{first + 1}", encoder, encoder, bias=False)
+        shapes |= memory_blocks("encoder", first + 2, encoder)
+    shapes |= conv("encoder.17", latent_channels, encoder) | conv("decoder.1", widths[0], latent_channels)
+    for first, growth, width, following in zip((3, 9, 15), (1, 2, 2), widths[:-1], widths[1:], strict=True):
+        shapes |= memory_blocks("decoder", first, width)
+        shapes |= conv(f"decoder.{first + 4}.conv", width * growth, width, 1, bias=False)
+        shapes |= conv(f"decoder.{first + 5}", following, width, bias=False)
+    return shapes | conv("decoder.22", 3, widths[-1])
 
 
 def make_lora(transformer: Tensors, generator: torch.Generator, rank: int, image_keys: bool) -> Tensors:

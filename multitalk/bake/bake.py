@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import InvalidInput, WeightsError
-from ..weights.folders import KOKORO_FOLDER, PARTS, SEPARATOR_FOLDER, SEPARATOR_WEIGHTS
+from ..weights.folders import FAST_DECODER, KOKORO_FOLDER, PARTS, SEPARATOR_FOLDER, SEPARATOR_WEIGHTS
 from ..weights.libraries import save_config, weights_name
 from ..weights.lora import LoraFile
 from ..weights.manifest import LORA_FOLDER, TOKENIZER_FOLDER, Manifest, MergedLora, make_manifest
@@ -228,7 +228,7 @@ def _write_parts(
     for part in parts:
         part_folder = folder / part.name
         part_folder.mkdir(parents=True)
-        if part.name in PARTS:
+        if part.name in (*PARTS, FAST_DECODER):
             save_config(part.name, part.model, part.dtype, part_folder)
         shards = _pack(part.steps, max_shard_bytes)
         stem = weights_name(part.name)

@@ -64,6 +64,8 @@ DISTILLATION = Repository(
     "lightx2v/Wan2.1-I2V-14B-480P-StepDistill-CfgDistill-Lightx2v", "", subfolder="loras/"
 )
 
+AUTOENCODERS = Repository("lightx2v/Autoencoders", "Autoencoders")
+
 # Paths in the folder of published weights (docs/MODEL.md, section 2).
 QUANTIZED = f"{MULTITALK.folder}/quant_models"
 TRANSFORMER_CONFIG = f"{WAN.folder}/config.json"
@@ -97,6 +99,7 @@ QUANTIZED_TEXT_ENCODERS = {"int8": TEXT_ENCODER_INT8, "fp8": f"{INFINITETALK_QUA
 TOKENIZER = f"{WAN.folder}/google/umt5-xxl"
 IMAGE_ENCODER = f"{WAN.folder}/models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = f"{WAN.folder}/Wan2.1_VAE.pth"
+FAST_DECODER = f"{AUTOENCODERS.folder}/taew2_1.safetensors"
 AUDIO_ENCODER = f"{WAV2VEC2.folder}/model.safetensors"
 AUDIO_ENCODER_CONFIG = f"{WAV2VEC2.folder}/config.json"
 FEATURE_EXTRACTOR_CONFIG = f"{WAV2VEC2.folder}/preprocessor_config.json"
@@ -135,6 +138,7 @@ COMMON = (
         optional=(f"{TOKENIZER}/special_tokens_map.json", f"{TOKENIZER}/spiece.model"),
     ),
     FileSet(WAV2VEC2, (AUDIO_ENCODER_CONFIG, FEATURE_EXTRACTOR_CONFIG, AUDIO_ENCODER)),
+    FileSet(AUTOENCODERS, (FAST_DECODER,)),
 )
 _INFINITETALK = FileSet(INFINITETALK, tuple(INFINITETALK_LAYERS.values()))
 # By published form of the base model, and by model. In the int8 forms, InfiniteTalk's audio layers are added

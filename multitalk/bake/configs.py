@@ -124,6 +124,13 @@ def vae_config(source: TensorSource) -> dict[str, Any]:
     }
 
 
+def fast_decoder_config(source: TensorSource) -> dict[str, Any]:
+    """Return the configuration of the small decoder."""
+    first, channels, _, _ = _shape(source, "decoder.1.weight")
+    following = [_shape(source, f"decoder.{index}.weight")[0] for index in (8, 14, 20)]
+    return {"latent_channels": channels, "widths": [first, *following]}
+
+
 def audio_encoder_config(published: dict[str, Any]) -> dict[str, Any]:
     """Return wav2vec2's configuration without its training options."""
     from transformers import Wav2Vec2Config

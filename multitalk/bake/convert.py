@@ -68,6 +68,22 @@ def convert_vae_tensor(key: str, tensor: torch.Tensor) -> Named:
     return list(convert_wan_vae_to_diffusers({key: tensor}).items())
 
 
+def _fast_decoder_names() -> dict[str, str]:
+    """Name the modules of the small decoder's three stages: three memory blocks, growth and projection."""
+    names = {"decoder.1": "conv_in", "decoder.22": "conv_out"}
+    for stage, first in enumerate((3, 9, 15)):
+        new = f"stages.{stage}"
+        for block in range(3):
+            for conv in range(3):
+                published = f"decoder.{first + block}.conv.{2 * conv}"  # activations are between them
+                names[published] = f"{new}.blocks.{block}.convs.{conv}"
+        names |= {f"decoder.{first + 4}.conv": f"{new}.grow", f"decoder.{first + 5}": f"{new}.projection"}
+    return names
+
+
+# TAEHV, a list of modules, without its encoder.
+FAST_DECODER = RenameTable(names=_fast_decoder_names(), ignored=("encoder.",))
+
 # Parts of wav2vec2 that are used only in training.
 _AUDIO_TRAINING = ("masked_spec_embed", "quantizer.", "project_hid.", "project_q.", "lm_head.")
 _AUDIO_RENAMES = {

@@ -214,6 +214,11 @@ class PublishedWeights:
         """Open Wan's VAE."""
         return PickleSource(self.path(catalogue.VAE))
 
+    def fast_decoder(self) -> TensorSource | None:
+        """Open the small autoencoder of Wan's latents; None if it does not exist, since it is optional."""
+        path = self.root / catalogue.FAST_DECODER
+        return SafetensorsSource.of_file(path) if path.is_file() else None
+
     def audio_encoder(self) -> TensorSource:
         """Open wav2vec2."""
         return SafetensorsSource.of_file(self.path(catalogue.AUDIO_ENCODER))

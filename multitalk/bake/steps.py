@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..weights.folders import audio_layers_part
+from ..weights.folders import FAST_DECODER, audio_layers_part
 from ..weights.libraries import empty_model, kept_in_float32, quantized_weights, scale_name, tied_names
 from ..weights.lora import LoraFile, check_loras
 from ..weights.renames import Convert, convert_transformer_tensor
@@ -135,6 +135,7 @@ def prepare_parts(
             configs.audio_encoder_config(audio_config),
             full,
         ),
+        *_prepare_fast_decoder(weights.fast_decoder()),
         *(
             _prepare(
                 audio_layers_part(name),
@@ -148,6 +149,14 @@ def prepare_parts(
             for name, other in zip(list(transformers)[1:], others, strict=True)
         ),
     ]
+
+
+def _prepare_fast_decoder(source: TensorSource | None) -> list[PartSteps]:
+    """Prepare the small decoder, in float32 in every precision: it has 39 MB; nothing if it is left out."""
+    if source is None:
+        return []
+    config = configs.fast_decoder_config(source)
+    return [_prepare(FAST_DECODER, source, convert.FAST_DECODER.convert, config, torch.float32)]
 
 
 def _prepare(

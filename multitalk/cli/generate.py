@@ -20,7 +20,9 @@ from .fields import add_request_arguments, check_complete, options_in_errors, re
 from .progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
-    from ..pipeline.results import GenerationResult
+    from pathlib import Path
+
+    from ..pipeline.results import GenerationResult, OnPreview
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,12 +85,30 @@ def run(args: argparse.Namespace) -> int:
         start.ready()
         # torchrun forwards a Ctrl-C that the terminal has already sent to this process
         patience = 10.0 if launched_processes() > 1 else 0.0
-        with cancel_on_signal(patience) as cancel, options_in_errors(args):
-            result = pipeline.generate(request, output, on_progress=display.update, cancel=cancel)
+        with (
+            cancel_on_signal(patience) as cancel,
+            options_in_errors(args),
+            preview_file(output) as on_preview,
+        ):
+            result = pipeline.generate(
+                request, output, on_progress=display.update, cancel=cancel, on_preview=on_preview
+            )
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(_as_json(result, pipeline.fps) if args.json else _as_text(result))
     return 0
+
+
+@contextmanager
+def preview_file(output: Path) -> Iterator[OnPreview]:
+    """Provide a function that writes the latest preview beside the output; removed at the end."""
+    from ..media.fragments import write_preview
+
+    path = output.with_suffix(".preview.mp4")
+    try:
+        yield lambda preview: write_preview(preview, path)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _as_json(result: GenerationResult, fps: int) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..request.model_kinds import ModelKind
 
 TITLE = "MultiTalk"  # title tag of every file, by which the page recognizes them
-FIELDS = ("turns", "isolate_voice", "teacache", "apg", "frames_per_clip", "max_seconds")
+FIELDS = ("turns", "isolate_voice", "teacache", "apg", "vae", "frames_per_clip", "max_seconds")
 VIDEO_FIELDS = ("video_timing", "video_end", "length", "dub", "strength", "source_volume", "scenes")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from .video import FrameFilter, VideoWriter
 
 CRF = 18.0  # VideoWriter's default
 CRF_STEP, MAX_CRF = 6.0, 50.0
+PREVIEW_CRF = 28.0
 
 
 class EncodableClip(Protocol):
@@ -45,6 +48,20 @@ class EncodableClip(Protocol):
         ...
 
 
+class EncodablePreview(Protocol):
+    """The attributes of the pipeline's preview that are written."""
+
+    @property
+    def frames(self) -> Any:
+        """Frames, ``T H W 3`` uint8, an array or a tensor."""
+        ...
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second."""
+        ...
+
+
 @dataclass(frozen=True)
 class Fragment:
     """A part of a clip.
@@ -63,6 +80,11 @@ class Fragment:
 def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
     """Write a clip's new frames and their audio as an mp4."""
     _write(clip.frames, clip.sound, path, fps, CRF, clip.tags, clip.frame_marks)
+
+
+def write_preview(preview: EncodablePreview, path: Path) -> None:
+    """Write a preview as a small mp4 without audio."""
+    _write(preview.frames, None, path, preview.fps, PREVIEW_CRF)
 
 
 def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
@@ -113,12 +135,12 @@ def _split(
 
 def _write(
     frames: Any,
-    sound: Sound,
+    sound: Sound | None,
     path: Path,
-    fps: int,
+    fps: int | Fraction,
     crf: float,
-    tags: Mapping[str, str],
-    frame_marks: FrameFilter | None,
+    tags: Mapping[str, str] = MappingProxyType({}),
+    frame_marks: FrameFilter | None = None,
 ) -> None:
     height, width = frames.shape[1:3]
     with VideoWriter(

@@ -68,7 +68,7 @@ class VideoWriter:
         path: str | Path,
         width: int,
         height: int,
-        fps: int = 25,
+        fps: int | Fraction = 25,
         sound: Sound | None = None,
         crf: float = 18,
         metadata: dict[str, str] | None = None,

@@ -38,9 +38,30 @@ def _sage_fp16_fp32(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor)
     return sageattn_qk_int8_pv_fp16_cuda(query, key, value, tensor_layout="NHD", pv_accum_dtype="fp32")
 
 
-# Kernels that diffusers does not list, or runs with an accumulator that crashes; its list is an enumeration
-# that cannot be extended. They take and return B N H D.
-EXTRA_KERNELS: dict[str, Kernel] = {"sage_fp8_fp32": _sage_fp8_fp32, "sage_fp16_fp32": _sage_fp16_fp32}
+def _sage_3(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    from sageattn3 import sageattn3_blackwell
+
+    # B H N D; copies, because it subtracts the mean of the keys in place
+    return sageattn3_blackwell(
+        *(part.transpose(1, 2).contiguous() for part in (query, key, value))
+    ).transpose(1, 2)
+
+
+def _flash_4(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    from flash_attn.cute import flash_attn_func
+
+    result = flash_attn_func(query, key, value)
+    return result[0] if isinstance(result, tuple) else result  # with the log-sum-exp, in some versions
+
+
+# Kernels that diffusers does not list, runs with an accumulator that crashes, or downloads at their first
+# use; its list is an enumeration that cannot be extended. They take and return B N H D.
+EXTRA_KERNELS: dict[str, Kernel] = {
+    "sage_fp8_fp32": _sage_fp8_fp32,
+    "sage_fp16_fp32": _sage_fp16_fp32,
+    "sage_3": _sage_3,
+    "flash_4": _flash_4,
+}
 
 # Backends that worked in their probe and failed later, in this process.
 _failed: set[str] = set()

@@ -19,6 +19,8 @@ SLOTS = 2
 # Side of a VAE tile, and the distance between two tiles, in pixels.
 TILE = 256
 TILE_STRIDE = 192
+# A clip has one preview less than this: the last one would be the clip itself.
+PREVIEWS = 4
 # Video tokens of a clip of 81 frames at 480p (480x832). Kernels are probed with as many.
 CLIP_TOKENS = 21 * 30 * 52
 
@@ -29,3 +31,9 @@ def probed_tokens(device_type: str) -> tuple[int, ...]:
     On a GPU the second one is a clip's: some kernels fail at length only.
     """
     return (333, CLIP_TOKENS) if device_type == "cuda" else (333,)
+
+
+def preview_steps(steps: int) -> range:
+    """Return the steps, counted from 1, after which a clip of this many steps has a preview."""
+    every = -(-steps // PREVIEWS)
+    return range(every, steps, every)

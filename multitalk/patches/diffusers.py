@@ -55,4 +55,4 @@ def keep_in_float32(*modules: str) -> Callable[[Model], Model]:
 
 def modules_kept_in_float32(model: Any) -> set[str]:
     """List the modules that ``from_pretrained`` loads in float32 although the dtype is narrower."""
-    return set(model._keep_in_fp32_modules or ())
+    return set(getattr(model, "_keep_in_fp32_modules", None) or ())  # other modules keep none

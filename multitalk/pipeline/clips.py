@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from ..conditioning.timeline import ClipSpan
 from ..marks.job import file_tags
 from ..media.mix import between
 from ..models.constants import FPS
-from ..models.video_vae import decode_parts, encode_weights
+from ..models.video_vae import decode_latents, decode_parts, encode_weights
 from ..request.generation_request import GenerationRequest
 from ..runtime.plan import HardwarePlan
 from ..sampling.cache import computed_steps
@@ -23,9 +24,11 @@ from ..sampling.color import ColorCorrection
 from ..sampling.denoise import ClipSampling, denoise
 from ..sampling.guidance import Branch, BranchConditions, make_guidance
 from ..sampling.schedule import add_noise, make_timesteps, sampled_steps
+from ..sampling.taylorseer import ExtrapolatingModel, extrapolations
 from .components import Components
-from .decode import OnFrames, decode_clip, needed_latents
+from .decode import Decode, OnFrames, decode_clip, needed_latents
 from .executor import TransformerExecutor
+from .previews import ClipPreviews
 from .progress import JobMonitor
 from .results import Clip
 from .work import clip_amounts, step_weights
@@ -69,6 +72,9 @@ class ClipGenerator:
         job, monitor = self.job, self.monitor
         sampling = make_sampling(self.request, job, self.components.transformer, self.plan.device)
         steps = step_weights(sampling.settings.steps, sampling.computed)
+        if sampling.extrapolations is not None:
+            computed = [factors is None for factors in sampling.extrapolations]
+            steps = step_weights(sampling.settings.steps, computed)
         frames_per_clip = self.request.frames_per_clip
         conditioner = CONDITIONERS[job.outline.model.name](
             job,
@@ -98,12 +104,12 @@ class ClipGenerator:
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
                 with monitor.stage("denoise", span.index, steps):
-                    latents = self._denoise(sampling, branches, clip)
+                    latents = self._denoise(sampling, branches, clip, span)
                 del clip
-                parts = [1.0] * decode_parts(self.components.vae, needed_latents(latents, span))
-                with monitor.stage("decode", span.index, parts), self.components.using("vae"):
+                decode, parts = self._decoder(needed_latents(latents, span))
+                with monitor.stage("decode", span.index, [1.0] * parts), self.components.using("vae"):
                     frames, last_frames = decode_clip(
-                        self.components.vae,
+                        decode,
                         latents,
                         span,
                         color,
@@ -117,6 +123,20 @@ class ClipGenerator:
             monitor.warnings += job.source.warnings
             job.source.close()
         monitor.finished()
+
+    def _decoder(self, latents: torch.Tensor) -> tuple[Decode, int]:
+        """Return what decodes latents ``C T h w``, and in how many parts."""
+        if self.request.vae == "fast" and self.components.fast_decoder is not None:
+            return self.components.fast_decoder().decode, latents.shape[1]
+        vae = self.components.vae
+        return partial(decode_latents, vae), decode_parts(vae, latents)
+
+    def _previews(self, span: ClipSpan, steps: int) -> ClipPreviews | None:
+        """Return what decodes a clip's previews; None if nobody asked for them."""
+        decoder, send = self.components.fast_decoder, self.monitor.on_preview
+        if not self.request.preview or decoder is None or send is None:
+            return None
+        return ClipPreviews(decoder(), span, len(self.job.spans), steps, send)
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""
@@ -144,7 +164,11 @@ class ClipGenerator:
         }
 
     def _denoise(
-        self, sampling: ClipSampling, branches: dict[Branch, BranchConditions], clip: ClipCondition
+        self,
+        sampling: ClipSampling,
+        branches: dict[Branch, BranchConditions],
+        clip: ClipCondition,
+        span: ClipSpan,
     ) -> torch.Tensor:
         noise = torch.randn(
             (self.components.transformer.config.out_channels, *clip.condition.shape[1:]),
@@ -160,7 +184,12 @@ class ClipGenerator:
         check, step_done = self.monitor.check_cancelled, self.monitor.step_done
         batch_branches = self.plan.batch_branches
         with self.executor.velocity_model(sampling, clip.condition, branches, batch_branches) as model:
-            return denoise(model, noise, sampling.timesteps, guidance, clip.motion, check, step_done)
+            if sampling.extrapolations is not None:
+                model = ExtrapolatingModel(model, sampling.extrapolations)
+            previews = self._previews(span, sampling.settings.steps)
+            return denoise(
+                model, noise, sampling.timesteps, guidance, clip.motion, check, step_done, previews
+            )
 
 
 def make_sampling(
@@ -184,14 +213,18 @@ def make_sampling(
     if request.teacache is not None:
         modulations = transformer.time_embedding(timesteps[:-1])[1]
         computed = computed_steps(modulations, request.teacache, settings.resolution)
+    cache = request.cache
     return ClipSampling(
         settings=replace(settings.sampling, steps=steps),
         timesteps=timesteps,
         computed=computed,
         generator=torch.Generator(device).manual_seed(job.seed),
         apg=request.apg,
-        cache=request.cache,
+        cache=cache,
         resolution=settings.resolution,
+        extrapolations=(
+            extrapolations(cache, timesteps) if cache is not None and cache.name == "taylorseer" else None
+        ),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from ..weights.lora_switch import LoraSwitcher
 from ..weights.store import (
     WeightsFolder,
     load_audio_encoder,
+    load_fast_decoder,
     load_image_encoder,
     load_text_encoder,
     load_transformer,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.fast_decoder import FastDecoder
     from ..models.image_encoder import CLIPVisionEncoder
     from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
@@ -47,6 +51,7 @@ class Components:
         placement: Moves the networks between host and device; None leaves them where they are.
         audio_layers: Switches the transformer's audio layers; None for a transformer that was not loaded from
             a folder, which has the first set.
+        fast_decoder: Returns the small decoder, loaded at the first call; None if the weights lack it.
     """
 
     transformer: MultiTalkTransformer
@@ -57,6 +62,7 @@ class Components:
     audio_encoder: Wav2Vec2Encoder
     placement: Placement | None = None
     audio_layers: AudioLayerSwitcher | None = None
+    fast_decoder: Callable[[], FastDecoder] | None = None
 
     @property
     def audio_layer_sets(self) -> tuple[str, ...]:
@@ -112,8 +118,16 @@ def load_components(
         image_encoder=load_image_encoder(folder, device_of("image_encoder"), dtype),
         audio_encoder=audio_encoder,
         audio_layers=AudioLayerSwitcher(loaded, folder, LoraSwitcher(loaded, device)),
+        fast_decoder=_fast_decoder(folder, plan),
     )
     return fit_to_plan(components, plan, folder.path, transformer is None)
+
+
+def _fast_decoder(folder: WeightsFolder, plan: HardwarePlan) -> Callable[[], FastDecoder] | None:
+    """Return what loads the small decoder once, if the folder has it: few jobs need it."""
+    if not folder.manifest.has_fast_decoder:
+        return None
+    return cache(partial(load_fast_decoder, folder, plan.device, plan.dtype))
 
 
 def fit_to_plan(

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..models.video_vae import SPATIAL_STRIDE, decode_latents
+from ..models.video_vae import SPATIAL_STRIDE
 from ..sampling.pace import DeviceEvent, record_event
 from .work import decoded_latents
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
-
     from ..conditioning.timeline import ClipSpan
     from ..sampling.color import ColorCorrection
 
 OnFrames = Callable[[torch.Tensor], None]
+# Decodes latents `C T h w` in groups `3 f H W` in [-1, 1], and calls a function before each.
+Decode = Callable[[torch.Tensor, Callable[[], None]], Iterator[torch.Tensor]]
 
 
 def decode_clip(
-    vae: AutoencoderKLWan,
+    decode: Decode,
     latents: torch.Tensor,
     span: ClipSpan,
     color: ColorCorrection,
@@ -32,7 +32,7 @@ def decode_clip(
     """Decode a clip.
 
     Args:
-        vae: The autoencoder.
+        decode: The decoder: that of the VAE, or the small one.
         latents: ``C T h w`` float32; latents after the last new frame are not decoded.
         span: The clip's new frames.
         color: Color correction, applied before the last frames are kept.
@@ -52,7 +52,7 @@ def decode_clip(
     pending = _PendingFrames(on_frames)
     tail: list[torch.Tensor] = []
     position = -span.skip  # of the group's first frame among the new frames
-    for group in decode_latents(vae, latents, before_group):
+    for group in decode(latents, before_group):
         group = color.apply(group)
         tail = _keep_last([*tail, group], motion_frames)
         first, last = max(position, 0), min(position + group.shape[1], span.new_frames)

@@ -43,8 +43,9 @@ from .components import Components, load_components
 from .decode import OnFrames
 from .executor import LocalExecutor, TransformerExecutor
 from .planning import JobPlanner, default_preset, job_loras, loading_workload, workload_of
+from .previews import check_fast_decoder
 from .progress import CancelSignal, JobMonitor, OnProgress
-from .results import Clip, GenerationResult
+from .results import Clip, GenerationResult, OnPreview
 from .work import JobWork, count_work
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class MultiTalkPipeline:
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
         on_clip: Callable[[Clip], None] | None = None,
+        on_preview: OnPreview | None = None,
         keep_partial: bool = False,
         include_text: bool = False,
         monitor: JobMonitor | None = None,
@@ -156,9 +158,10 @@ class MultiTalkPipeline:
             cancel: Checked before every model call.
             on_clip: Called with each clip as soon as it is decoded, while the file is written in the
                 background.
+            on_preview: Called with previews of clips while they are sampled, if the request asks for them.
             keep_partial: If the job is cancelled after its first clip, finish the file with the clips so far.
             include_text: Also save the prompts and the spoken text in the file's metadata.
-            monitor: Replaces the monitor that is made from `on_progress` and `cancel`.
+            monitor: Replaces the monitor that is made from `on_progress`, `cancel` and `on_preview`.
             scripts: With `include_text`: for each person whose audio was made from text, that text.
             job_id: Name of the job, from which the number in the watermark follows
                 (:func:`multitalk.marks.watermark.number_of`); None: a digest of its audio, seed and size, so
@@ -170,7 +173,7 @@ class MultiTalkPipeline:
         """
         from ..media.video import VideoWriter  # only files need FFmpeg
 
-        monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
+        monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
         marks = JobMarks(request.mark, request.video is not None)  # first: the certificate may be unusable
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
@@ -222,11 +225,12 @@ class MultiTalkPipeline:
         request: GenerationRequest,
         on_progress: OnProgress | None = None,
         cancel: CancelSignal | None = None,
+        on_preview: OnPreview | None = None,
         monitor: JobMonitor | None = None,
         job_id: str | None = None,
     ) -> Iterator[Clip]:
         """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
-        monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
+        monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
         with self.executor.job():
             # inference mode belongs to the thread: it must not reach the caller's code between clips
             with torch.inference_mode():
@@ -270,6 +274,7 @@ class MultiTalkPipeline:
 
     def _prepare(self, request: GenerationRequest, monitor: JobMonitor) -> JobConditions:
         """Plan a job, prepare the weights for it and encode its inputs."""
+        check_fast_decoder(request, self.components)
         preset = self.preset_of(request)
         loras = job_loras(self.folder, preset, request.lora)
         self.plan = self._planner.plan(request, preset)
@@ -381,7 +386,7 @@ def _frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | N
         label.check_size(width, height)
     if job_id is None:
         digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())
-        digest.update(np.ascontiguousarray(job.soundtrack.samples))
+        digest.update(np.ascontiguousarray(job.soundtrack.samples).data)
         job_id = digest.hexdigest()
     return FrameMarks.of_job(label, width * height, job_id, request.mark)
 

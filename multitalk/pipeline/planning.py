@@ -17,6 +17,7 @@ from ..runtime.plan import HardwarePlan
 from ..runtime.planner import Planner
 from ..sampling.guidance import needed_branches
 from ..sampling.schedule import sampled_steps
+from ..sampling.taylorseer import computed_share
 from ..weights.manifest import LORA_FOLDER
 from ..weights.store import WeightsFolder
 
@@ -53,6 +54,9 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
     """
     settings = resolve_settings(request, preset)
     steps = sampled_steps(settings.sampling.steps, request.strength if request.dub == "exact" else None)
+    extrapolates = request.cache is not None and request.cache.name == "taylorseer"
+    if request.cache is not None and extrapolates:
+        steps = round(steps * computed_share(request.cache, steps))
     return Workload(
         height=settings.height,
         width=settings.width,
@@ -60,8 +64,10 @@ def workload_of(request: GenerationRequest, preset: Preset, sound_seconds: float
         frames=request.frames_per_clip,
         calls=steps * len(settings.branches),
         branches=len(settings.branches),
-        keeps_residuals=request.teacache is not None or request.cache is not None,
+        keeps_residuals=request.teacache is not None or (request.cache is not None and not extrapolates),
         sound_seconds=sound_seconds,
+        fast_decoder=request.vae == "fast",
+        preview=request.preview,
     )
 
 

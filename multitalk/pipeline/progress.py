@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..errors import Cancelled
 from .forecast import Forecast, StageCosts, Times
+from .results import OnPreview
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class JobMonitor:
         on_progress: Called at every change.
         cancel: Checked before every model call.
         costs: What the stages are expected to cost; None uses the proportions of their operations.
+        on_preview: Called with previews of the clips, if the request asks for them.
 
     Attributes:
+        on_preview: The same.
         timings: Seconds per stage.
         warnings: What the user should know about the result, one sentence each.
     """
@@ -67,7 +70,9 @@ class JobMonitor:
         on_progress: OnProgress | None,
         cancel: CancelSignal | None,
         costs: StageCosts | None = None,
+        on_preview: OnPreview | None = None,
     ) -> None:
+        self.on_preview = on_preview
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
         self._on_progress = on_progress

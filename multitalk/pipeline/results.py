@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,30 @@ class Clip:
     sound: Sound
     tags: Mapping[str, str] = field(default_factory=dict)
     frame_marks: FrameMarks | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a clip is expected to look like, while it is sampled.
+
+    Attributes:
+        clip: Index of the clip, from 0.
+        clips: Number of clips.
+        step: Number of completed steps.
+        steps: Steps of a clip.
+        frames: The new frames, one of four, ``T H W 3`` uint8 on the CPU.
+        fps: Frames per second.
+    """
+
+    clip: int
+    clips: int
+    step: int
+    steps: int
+    frames: torch.Tensor
+    fps: Fraction
+
+
+OnPreview = Callable[[Preview], None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..models.vae_stages import TEMPORAL_STRIDE, chunk_weights, latent_frames
-from ..runtime.operations import call_operations, decoder_operations, encoder_operations
+from ..runtime.operations import (
+    call_operations,
+    decoder_operations,
+    encoder_operations,
+    preview_operations,
+    previews_of,
+)
 
 if TYPE_CHECKING:
     from ..conditioning.timeline import ClipSpan
@@ -43,14 +49,16 @@ def count_work(sizes: ModelSizes, workload: Workload, spans: Sequence[ClipSpan])
         workload: A clip.
         spans: The clips.
     """
+    steps = workload.calls / workload.branches
+    previews = previews_of(workload) * preview_operations(sizes, workload)
     units = {
         "encode": encoder_operations(sizes, workload) / workload.latent_frames,
-        "denoise": float(workload.branches * call_operations(sizes, workload)),
+        "denoise": workload.branches * call_operations(sizes, workload) + previews / steps,
         "decode": decoder_operations(sizes, workload) / workload.latent_frames,
     }
     amounts = {
         "encode": sum(encoded_chunks(span, workload.frames) for span in spans),
-        "denoise": float(len(spans) * workload.calls / workload.branches),
+        "denoise": float(len(spans) * steps),
         "decode": float(sum(decoded_latents(span) for span in spans)),
     }
     return JobWork(units, amounts)

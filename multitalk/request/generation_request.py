@@ -48,6 +48,7 @@ DEFAULT_NEGATIVE_PROMPT = (
     "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
+VAES = ("full", "fast")
 TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 
 
@@ -104,6 +105,8 @@ class GenerationRequest(Strict):
         apg: Whether to use adaptive projected guidance.
         color_correction: Strength of the correction towards the image's colors, 0 to 1; None: 1, but 0 for a
             video, for a single clip of MultiTalk, and with the preset "demo".
+        vae: What decodes the latents: "full", the VAE, or "fast", a small decoder with less detail.
+        preview: Whether to decode previews of clips with the small decoder while they are sampled.
         frames_per_clip: Frames of a clip, 4n+1.
         motion_frames: Frames that a clip shares with the previous one, 4n+1; None: the model's default, 25
             for MultiTalk and 9 for InfiniteTalk.
@@ -152,6 +155,8 @@ class GenerationRequest(Strict):
     cache: CacheSpec | None = None
     apg: bool = False
     color_correction: float | None = None
+    vae: str = "full"
+    preview: bool = False
     frames_per_clip: int = FRAMES_PER_CLIP
     motion_frames: int | None = None
     lora: tuple[LoraSpec, ...] = ()
@@ -315,6 +320,11 @@ class GenerationRequest(Strict):
     def _check_choice(cls, value: Any, info: ValidationInfo) -> str:
         return check_choice(value, str(info.field_name), CHOICES[str(info.field_name)])
 
+    @field_validator("vae", mode="before")
+    @classmethod
+    def _check_vae(cls, value: Any) -> str:
+        return check_choice(value, "vae", VAES)
+
     @field_validator("size", mode="before")
     @classmethod
     def _check_size(cls, value: Any) -> str | tuple[int, int]:
@@ -335,7 +345,7 @@ class GenerationRequest(Strict):
             raise InvalidInput(f"cache must be a name or {example}, not {shown(value)}.", "cache")
         return value
 
-    @field_validator("apg", "scenes", mode="before")
+    @field_validator("apg", "preview", "scenes", mode="before")
     @classmethod
     def _check_flag(cls, value: Any, info: ValidationInfo) -> bool:
         return check_flag(value, str(info.field_name))

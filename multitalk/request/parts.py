@@ -23,9 +23,12 @@ from .checks import (
 from .numbers import Range, shown
 
 DEFAULT_LANGUAGE = "a"  # speech language code (default: a, American English)
-# Default threshold of each of diffusers' caches.
-CACHES = {"first_block": 0.05, "magcache": 0.06}
+# Default threshold of each cache; TaylorSeer has none.
+CACHES = {"first_block": 0.05, "magcache": 0.06, "taylorseer": 0.0}
 MAX_SKIP_STEPS = 3
+# Of TaylorSeer: one of so many steps is computed, and the degree of the polynomial between them.
+INTERVAL, ORDER = 3, 1
+MAX_ORDER = 3
 LORA_SCALE = Range(-100, 100)
 
 
@@ -105,15 +108,19 @@ class LoraSpec(Strict):
 
 
 class CacheSpec(Strict):
-    """A cache that skips transformer blocks.
+    """A cache that skips transformer blocks, or whole model calls.
 
     Attributes:
         name: "first_block" skips all blocks after the first while the first block's residual changes little
-            from step to step; "magcache" skips all blocks, based on magnitude ratios measured beforehand.
-        threshold: Largest change for which blocks are skipped; 0 skips none. Default: see ``CACHES``.
+            from step to step; "magcache" skips all blocks, based on magnitude ratios measured beforehand;
+            "taylorseer" extrapolates the transformer's output from earlier steps.
+        threshold: Largest change for which blocks are skipped; 0 skips none. Default: see ``CACHES``. Not for
+            taylorseer.
         max_skip_steps: For magcache: maximum number of consecutive skipped steps.
         ratios: For magcache: magnitude ratio of each step to the one before, measured on the same model, and
             interpolated to the job's steps. None: those of Wan2.1.
+        interval: For taylorseer: one of so many steps is computed; 1 computes all.
+        order: For taylorseer: degree of the extrapolated polynomial; 0 repeats the last output.
     """
 
     kind: ClassVar[str] = "cache"
@@ -121,6 +128,8 @@ class CacheSpec(Strict):
     threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
     max_skip_steps: int = MAX_SKIP_STEPS
     ratios: tuple[float, ...] | None = None
+    interval: int = INTERVAL
+    order: int = ORDER
 
     @field_validator("name", mode="before")
     @classmethod
@@ -136,6 +145,25 @@ class CacheSpec(Strict):
     @classmethod
     def _check_max_skip_steps(cls, value: Any) -> Any:
         return Range(1, 100, whole=True).check(value, "cache.max_skip_steps")
+
+    @field_validator("interval", mode="before")
+    @classmethod
+    def _check_interval(cls, value: Any) -> Any:
+        return Range(1, 100, whole=True).check(value, "cache.interval")
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _check_order(cls, value: Any) -> Any:
+        return Range(0, MAX_ORDER, whole=True).check(value, "cache.order")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> CacheSpec:
+        if self.name == "taylorseer" and self.threshold:
+            raise InvalidInput(
+                f"cache threshold is not for taylorseer ({shown(self.threshold)}). Set its interval.",
+                "cache",
+            )
+        return self
 
     @field_validator("ratios", mode="before")
     @classmethod

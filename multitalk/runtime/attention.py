@@ -49,11 +49,15 @@ BACKENDS: dict[str, AttentionBackend] = {
         AttentionBackend(
             "sage_fp16_fp32", "sageattention", (8, 0), False, "SageAttention, fp16 values, fp32 sums"
         ),
+        AttentionBackend("_flash_3", "flash_attn_interface", (9, 0), True, "FlashAttention 3"),
+        AttentionBackend("flash_4", "flash_attn.cute", (9, 0), True, "FlashAttention 4"),
+        AttentionBackend("sage_3", "sageattn3", (10, 0), False, "SageAttention 3, 4-bit products"),
     )
 }
 
 # SageAttention's default kernel for 8.9 and 12.0 accumulates in fp32+fp16, which needs this CUDA version.
 FAST_SAGE_CUDA = (12, 8)
+HOPPER = 9  # the major compute capability
 
 
 def refusal(name: str, machine: Machine) -> str | None:
@@ -71,6 +75,8 @@ def refusal(name: str, machine: Machine) -> str | None:
     if capability < backend.capability:
         minimum, actual = (".".join(map(str, version)) for version in (backend.capability, capability))
         return f"requires compute capability {minimum} (this GPU has {actual})"
+    if name == "_flash_3" and capability[0] != HOPPER:
+        return "runs on compute capability 9 only, use flash_4"
     if backend.package is not None and not machine.has(backend.package):
         return f"requires the package {backend.package}, which is not installed"
     if name == "sage" and capability in ((8, 9), (12, 0)) and (machine.cuda or (0, 0)) < FAST_SAGE_CUDA:
@@ -85,15 +91,18 @@ def preferred(capability: tuple[int, int]) -> tuple[str, ...]:
 
     Exact kernels come first on GPUs that run them fast. Consumer GPUs run 16-bit products with float32
     accumulation at half rate, so SageAttention's 8-bit products are preferred there. These orders have not
-    been measured.
+    been measured. The newest kernels come after torch's own, which always works: they are used if a setting
+    asks for them, until a measurement puts them first.
     """
     if capability < (8, 0):
         # no flash kernel runs below 8.0, and torch's fallback would allocate the whole N x N matrix
         return ("_native_efficient",)
     if capability in ((8, 9), (12, 0)):
-        return ("sage", "sage_fp8_fp32", "flash", "_native_flash", NATIVE)
+        new = ("flash_4", "sage_3") if capability[0] > HOPPER else ()
+        return ("sage", "sage_fp8_fp32", "flash", "_native_flash", NATIVE, *new)
     if capability >= (9, 0):
-        return ("_native_cudnn", "flash", "_native_flash", NATIVE)
+        new = ("_flash_3", "flash_4") if capability[0] == HOPPER else ("flash_4", "sage_3")
+        return ("_native_cudnn", "flash", "_native_flash", NATIVE, *new)
     return ("flash", "_native_flash", NATIVE)
 
 

@@ -17,7 +17,13 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 # Oldest driver for each major CUDA version, from NVIDIA's table of minor version compatibility.
 OLDEST_DRIVERS = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
 # Import name -> distribution name.
-ATTENTION_PACKAGES = {"flash_attn": "flash-attn", "sageattention": "sageattention"}
+ATTENTION_PACKAGES = {
+    "flash_attn": "flash-attn",
+    "flash_attn_interface": "flash_attn_3",
+    "flash_attn.cute": "flash-attn-4",
+    "sageattention": "sageattention",
+    "sageattn3": "sageattn3",
+}
 
 
 @dataclass(frozen=True)
@@ -177,13 +183,24 @@ def _dotted(version: tuple[int, ...]) -> str:
 def _attention_packages() -> tuple[tuple[str, str], ...]:
     packages = []
     for module, distribution in ATTENTION_PACKAGES.items():
-        if util.find_spec(module) is None:
+        if not _is_installed(module):
             continue
         try:
             packages.append((module, metadata.version(distribution)))
         except metadata.PackageNotFoundError:
             packages.append((module, "unknown"))
     return tuple(packages)
+
+
+def _is_installed(module: str) -> bool:
+    """Return whether a module can be found, without importing its parent, which may load CUDA libraries."""
+    parent, _, child = module.partition(".")
+    spec = util.find_spec(parent)
+    if spec is None:
+        return False
+    if not child:
+        return spec.origin is not None  # FlashAttention 4 alone makes flash_attn a folder without a module
+    return any((Path(folder) / child).is_dir() for folder in spec.submodule_search_locations or ())
 
 
 def _version(text: str | None) -> tuple[int, int] | None:

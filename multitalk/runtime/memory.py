@@ -22,6 +22,9 @@ EIGHT_BIT_UNITS = 1.0
 DECODE_UNITS = 51.0
 ENCODE_UNITS = 40.0
 HALF_DECODE_UNITS = 27.0  # with a bfloat16 decoder and float32 frames
+# Peak of the small decoder, in units of one full-resolution frame of its narrowest layer in its own dtype.
+FAST_DECODE_UNITS = 12.5
+FAST_PARAMETERS = 9_850_000
 # First convolution of wav2vec2: 512 channels at 3200 steps per second in float32, held three times.
 AUDIO_BYTES_PER_SECOND = 3 * 512 * 3200 * 4
 # Activations of the text and image encoders, whose inputs are small.
@@ -48,6 +51,8 @@ class Workload:
         branches: Guidance branches per step.
         keeps_residuals: Whether every branch keeps its last residual (TeaCache).
         sound_seconds: Length of the longest audio input in seconds.
+        fast_decoder: Whether the small decoder decodes the clips.
+        preview: Whether the small decoder decodes previews.
     """
 
     height: int = 480
@@ -58,6 +63,8 @@ class Workload:
     branches: int = 2
     keeps_residuals: bool = False
     sound_seconds: float = 600.0
+    fast_decoder: bool = False
+    preview: bool = False
 
     @property
     def latent_frames(self) -> int:
@@ -164,12 +171,17 @@ class MemoryLayout:
         # pixels of the condition and of decoded frames, in float32
         frames = 64 * 3 * workload.height * workload.width * 4
         encode = max(image + ENCODER_WORK, self._vae_work(workload, ENCODE_UNITS))
+        fast = 0  # a preview is decoded between two model calls
+        if workload.fast_decoder or workload.preview:
+            base += self._fast_bytes
+            fast = self._fast_work(workload)
+        decoded = fast if workload.fast_decoder else self._vae_work(workload, decode)
         return {
             "text": base + text + ENCODER_WORK,
             "audio": base + audio,
             "encode": base + vae + frames + encode,
-            "denoise": base + self.block_work(workload),
-            "decode": base + vae + frames + self._vae_work(workload, decode),
+            "denoise": base + max(self.block_work(workload), fast if workload.preview else 0),
+            "decode": base + vae + frames + decoded,
         }
 
     def peak(self, workload: Workload) -> int:
@@ -185,6 +197,16 @@ class MemoryLayout:
         # a residual per branch, and the stream's start, which the new residual is the difference to
         residuals = workload.branches + 1 if workload.keeps_residuals else 0
         return int(unit * (self.batch * units + residuals * (1 if self.compute == "bf16" else 2)))
+
+    @property
+    def _fast_bytes(self) -> int:
+        """Bytes of the small decoder's weights."""
+        return FAST_PARAMETERS * BYTES[self.compute]
+
+    def _fast_work(self, workload: Workload) -> int:
+        """Return the bytes of the small decoder's activations."""
+        pixels = workload.height * workload.width
+        return int(FAST_DECODE_UNITS * pixels * self.sizes.fast_decoder_dim * BYTES[self.compute])
 
     def _vae_work(self, workload: Workload, units: float) -> int:
         height, width, features = workload.height, workload.width, 0

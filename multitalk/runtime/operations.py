@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..models.constants import FUSED_CAPABILITY, ROWWISE_CAPABILITY, TILE, TILE_STRIDE
+from ..models.constants import FUSED_CAPABILITY, ROWWISE_CAPABILITY, TILE, TILE_STRIDE, preview_steps
 from .gpus import GpuSpecification
 from .memory import MemoryLayout, Workload
 from .sizes import ModelSizes
@@ -33,6 +33,10 @@ IMAGE_TOKENS = 257
 # Counted by tests/runtime/test_memory.py.
 DECODE_OPERATIONS = 8_520_000
 ENCODE_OPERATIONS = 5_070_000
+# The same of the small decoder per pixel of a latent frame, with 64 channels at full resolution: of all four
+# frames, and of the one in a preview.
+FAST_DECODE_OPERATIONS = 1_320_000
+PREVIEW_OPERATIONS = 822_000
 
 
 def call_operations(sizes: ModelSizes, workload: Workload) -> int:
@@ -64,13 +68,34 @@ def encoder_operations(sizes: ModelSizes, workload: Workload) -> int:
 
 def decoder_operations(sizes: ModelSizes, workload: Workload) -> int:
     """Count the floating-point operations of decoding a clip's latents."""
+    if workload.fast_decoder:
+        return int(_fast_decoder_pixels(sizes, workload) * FAST_DECODE_OPERATIONS)
     return int(_vae_pixels(sizes, workload) * DECODE_OPERATIONS)
 
 
+def previews_of(workload: Workload) -> int:
+    """Return the number of previews of a clip."""
+    return len(preview_steps(workload.calls // workload.branches)) if workload.preview else 0
+
+
+def preview_operations(sizes: ModelSizes, workload: Workload) -> int:
+    """Count the floating-point operations of a preview of a clip."""
+    return int(_fast_decoder_pixels(sizes, workload) * PREVIEW_OPERATIONS)
+
+
+def _fast_decoder_pixels(sizes: ModelSizes, workload: Workload) -> float:
+    """Return the pixels of a clip's latent frames, weighted by the width of the small decoder."""
+    return (sizes.fast_decoder_dim / 64) ** 2 * workload.height * workload.width * workload.latent_frames
+
+
 def autoencoder_operations(sizes: ModelSizes, workload: Workload) -> int:
-    """Count the floating-point operations of encoding a clip's condition and decoding its latents."""
+    """Count the floating-point operations of encoding a clip's condition and decoding its latents.
+
+    Previews are included.
+    """
     # zeros need no operations once the stages are at their fixed point: see vae_stages.SteadyStages
-    return encoder_operations(sizes, workload) // 3 + decoder_operations(sizes, workload)
+    previews = previews_of(workload) * preview_operations(sizes, workload)
+    return encoder_operations(sizes, workload) // 3 + decoder_operations(sizes, workload) + previews
 
 
 def _vae_pixels(sizes: ModelSizes, workload: Workload) -> float:

@@ -33,6 +33,7 @@ class ModelSizes:
         image_parameters, audio_parameters, vae_parameters: Parameters of the image encoder, the audio encoder
             and the VAE.
         vae_dim: Channels of the VAE at full resolution.
+        fast_decoder_dim: Channels of the small decoder at full resolution.
     """
 
     dim: int = 5120
@@ -55,6 +56,7 @@ class ModelSizes:
     audio_parameters: int = 94_400_000
     vae_parameters: int = 126_900_000
     vae_dim: int = 96
+    fast_decoder_dim: int = 64
 
     @property
     def block_matrices(self) -> int:
@@ -159,7 +161,18 @@ class ModelSizes:
             audio_parameters=sum(counts["audio_encoder"].values()),
             vae_parameters=sum(counts["vae"].values()),
             vae_dim=read_config("vae", folder.part("vae"))["base_dim"],
+            fast_decoder_dim=_fast_decoder_dim(folder),
         )
+
+
+def _fast_decoder_dim(folder: WeightsFolder) -> int:
+    """Return the width of a folder's small decoder, or the published one's if it has none."""
+    from ..weights.folders import FAST_DECODER
+    from ..weights.libraries import read_config
+
+    if not folder.manifest.has_fast_decoder:
+        return ModelSizes.fast_decoder_dim
+    return read_config(FAST_DECODER, folder.part(FAST_DECODER))["widths"][-1]
 
 
 def _is_weight(name: str) -> bool:

@@ -50,7 +50,7 @@ def use_cache(
     Raises:
         InvalidInput: The transformer has fewer than two blocks.
     """
-    if spec is None:
+    if spec is None or spec.name == "taylorseer":  # which needs no hooks: see taylorseer.py
         yield
         return
     if len(transformer.blocks) < 2:

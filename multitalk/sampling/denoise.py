@@ -16,6 +16,9 @@ from .cache import cache_context
 from .guidance import Branch, Guidance, ModelCall
 from .pace import CallPace, DeviceEvent, record_event
 from .schedule import FixedFrames, euler_step
+from .taylorseer import Extrapolations
+
+OnClean = Callable[[int, torch.Tensor], None]
 
 
 class Predictor(Protocol):
@@ -91,6 +94,7 @@ def denoise(
     motion: FixedFrames | None,
     before_call: Callable[[], None],
     after_step: Callable[[int], None],
+    on_clean: OnClean | None = None,
     record: Callable[[torch.device], DeviceEvent | None] = record_event,
 ) -> torch.Tensor:
     """Sample the latents of one clip.
@@ -103,6 +107,8 @@ def denoise(
         motion: Latent frames that are not sampled; None for none.
         before_call: Called before every model call; may raise to stop.
         after_step: Called with the number of finished steps.
+        on_clean: Called after each step but the last with its number, from 1, and the clean latents that the
+            step predicts; None for none.
         record: Records an event after all queued work; returns None on a synchronous device.
 
     Returns:
@@ -118,7 +124,10 @@ def denoise(
             before_call()
             predictions |= model.predict(latents, timestep, step, call)
             pace.queued(step + 1 if number == len(model.calls) else None)
-        latents = euler_step(latents, guidance.combine(predictions), timestep, next_timestep)
+        velocity = guidance.combine(predictions)
+        if on_clean is not None and step + 2 < len(timesteps):
+            on_clean(step + 1, euler_step(latents, velocity, timestep, timesteps[-1]))
+        latents = euler_step(latents, velocity, timestep, next_timestep)
         if motion is not None:
             latents = motion.apply(latents, next_timestep)
     pace.finish()
@@ -135,8 +144,9 @@ class ClipSampling:
         computed: For each step, whether the blocks run (TeaCache); None runs all steps.
         generator: Random numbers of the job. Its device type is part of what a seed reproduces.
         apg: Whether to use adaptive projected guidance.
-        cache: One of diffusers' caches; None for none.
+        cache: A cache other than TeaCache; None for none.
         resolution: "480p" or "720p": selects constants of the caches.
+        extrapolations: By step, how TaylorSeer replaces its model calls; None runs all.
     """
 
     settings: SamplingSettings
@@ -146,3 +156,4 @@ class ClipSampling:
     apg: bool
     cache: CacheSpec | None
     resolution: str
+    extrapolations: Extrapolations | None = None

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..media.fragments import split_clip, write_clip
+from ..media.fragments import split_clip, write_clip, write_preview
 from .answers import Undelivered, encoded_size, success
 from .bucket import Bucket, BucketError, Patience
 from .log import log_event
 from .worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from ..pipeline.results import Clip, GenerationResult
+    from ..pipeline.results import Clip, GenerationResult, Preview
 
 # RunPod's limit for a streamed message, and the bytes whose base64 with the other fields stays below it.
 MESSAGE_LIMIT = 1_000_000
@@ -30,6 +30,7 @@ MESSAGE_BYTES = 735_000
 PART_CHARACTERS = 980_000  # a multiple of 4: every part is valid base64
 # Share of the output's size limit that streamed clips may use; the whole video must still fit.
 CLIPS_SHARE = 0.5
+PREVIEWS_SHARE = 0.1  # of previews; later ones are left out
 # The final size is extrapolated from the frames so far; only a clear excess stops a job.
 CLEAR_EXCESS = 1.2
 BASE64 = 4 / 3
@@ -72,6 +73,7 @@ class JobDelivery:
         self._name = safe_name(job_id)
         self._limit = settings.answer_limit(job_id)
         self._sent = 0  # bytes of messages so far: /run and /runsync return all of them together
+        self._previewed = 0  # bytes of the previews among them
         self._problem: BucketError | None = None
         self._clips_arrive = True
 
@@ -101,6 +103,19 @@ class JobDelivery:
             self._stream_clip(clip)
         if self._settings.output_root is None:
             self._check_expected_size(clip)
+
+    def preview(self, preview: Preview) -> None:
+        """Stream a preview, if it is small enough."""
+        path = self._folder / "preview.mp4"
+        write_preview(preview, path)
+        message = {"type": "preview", "clip": preview.clip, "step": preview.step, "steps": preview.steps}
+        message |= {"frames": len(preview.frames), "fps": float(preview.fps)}
+        message["video_base64"] = base64.b64encode(path.read_bytes()).decode()
+        path.unlink()
+        size = encoded_size(message)
+        if size <= MESSAGE_LIMIT and self._previewed + size <= self._limit * PREVIEWS_SHARE:
+            self._previewed += size
+            self._send(message)
 
     def finish(self, result: GenerationResult, filename: str, to_volume: bool = False) -> dict[str, Any]:
         """Deliver the video.

@@ -203,6 +203,7 @@ class JobWorker:
                 reporter.on_progress,
                 cancel,
                 delivery.clip,
+                None if emit is None else delivery.preview,
                 job_id=job_id,
             )
             if not isinstance(job_input, Mapping) or not uses_infinitetalk_names(job_input):

@@ -98,7 +98,9 @@ class Events:
             **QUIET,
         )
         form["cache"].change(
-            lambda cache: gr.update(visible=True if cache else "hidden"),
+            lambda cache: gr.update(
+                visible="hidden" if cache in (options.NO_CACHE, options.TAYLORSEER) else True
+            ),
             form["cache"],
             form["threshold"],
             **QUIET,
@@ -128,6 +130,8 @@ class Events:
             "speed",
             "cache",
             "threshold",
+            "vae",
+            "preview",
         ]
         changing += fields.each("source", "text", "voice")
         triggers = [form[name].change for name in changing]

@@ -13,13 +13,13 @@ from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Spee
 from ..request.script import PAIR, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
-from .options import CUSTOM_SIZE, IN_TURNS, ISOLATION, ONE, SCRIPT, TEACACHE, TEXT, TOGETHER
+from .options import CUSTOM_SIZE, IN_TURNS, ISOLATION, ONE, SCRIPT, TAYLORSEER, TEACACHE, TEXT, TOGETHER
 
 NAMES = {"person1": "person 1", "person2": "person 2"}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
-    *("frames_per_clip", "motion_frames", "max_seconds", "model"),
+    *("frames_per_clip", "motion_frames", "max_seconds", "model", "vae"),
 )
 # Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
@@ -92,8 +92,7 @@ def setting_fields(form: Form) -> dict[str, Any]:
     if correction := form.get("color_correction"):
         fields["color_correction"] = _number(correction)
     fields |= cache_fields(form)
-    if form.get("apg"):
-        fields["apg"] = True
+    fields |= {name: True for name in ("apg", "preview") if form.get(name)}
     if (isolation := ISOLATION.get(form.get("isolate_voice") or "", "auto")) != "auto":
         fields["isolate_voice"] = isolation
     if form.get("mark") is not None:
@@ -114,7 +113,9 @@ def cache_fields(form: Form) -> dict[str, Any]:
         return {}
     if name == TEACACHE:
         return {"teacache": threshold or TEACACHE_THRESHOLD}
-    return {"cache": {"name": name, "threshold": threshold} if threshold else {"name": name}}
+    if not threshold or name == TAYLORSEER:  # which has none
+        return {"cache": {"name": name}}
+    return {"cache": {"name": name, "threshold": threshold}}
 
 
 def size_of(form: Form) -> Any:

@@ -8,15 +8,17 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
-from ..request.generation_request import TURNS, Speech
+from ..request.generation_request import TURNS, VAES, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
-from ..request.parts import LORA_SCALE, MAX_SKIP_STEPS, CacheSpec, LabelSpec
+from ..request.parts import INTERVAL, LORA_SCALE, MAX_SKIP_STEPS, ORDER, CacheSpec, LabelSpec
 from ..request.presets import PRESETS
 from ..request.script import PAIR
 from .options import NO_CACHE, TEACACHE
 
 MAX_LORA_NAME = 255  # letters
+# Options of caches that the form has no field for.
+CACHE_DEFAULTS = {"ratios": None, "max_skip_steps": MAX_SKIP_STEPS, "interval": INTERVAL, "order": ORDER}
 
 
 def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     A file can come from anywhere and contain anything: only values that are valid in a request are used.
     """
     parsed = _numbers(settings) | _prompts(settings) | _voices(settings)
-    for name, choices in (("preset", PRESETS), ("turns", TURNS), ("model", MODELS)):
+    for name, choices in (("preset", PRESETS), ("turns", TURNS), ("model", MODELS), ("vae", VAES)):
         if _is_name(settings.get(name), choices):
             parsed[name] = settings[name]
     if "turns" in parsed:
@@ -87,10 +89,8 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
 def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
     omitted = ["the video to dub"] if "dub" in settings else []
-    cache = settings.get("cache")
-    if isinstance(cache, dict) and (
-        "ratios" in cache or cache.get("max_skip_steps", MAX_SKIP_STEPS) != MAX_SKIP_STEPS
-    ):
+    cache = settings["cache"] if isinstance(settings.get("cache"), dict) else {}
+    if any(cache.get(name, default) != default for name, default in CACHE_DEFAULTS.items()):
         omitted.append("options of Skip steps")
     return tuple(omitted)
 

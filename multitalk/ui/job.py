@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from ..runtime.process_memory import is_out_of_memory
@@ -16,6 +16,13 @@ from .job_store import JobRecord
 if TYPE_CHECKING:
     from ..pipeline.progress import Progress
     from ..request.generation_request import GenerationRequest, Speech
+
+
+class PreviewNumber(NamedTuple):
+    """Index of a clip, and the number of steps after which it looked like this."""
+
+    clip: int
+    step: int
 
 
 @dataclass(eq=False)  # comparing fields would compare whole images
@@ -33,6 +40,7 @@ class Job:
         progress: The latest progress.
         clock: The time that the page shows.
         clips: Finished clips, each a playable file.
+        preview: The latest preview of the clip that is generated, or None.
         result: Name of the finished video in the gallery.
         warnings: What the user should know about the video, one sentence each.
         marks: What says in the video that it was made by AI.
@@ -57,6 +65,7 @@ class Job:
     progress: Progress | None = None
     clock: JobClock = field(default_factory=JobClock)
     clips: list[Path] = field(default_factory=list)
+    preview: PreviewNumber | None = None
     result: str | None = None
     warnings: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
@@ -75,6 +84,10 @@ class Job:
     def is_over(self) -> bool:
         """Whether the job has ended."""
         return self.status not in ("waiting", "running")
+
+    def preview_file(self, clip: int, step: int) -> Path:
+        """Return the path of a preview."""
+        return self.folder / f"preview-{clip}-{step}.mp4"
 
 
 def describe_failure(error: Exception) -> str:

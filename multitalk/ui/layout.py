@@ -19,6 +19,7 @@ from .options import (
     AUTOMATIC,
     CACHES,
     COLOR_CORRECTIONS,
+    DECODERS,
     ISOLATION,
     LABEL_CORNERS,
     LABELS,
@@ -54,12 +55,15 @@ class Layout:
     errors: dict[str, gr.HTML] = field(default_factory=dict)
 
 
-def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layout:
+def build_layout(
+    examples: list[dict[str, str]], can_dub: bool = False, has_fast_decoder: bool = True
+) -> Layout:
     """Create the components; call inside ``gr.Blocks``.
 
     Args:
         examples: The cards of :func:`example_cards`.
         can_dub: The weights contain a model that takes a video.
+        has_fast_decoder: The weights contain the small decoder.
     """
     layout = Layout()
     parts.connection_line()
@@ -73,7 +77,7 @@ def build_layout(examples: list[dict[str, str]], can_dub: bool = False) -> Layou
         with gr.Column(scale=6, min_width=320, elem_id="inputs"):
             _build_picture(layout, examples, can_dub)
             _build_voices(layout)
-            _build_settings(layout)
+            _build_settings(layout, has_fast_decoder)
             layout.more["make"] = parts.make_button()
         with gr.Column(scale=5, min_width=320, elem_id="outcome"):
             layout.more["question"] = parts.question()
@@ -195,7 +199,7 @@ def _build_person(layout: Layout, person: str) -> None:
     layout.more |= {f"{person}_sound_group": sound, f"{person}_words": words, f"{person}_voice_row": voice}
 
 
-def _build_settings(layout: Layout) -> None:
+def _build_settings(layout: Layout, has_fast_decoder: bool) -> None:
     parts.heading("3", "Video")
     layout.form["preset"] = parts.Choice(
         preset_choices([], {}), value=AUTOMATIC, label=LABELS["preset"], elem_id="preset"
@@ -216,11 +220,11 @@ def _build_settings(layout: Layout) -> None:
     layout.form["loras"] = parts.lora_list()
     layout.errors["loras"] = parts.error_place("loras")
     with gr.Accordion("Advanced settings", open=False, elem_id="more"):
-        _build_more(layout)
+        _build_more(layout, has_fast_decoder)
     layout.errors["settings"] = parts.error_place("settings")
 
 
-def _build_more(layout: Layout) -> None:
+def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
     form = layout.form
 
     def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
@@ -294,6 +298,16 @@ def _build_more(layout: Layout) -> None:
         form["label_text"] = gr.Textbox(DEFAULT_TEXT, label="Label text", max_lines=1, elem_id="label-text")
         form["label_corner"] = gr.Dropdown(
             LABEL_CORNERS, value=DEFAULT_CORNER, label="Label corner", elem_id="label-corner"
+        )
+    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
+        form["vae"] = gr.Dropdown(
+            DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
+        )
+        form["preview"] = gr.Checkbox(
+            False,
+            label=LABELS["preview"],
+            info="Shows a rough picture of each clip after some of its steps.",
+            elem_id="preview",
         )
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")

@@ -33,6 +33,8 @@ LABELS = {
     "color_correction": "Color correction",
     "apg": "APG",
     "isolate_voice": "Isolate the voice",
+    "vae": "Decoder",
+    "preview": "Previews",
     "lora": "LoRA",
     "label": "Visible label",
     "threshold": "Threshold",
@@ -58,12 +60,17 @@ SIZES = [
     ("720p, reference aspect ratios", "720p-bucket"),
     ("Custom height and width", CUSTOM_SIZE),
 ]
-NO_CACHE, TEACACHE = "", "teacache"
+NO_CACHE, TEACACHE, TAYLORSEER = "", "teacache", "taylorseer"
 CACHES = [
     ("No: compute every step", NO_CACHE),
     ("TeaCache: skip similar steps", TEACACHE),
     ("First block: skip most of a similar step", "first_block"),
     ("MagCache: skip steps by measured magnitudes", "magcache"),
+    ("TaylorSeer: extrapolate two of three steps", TAYLORSEER),
+]
+DECODERS = [
+    ("Full: the most detail", "full"),
+    ("Fast: a small decoder, less detail", "fast"),
 ]
 PRESET_TITLES = {
     "quality": "Best quality",

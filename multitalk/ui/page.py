@@ -39,7 +39,7 @@ def build_page(backend: Backend) -> gr.Blocks:
     use_page_host()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
-        layout = build_layout(example_cards(), backend.worker.can_dub())
+        layout = build_layout(example_cards(), backend.worker.can_dub(), backend.worker.has_fast_decoder())
         Events(layout, backend).connect(page)
         Api(backend).register()
     return page

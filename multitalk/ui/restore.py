@@ -19,7 +19,7 @@ from .worker import ModelWorker
 
 RESTORED = (
     *("prompt", "negative_prompt", "preset", "size", "height", "width", "seed", "steps", "shift"),
-    *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model"),
+    *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model", "vae"),
     *("label", "label_text", "label_corner"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
     *each("source", "text", "voice", "language"),

@@ -63,6 +63,7 @@ class PageRoutes:
             Route("/multitalk/jobs/{job}/cancel", self.cancel, methods=["POST"]),
             Route("/multitalk/jobs/{job}/again", self.again, methods=["POST"]),
             Route("/multitalk/jobs/{job}/clips/{number}.mp4", self.clip),
+            Route("/multitalk/jobs/{job}/previews/{clip:int}-{step:int}.mp4", self.preview),
         ]
 
     async def status(self, request: Request) -> Response:
@@ -102,12 +103,21 @@ class PageRoutes:
             return missing()
         return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private"})
 
+    def preview(self, request: Request) -> Response:
+        """Send a preview of a running job."""
+        job = self._job_of_browser(request)
+        clip, step = request.path_params["clip"], request.path_params["step"]
+        if job is None or not (path := job.preview_file(clip, step)).is_file():
+            return missing()
+        return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private"})
+
     def describe(self, job: Job) -> dict[str, Any]:
         """Return the state of a job for the page's script."""
         state: dict[str, Any] = {
             "id": job.id,
             "status": job.status,
             "ready": len(job.clips),
+            "preview": None if job.preview is None else f"{job.preview.clip}-{job.preview.step}",
             "error": with_labels(job.error) if job.error else None,
             "warnings": [with_labels(warning) for warning in job.warnings],
         }

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, MultiTalkError, WeightsError
-from ..media.fragments import write_clip
+from ..media.fragments import write_clip, write_preview
 from ..pipeline.progress import JobMonitor, Progress
 from ..request.checks import check_choice, check_lora_file
 from ..request.model_kinds import choose_model, takes_video
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from ..weights.folders import EMBEDDED_FOLDER, listed_audio_layers
+from ..weights.folders import EMBEDDED_FOLDER, FAST_DECODER, listed_audio_layers
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
-from .job import Job
+from .job import Job, PreviewNumber
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import MultiTalkPipeline
+    from ..pipeline.results import Preview
     from ..request.generation_request import GenerationRequest
     from ..request.presets import Preset
     from ..speech.engine import SpeechEngine
@@ -136,13 +137,26 @@ class ModelWorker:
             return False
         return takes_video(listed_audio_layers(self._start.folder))
 
+    def has_fast_decoder(self) -> bool:
+        """Return whether the weights contain the small decoder; known before they are loaded."""
+        if self.pipeline is not None:
+            return self.pipeline.components.fast_decoder is not None
+        return (
+            self._start is None or self._start.folder is None or (self._start.folder / FAST_DECODER).is_dir()
+        )
+
     def check_model(self, request: GenerationRequest) -> None:
-        """Check that the weights contain the request's model, as far as that is known while they load.
+        """Check that the weights contain what a request needs, as far as that is known while they load.
 
         Raises:
             InvalidInput: They do not.
         """
-        if self.pipeline is not None and (request.model is not None or request.video is not None):
+        if self.pipeline is None:
+            return
+        from ..pipeline.previews import check_fast_decoder
+
+        check_fast_decoder(request, self.pipeline.components)
+        if request.model is not None or request.video is not None:
             choose_model(request, 0.0, self.pipeline.components.audio_layer_sets)
 
     def check_lora(self, path: str | Path) -> tuple[str, ...]:
@@ -193,6 +207,12 @@ class ModelWorker:
             path = job.folder / f"{len(job.clips)}.mp4"
             write_clip(clip, path, fps)  # type: ignore[arg-type]
             job.clips.append(path)
+            job.preview = None
+
+        def on_preview(preview: Preview) -> None:
+            number = PreviewNumber(preview.clip, preview.step)
+            write_preview(preview, job.preview_file(*number))
+            job.preview = number
 
         estimate = self.estimate(job.request, seconds_of(job.request))
         if estimate is not None:  # weights may be copied before the pipeline's first report
@@ -203,7 +223,7 @@ class ModelWorker:
             on_clip=on_clip,
             keep_partial=True,
             include_text=True,
-            monitor=JobMonitor(on_progress, job.cancel, estimate.costs if estimate else None),
+            monitor=JobMonitor(on_progress, job.cancel, estimate.costs if estimate else None, on_preview),
             scripts=job.scripts,
             job_id=job.id,
         )

@@ -28,6 +28,8 @@ PUBLISHED_INFINITETALK = "InfiniteTalk"
 # Kernels compiled for one GPU, stored in a weights folder after the bake and therefore not in its manifest.
 COMPILED_FOLDER = "compiled"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "weights"
+# The small decoder, which is optional and loaded when a job first needs it.
+FAST_DECODER = "fast_decoder"
 # Kokoro's files; its folder is optional.
 KOKORO_FOLDER = "kokoro"
 KOKORO_CONFIG = "config.json"

@@ -47,6 +47,10 @@ def model_class(part: str) -> Any:
             from ..models.audio_encoder import Wav2Vec2Encoder
 
             return Wav2Vec2Encoder
+        case "fast_decoder":
+            from ..models.fast_decoder import FastDecoder
+
+            return FastDecoder
     raise KeyError(part)
 
 

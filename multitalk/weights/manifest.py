@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import WeightsError
 from .folders import (
     AUDIO_LAYER_SETS,
+    FAST_DECODER,
     MANIFEST,
     PARTS,
     PUBLISHED_INFINITETALK,
@@ -68,9 +69,15 @@ class Manifest:
     audio_layers: tuple[str, ...] = AUDIO_LAYER_SETS[:1]
 
     @property
+    def has_fast_decoder(self) -> bool:
+        """Whether the folder contains the small decoder."""
+        return any(name.startswith(f"{FAST_DECODER}/") for name in self.files)
+
+    @property
     def tensor_folders(self) -> tuple[str, ...]:
-        """Folders of weights files: the parts, and the audio layers that are not in the transformer."""
-        return (*PARTS, *map(audio_layers_part, self.audio_layers[1:]))
+        """Folders of weights files: the parts, what is optional, and audio layers outside the transformer."""
+        optional = (FAST_DECODER,) if self.has_fast_decoder else ()
+        return (*PARTS, *optional, *map(audio_layers_part, self.audio_layers[1:]))
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a folder."""

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from ..errors import WeightsError
 from ..models.page_locked import page_locking
+from .folders import FAST_DECODER
 from .libraries import (
     empty_model,
     kept_in_float32,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
     from ..models.audio_encoder import Wav2Vec2Encoder
+    from ..models.fast_decoder import FastDecoder
     from ..models.image_encoder import CLIPVisionEncoder
     from ..models.text_encoder import UMT5Encoder
     from ..models.transformer import MultiTalkTransformer
@@ -231,6 +233,15 @@ def load_vae(
     vae = load_part(folder, "vae", device, dtype)
     use_fast_layers(vae)
     return vae
+
+
+def load_fast_decoder(folder: WeightsFolder, device: torch.device | str, dtype: torch.dtype) -> FastDecoder:
+    """Load the small decoder, which must be in the folder; see :func:`load_part`."""
+    from ..models.vae_layers import use_channels_last
+
+    decoder: FastDecoder = load_part(folder, FAST_DECODER, device, dtype)
+    use_channels_last(decoder)
+    return decoder
 
 
 def load_audio_encoder(

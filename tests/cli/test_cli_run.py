@@ -7,16 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
+from multitalk.cli.generate import preview_file
 from multitalk.cli.main import main
 from multitalk.media.sound_reading import read_sound
+from multitalk.pipeline.results import Preview
 from tests.small_checkpoint import LIGHTX2V, make_small_checkpoint
 
 SMALL = (
@@ -162,3 +166,19 @@ def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tm
     assert process.wait(timeout=60) == 130
     assert lines[-1] == "error: canceled.\n"
     assert os.listdir(tmp_path) == []
+
+
+def test_the_preview_is_beside_the_output_until_the_end(baked: Path, files: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    arguments = ["--image", str(files / "face.png"), "--audio", str(files / "one.wav"), "-o", str(output)]
+    options = [*SMALL, "--set", "steps=2", "--set", "preview=true", "--set", "vae=fast"]
+    assert main(["generate", "--weights", str(baked), *arguments, *options, "--quiet"]) == 0
+    assert list(tmp_path.iterdir()) == [output]
+    frames = torch.zeros(5, 32, 48, 3, dtype=torch.uint8)
+    with preview_file(output) as on_preview:
+        for step in (1, 2):
+            on_preview(Preview(0, 1, step, 4, frames, Fraction(25, 4)))
+        with av.open(str(tmp_path / "out.preview.mp4")) as video:
+            assert video.streams.video[0].average_rate == Fraction(25, 4)
+            assert len(list(video.decode(video=0))) == 5
+    assert list(tmp_path.iterdir()) == [output]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -38,6 +41,44 @@ def test_a_missing_package_and_a_wrong_result_are_distinguished(
     assert "sageattention" in str(probe("sage_fp8_fp32", CPU, torch.bfloat16))
     assert "relative error is 11." in str(probe("wrong", CPU, torch.float32))
     assert "relative error is inf" in str(probe("broken", CPU, torch.float32))
+
+
+PACKAGES = {
+    "sage_3": (
+        "sageattn3/__init__.py",
+        """def sageattn3_blackwell(q, k, v, attn_mask=None, is_causal=False, per_block_mean=True):
+    assert all(part.is_contiguous() for part in (q, k, v))
+    k -= k.mean(dim=-2, keepdim=True)  # as the package does
+    return scaled_dot_product_attention(q, k, v)""",
+    ),
+    "flash_4": (
+        "flash_attn/cute/__init__.py",
+        """def flash_attn_func(q, k, v):
+    out = scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, k, v))).transpose(1, 2)
+    return out, None""",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_newest_kernels_get_their_layout(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins with the packages' names, layouts and results: the packages need a GPU."""
+    assert "No module named" in str(probe(name, CPU, torch.float32))
+    file, function = PACKAGES[name]
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(
+        f"from torch.nn.functional import scaled_dot_product_attention\n{function}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("sageattn3", "flash_attn", "flash_attn.cute"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert probe(name, CPU, torch.float32) is None
+    query, key, value = torch.randn(3, 1, 5, 2, 8).unbind(0)
+    kept = key.clone()
+    torch.testing.assert_close(attend(query, key, value, name), attend(query, key, value, "native"))
+    assert torch.equal(key, kept), "the model uses the keys again"
 
 
 def test_the_first_working_backend_is_used_with_notes_on_the_others() -> None:

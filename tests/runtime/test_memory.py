@@ -13,11 +13,26 @@ from diffusers import AutoencoderKLWan
 from torch.utils.flop_counter import FlopCounterMode
 
 from multitalk.models import attention, audio_attention, vae_stages, video_vae
+from multitalk.models.fast_decoder import FastDecoder
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
 from multitalk.runtime.choose import Weights, _layout
-from multitalk.runtime.memory import DECODE_UNITS, ENCODE_UNITS, HALF_DECODE_UNITS, MemoryLayout, Workload
-from multitalk.runtime.operations import DECODE_OPERATIONS, ENCODE_OPERATIONS, call_operations
+from multitalk.runtime.memory import (
+    DECODE_UNITS,
+    ENCODE_UNITS,
+    FAST_DECODE_UNITS,
+    FAST_PARAMETERS,
+    HALF_DECODE_UNITS,
+    MemoryLayout,
+    Workload,
+)
+from multitalk.runtime.operations import (
+    DECODE_OPERATIONS,
+    ENCODE_OPERATIONS,
+    call_operations,
+    decoder_operations,
+    preview_operations,
+)
 from multitalk.runtime.settings import PlanSettings
 from multitalk.runtime.sizes import PUBLISHED, ModelSizes
 from multitalk.weights.folders import EMBEDDED_FOLDER
@@ -153,6 +168,49 @@ def test_peak_of_a_quantized_model_call(precision: str, products: bool) -> None:
     layout = _layout(Weights(PUBLISHED, precision, precision), torch.bfloat16, workload, PlanSettings())
     expected = replace(layout, eight_bit_products=products).block_work(workload)
     assert live.peak <= expected <= 1.1 * live.peak
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 832), (720, 1280)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_peak_and_operations_of_the_fast_decoder(dtype: torch.dtype, height: int, width: int) -> None:
+    workload = Workload(height=height, width=width, frames=17, fast_decoder=True)
+    with torch.device("meta"):
+        decoder = FastDecoder({"latent_channels": 16, "widths": [256, 128, 64, 64]}).to(dtype)
+    assert sum(p.numel() for p in decoder.parameters()) == pytest.approx(FAST_PARAMETERS, rel=1e-3)
+    latents = torch.empty(16, 5, height // 8, width // 8, device="meta")
+    unit = height * width * 64 * dtype.itemsize
+
+    def decode() -> None:
+        for _ in decoder.decode(latents):
+            pass
+
+    def preview() -> None:
+        decoder.preview(latents)
+
+    for run, bound in ((decode, 0.95), (preview, 0.3)):
+        with torch.inference_mode(), LiveBytes() as live:
+            run()
+        assert bound * FAST_DECODE_UNITS <= live.peak / unit <= FAST_DECODE_UNITS
+    for run, expected in (
+        (decode, decoder_operations),
+        (lambda: decoder.preview(latents), preview_operations),
+    ):
+        with torch.inference_mode(), FlopCounterMode(display=False) as count:
+            run()
+        assert expected(PUBLISHED, workload) == pytest.approx(count.get_total_flops(), rel=0.01)
+
+
+def test_the_plan_counts_the_fast_decoder() -> None:
+    layout = layout_of("bf16")
+    plain, fast, preview = (
+        layout.stages(Workload(**fields)) for fields in ({}, {"fast_decoder": True}, {"preview": True})
+    )
+    weights = FAST_PARAMETERS * 2
+    assert fast["denoise"] == preview["denoise"] == plain["denoise"] + weights, (
+        "a call needs more than a preview"
+    )
+    assert fast["decode"] < plain["decode"]
+    assert preview["decode"] == plain["decode"] + weights
 
 
 def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,16 +13,20 @@ from multitalk.cli.main import main
 from multitalk.errors import InvalidInput
 from multitalk.models.matmul_choice import choose_matmul
 from multitalk.models.quantized import QuantizedLinear
-from multitalk.runtime.attention import BACKENDS
+from multitalk.runtime.attention import BACKENDS, candidates
 from multitalk.runtime.choose import plan_for
 from multitalk.runtime.gpus import GPUS
+from multitalk.runtime.machine import _attention_packages
 from multitalk.runtime.plan import PARTS
 from multitalk.runtime.planner import Planner
 from multitalk.runtime.report import usual_machine
 from multitalk.runtime.settings import PlanSettings
 
 BY_NAME = {gpu.name: gpu for gpu in GPUS}
-H100, T4, RTX_4090 = (usual_machine(BY_NAME[name]) for name in ("H100", "T4", "RTX 4090"))
+H100, T4, RTX_4090, RTX_5090 = (
+    usual_machine(BY_NAME[name]) for name in ("H100", "T4", "RTX 4090", "RTX 5090")
+)
+NEWEST = ("flash_attn_interface", "flash_attn.cute", "sageattn3")
 
 
 def test_every_choice_can_be_set_by_the_environment() -> None:
@@ -158,6 +162,10 @@ def test_an_unknown_dtype_is_rejected() -> None:
         (RTX_4090, "sage", "crashes on this GPU with CUDA before 12.8"),
         (H100, "sage_fp8_fp32", "has no kernel for compute capability 9.0"),
         (replace(H100, packages=()), "flash", "requires the package flash_attn, which is not installed"),
+        (H100, "flash_4", "requires the package flash_attn.cute, which is not installed"),
+        (RTX_5090, "_flash_3", "runs on compute capability 9 only, use flash_4"),
+        (H100, "sage_3", "requires compute capability 10.0 (this GPU has 9.0)"),
+        (RTX_4090, "flash_4", "requires compute capability 9.0 (this GPU has 8.9)"),
     ],
 )
 def test_a_backend_that_cannot_run_falls_back_with_the_reason(
@@ -176,6 +184,41 @@ def test_a_backend_that_can_run_is_used() -> None:
     assert plan_for(newer).attention_backend == "sage"
     bare = replace(RTX_4090, packages=())
     assert plan_for(bare).attention_backend == "_native_flash"
+
+
+def test_the_newest_kernels_are_last_and_chosen_by_a_setting() -> None:
+    for usual, expected in (
+        (RTX_4090, []),
+        (H100, ["_flash_3", "flash_4"]),
+        (RTX_5090, ["flash_4", "sage_3"]),
+    ):
+        machine = replace(usual, packages=(*usual.packages, *((name, "1.0") for name in NEWEST)))
+        names, notes = candidates(machine)
+        assert names == [*candidates(usual)[0], *expected]
+        assert notes == candidates(usual)[1]
+        assert plan_for(machine).attention_backend == plan_for(usual).attention_backend
+        for name in expected:
+            plan = plan_for(machine, settings=PlanSettings(attention=name))
+            assert (plan.attention_backend, plan.notes) == (name, ())
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["flash_attn/__init__.py"], ["flash_attn"]),
+        (["flash_attn/cute/__init__.py"], ["flash_attn.cute"]),
+        (["flash_attn/__init__.py", "flash_attn/cute/__init__.py"], ["flash_attn", "flash_attn.cute"]),
+        (["flash_attn_interface.py", "sageattn3/__init__.py"], ["flash_attn_interface", "sageattn3"]),
+    ],
+)
+def test_packages_are_found_without_importing_them(
+    files: list[str], found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [name for name, _ in _attention_packages()] == found
 
 
 def test_cross_attention_never_quantizes() -> None:

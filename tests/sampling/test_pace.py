@@ -65,7 +65,7 @@ def sample(
         None,
         before_call,
         lambda step: queue.events.append(f"step {step} done"),
-        record or queue.record,
+        record=record or queue.record,
     )
 
 

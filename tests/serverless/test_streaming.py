@@ -49,6 +49,21 @@ def test_runsync_and_status(server):
     check_messages(server.post(f"status/{job['id']}")["output"], 35)
 
 
+def test_previews_are_streamed_before_their_clip(server):
+    fields = job_fields(1.4, **CLIPS, preview=True, steps=4, vae="fast")
+    *messages, whole = server.post("runsync", fields)["output"]
+    kinds = [(message["type"], message["clip"]) for message in messages]
+    assert kinds == [*([("preview", 0)] * 3), ("clip", 0), *([("preview", 1)] * 3), ("clip", 1)]
+    previews = [message for message in messages if message["type"] == "preview"]
+    assert [(message["step"], message["steps"], message["fps"]) for message in previews[:3]] == [
+        *((1, 4, 6.25), (2, 4, 6.25), (3, 4, 6.25))
+    ]
+    assert [frame_count(decoded(message)) for message in previews] == [6, 6, 6, 4, 4, 4]
+    assert [message["frames"] for message in previews] == [6, 6, 6, 4, 4, 4]
+    assert whole["frames"] == 35
+    assert server.files() == []
+
+
 def test_the_client_saves_streamed_clips(server, client_files):
     options = ["--url", server.url, "--stream", "--image", "face.png", "--audio", "voice.wav"]
     run = run_client(client_files, [*options, *client_settings(), "-o", "out.mp4"])

@@ -92,6 +92,22 @@ function stopPlayer() {
   player.load();
 }
 
+// A rough picture of the clip that is generated: large before the first clip, then in a corner of the player.
+function showPreview(job) {
+  const preview = $('.job-preview');
+  const name = isUnfinished(job) && job.preview ? job.preview : '';
+  $('.job').classList.toggle('previewing', Boolean(name));
+  if (preview.dataset.name === name) return;
+  preview.dataset.name = name;
+  if (name) {
+    preview.src = `${base}jobs/${job.id}/previews/${name}.mp4`;
+    if (!matchMedia('(prefers-reduced-motion: reduce)').matches) preview.play().catch(() => {});
+  } else {
+    preview.removeAttribute('src');
+    preview.load();
+  }
+}
+
 function playClip(job) {
   comparison.show(null);
   const player = $('.job-player');
@@ -148,6 +164,7 @@ function show(job) {
   onScreen = job.id;
   if (!isUnfinished(job)) seen = job.id;
   $('.job').classList.toggle('playing', isUnfinished(job) && job.ready > 0);
+  showPreview(job);
   window.multitalkForm.keepJob(isUnfinished(job) ? job.id : null);
   $('.job-lost').hidden = job.status !== 'lost';
   if (isUnfinished(job)) {
@@ -157,7 +174,7 @@ function show(job) {
     if (job.ready) playClip(job);
     else {
       stopPlayer();
-      text('.job-note', ''); // of the result before
+      text('.job-note', job.preview ? `Preview of clip ${1 + parseInt(job.preview, 10)}: a rough picture.` : '');
     }
   } else if (job.status === 'lost') {
     showLost(job);
