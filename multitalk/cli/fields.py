@@ -86,15 +86,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or not name.strip():
             raise InvalidInput(f"--set must be FIELD=VALUE, such as --set steps=8, not {setting[:80]!r}.")
         settings[name.strip()] = _setting_value(name.strip(), text)
-    fields = override(fields, settings)
-    audio = fields.get("audio")
-    is_alone = isinstance(audio, dict) and audio.get("person1") is None and fields.get("speech") is None
-    if args.audio2 is not None and is_alone:
-        raise InvalidInput(
-            "--audio2 needs --audio. Add --audio FILE, or pass the audio of a single speaker as --audio.",
-            "audio",
-        )
-    return fields
+    return override(fields, settings)
 
 
 @contextmanager

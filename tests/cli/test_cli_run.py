@@ -148,6 +148,15 @@ def test_two_people(
     assert "seed -1" not in captured.out
 
 
+def test_person_2_alone_speaks_beside_a_box(
+    baked: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(baked))
+    argv = ["--image", "face.png", "--audio2", "one.wav", "--boxes", '{"person1": [0, 0, 70, 90]}', *SMALL]
+    assert main(["generate", *argv, "--quiet", "-o", str(tmp_path / "out.mp4")]) == 0
+
+
 def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "multitalk", "generate", "--weights", str(baked)]
     command += ["--image", str(files / "face.png"), "--audio", str(files / "one.wav")]
