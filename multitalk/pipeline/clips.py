@@ -84,11 +84,12 @@ class ClipGenerator:
         ]
         amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
         monitor.start_clips(amounts, len(steps), self.units)
-        last_frames = None
+        last_frames = job.previous
+        color = None if last_frames is None else self._correction(last_frames[:, -1])
         try:
             for span in job.spans:
                 with monitor.stage("encode", span.index, chunks[span.index]):
-                    if span.starts_scene:
+                    if color is None or span.starts_scene:
                         last_frames, color = None, self._color(span)
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
@@ -115,8 +116,10 @@ class ClipGenerator:
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""
-        first = self.job.source.frame(span.start, self.monitor.check_cancelled)
-        return ColorCorrection(first, self.job.color_correction)
+        return self._correction(self.job.source.frame(span.start, self.monitor.check_cancelled))
+
+    def _correction(self, reference: torch.Tensor) -> ColorCorrection:
+        return ColorCorrection(reference, self.job.color_correction)
 
     def _project(self, span: ClipSpan, image_features: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""
@@ -191,6 +194,6 @@ def make_sampling(
 
 
 def _clip(job: JobConditions, span: ClipSpan, frames: torch.Tensor, latents: torch.Tensor) -> Clip:
-    start = span.start + span.skip
+    start = job.frames_before + job.first_new_frame(span)
     sound = between(job.soundtrack, start / FPS, (start + span.new_frames) / FPS)
     return Clip(span.index, frames, latents, job.seed, start, job.frames, sound)

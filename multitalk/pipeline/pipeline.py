@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
+from PIL import Image
 
+from ..conditioning.continued import all_frames
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
@@ -195,6 +197,7 @@ class MultiTalkPipeline:
                 speech=None if job.speech is None else job.speech.until(seconds),
                 warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings])),
                 complete=complete,
+                last_frame=Image.fromarray(writer.last_frame),
             )
         return result
 
@@ -205,7 +208,10 @@ class MultiTalkPipeline:
         cancel: CancelSignal | None = None,
         monitor: JobMonitor | None = None,
     ) -> Iterator[Clip]:
-        """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
+        """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments.
+
+        The clips do not contain the video that a job continues, even if it is joined.
+        """
         monitor = JobMonitor(on_progress, cancel) if monitor is None else monitor
         with self.executor.job():
             # inference mode belongs to the thread: it must not reach the caller's code between clips
@@ -288,7 +294,14 @@ class MultiTalkPipeline:
         """
         from ..media.background import BackgroundWriter
 
+        settings = job.settings
         with writer, BackgroundWriter(writer) as encoder:
+            if job.frames_before and request.continue_from is not None:
+                with monitor.timed("video"):
+                    for frames in all_frames(
+                        request.continue_from, settings.height, settings.width, monitor.check_cancelled
+                    ):
+                        encoder.write(frames)
             try:
                 for clip in self._clips(request, job, monitor, encoder.write):
                     with monitor.stage("video", clip.index):
@@ -301,7 +314,7 @@ class MultiTalkPipeline:
                 if not keep_partial:
                     raise  # at once: frames that wait for the encoder are dropped
                 encoder.finish()
-                if not writer.frames:
+                if writer.frames == job.frames_before:
                     raise
                 writer.end_here()
                 return False

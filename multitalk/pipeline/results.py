@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from ..media.sound import Sound
 from ..speech.tracks import SpeechReport
@@ -20,7 +21,7 @@ class Clip:
         frames: The new frames, without those of the previous clip, ``T H W 3`` uint8 on the CPU.
         latents: The clip's final latents, ``C T h w`` float32, including the motion frames.
         seed: Seed of the job.
-        start: Index of the first new frame in the video.
+        start: Index of the first new frame in the video, which may start with the video that it continues.
         total_frames: Number of frames of the whole video.
         sound: The part of the user's audio that belongs to the new frames.
     """
@@ -50,6 +51,7 @@ class GenerationResult:
         speech: The speech engine and the timed words of each person; None without text to speech.
         warnings: What the user should know about the result, such as a damaged part of the audio that was
             skipped; one sentence each.
+        last_frame: The last frame, RGB, before it was encoded.
         complete: False if the job was cancelled and the clips so far were kept.
     """
 
@@ -64,3 +66,4 @@ class GenerationResult:
     speech: SpeechReport | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    last_frame: Image.Image | None = None

@@ -16,7 +16,7 @@ from .loras import FindLora
 
 # A path in the settings would be read with the server's rights, whoever owns the file.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
-NOT_UPLOADED = ("video", "masks")
+NOT_UPLOADED = ("video", "continue_from", "masks")
 SOUND_NAMES = {"audio.person1": "audio1", "audio.person2": "audio2"}
 
 

@@ -83,6 +83,8 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
 def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
     omitted = ["the video to dub"] if "dub" in settings else []
+    if "join" in settings:
+        omitted.append("the video to continue")
     cache = settings.get("cache")
     if isinstance(cache, dict) and (
         "ratios" in cache or cache.get("max_skip_steps", MAX_SKIP_STEPS) != MAX_SKIP_STEPS

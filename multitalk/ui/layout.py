@@ -11,6 +11,7 @@ from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PAIR
 from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
+from .continuing import build_continuing
 from .dubbing import build_dubbing
 from .footer import footer
 from .options import (
@@ -109,6 +110,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
     build_dubbing(layout, can_dub)
+    build_continuing(layout)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)

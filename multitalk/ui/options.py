@@ -11,6 +11,8 @@ LABELS = {
     "boxes": "Boxes",
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
+    "continue_from": "Video to continue",
+    "join": "Start with that video",
     "video": "Video",
     "dub": "Picture",
     "length": "Length",
