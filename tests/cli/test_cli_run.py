@@ -171,3 +171,28 @@ def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tm
     assert process.wait(timeout=60) == 130
     assert lines[-1] == "error: canceled.\n"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_video_is_continued(
+    baked: Path,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(baked))
+    first, frame = tmp_path / "first.mp4", tmp_path / "last.png"
+    argv = ["--audio", "one.wav", "--quiet", *SMALL]
+    last = ["--last-frame", str(frame)]
+    assert main(["generate", "--image", "face.png", *argv, *last, "-o", str(first)]) == 0
+    assert Image.open(frame).size == (64, 64)
+    for options, frames in (([], 50), (["--no-join"], 25)):
+        capsys.readouterr()
+        rest = ["--continue-from", str(first), *options, *argv]
+        assert main(["generate", *rest, "-o", str(tmp_path / "rest.mp4")]) == 0
+        assert f": {frames} frames, " in capsys.readouterr().out
+    assert main(["generate", "--continue-from", "one.wav", *argv, "-o", str(first)]) == 2
+    assert "error: --continue-from ('one.wav')" in capsys.readouterr().err
+    assert main(["generate", "--image", "face.png", *argv, "--last-frame", "a.jpg", "-o", str(first)]) == 2
+    assert "error: --last-frame must be a png file, not 'a.jpg'." in capsys.readouterr().err
