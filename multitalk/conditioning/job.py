@@ -98,6 +98,8 @@ class JobConditions:
         previous: The last frames of the video that the job continues, ``3 m H W`` in [-1, 1], on the model's
             device: the first ones of `spans` and `timeline`. None if there is none.
         frames_before: Frames of that video in the file, before the first clip.
+        audio_scales: Factors of the audio attention's output on the model's device, float32: ``P+1`` for P
+            people and the background, ``1`` for one person; None: all are 1.
     """
 
     outline: JobOutline
@@ -115,6 +117,7 @@ class JobConditions:
     speech: SpeechReport | None
     previous: torch.Tensor | None = None
     frames_before: int = 0
+    audio_scales: torch.Tensor | None = None
 
     @property
     def settings(self) -> ResolvedSettings:
@@ -230,7 +233,17 @@ def prepare_job(
         speech=None if outline.speech is None else outline.speech.until(frames / FPS).later(before / FPS),
         previous=previous,
         frames_before=before,
+        audio_scales=_audio_scales(request, device),
     )
+
+
+def _audio_scales(request: GenerationRequest, device: torch.device) -> torch.Tensor | None:
+    """Return ``JobConditions.audio_scales``."""
+    scales = request.audio_scales
+    if all(scale == 1 for scale in scales):
+        return None
+    background = [] if len(scales) == 1 else [1.0]
+    return torch.tensor([*scales, *background], device=device)
 
 
 def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSource:

@@ -55,6 +55,8 @@ def make_metadata(
     }
     if request.video is not None:
         values |= {name: getattr(request, name) for name in VIDEO_FIELDS}
+    if request.audio_scale != 1:
+        values["audio_scale"] = request.audio_scale
     if request.continue_from is not None:
         values["join"] = request.join
     if request.boxes:

@@ -137,6 +137,7 @@ class ClipGenerator:
                 audio_hidden_states=audio[branch.audio],
                 # null audio has the tokens of one person, so its branch must not tell people apart
                 person_masks=job.person_masks if branch.audio else None,
+                audio_scales=job.audio_scales if branch.audio else None,
             )
             for branch in job.settings.branches
         }

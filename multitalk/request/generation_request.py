@@ -28,7 +28,15 @@ from ..media.sound import Sound
 from ..media.sound_reading import read_sound
 from ..media.source_video import Video, read_video
 from .aliases import COMMON_NAMES, SIDES, rename_fields
-from .checks import check_boxes, check_choice, check_flag, check_names, check_size, check_text
+from .checks import (
+    check_audio_scale,
+    check_boxes,
+    check_choice,
+    check_flag,
+    check_names,
+    check_size,
+    check_text,
+)
 from .continued import check_continued, own_size
 from .masks import read_masks
 from .model_kinds import MODELS
@@ -100,6 +108,8 @@ class GenerationRequest(Strict):
         shift: Timestep shift.
         text_guidance: Text guidance scale; 1 is off.
         audio_guidance: Audio guidance scale; 1 is off.
+        audio_scale: How strongly the audio moves a person, 0 to 2: a factor of the audio attention's output,
+            the same for everybody or by person; 1 leaves it as it is.
         seed: Seed of the random numbers; -1 draws one.
         teacache: TeaCache threshold; None computes every step.
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
@@ -146,6 +156,7 @@ class GenerationRequest(Strict):
     shift: float | None = None
     text_guidance: float | None = None
     audio_guidance: float | None = None
+    audio_scale: float | dict[str, float] = 1.0
     seed: int = 42
     teacache: float | None = None
     cache: CacheSpec | None = None
@@ -220,6 +231,15 @@ class GenerationRequest(Strict):
             return ()
         tagged = tagged_people(self.speech.text)
         return tagged or (PAIR[1] if PAIR[0] in (self.audio or {}) else PAIR[0],)
+
+    @property
+    def audio_scales(self) -> tuple[float, ...]:
+        """The scale of the audio of everybody that the model tells apart."""
+        scales = self.audio_scale
+        if not isinstance(scales, dict):
+            return (scales,) * self.people
+        named = [scales.get(person, 1.0) for person in self.named_people]
+        return (*named, *[1.0] * (self.people - len(named)))  # everybody outside the only box
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -335,6 +355,11 @@ class GenerationRequest(Strict):
     @classmethod
     def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
         return NUMBERS[str(info.field_name)].check(value, str(info.field_name))
+
+    @field_validator("audio_scale", mode="before")
+    @classmethod
+    def _check_audio_scale(cls, value: Any) -> float | dict[str, float]:
+        return check_audio_scale(value)
 
     @field_validator("cache", mode="before")
     @classmethod

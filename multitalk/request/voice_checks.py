@@ -42,6 +42,12 @@ def check_people(request: GenerationRequest) -> None:
             f"voice for {missing}, or a box or mask if {missing} is silent. A single speaker is person1.",
             field,
         )
+    scales = request.audio_scale if isinstance(request.audio_scale, dict) else {}
+    if absent := [person for person in scales if person not in named]:
+        raise InvalidInput(
+            f"audio_scale.{absent[0]} is set, but {absent[0]} is missing. Use {', '.join(named)}.",
+            f"audio_scale.{absent[0]}",
+        )
     if request.turns == "in_order" and sounds and len(request.spoken) > 1:
         raise InvalidInput(
             "turns in_order cannot be used with audio beside a script of several speakers. Use together.",

@@ -255,7 +255,7 @@ class Events:
         if presets and (size or not form["picture"]):
             sounds = {person: form[f"{person}_sound"] for person in fields.PAIR}
             try:
-                self.backend.check_access([*sounds.values(), form["continue_from"]], request)
+                self.backend.check_access([*sounds.values(), form.get("continue_from")], request)
                 seconds = {person: length_of(path) for person, path in sounds.items()}
             except MultiTalkError:  # shown beside the file
                 seconds, form["continue_from"] = {}, None

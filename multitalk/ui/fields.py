@@ -69,6 +69,8 @@ def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -
     if form["mode"] == IN_TURNS:
         fields["turns"] = "in_order"
     fields |= _voice_fields(form, synthesize)
+    if scales := {p: form[f"{p}_scale"] for p in speakers(form) if form.get(f"{p}_scale", 1) != 1}:
+        fields["audio_scale"] = scales
     if form["mode"] != ONE and form.get("boxes"):
         fields["boxes"] = form["boxes"]
     if loras := chosen_loras(form.get("loras"), find_lora):

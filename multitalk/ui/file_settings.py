@@ -7,7 +7,7 @@ from collections.abc import Container
 from typing import Any
 
 from ..errors import InvalidInput
-from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
+from ..request.checks import NAMED_SIZES, check_audio_scale, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
@@ -34,6 +34,9 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
         parsed["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
         parsed["apg"] = settings["apg"]
+    if "audio_scale" in settings:
+        with contextlib.suppress(InvalidInput):
+            parsed["audio_scale"] = check_audio_scale(settings["audio_scale"])
     parsed |= _cache(settings)
     parsed |= _boxes(settings)
     if loras := parse_loras(settings.get("lora")):

@@ -250,6 +250,16 @@ def _build_more(layout: Layout) -> None:
             None,
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
+    with gr.Row():
+        for person in PAIR:
+            form[f"{person}_scale"] = parts.Slider(
+                0,
+                2,
+                1,
+                step=0.05,
+                label=f"{LABELS['audio_scale']} of person {person[-1]}",
+                info="How strongly the audio moves the person; 1 is normal.",
+            )
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")

@@ -26,6 +26,7 @@ LABELS = {
     "shift": "Shift",
     "text_guidance": "Text guidance",
     "audio_guidance": "Audio guidance",
+    "audio_scale": "Audio scale",
     "max_seconds": "Maximum seconds",
     "frames_per_clip": "Frames per clip",
     "motion_frames": "Motion frames",
