@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ..media.sound import Sound
     from ..media.source_video import Video
     from .generation_request import GenerationRequest
+    from .presets import Preset
 
+SMALL, SMALL_SIDE = "160p", 160  # a size, and its shorter side
 MOST_PIXELS = 1.05 * 720 * 1280  # of a size that is taken from a video: 720p, and the multiples of 16 near it
 
 
@@ -63,8 +65,10 @@ def check_motion_frames(request: GenerationRequest, kind: ModelKind) -> None:
         )
 
 
-def own_size(video: Video) -> tuple[int, int] | None:
-    """Return (height, width) of a video, if a result can have this size, else None."""
+def own_size(video: Video, preset: Preset) -> tuple[int, int] | None:
+    """Return (height, width) of a video, if a result with a preset can have this size, else None."""
     width, height = video.picture.size
     fits = all(side % SIDE_STEP == 0 and MIN_SIDE <= side <= MAX_SIDE for side in (height, width))
+    if preset.size == SMALL:  # of weights that were trained with it
+        fits = fits and min(height, width) <= SMALL_SIDE
     return (height, width) if fits and height * width <= MOST_PIXELS else None

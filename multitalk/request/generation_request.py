@@ -179,7 +179,7 @@ class GenerationRequest(Strict):
         """Return the request's size if it is set, else that of the continued video or the preset's."""
         if "size" in self.model_fields_set:
             return self.size
-        own = None if self.continue_from is None else own_size(self.continue_from)
+        own = None if self.continue_from is None else own_size(self.continue_from, preset)
         return preset.size if own is None else own
 
     @property

@@ -280,3 +280,19 @@ def test_estimates_count_the_motion_frames(first, pipeline) -> None:
     ours, theirs = (pipeline.work_of(request, 1.0).amounts for request in (continued, plain))
     assert ours["denoise"] > theirs["denoise"], "a clip has 8 new frames instead of 13"
     assert ours["encode"] > theirs["encode"]
+
+
+def test_small_presets_keep_their_size(first, tmp_path) -> None:
+    from multitalk.request.presets import PRESETS
+
+    large = write_lossless(tmp_path / "large.mkv", np.zeros((30, 480, 832, 3), np.uint8))
+    fields = {"audio": (tone(0.5), 16000), "motion_frames": 5}
+    of_large = GenerationRequest(continue_from=large, **fields)
+    assert of_large.size_with(PRESETS["demo"]) == "160p"
+    assert of_large.size_with(PRESETS["quality"]) == (480, 832)
+    of_small = GenerationRequest(continue_from=first, **fields)
+    assert of_small.size_with(PRESETS["demo"]) == (HEIGHT, WIDTH)
+    huge = write_lossless(tmp_path / "huge.mkv", np.zeros((30, 1088, 1920, 3), np.uint8))
+    odd = write_lossless(tmp_path / "odd.mkv", np.zeros((30, 100, 200, 3), np.uint8))
+    for path in (huge, odd):
+        assert GenerationRequest(continue_from=path, **fields).size_with(PRESETS["quality"]) == "480p"
