@@ -77,11 +77,20 @@ def joined(first: Sound, second: Sound) -> Sound:
     """
     first, second = fit_for_aac(first), fit_for_aac(second)
     rate, channels = max(first.rate, second.rate), max(first.channels, second.channels)
-    before, after = (_spread(resample(sound, rate).samples, channels) for sound in (first, second))
+    before, after = (_spread(_resample_to_the_edge(sound, rate), channels) for sound in (first, second))
     if len(before) and len(after):
         fade = np.linspace(1, 0, round(JOINT_SECONDS * rate), dtype=np.float32)[: len(after), None]
         after = np.concatenate([after[: len(fade)] + (before[-1] - after[0]) * fade, after[len(fade) :]])
     return Sound(np.concatenate([before, after]), rate)
+
+
+def _resample_to_the_edge(sound: Sound, rate: int) -> np.ndarray:
+    """Resample without the fading at both ends where a resampler meets silence; ``[n, channels]``."""
+    if sound.rate == rate or not len(sound.samples):
+        return resample(sound, rate).samples
+    second = ((sound.rate, sound.rate), (0, 0))  # a whole number of samples at every rate
+    padded = replace(sound, samples=np.pad(sound.samples, second, mode="edge"))
+    return resample(padded, rate).samples[rate:-rate]
 
 
 def trim(sound: Sound, seconds: float) -> Sound:
