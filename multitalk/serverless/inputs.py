@@ -70,8 +70,8 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
             f"input must be an object with the fields of a request, not {shown(job_input)}.", "input"
         )
     fields = translate(job_input)
-    if "last_frame" in fields:
-        check_flag(fields.pop("last_frame"), "last_frame")  # of the answer; see handler.py
+    if (wants_frame := fields.pop("last_frame", None)) is not None:  # in the answer; see handler.py
+        check_flag(wants_frame, "last_frame")
     warnings = ignored_fields(job_input)
     if uses_worker_names(job_input):
         warnings += _drop_unknown(fields)
