@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 from ..request.presets import PRESETS
 
 # options whose values are those of fields
-PLAIN = ("image", "video", "scenes", "preset", "prompt", "label", "mark")
+PLAIN = ("image", "continue_from", "join", "video", "scenes", "preset", "prompt", "label", "mark")
 BYTE_ORDER_MARK = "\ufeff"  # of a file whose text is passed as an option
 
 
@@ -25,6 +25,12 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenes",
         action=argparse.BooleanOptionalAction,
         help="find the cuts of the video and start a clip at each",
+    )
+    add("--continue-from", metavar="FILE", help="video to continue, instead of an image, or beside one")
+    add(
+        "--join",
+        action=argparse.BooleanOptionalAction,
+        help="with --continue-from: start the file with that video (default), or write the new part alone",
     )
     add("--audio", metavar="FILE", help="person 1's audio: an audio file, or a video file with sound")
     add("--audio2", metavar="FILE", help="person 2's audio")
@@ -99,15 +105,7 @@ def request_fields(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or not name.strip():
             raise InvalidInput(f"--set must be FIELD=VALUE, such as --set steps=8, not {setting[:80]!r}.")
         settings[name.strip()] = _setting_value(name.strip(), text)
-    fields = override(fields, settings)
-    audio = fields.get("audio")
-    is_alone = isinstance(audio, dict) and audio.get("person1") is None and fields.get("speech") is None
-    if args.audio2 is not None and is_alone:
-        raise InvalidInput(
-            "--audio2 needs --audio. Add --audio FILE, or pass the audio of a single speaker as --audio.",
-            "audio",
-        )
-    return fields
+    return override(fields, settings)
 
 
 @contextmanager
@@ -120,7 +118,8 @@ def options_in_errors(args: argparse.Namespace) -> Iterator[None]:
     from ..request.aliases import ALIASES
     from ..request.caller_names import with_names
 
-    names = {name: f"--{name}" for name in (*PLAIN, "boxes") if getattr(args, name) is not None}
+    options = {name: f"--{name.replace('_', '-')}" for name in (*PLAIN, "boxes")}
+    names = {name: option for name, option in options.items() if getattr(args, name) is not None}
     if args.audio2 is not None:
         names["audio.person2"] = "--audio2"
     if args.audio is not None:
@@ -142,7 +141,7 @@ def check_complete(fields: dict[str, Any]) -> None:
     Raises:
         InvalidInput: One of them is missing.
     """
-    if fields.get("image") is None and fields.get("video") is None:
+    if all(fields.get(name) is None for name in ("image", "video", "continue_from")):
         raise InvalidInput("the image is missing. Add --image FILE, or --video FILE.", "image")
     if fields.get("audio") is None and fields.get("speech") is None:
         raise InvalidInput("the audio is missing. Add --audio FILE, or text with --say TEXT.", "audio")

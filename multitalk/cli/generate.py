@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MultiTalkError
 from ..parallel.launch import connected, launched_processes
 from ..parallel.layout import ParallelSettings
 from ..runtime.environment import set_defaults
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_request_arguments(parser)
     add = parser.add_argument
     add("-o", "--output", metavar="OUT.mp4", required=True, help="video file to write")
+    add("--last-frame", metavar="OUT.png", help="also write the last frame as an image")
     add("--weights", metavar="DIR", help="baked weights folder")
     add("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: the first GPU, or the CPU)")
     add(
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with options_in_errors(args):
         request = build_request(fields)
     output = check_target(args.output)
+    frame = None if args.last_frame is None else check_target(args.last_frame, ".png", "--last-frame")
 
     # imported here: torch and the models' libraries take seconds, which an invalid request must not wait for
     set_defaults(DIFFUSERS_VERBOSITY="error")  # its messages are for developers
@@ -93,6 +96,13 @@ def run(args: argparse.Namespace) -> int:
             result = pipeline.generate(
                 request, output, on_progress=display.update, cancel=cancel, on_preview=on_preview
             )
+    if frame is not None and result.last_frame is not None:
+        try:
+            result.last_frame.save(frame, "PNG")
+        except OSError as error:
+            raise MultiTalkError(
+                f"--last-frame {str(frame)!r} cannot be written: {error.strerror}."
+            ) from None
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(_as_json(result, pipeline.fps) if args.json else _as_text(result))

@@ -68,9 +68,13 @@ def prepare_image(image: Image.Image, height: int, width: int) -> torch.Tensor:
     Returns:
         ``3 H W`` float32 in [-1, 1].
     """
-    crop = CoverCrop.of(image.height, image.width, height, width)
-    pixels = torch.from_numpy(np.array(_cover(image, crop))).permute(2, 0, 1)
+    pixels = torch.from_numpy(fit_image(image, height, width)).permute(2, 0, 1)
     return (pixels.float() / 255 - 0.5) * 2
+
+
+def fit_image(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """Resize and crop an image as :func:`prepare_image` does; ``H W 3`` uint8."""
+    return np.array(_cover(image, CoverCrop.of(image.height, image.width, height, width)))
 
 
 def _cover(image: Image.Image, crop: CoverCrop) -> Image.Image:

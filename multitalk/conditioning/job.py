@@ -15,11 +15,13 @@ from ..errors import InvalidInput
 from ..media.mix import file_sound
 from ..media.sound import Sound
 from ..models.constants import FPS
+from ..request.continued import check_motion_frames
 from ..request.model_kinds import ModelKind, choose_model
 from ..request.presets import Preset
 from ..request.prompts import PromptSchedule
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
+from .continued import last_frames
 from .image import prepare_image
 from .isolation import check_separator, isolate_voices
 from .length import expected_seconds, limit_seconds, padded_seconds
@@ -29,7 +31,7 @@ from .scenes import find_scenes, plan_clips
 from .source import FrameSource, PictureSource, VideoSource
 from .text import encode_prompts
 from .timeline import AudioTimeline, ClipSpan, count_frames
-from .voices import arrange_model_tracks, gather_voices, make_soundtrack
+from .voices import arrange_model_tracks, gather_voices, lead_track, make_soundtrack
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
@@ -97,6 +99,11 @@ class JobConditions:
         timeline: Audio features of all people.
         soundtrack: Sound of the video file.
         speech: Voices and times of spoken text, up to the end of the video; None without text to speech.
+        previous: The last frames of the video that the job continues, ``3 m H W`` in [-1, 1], on the model's
+            device: the first ones of `spans` and `timeline`. None if there is none.
+        frames_before: Frames of that video in the file, before the first clip.
+        audio_scales: Factors of the audio attention's output on the model's device, float32: ``P+1`` for P
+            people and the background, ``1`` for one person; None: all are 1.
     """
 
     outline: JobOutline
@@ -112,6 +119,9 @@ class JobConditions:
     timeline: AudioTimeline
     soundtrack: Sound
     speech: SpeechReport | None
+    previous: torch.Tensor | None = None
+    frames_before: int = 0
+    audio_scales: torch.Tensor | None = None
 
     @property
     def settings(self) -> ResolvedSettings:
@@ -120,14 +130,18 @@ class JobConditions:
 
     @property
     def frames(self) -> int:
-        """Number of frames of the video."""
-        return sum(span.new_frames for span in self.spans)
+        """Number of frames of the video file."""
+        return self.frames_before + sum(span.new_frames for span in self.spans)
+
+    def first_new_frame(self, span: ClipSpan) -> int:
+        """Return the index of a clip's first new frame, from 0 for the job's first one."""
+        return span.start + span.skip - self.spans[0].skip
 
     def text_of(self, positive: bool, span: ClipSpan) -> torch.Tensor:
         """Return the projected prompt of a clip, or the negative prompt."""
         if not positive:
             return self.text[self.negative_prompt]
-        return self.text[self.prompts.text_at(span.index, (span.start + span.skip) / FPS)]
+        return self.text[self.prompts.text_at(span.index, self.first_new_frame(span) / FPS)]
 
 
 def outline_job(
@@ -151,8 +165,9 @@ def outline_job(
         device: Device of the separator; None is the CPU.
 
     Raises:
-        InvalidInput: A person is outside the cropped image, the engine cannot speak the text, or the weights
-            lack the model or a separator. No model of the video has run.
+        InvalidInput: A person is outside the cropped image, the engine cannot speak the text, the weights
+            lack the model or a separator, or the video is too short to be continued. No model of the video
+            has run.
         Cancelled: The job was cancelled.
     """
     settings = resolve_settings(request, preset)
@@ -163,6 +178,7 @@ def outline_job(
         voices, turns, spoken = gather_voices(request, engine, monitor.check_cancelled)
     sound = file_sound([voice for voice in voices if voice is not None], turns)
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
+    check_motion_frames(request, kind)
     found: list[str] = []
     if (
         separator is not None
@@ -207,14 +223,21 @@ def prepare_job(
     settings, masks = outline.settings, outline.person_masks
     text = _encode_prompts(request, settings.branches, encoders, monitor)
     seconds = padded_seconds(request, outline.sound.seconds)
-    embeddings = _encode_voices(outline, seconds, encoders, monitor)
-    features = embeddings.shape[1]
+    continued = request.continue_from
+    lead = 0 if continued is None else outline.motion_frames
+    embeddings = _encode_voices(outline, seconds, lead_track(request, lead), encoders, monitor)
+    features = embeddings.shape[1] - lead
     frames = count_frames(seconds, features, limit_seconds(request))
     if request.scenes:
         with monitor.stage("scenes"):
             find_scenes(request, frames, monitor.check_cancelled)
     with monitor.stage("image"):
-        image = prepare_image(request.picture, settings.height, settings.width).to(device)
+        size = settings.height, settings.width
+        image = prepare_image(request.picture, *size).to(device)
+        previous = None
+        if continued is not None:
+            previous = last_frames(continued, lead, *size, monitor.check_cancelled).to(device)
+    before = continued.frames_at(FPS) if continued is not None and request.join else 0
     spans = plan_clips(request, frames, features, outline.motion_frames)
     return JobConditions(
         outline=outline,
@@ -228,9 +251,21 @@ def prepare_job(
         negative_prompt=request.negative_prompt,
         text=text,
         timeline=AudioTimeline(embeddings, request.frames_per_clip, encoders.transformer.config.audio_window),
-        soundtrack=make_soundtrack(request, outline.sound, frames / FPS),
-        speech=None if outline.speech is None else outline.speech.until(frames / FPS),
+        soundtrack=make_soundtrack(request, outline.sound, frames / FPS, before / FPS),
+        speech=None if outline.speech is None else outline.speech.until(frames / FPS).later(before / FPS),
+        previous=previous,
+        frames_before=before,
+        audio_scales=_audio_scales(request, device),
     )
+
+
+def _audio_scales(request: GenerationRequest, device: torch.device) -> torch.Tensor | None:
+    """Return ``JobConditions.audio_scales``."""
+    scales = request.audio_scales
+    if all(scale == 1 for scale in scales):
+        return None
+    background = [] if len(scales) == 1 else [1.0]
+    return torch.tensor([*scales, *background], device=device)
 
 
 def _frame_source(request: GenerationRequest, image: torch.Tensor) -> FrameSource:
@@ -279,14 +314,27 @@ def _encode_prompts(
         return dict(zip(prompts, map(transformer.project_text, contexts), strict=True))
 
 
-def _encode_voices(outline: JobOutline, seconds: float, encoders: Encoders, monitor: Monitor) -> torch.Tensor:
-    """Encode the audio of all people, ``P F L C``, with silence appended up to a length in seconds."""
+def _encode_voices(
+    outline: JobOutline, seconds: float, lead: np.ndarray, encoders: Encoders, monitor: Monitor
+) -> torch.Tensor:
+    """Encode the audio of all people, ``P F L C``.
+
+    Args:
+        outline: The voices.
+        seconds: Length up to which silence is appended.
+        lead: What is heard before the voices; see :func:`lead_track`.
+        encoders: The networks.
+        monitor: Times the stage.
+    """
     embeddings = []
+    before = len(lead) / SAMPLE_RATE
+    seconds += before
     with monitor.stage("audio"):
-        for track in arrange_model_tracks(outline.voices, outline.turns):
+        for track in arrange_model_tracks(outline.voices, outline.turns, lead):
             monitor.check_cancelled()
             missing = max(0, round(seconds * SAMPLE_RATE) - len(track))
-            padded = np.pad(track, (0, missing)) if seconds > outline.sound.seconds else track
+            is_longer = seconds > outline.sound.seconds + before
+            padded = np.pad(track, (0, missing)) if is_longer else track
             with encoders.using("audio_encoder"):
                 embeddings.append(encode_audio(encoders.audio_encoder, padded))
     return torch.stack(embeddings)

@@ -55,6 +55,10 @@ def make_metadata(
     }
     if request.video is not None:
         values |= {name: getattr(request, name) for name in VIDEO_FIELDS}
+    if request.audio_scale != 1:
+        values["audio_scale"] = request.audio_scale
+    if request.continue_from is not None:
+        values["join"] = request.join
     if request.boxes:
         values |= {"boxes": request.boxes, "image_size": request.picture.size}
     values["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)

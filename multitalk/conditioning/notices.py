@@ -25,6 +25,10 @@ def notices(request: GenerationRequest, height: int, width: int, frames: int) ->
         frames: Number of frames of the result.
     """
     found = [] if request.video is None else _video_notices(request, request.video, height, width, frames)
+    continued = request.continue_from
+    if continued is not None and continued.picture.size != (width, height):
+        own = "x".join(map(str, continued.picture.size))
+        found.append(f"continue_from: the video is {own} and was scaled and cropped to {width}x{height}.")
     if request.people > len(PAIR):
         found.append(
             f"The published weights were trained with up to two people. With {request.people}, a voice may "

@@ -39,7 +39,8 @@ def plan_clips(request: GenerationRequest, frames: int, features: int, motion_fr
         features: Number of audio features.
         motion_frames: Frames that a clip shares with the previous one.
     """
-    spans = clip_spans(frames, features, request.frames_per_clip, motion_frames)
+    continues = request.continue_from is not None
+    spans = clip_spans(frames, features, request.frames_per_clip, motion_frames, continues)
     if not request.scenes or request.video is None or not request.video.cuts:
         return spans
     cuts = request.video.cuts

@@ -50,7 +50,9 @@ def count_frames(seconds: float, features: int, max_seconds: float | None) -> in
     return frames
 
 
-def clip_spans(frames: int, features: int, frames_per_clip: int, motion_frames: int) -> list[ClipSpan]:
+def clip_spans(
+    frames: int, features: int, frames_per_clip: int, motion_frames: int, continues: bool = False
+) -> list[ClipSpan]:
     """Split a video into clips that overlap by the motion frames.
 
     The first clip that ends at or past the last feature is the last one (docs/MODEL.md, section 5). A frame
@@ -61,11 +63,15 @@ def clip_spans(frames: int, features: int, frames_per_clip: int, motion_frames: 
         features: Number of audio features.
         frames_per_clip: 4n+1.
         motion_frames: 4n+1, less than `frames_per_clip`.
+        continues: Whether the first clip has motion frames, too: those of another video. They are the first
+            frames, which `frames` and `features` do not count.
     """
     spans: list[ClipSpan] = []
     start = 0
+    if continues:
+        frames, features = frames + motion_frames, features + motion_frames
     while True:
-        skip = motion_frames if spans else 0
+        skip = motion_frames if spans or continues else 0
         end = start + frames_per_clip
         last = end >= min(features, frames)
         spans.append(ClipSpan(len(spans), start, skip, (min(end, frames) if last else end) - start - skip))

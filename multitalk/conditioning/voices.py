@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..media.mix import check_mix, pad, repeated, trim, with_background
-from ..media.sound import Sound
-from .audio import normalize_loudness, to_model_rate
+from ..media.mix import check_mix, joined, pad, repeated, trim, with_background
+from ..media.sound import Sound, silence
+from ..models.constants import FPS
+from .audio import SAMPLE_RATE, normalize_loudness, to_model_rate
 from .length import limit_seconds, padded_seconds
 
 if TYPE_CHECKING:
     from ..request.generation_request import GenerationRequest
     from ..speech.engine import SpeechEngine
     from ..speech.tracks import SpeechReport
+
+NO_SOUND = np.zeros(0, np.float32)
 
 
 def gather_voices(
@@ -57,39 +60,70 @@ def gather_voices(
     return [*map(sounds.get, request.named_people), *silent], turns, report
 
 
-def arrange_model_tracks(voices: Sequence[Sound | None], turns: str) -> list[np.ndarray]:
+def arrange_model_tracks(
+    voices: Sequence[Sound | None], turns: str, lead: np.ndarray = NO_SOUND
+) -> list[np.ndarray]:
     """Prepare tracks for the audio encoder (docs/MODEL.md, section 4).
 
     Args:
         voices: Sounds by person; None for who is silent.
         turns: "together" or "in_order".
+        lead: What a single speaker is heard saying before; several are silent there. See :func:`lead_track`.
 
     Returns:
         One float32 track per person: mono, 16 kHz, -23 LUFS, all of the same length.
     """
-    tracks = [
-        np.zeros(0, np.float32)
-        if voice is None
-        else normalize_loudness(to_model_rate(voice.mono(), voice.rate))
-        for voice in voices
-    ]
+    is_alone = sum(voice is not None for voice in voices) == 1
+    leads = [lead if is_alone and voice is not None else np.zeros_like(lead) for voice in voices]
+    tracks = [NO_SOUND if voice is None else _model_track(voice) for voice in voices]
     lengths = [len(track) for track in tracks]
     length = sum(lengths) if turns == "in_order" else max(lengths)
     starts = [sum(lengths[:person]) if turns == "in_order" else 0 for person in range(len(tracks))]
     return [
-        np.pad(track, (start, length - start - len(track)))
-        for track, start in zip(tracks, starts, strict=True)
+        np.concatenate([before, np.pad(track, (start, length - start - len(track)))])
+        for before, track, start in zip(leads, tracks, starts, strict=True)
     ]
 
 
-def make_soundtrack(request: GenerationRequest, sound: Sound, seconds: float) -> Sound:
+def lead_track(request: GenerationRequest, frames: int) -> np.ndarray:
+    """Return what the model hears during the last frames of the video that a job continues.
+
+    Args:
+        request: The job.
+        frames: Number of frames.
+
+    Returns:
+        Mono, 16 kHz, float32; silence without sound. The whole sound of the video has -23 LUFS.
+    """
+    samples = frames * SAMPLE_RATE // FPS
+    if request.continue_from is None or request.sound_before is None or not frames:
+        return np.zeros(samples, np.float32)
+    whole = pad(request.sound_before, request.continue_from.frames_at(FPS) / FPS)
+    end = request.continue_from.frames_at(FPS) * SAMPLE_RATE // FPS
+    return _model_track(whole)[end - samples : end]
+
+
+def _model_track(sound: Sound) -> np.ndarray:
+    return normalize_loudness(to_model_rate(sound.mono(), sound.rate))
+
+
+def make_soundtrack(
+    request: GenerationRequest, sound: Sound, seconds: float, seconds_before: float = 0.0
+) -> Sound:
     """Return the sound of the video file, with the sound of the input video under the voices if requested.
 
     Args:
         request: The job.
         sound: The voices.
         seconds: Length of the video.
+        seconds_before: Length of the continued video in front of it, with its own sound.
     """
+    if seconds_before:
+        before = request.sound_before
+        if before is None:
+            before = silence(seconds_before, sound.rate, sound.channels)
+        before = pad(trim(before, seconds_before), seconds_before)
+        return joined(before, make_soundtrack(request, sound, seconds))
     sound = pad(sound, padded_seconds(request, sound.seconds))
     limit = limit_seconds(request)
     if limit is not None:

@@ -14,14 +14,14 @@ from .settings import MarkSettings
 from .tags import ai_tags
 
 
-def file_tags(is_marked: bool, is_dubbed: bool) -> dict[str, str]:
+def file_tags(is_marked: bool, is_composite: bool) -> dict[str, str]:
     """Return the tags of every file of a job, also of its clips; none if it is not marked.
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_dubbed: Whether the video changes an existing one.
+        is_composite: Whether an existing video is in the file, changed or not.
     """
-    return ai_tags(is_dubbed) if is_marked else {}
+    return ai_tags(is_composite) if is_marked else {}
 
 
 class JobMarks:
@@ -29,7 +29,7 @@ class JobMarks:
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_dubbed: Whether the video changes an existing one.
+        is_composite: Whether an existing video is in the file, changed or not.
 
     Attributes:
         tags: Tags of every file of the job, also of its clips.
@@ -39,13 +39,13 @@ class JobMarks:
         MultiTalkError: The certificate or the key cannot be used.
     """
 
-    def __init__(self, is_marked: bool, is_dubbed: bool) -> None:
+    def __init__(self, is_marked: bool, is_composite: bool) -> None:
         self.warnings: list[str] = []
         self._identity = None
         if is_marked:
             self._settings = MarkSettings.from_environment()
             self._identity = identity_of(self._settings)
-        self.tags = file_tags(is_marked, is_dubbed)
+        self.tags = file_tags(is_marked, is_composite)
 
     def names(self, watermark: int | None) -> tuple[str, ...]:
         """Return the names of the marks that the finished video has.

@@ -30,21 +30,21 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def source_type(is_dubbed: bool) -> str:
+def source_type(is_composite: bool) -> str:
     """Return the IPTC digital source type of a video."""
-    return COMPOSITE if is_dubbed else GENERATED
+    return COMPOSITE if is_composite else GENERATED
 
 
-def ai_tags(is_dubbed: bool) -> dict[str, str]:
+def ai_tags(is_composite: bool) -> dict[str, str]:
     """Return the tags of a marked file: a description for players, and XMP with IPTC's fields.
 
     Args:
-        is_dubbed: Whether the video changes an existing one.
+        is_composite: Whether an existing video is in the file, changed or not.
     """
-    what = "Dubbed" if is_dubbed else "Generated"
+    what = "Generated in part" if is_composite else "Generated"
     description = f"{what} by artificial intelligence ({GENERATOR} {__version__})."
     values = {
-        "source_type": source_type(is_dubbed),
+        "source_type": source_type(is_composite),
         "generator": GENERATOR,
         "version": __version__,
         "description": description,

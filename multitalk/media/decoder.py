@@ -155,6 +155,7 @@ def video_frame(
     number: int | None,
     seconds: float | None,
     known: int | None,
+    start: float = 0.0,
 ) -> tuple[dict[str, Any], Payload]:
     """Decode a frame of a video, and keep the video open for the next frame.
 
@@ -166,10 +167,11 @@ def video_frame(
         number: Number of the frame.
         seconds: Instead, a time after the first frame.
         known: Number of the frame that the reader has; its pixels are not sent again.
+        start: No earlier frame will be read: seconds after the first frame.
     """
     from .video_decoding import Source, held_video
 
-    frames = held_video.at(Source(file, name, field), key, number, seconds)
+    frames = held_video.at(Source(file, name, field), key, number, seconds, start)
     reply = {"number": frames.number, "is_damaged": frames.is_damaged}
     if frames.number == known:
         return reply, b""

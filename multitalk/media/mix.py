@@ -10,6 +10,8 @@ import numpy as np
 from ..errors import InvalidInput
 from .sound import MAX_VALUES, Sound, aac_channels, aac_rate, fit_for_aac, resample, silence
 
+JOINT_SECONDS = 0.005
+
 
 def together(sounds: Sequence[Sound]) -> list[Sound]:
     """Start all tracks together ("para"): shorter ones are padded with silence."""
@@ -65,6 +67,30 @@ def file_sound(sounds: Sequence[Sound], turns: str) -> Sound:
     arrange = in_order if turns == "in_order" else together
     # before mixing, so that the mix is not larger than the file can hold
     return soundtrack(arrange([fit_for_aac(sound) for sound in sounds]))
+
+
+def joined(first: Sound, second: Sound) -> Sound:
+    """Play a sound after another one, with the higher sample rate and number of channels of both.
+
+    A jump between the two would be heard as a click: it fades within ``JOINT_SECONDS``. Two parts of the same
+    sound have none.
+    """
+    first, second = fit_for_aac(first), fit_for_aac(second)
+    rate, channels = max(first.rate, second.rate), max(first.channels, second.channels)
+    before, after = (_spread(_resample_to_the_edge(sound, rate), channels) for sound in (first, second))
+    if len(before) and len(after):
+        fade = np.linspace(1, 0, round(JOINT_SECONDS * rate), dtype=np.float32)[: len(after), None]
+        after = np.concatenate([after[: len(fade)] + (before[-1] - after[0]) * fade, after[len(fade) :]])
+    return Sound(np.concatenate([before, after]), rate)
+
+
+def _resample_to_the_edge(sound: Sound, rate: int) -> np.ndarray:
+    """Resample without the fading at both ends where a resampler meets silence; ``[n, channels]``."""
+    if sound.rate == rate or not len(sound.samples):
+        return resample(sound, rate).samples
+    second = ((sound.rate, sound.rate), (0, 0))  # a whole number of samples at every rate
+    padded = replace(sound, samples=np.pad(sound.samples, second, mode="edge"))
+    return resample(padded, rate).samples[rate:-rate]
 
 
 def trim(sound: Sound, seconds: float) -> Sound:

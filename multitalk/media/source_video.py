@@ -6,7 +6,9 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +30,7 @@ from .stopping import stopped_by
 logger = logging.getLogger(__name__)
 
 FIELD = "video"
-DAMAGED = f"{FIELD}: the file is damaged. Frames that cannot be decoded are replaced by the one before."
+DAMAGED = "the file is damaged. Frames that cannot be decoded are replaced by the one before."
 SLOWEST_DECODING = 2e7  # pixels per second of processor time
 COMPARISON_SECONDS = 0.01  # of processor time for a frame, several times what it takes
 
@@ -46,6 +48,7 @@ class Video:
         has_sound: Whether it has an audio track.
         sound_delay: Seconds by which the audio track starts after the first frame.
         warnings: What is missing or damaged, one sentence each.
+        field_name: The request's field, for errors.
         cuts: The cuts that `find_cuts` has found.
     """
 
@@ -57,11 +60,33 @@ class Video:
     has_sound: bool
     sound_delay: float
     warnings: tuple[str, ...] = ()
+    field_name: str = FIELD
     cuts: list[Cut] = field(default_factory=list, init=False)
 
-    def open(self) -> VideoReader:
-        """Return a reader of the frames, which starts a process with the first frame that is read."""
-        return VideoReader(self)
+    def open(self, start: float = 0.0) -> VideoReader:
+        """Return a reader of the frames, which starts a process with the first frame that is read.
+
+        Args:
+            start: No earlier frame is read: seconds after the first frame.
+        """
+        return VideoReader(self, start)
+
+    def frames_at(self, rate: int) -> int:
+        """Return the number of frames at another frame rate."""
+        return max(1, round(self.seconds * rate))
+
+    @cached_property
+    def last_picture(self) -> Image.Image:
+        """Its last frame: RGB, upright.
+
+        Raises:
+            InvalidInput: It cannot be decoded.
+        """
+        reader = self.open(self.seconds)
+        try:
+            return reader.read(FramePosition(seconds=self.seconds))[1]
+        finally:
+            reader.close()
 
     def read_sound(self) -> Sound:
         """Read the audio track, from the first frame on and at most ``MAX_AUDIO_SECONDS`` long.
@@ -69,7 +94,7 @@ class Video:
         Raises:
             InvalidInput: The audio track cannot be read.
         """
-        return shifted(read_sound(self.file, FIELD, max_seconds=0.0), self.sound_delay)
+        return shifted(read_sound(self.file, self.field_name, max_seconds=0.0), self.sound_delay)
 
     def find_cuts(self, last: FramePosition, check_cancelled: Callable[[], None]) -> None:
         """Find the cuts up to a position, in a decoder process that decodes the video once.
@@ -82,7 +107,7 @@ class Video:
             InvalidInput: The video cannot be decoded.
         """
         options = {"number": last.number, "seconds": last.seconds}
-        job = {"task": "video_cuts", "name": self.name, "field": FIELD, "options": options}
+        job = {"task": "video_cuts", "name": self.name, "field": self.field_name, "options": options}
         work = self.decoding_limits(self.frames * COMPARISON_SECONDS)
         with stopped_by(check_cancelled):
             try:
@@ -107,7 +132,8 @@ class Video:
         """Log why frames could not be decoded, and return the reply that says so."""
         if error.trace:
             logger.warning("a frame could not be decoded: %s", error.trace)
-        return {"error": f"{FIELD} ({self.name}) {SENTENCES['video'][error.reason]}", "field": FIELD}
+        name = self.field_name
+        return {"error": f"{name} ({self.name}) {SENTENCES['video'][error.reason]}", "field": name}
 
 
 def read_video(source: Any, field: str = FIELD) -> Video:
@@ -140,7 +166,8 @@ def _check(file: BinaryIO, name: str, field: str) -> Video:
         file.close()
         raise
     length = {key: reply[key] for key in ("frames", "seconds", "has_sound", "sound_delay")}
-    return Video(file, name, as_picture(reply, pixels), **length, warnings=_warnings(reply, field))
+    warnings = _warnings(reply, field)
+    return Video(file, name, as_picture(reply, pixels), **length, warnings=warnings, field_name=field)
 
 
 def _warnings(reply: dict[str, Any], field: str) -> tuple[str, ...]:
@@ -150,7 +177,7 @@ def _warnings(reply: dict[str, Any], field: str) -> tuple[str, ...]:
             f"{field}: the end of the file is missing. Its first {reply['seconds']:.1f} seconds are used."
         )
     if reply["is_damaged"]:
-        warnings.append(DAMAGED)
+        warnings.append(f"{field}: {DAMAGED}")
     if reply["parts"] > 1:
         warnings.append(
             f"{field}: the file contains {reply['parts']} videos that were joined. The first one is used."
@@ -165,24 +192,28 @@ class VideoReader:
 
     Args:
         video: The video.
+        start: No earlier frame is read: seconds after the first frame.
 
     Attributes:
         warnings: What could not be decoded up to the last position, one sentence each.
     """
 
-    def __init__(self, video: Video) -> None:
+    def __init__(self, video: Video, start: float = 0.0) -> None:
+        self._start = start
         self.warnings: tuple[str, ...] = ()
         self._video = video
         self._key = secrets.token_hex(8)
         self._decoder: DecoderProcess | None = None
         self._last: tuple[int, Image.Image] | None = None
 
-    def read(self, position: FramePosition, check_cancelled: Callable[[], None]) -> tuple[int, Image.Image]:
+    def read(
+        self, position: FramePosition, check_cancelled: Callable[[], None] | None = None
+    ) -> tuple[int, Image.Image]:
         """Read the frame at a position; after the end, the last frame.
 
         Args:
             position: The position.
-            check_cancelled: Called while the frame is decoded; may raise.
+            check_cancelled: Called while the frame is decoded; may raise. None: the caller's check.
 
         Returns:
             The frame's number and the frame, RGB and upright.
@@ -191,14 +222,15 @@ class VideoReader:
             InvalidInput: The video cannot be decoded.
         """
         options = {"key": self._key, "number": position.number, "seconds": position.seconds}
-        options["known"] = None if self._last is None else self._last[0]
-        job = {"task": "video_frame", "name": self._video.name, "field": FIELD, "options": options}
-        with stopped_by(check_cancelled):
+        options |= {"known": None if self._last is None else self._last[0], "start": self._start}
+        field = self._video.field_name
+        job = {"task": "video_frame", "name": self._video.name, "field": field, "options": options}
+        with nullcontext() if check_cancelled is None else stopped_by(check_cancelled):
             reply, pixels = self._run(job)
         if "error" in reply:
             raise InvalidInput(reply["error"], reply["field"])
         if reply["is_damaged"] and not self._video.warnings:  # else they say it already
-            self.warnings = (DAMAGED,)
+            self.warnings = (f"{field}: {DAMAGED}",)
         if self._last is None or reply["number"] != self._last[0]:
             self._last = reply["number"], as_picture(reply, pixels)
         return self._last

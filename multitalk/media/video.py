@@ -54,6 +54,10 @@ class VideoWriter:
         frame_marks: The watermark and the label to add to every frame; None: the frames are encoded as they
             are.
 
+    Attributes:
+        frames: Number of frames so far.
+        last_frame: The last one, ``H W 3`` uint8; black before the first.
+
     Raises:
         InvalidInput: The file cannot be written; see :func:`check_target`.
 
@@ -82,6 +86,7 @@ class VideoWriter:
         self.path = check_target(path)
         self.width, self.height, self.fps = width, height, fps
         self.frames = 0
+        self.last_frame = np.zeros((height, width, 3), np.uint8)
         self._crf = crf
         self._metadata = dict(metadata or {})
         self._xmp = self._metadata.pop(XMP, "")
@@ -117,6 +122,8 @@ class VideoWriter:
             )
         for image in array:
             self._checked(lambda image=image: self._write_frame(image))  # type: ignore[misc]
+        if len(array):
+            self.last_frame = array[-1].copy()  # a view would keep the whole clip
 
     def end_here(self) -> None:
         """Cut the audio at the last frame written so far, for a video that is not completed."""
@@ -215,23 +222,31 @@ class VideoWriter:
             raise MultiTalkError(f"output {str(self.path)!r} cannot be written: {reason}.") from error
 
 
-def check_target(path: str | Path) -> Path:
-    """Check that a video can be written to a path, before any model runs.
+def check_target(path: str | Path, suffix: str = ".mp4", name: str = "output") -> Path:
+    """Check that a file can be written to a path, before any model runs.
+
+    Args:
+        path: The path.
+        suffix: The extension of the file.
+        name: What the path is called in errors.
 
     Returns:
         The path.
 
     Raises:
         InvalidInput: The folder does not exist or is not writable, the name is invalid or has another
-            extension than .mp4, or the path is not a regular file, but a folder, a pipe or a device.
+            extension, or the path is not a regular file, but a folder, a pipe or a device.
     """
     target = Path(path)
     folder = target.parent
     shown = repr(str(target)[-200:])
     if not target.name:
-        raise InvalidInput(f"output {str(path)!r} has no file name. Add one, such as out.mp4.", "path")
-    if target.suffix.lower() not in ("", ".mp4"):
-        raise InvalidInput(f"output must be an mp4 file, not {shown}. Use a name such as out.mp4.", "path")
+        raise InvalidInput(f"{name} {str(path)!r} has no file name. Add one, such as out{suffix}.", "path")
+    if target.suffix.lower() not in ("", suffix):
+        kind = f"{'an' if suffix == '.mp4' else 'a'} {suffix[1:]}"
+        raise InvalidInput(
+            f"{name} must be {kind} file, not {shown}. Use a name such as out{suffix}.", "path"
+        )
     try:
         is_folder = folder.is_dir()
         mode = target.stat().st_mode
@@ -239,15 +254,15 @@ def check_target(path: str | Path) -> Path:
         mode = None
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"output {shown} cannot be used: {reason}.", "path") from None
+        raise InvalidInput(f"{name} {shown} cannot be used: {reason}.", "path") from None
     if not is_folder:
         raise InvalidInput(
-            f"output folder {str(folder)[-200:]!r} does not exist. Create it, or choose another.", "path"
+            f"{name} folder {str(folder)[-200:]!r} does not exist. Create it, or choose another.", "path"
         )
     if mode is not None and stat.S_ISDIR(mode):
-        raise InvalidInput(f"output {shown} is a folder. Add a file name, such as out.mp4.", "path")
+        raise InvalidInput(f"{name} {shown} is a folder. Add a file name, such as out{suffix}.", "path")
     if mode is not None and not stat.S_ISREG(mode):
-        raise InvalidInput(f"output {shown} is not a regular file. Choose another path.", "path")
+        raise InvalidInput(f"{name} {shown} is not a regular file. Choose another path.", "path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInput(f"output folder {str(folder)!r} is not writable. Choose another.", "path")
+        raise InvalidInput(f"{name} folder {str(folder)!r} is not writable. Choose another.", "path")
     return target

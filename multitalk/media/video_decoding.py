@@ -31,6 +31,7 @@ MAX_PIXEL_RATIO = 4  # width of a pixel to its height; other values are damaged 
 MAX_FAILURES = 100  # consecutive
 MAX_THREADS = 4  # memory grows with them
 DEFAULT_RATE = 25.0  # of a raw stream that says none
+SEEK_MARGIN = 1.0  # seconds; the first frames after a key frame may refer to frames before it
 # Decoders of transparency, which FFmpeg's own decoders of these formats leave out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Codes of H.273.
@@ -150,15 +151,36 @@ class VideoFile:
 class VideoFrames:
     """The frames of a video, decoded one after another.
 
+    Args:
+        source: The file.
+        start: Seconds after the first frame at which to start. Of the frames before, only those since the
+            last key frame are decoded, if the file can be searched.
+
     Attributes:
-        number: Number of the current frame, in the order in which they are shown.
+        number: Number of the current frame, in the order in which they are shown; with a `start`, counted
+            from any frame before it.
         is_damaged: Whether a frame up to the next one could not be decoded.
 
     Raises:
         InvalidInput: The file cannot be read as a video.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, start: float = 0.0) -> None:
+        self._following: tuple[av.VideoFrame, float] | None
+        self._open(source)
+        if start > SEEK_MARGIN and not self._seek(start):
+            self.close()
+            self._open(source)
+        self.number = -1
+        self._current: Any = None
+        self.seconds = 0.0
+        self._advance()
+        if start > 0:
+            self.go_to(None, start)
+            self.is_damaged = False  # frames before the start do not count
+
+    def _open(self, source: Source) -> None:
+        """Open a file and decode its first frame."""
         self._video = VideoFile(source)
         self._decoder = self._choose_decoder()
         self._origin: float | None = None  # timestamp of the first frame
@@ -169,10 +191,22 @@ class VideoFrames:
         if self._following is None:
             self.close()
             raise source.unreadable()
-        self.number = -1
-        self._current: Any = None
-        self.seconds = 0.0
-        self._advance()
+
+    def _seek(self, seconds: float) -> bool:
+        """Go to a key frame before a time; return False if the file cannot be searched."""
+        assert self._following is not None
+        if self._following[0].time is None or self._origin is None:
+            return False
+        stream = self._video.stream
+        position = int((self._origin + seconds - SEEK_MARGIN) / stream.time_base)
+        try:
+            self._video.container.seek(position, stream=stream)
+        except av.error.FFmpegError:
+            return False
+        self._decoder.flush_buffers()
+        self._frames = self._decode()
+        self._following = self._take()
+        return self._following is not None and self._following[1] <= seconds + SAME_TIME
 
     def close(self) -> None:
         """Close the file."""
@@ -298,7 +332,9 @@ class HeldVideo:
         """Whether a video is held."""
         return self._frames is not None
 
-    def at(self, source: Source, key: str, number: int | None, seconds: float | None) -> VideoFrames:
+    def at(
+        self, source: Source, key: str, number: int | None, seconds: float | None, start: float = 0.0
+    ) -> VideoFrames:
         """Return a video at a position; see :meth:`VideoFrames.go_to`.
 
         Args:
@@ -307,12 +343,13 @@ class HeldVideo:
                 starts again.
             number: Number of the frame.
             seconds: Instead, a time after the first frame.
+            start: See :class:`VideoFrames`.
         """
         if self._frames is not None and (key != self._key or self._frames.is_after(number, seconds)):
             self._frames.close()
             self._frames = None
         if self._frames is None:
-            self._frames, self._key = VideoFrames(source), key
+            self._frames, self._key = VideoFrames(source, start), key
         self._frames.go_to(number, seconds)
         return self._frames
 

@@ -179,6 +179,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
         person_masks: torch.Tensor | None = None,
         block_residual: torch.Tensor | None = None,
         return_block_residual: bool = False,
+        audio_scales: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Predict the velocity.
 
@@ -192,6 +193,8 @@ class MultiTalkTransformer(WanTransformer3DModel):
             block_residual: ``B N D``; added instead of running the blocks (TeaCache).
             return_block_residual: Also return the difference that the blocks made. With sequence parallelism
                 (:meth:`share_tokens`) it contains this process's tokens only.
+            audio_scales: Factors of the audio attention's output, float32: ``P+1`` for P people and the
+                background, ``1`` for one person; None for none.
 
         Returns:
             The prediction ``B 16 T h w`` in the dtype of the model; with `return_block_residual`, a tuple of
@@ -220,6 +223,7 @@ class MultiTalkTransformer(WanTransformer3DModel):
                 rotary_emb,
                 person_masks,
                 shard,
+                audio_scales,
             )
             checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
             with self._loaded_blocks() as blocks:

@@ -57,6 +57,7 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         rotary_emb: RotaryTable,
         person_masks: torch.Tensor | None = None,
         shard: TokenShard | None = None,
+        audio_scales: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run the block.
 
@@ -69,6 +70,8 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
             rotary_emb: Cosines and sines of the N tokens.
             person_masks: ``P+1 S`` for P people. None for one person: no reference map is computed.
             shard: Shard of the tokens in `hidden_states` with sequence parallelism, or None for all N.
+            audio_scales: Factors of the audio attention's output, float32: ``P+1`` for P people and the
+                background, ``1`` for one person; None for none.
 
         Returns:
             ``B N D``.
@@ -93,9 +96,14 @@ class MultiTalkTransformerBlock(WanTransformerBlock):
         labels, people = None, 1
         if reference_map is not None:
             labels, people = video_labels(reference_map), reference_map.shape[1] - 1
+            if audio_scales is not None:
+                audio_scales = audio_scales[reference_map.argmax(dim=1)]  # B N
         if labels is not None and shard is not None:
             labels = shard.take(labels)
+            audio_scales = None if audio_scales is None else shard.take(audio_scales)
         update = self.audio_attn(normed, audio_hidden_states, labels, people, shard)
+        if audio_scales is not None:
+            update.mul_(audio_scales[..., None])  # in place: a copy would raise peak memory
         before_ffn = Modulation(ffn_scale, ffn_shift, self.eps)
         hidden_states, norm = add_and_normalize(hidden_states, update, None, before_ffn, dtype)
         del update

@@ -94,12 +94,13 @@ class ClipGenerator:
         ]
         amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
         monitor.start_clips(amounts, len(steps), self.units)
-        tags = file_tags(self.request.mark, self.request.video is not None)
-        last_frames = None
+        tags = file_tags(self.request.mark, self.request.shown_video is not None)
+        last_frames = job.previous
+        color = None if last_frames is None else self._correction(last_frames[:, -1])
         try:
             for span in job.spans:
                 with monitor.stage("encode", span.index, chunks[span.index]):
-                    if span.starts_scene:
+                    if color is None or span.starts_scene:
                         last_frames, color = None, self._color(span)
                     clip = conditioner.condition(span, last_frames)
                     branches = self._project(span, clip.image_features)
@@ -140,8 +141,10 @@ class ClipGenerator:
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""
-        first = self.job.source.frame(span.start, self.monitor.check_cancelled)
-        return ColorCorrection(first, self.job.color_correction)
+        return self._correction(self.job.source.frame(span.start, self.monitor.check_cancelled))
+
+    def _correction(self, reference: torch.Tensor) -> ColorCorrection:
+        return ColorCorrection(reference, self.job.color_correction)
 
     def _project(self, span: ClipSpan, image_features: torch.Tensor) -> dict[Branch, BranchConditions]:
         """Project the conditions of every guidance branch once per clip."""
@@ -159,6 +162,7 @@ class ClipGenerator:
                 audio_hidden_states=audio[branch.audio],
                 # null audio has the tokens of one person, so its branch must not tell people apart
                 person_masks=job.person_masks if branch.audio else None,
+                audio_scales=job.audio_scales if branch.audio else None,
             )
             for branch in job.settings.branches
         }
@@ -236,6 +240,6 @@ def _clip(
     tags: Mapping[str, str],
     frame_marks: FrameMarks | None,
 ) -> Clip:
-    start = span.start + span.skip
+    start = job.frames_before + job.first_new_frame(span)
     sound = between(job.soundtrack, start / FPS, (start + span.new_frames) / FPS)
     return Clip(span.index, frames, latents, job.seed, start, job.frames, sound, tags, frame_marks)

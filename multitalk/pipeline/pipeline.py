@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.distributed
+from PIL import Image
 
+from ..conditioning.continued import all_frames
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.metadata import make_metadata
@@ -174,7 +176,9 @@ class MultiTalkPipeline:
         from ..media.video import VideoWriter  # only files need FFmpeg
 
         monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
-        marks = JobMarks(request.mark, request.video is not None)  # first: the certificate may be unusable
+        marks = JobMarks(
+            request.mark, request.shown_video is not None
+        )  # first: the certificate may be unusable
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
             job = self._prepare(request, monitor)
@@ -217,6 +221,7 @@ class MultiTalkPipeline:
                 marks=marks.names(frame_marks.number),
                 signed_by=marks.signed_by,
                 watermark=frame_marks.number,
+                last_frame=Image.fromarray(writer.last_frame),
             )
         return result
 
@@ -229,7 +234,10 @@ class MultiTalkPipeline:
         monitor: JobMonitor | None = None,
         job_id: str | None = None,
     ) -> Iterator[Clip]:
-        """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments."""
+        """Yield each clip of a job as soon as it is decoded; see :meth:`generate` for the arguments.
+
+        The clips do not contain the video that a job continues, even if it is joined.
+        """
         monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
         with self.executor.job():
             # inference mode belongs to the thread: it must not reach the caller's code between clips
@@ -328,7 +336,14 @@ class MultiTalkPipeline:
         """
         from ..media.background import BackgroundWriter
 
+        settings = job.settings
         with writer, BackgroundWriter(writer) as encoder:
+            if job.frames_before and request.continue_from is not None:
+                with monitor.timed("video"):
+                    for frames in all_frames(
+                        request.continue_from, settings.height, settings.width, monitor.check_cancelled
+                    ):
+                        encoder.write(frames)
             try:
                 for clip in self._clips(request, job, monitor, frame_marks, encoder.write):
                     with monitor.stage("video", clip.index):
@@ -341,7 +356,7 @@ class MultiTalkPipeline:
                 if not keep_partial:
                     raise  # at once: frames that wait for the encoder are dropped
                 encoder.finish()
-                if not writer.frames:
+                if writer.frames == job.frames_before:
                     raise
                 writer.end_here()
                 return False
@@ -366,9 +381,11 @@ def _sign(
         monitor: Times it.
         file: The file.
     """
-    model, source = job.outline.model, None if request.video is None else request.video.file
+    model, source = job.outline.model, request.shown_video
     with monitor.timed("video"):
-        marks.sign(file, model.title, model.license, json.loads(settings), source)
+        marks.sign(
+            file, model.title, model.license, json.loads(settings), None if source is None else source.file
+        )
 
 
 def _frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | None) -> FrameMarks:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 
 from ..media.sound import Sound
 from ..speech.tracks import SpeechReport
@@ -26,7 +27,7 @@ class Clip:
         frames: The new frames, without those of the previous clip, ``T H W 3`` uint8 on the CPU.
         latents: The clip's final latents, ``C T h w`` float32, including the motion frames.
         seed: Seed of the job.
-        start: Index of the first new frame in the video.
+        start: Index of the first new frame in the video, which may start with the video that it continues.
         total_frames: Number of frames of the whole video.
         sound: The part of the user's audio that belongs to the new frames.
         tags: Tags of the clip's files; they say that it was made by AI, if the request has ``mark``.
@@ -85,6 +86,7 @@ class GenerationResult:
         speech: The speech engine and the timed words of each person; None without text to speech.
         warnings: What the user should know about the result, such as a damaged part of the audio that was
             skipped; one sentence each.
+        last_frame: The last frame, RGB, before it was encoded.
         complete: False if the job was cancelled and the clips so far were kept.
         marks: What says in the file that it was made by AI: "c2pa" (Content Credentials). Empty if the
             request has no ``mark``.
@@ -103,6 +105,7 @@ class GenerationResult:
     speech: SpeechReport | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    last_frame: Image.Image | None = None
     marks: tuple[str, ...] = ()
     signed_by: str | None = None
     watermark: int | None = None

@@ -13,7 +13,7 @@ from .generation_request import GenerationRequest
 from .numbers import shown
 from .script import PEOPLE
 
-FILE_FIELDS = ("image", "video", "audio", "masks", "lora")
+FILE_FIELDS = ("image", "continue_from", "video", "audio", "masks", "lora")
 
 
 def build_request(fields: Mapping[str, Any]) -> GenerationRequest:

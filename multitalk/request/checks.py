@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InvalidInput
 from ..marks.settings import POLICY, REQUIRED, read_policy
 from ..media.files import file_status
-from .numbers import finite_number, shown, spell
+from .numbers import AUDIO_SCALE, finite_number, shown, spell
 from .script import PEOPLE, read_script
 from .voices import parse_mix
 
@@ -161,6 +161,18 @@ def _box_problem(box: Sequence[float], text: str, image_size: tuple[int, int] | 
         if min(x0, y0) < 0 or x1 > width or y1 > height:
             return f"is outside the image ({text}). x must be from 0 to {width}, and y from 0 to {height}."
     return None
+
+
+def check_audio_scale(value: Any) -> float | dict[str, float]:
+    """Check the scale of the audio: a number for everybody, or one by person."""
+    if not isinstance(value, Mapping):
+        return _scale(value, "audio_scale")
+    check_names(value, PEOPLE, "person of audio_scale")
+    return {person: _scale(scale, f"audio_scale.{person}") for person, scale in value.items()}
+
+
+def _scale(value: Any, field: str) -> float:
+    return float(AUDIO_SCALE.check(value, field) or 0)
 
 
 def check_lora_file(value: Any) -> Path:

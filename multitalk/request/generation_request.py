@@ -29,7 +29,17 @@ from ..media.sound import Sound
 from ..media.sound_reading import read_sound
 from ..media.source_video import Video, read_video
 from .aliases import COMMON_NAMES, SIDES, rename_fields
-from .checks import check_boxes, check_choice, check_flag, check_mark, check_names, check_size, check_text
+from .checks import (
+    check_audio_scale,
+    check_boxes,
+    check_choice,
+    check_flag,
+    check_mark,
+    check_names,
+    check_size,
+    check_text,
+)
+from .continued import check_continued, own_size
 from .masks import read_masks
 from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
@@ -62,6 +72,10 @@ class GenerationRequest(Strict):
 
     Attributes:
         image: RGB, upright. Input: a path, the bytes of a file, or a PIL image.
+        continue_from: A video that the result continues: its last frames are the motion frames of the first
+            clip, and the last one the reference of the color correction. It replaces the image; with both,
+            the boxes and InfiniteTalk use the image, else the video's last frame. Input: as video.
+        join: With ``continue_from``: whether the file starts with that video, or contains the new part alone.
         video: A video to dub, instead of the image. Input: a path, or the bytes of a file.
         model: A name in ``multitalk.request.model_kinds``; None: InfiniteTalk for a video or for more than 30
             seconds, if the weights contain it, else the default model of the weights.
@@ -93,12 +107,14 @@ class GenerationRequest(Strict):
         negative_prompt: Description of what to avoid.
         preset: A name in ``multitalk.request.presets``; None: the default preset of the weights.
         size: "480p", "720p" (the image's aspect ratio), "480p-bucket", "720p-bucket" (the reference's table),
-            "160p" (for the embedded demo weights), or (height, width), multiples of 16. Default: the
-            preset's size.
+            "160p" (for the embedded demo weights), or (height, width), multiples of 16. Default: that of the
+            video in ``continue_from`` if a result can have it, else the preset's size.
         steps: Denoising steps; None: the preset's, as for shift, text_guidance and audio_guidance.
         shift: Timestep shift.
         text_guidance: Text guidance scale; 1 is off.
         audio_guidance: Audio guidance scale; 1 is off.
+        audio_scale: How strongly the audio moves a person, 0 to 2: a factor of the audio attention's output,
+            the same for everybody or by person; 1 leaves it as it is.
         seed: Seed of the random numbers; -1 draws one.
         teacache: TeaCache threshold; None computes every step.
         cache: One of diffusers' caches, instead of TeaCache. Input: a dict, or the cache's name.
@@ -126,7 +142,8 @@ class GenerationRequest(Strict):
     aliases: ClassVar[Iterable[str]] = (*COMMON_NAMES, *SIDES)
 
     image: InstanceOf[Image.Image] | None = None
-    video: InstanceOf[Video] | None = Field(default=None, validate_default=True)  # after image: one of both
+    continue_from: InstanceOf[Video] | None = None
+    video: InstanceOf[Video] | None = Field(default=None, validate_default=True)  # after what it excludes
     max_seconds: float | None = None  # before audio, because longer audio is accepted if it is set
     audio: dict[str, InstanceOf[Sound]] | None = None
     speech: Speech | None = None
@@ -144,12 +161,14 @@ class GenerationRequest(Strict):
     strength: float = 0.6
     source_volume: float = 0.0
     scenes: bool = False
+    join: bool = True
     preset: str | None = None
     size: str | tuple[int, int] = "480p"
     steps: int | None = None
     shift: float | None = None
     text_guidance: float | None = None
     audio_guidance: float | None = None
+    audio_scale: float | dict[str, float] = 1.0
     seed: int = 42
     teacache: float | None = None
     cache: CacheSpec | None = None
@@ -164,6 +183,7 @@ class GenerationRequest(Strict):
     label: LabelSpec | None = None
     _notes: tuple[str, ...] = PrivateAttr(())
     _source_sound: Sound | None = PrivateAttr(None)
+    _sound_before: Sound | None = PrivateAttr(None)
 
     def with_warnings(self, *sentences: str) -> Self:
         """Return a copy with further warnings."""
@@ -172,15 +192,26 @@ class GenerationRequest(Strict):
         return copy
 
     def size_with(self, preset: Preset) -> str | tuple[int, int]:
-        """Return the request's size if it is set, else the preset's."""
-        return self.size if "size" in self.model_fields_set else preset.size
+        """Return the request's size if it is set, else that of the continued video or the preset's."""
+        if "size" in self.model_fields_set:
+            return self.size
+        own = None if self.continue_from is None else own_size(self.continue_from, preset)
+        return preset.size if own is None else own
 
     @property
     def picture(self) -> Image.Image:
-        """The image, or the first frame of the video."""
-        picture = self.video.picture if self.image is None and self.video is not None else self.image
-        assert picture is not None, "one of both is set"
-        return picture
+        """The image, the first frame of the video, or the last frame of the continued video."""
+        if self.image is not None:
+            return self.image
+        if self.video is not None:
+            return self.video.picture
+        assert self.continue_from is not None, "one of them is set"
+        return self.continue_from.last_picture
+
+    @property
+    def shown_video(self) -> Video | None:
+        """The video that is in the file, changed or not: the one to dub, or a joined one to continue."""
+        return self.video or (self.continue_from if self.join else None)
 
     @property
     def prompts(self) -> PromptSchedule:
@@ -191,6 +222,11 @@ class GenerationRequest(Strict):
     def source_sound(self) -> Sound | None:
         """Sound of the video, if it is kept."""
         return self._source_sound
+
+    @property
+    def sound_before(self) -> Sound | None:
+        """Sound of the continued video, if it is kept or heard by the model."""
+        return self._sound_before
 
     @property
     def people(self) -> int:
@@ -205,6 +241,11 @@ class GenerationRequest(Strict):
         return tuple(person for person in PEOPLE if person in named)
 
     @property
+    def speaking(self) -> tuple[str, ...]:
+        """Everybody who has a voice, person1 first."""
+        return tuple(person for person in PEOPLE if person in (self.audio or {}) or person in self.spoken)
+
+    @property
     def spoken(self) -> tuple[str, ...]:
         """Speakers whose audio is made from ``speech``: the tagged ones, else the first one without audio."""
         if self.speech is None:
@@ -213,13 +254,22 @@ class GenerationRequest(Strict):
         return tagged or (PAIR[1] if PAIR[0] in (self.audio or {}) else PAIR[0],)
 
     @property
+    def audio_scales(self) -> tuple[float, ...]:
+        """The scale of the audio of everybody that the model tells apart."""
+        scales = self.audio_scale
+        if not isinstance(scales, dict):
+            return (scales,) * self.people
+        named = [scales.get(person, 1.0) for person in self.named_people]
+        return (*named, *[1.0] * (self.people - len(named)))  # everybody outside the only box
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What was lost when the request was read, one sentence each."""
         sounds = [*(self.audio or {}).values()]
-        if self.source_sound is not None:
-            sounds.append(self.source_sound)
-        of_video = () if self.video is None else self.video.warnings
-        return (*self._notes, *of_video, *(warning for sound in sounds for warning in sound.warnings))
+        sounds += [sound for sound in (self.source_sound, self.sound_before) if sound is not None]
+        videos = [video for video in (self.video, self.continue_from) if video is not None]
+        of_videos = (warning for video in videos for warning in video.warnings)
+        return (*self._notes, *of_videos, *(warning for sound in sounds for warning in sound.warnings))
 
     @classmethod
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,18 +280,24 @@ class GenerationRequest(Strict):
     def _read_image(cls, value: Any) -> Image.Image | None:
         return None if value is None else read_picture(value)
 
+    @field_validator("continue_from", mode="before")
+    @classmethod
+    def _read_continued(cls, value: Any) -> Video | None:
+        return None if value is None else read_video(value, "continue_from")
+
     @field_validator("video", mode="before")
     @classmethod
     def _read_video(cls, value: Any, info: ValidationInfo) -> Video | None:
-        image = info.data.get("image", False)  # False: it is invalid
+        others = {name: info.data.get(name, False) for name in ("image", "continue_from")}  # False: invalid
         if value is None:
-            if image is None:
+            if list(others.values()) == [None, None]:
                 raise InvalidInput(
                     "image is missing. Provide an image in image, or a video in video.", "image"
                 )
             return None
-        if image:
-            raise InvalidInput("image and video cannot be used together. Set one of them.", "video")
+        for name, other in others.items():
+            if other:
+                raise InvalidInput(f"{name} and video cannot be used together. Set one of them.", "video")
         return read_video(value)
 
     @field_validator("audio", mode="before")
@@ -335,6 +391,11 @@ class GenerationRequest(Strict):
     def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
         return NUMBERS[str(info.field_name)].check(value, str(info.field_name))
 
+    @field_validator("audio_scale", mode="before")
+    @classmethod
+    def _check_audio_scale(cls, value: Any) -> float | dict[str, float]:
+        return check_audio_scale(value)
+
     @field_validator("cache", mode="before")
     @classmethod
     def _accept_cache(cls, value: Any) -> Any:
@@ -345,7 +406,7 @@ class GenerationRequest(Strict):
             raise InvalidInput(f"cache must be a name or {example}, not {shown(value)}.", "cache")
         return value
 
-    @field_validator("apg", "preview", "scenes", mode="before")
+    @field_validator("apg", "preview", "scenes", "join", mode="before")
     @classmethod
     def _check_flag(cls, value: Any, info: ValidationInfo) -> bool:
         return check_flag(value, str(info.field_name))
@@ -397,12 +458,13 @@ class GenerationRequest(Strict):
             raise InvalidInput("cache and teacache cannot be used together. Set one of them.", "cache")
         self._source_sound = check_video(self)
         check_people(self)
+        self._sound_before = check_continued(self)
         check_sounds(self)
         return self
 
 
 def _picture_size(info: ValidationInfo) -> tuple[int, int] | None:
-    """Return (width, height) of the image, or of the video's first frame; None if it is invalid."""
-    image, video = info.data.get("image"), info.data.get("video")
-    picture = image if video is None else video.picture
-    return None if picture is None else picture.size
+    """Return (width, height) of the image or the video; None if it is invalid."""
+    videos = [info.data.get(name) for name in ("video", "continue_from")]
+    pictures = [info.data.get("image"), *(video.picture for video in videos if video is not None)]
+    return next((picture.size for picture in pictures if picture is not None), None)

@@ -59,6 +59,7 @@ class ModelKind:
             return request.color_correction
         if request.video is not None or not preset.corrects_colors:
             return 0.0
+        clips += request.continue_from is not None  # the video before counts as a clip
         return float(clips >= self.corrected_clips)
 
 

@@ -114,4 +114,5 @@ NUMBERS = {
     "source_volume": Range(0, 1),
     "strength": Range(0, 1, above=True, hint="Use 0.1 to stay close to the video."),
 }
+AUDIO_SCALE = Range(0, 2)  # of a person
 FRAMES_PER_CLIP = 81  # default of frames_per_clip

@@ -34,12 +34,19 @@ def check_people(request: GenerationRequest) -> None:
         raise InvalidInput(f"masks has {placed[0]}, who has a box too. Set one of them.", "masks")
     named = request.named_people
     if named != PEOPLE[: len(named)]:
-        missing = next(person for person in PEOPLE if person not in named)
-        field = "audio" if sounds else "speech"
+        last, missing = named[-1], next(person for person in PEOPLE if person not in named)
+        fields = [name for name in ("audio", "boxes", "masks") if last in (getattr(request, name) or {})]
+        field = f"{fields[0]}.{last}" if fields else "speech"
         raise InvalidInput(
-            f"{field} has {named[-1]} without {missing}. Add {field} for {missing}, or a box in boxes if "
-            f"{missing} is silent. A single speaker is person1.",
+            f"{field} {'is set' if fields else f'has text for {last}'}, but {missing} is missing. Add a "
+            f"voice for {missing}, or a box or mask if {missing} is silent. A single speaker is person1.",
             field,
+        )
+    scales = request.audio_scale if isinstance(request.audio_scale, dict) else {}
+    if absent := [person for person in scales if person not in named]:
+        raise InvalidInput(
+            f"audio_scale.{absent[0]} is set, but {absent[0]} is missing. Use {', '.join(named)}.",
+            f"audio_scale.{absent[0]}",
         )
     if request.turns == "in_order" and sounds and len(request.spoken) > 1:
         raise InvalidInput(

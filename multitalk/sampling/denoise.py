@@ -78,6 +78,7 @@ class VelocityModel:
                 conditions.image_hidden_states,
                 conditions.audio_hidden_states,
                 person_masks=conditions.person_masks,
+                audio_scales=conditions.audio_scales,
                 block_residual=self.residuals[call.name] if reuse else None,
                 return_block_residual=keep,
             )

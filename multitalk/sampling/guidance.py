@@ -144,12 +144,15 @@ class BranchConditions:
         image_hidden_states: ``1 257 D``, shared by all branches.
         audio_hidden_states: ``B T A C``.
         person_masks: ``P+1 S`` for P people, None for one person and for null audio.
+        audio_scales: Factors of the audio attention's output: ``P+1`` for P people and the background, ``1``
+            for one person; None for none.
     """
 
     text_hidden_states: torch.Tensor
     image_hidden_states: torch.Tensor
     audio_hidden_states: torch.Tensor
     person_masks: torch.Tensor | None
+    audio_scales: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,7 @@ def _match(first: BranchConditions, second: BranchConditions) -> bool:
     """Return whether two branches can be rows of one batch."""
     return (
         first.person_masks is second.person_masks
+        and first.audio_scales is second.audio_scales
         and first.image_hidden_states is second.image_hidden_states
         and first.audio_hidden_states.shape == second.audio_hidden_states.shape
     )
@@ -208,4 +212,5 @@ def _stack(parts: list[BranchConditions]) -> BranchConditions:
         image_hidden_states=first.image_hidden_states,
         audio_hidden_states=torch.cat([part.audio_hidden_states for part in parts]),
         person_masks=first.person_masks,
+        audio_scales=first.audio_scales,
     )

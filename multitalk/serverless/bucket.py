@@ -17,7 +17,7 @@ from ..errors import MultiTalkError
 from .log import log_event
 from .worker_settings import BucketSettings
 
-CONTENT_TYPE = "video/mp4"
+CONTENT_TYPES = {".mp4": "video/mp4", ".png": "image/png"}
 DEFAULT_REGION = "us-east-1"  # signing needs a region even if the service has none
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts, doubled each time
 MAX_REDIRECTS = 3
@@ -78,14 +78,14 @@ class Bucket:
         target = {"Bucket": self.settings.name, "Key": self.settings.prefix + key}
 
         def create() -> Any:
-            return self._client.create_multipart_upload(**target, ContentType=CONTENT_TYPE)
+            return self._client.create_multipart_upload(**target, ContentType=CONTENT_TYPES[".mp4"])
 
         upload = self._try(create, target["Key"], patience or Patience())
         with contextlib.suppress(Exception):  # services also discard unfinished uploads themselves
             self._client.abort_multipart_upload(**target, UploadId=upload["UploadId"])
 
     def upload(self, path: Path, key: str, patience: Patience | None = None) -> str:
-        """Upload a video.
+        """Upload a video or a picture.
 
         Args:
             path: The file.
@@ -101,9 +101,8 @@ class Bucket:
         target = {"Bucket": self.settings.name, "Key": self.settings.prefix + key}
 
         def upload() -> str:
-            self._client.upload_file(
-                str(path), *target.values(), ExtraArgs={"ContentType": CONTENT_TYPE}, Config=self._transfer
-            )
+            kind = {"ContentType": CONTENT_TYPES[path.suffix]}
+            self._client.upload_file(str(path), *target.values(), ExtraArgs=kind, Config=self._transfer)
             return str(
                 self._client.generate_presigned_url(
                     "get_object", Params=target, ExpiresIn=self.settings.url_seconds

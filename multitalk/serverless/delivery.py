@@ -22,11 +22,14 @@ from .log import log_event
 from .worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..pipeline.results import Clip, GenerationResult, Preview
 
 # RunPod's limit for a streamed message, and the bytes whose base64 with the other fields stays below it.
 MESSAGE_LIMIT = 1_000_000
 MESSAGE_BYTES = 735_000
+MAX_FRAME_BYTES = 3_000_000  # of a last frame in one output; the rest is for the video
 PART_CHARACTERS = 980_000  # a multiple of 4: every part is valid base64
 # Share of the output's size limit that streamed clips may use; the whole video must still fit.
 CLIPS_SHARE = 0.5
@@ -117,13 +120,16 @@ class JobDelivery:
             self._previewed += size
             self._send(message)
 
-    def finish(self, result: GenerationResult, filename: str, to_volume: bool = False) -> dict[str, Any]:
+    def finish(
+        self, result: GenerationResult, filename: str, to_volume: bool = False, with_frame: bool = False
+    ) -> dict[str, Any]:
         """Deliver the video.
 
         Args:
             result: The finished file.
             filename: Its name in the output.
             to_volume: Save it on the network volume, and answer with its path.
+            with_frame: Also deliver the last frame as a PNG file.
 
         Returns:
             The output.
@@ -132,6 +138,8 @@ class JobDelivery:
             Undelivered: The video could not be delivered; the message says where it is.
         """
         answer = success(result, self._fps, filename)
+        if with_frame and result.last_frame is not None:
+            answer |= self._last_frame(result.last_frame)
         if to_volume:
             try:
                 return answer | {"video_path": str(self._save(result.path))}
@@ -154,6 +162,20 @@ class JobDelivery:
             return inline
         size = f"The video ({result.path.stat().st_size / 1e6:.1f} MB) is too large for the output."
         raise self._kept(result.path, f"{self._problem} {size}" if self._problem else size)
+
+    def _last_frame(self, picture: Image.Image) -> dict[str, Any]:
+        """Deliver a result's last frame: upload it, or return it if the output can hold it."""
+        path = self._folder / "last_frame.png"
+        picture.save(path)
+        if self._bucket is not None and self._problem is None:
+            try:
+                url = self._bucket.upload(path, f"{self._name}/{path.name}", self._patience(CLIP_SECONDS))
+                return {"last_frame_url": url}
+            except BucketError as error:
+                self._note_problem(error)
+        if path.stat().st_size > (MAX_FRAME_BYTES if self._emit is None else MESSAGE_BYTES):
+            return {"warning": "The last frame is too large for the output: set the BUCKET_* variables."}
+        return {"last_frame_base64": base64.b64encode(path.read_bytes()).decode()}
 
     def _patience(self, seconds: float) -> Patience:
         limit = self._settings.bucket_retry_seconds

@@ -206,9 +206,12 @@ class JobWorker:
                 None if emit is None else delivery.preview,
                 job_id=job_id,
             )
-            if not isinstance(job_input, Mapping) or not uses_infinitetalk_names(job_input):
-                return delivery.finish(result, filename)
-            answer = delivery.finish(result, filename, to_volume=job_input.get("network_volume") is True)
+            options = job_input if isinstance(job_input, Mapping) else {}
+            with_frame = options.get("last_frame") is True
+            if not uses_infinitetalk_names(options):
+                return delivery.finish(result, filename, with_frame=with_frame)
+            to_volume = options.get("network_volume") is True
+            answer = delivery.finish(result, filename, to_volume, with_frame)
             return {"video" if name == "video_base64" else name: value for name, value in answer.items()}
 
     async def _answer_failure(

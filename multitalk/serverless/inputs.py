@@ -16,17 +16,18 @@ from ..media.sound_reading import read_sound
 from ..media.source_video import Video
 from ..media.stopping import in_stoppable_thread
 from ..request.aliases import FILE_NAMES, translate, uses_worker_names
-from ..request.checks import PEOPLE, RowsFirst, check_names
+from ..request.checks import PEOPLE, RowsFirst, check_flag, check_names
 from ..request.generation_request import GenerationRequest
 from ..request.infinitetalk_names import ignored_fields, missing_picture
-from ..request.numbers import shown
-from .sources import Source, classify_source, decode, open_path, read_path, resolve_path
+from ..request.numbers import NUMBERS, shown
+from .sources import VIDEOS, Source, classify_source, decode, open_path, read_path, resolve_path
 from .urls import fetch
 from .worker_settings import WorkerSettings
 
 # a picture, a mask, a sound and a video that pass every check
 _PICTURE = Image.new("RGB", (64, 64))
 _MASK = Image.new("RGB", (64, 64), "white")
+MOST_MOTION_FRAMES = int(NUMBERS["motion_frames"].maximum)
 _SOUND = (np.full(16000, 0.5, np.float32), 16000)
 
 
@@ -36,7 +37,19 @@ class _StandInVideo(Video):
 
 
 _VIDEO = _StandInVideo(io.BytesIO(), "video", _PICTURE, 25, 1.0, has_sound=True, sound_delay=0.0)
-_STAND_INS: dict[str, Any] = {"image": _PICTURE, "video": _VIDEO}
+
+
+class _StandInContinued(_StandInVideo):
+    @property
+    def last_picture(self) -> Image.Image:
+        return _PICTURE
+
+    def frames_at(self, rate: int) -> int:
+        return MOST_MOTION_FRAMES  # enough for every setting
+
+
+_CONTINUED = _StandInContinued(io.BytesIO(), "video", _PICTURE, 25, 1.0, has_sound=False, sound_delay=0.0)
+_STAND_INS: dict[str, Any] = {"image": _PICTURE, "continue_from": _CONTINUED, "video": _VIDEO}
 BY_PERSON: dict[str, Any] = {"audio": _SOUND, "masks": _MASK}  # one file, or one by person
 
 
@@ -57,11 +70,13 @@ async def read_request(job_input: Any, settings: WorkerSettings) -> GenerationRe
             f"input must be an object with the fields of a request, not {shown(job_input)}.", "input"
         )
     fields = translate(job_input)
+    if (wants_frame := fields.pop("last_frame", None)) is not None:  # in the answer; see handler.py
+        check_flag(wants_frame, "last_frame")
     warnings = ignored_fields(job_input)
     if uses_worker_names(job_input):
         warnings += _drop_unknown(fields)
     check_names(fields, GenerationRequest.model_fields, "field of the input")
-    if fields.get("image") is None and fields.get("video") is None:
+    if all(fields.get(name) is None for name in _STAND_INS):
         missing = "image is missing. Provide an image in image, or a video in video."
         raise missing_picture(job_input) or InvalidInput(missing, "image")
     sources = _classify_sources(fields)
@@ -78,7 +93,7 @@ def input_urls(job_input: Any) -> list[str]:
     if not isinstance(job_input, Mapping):
         return []
     values: list[Any] = []
-    for name in ("image", "video", *BY_PERSON, *FILE_NAMES):
+    for name in (*_STAND_INS, *BY_PERSON, *FILE_NAMES):
         value = job_input.get(name)
         values += value.values() if isinstance(value, Mapping) else [value]
     return [value for value in values if isinstance(value, str) and value.startswith(("http:", "https:"))]
@@ -98,7 +113,7 @@ def _drop_unknown(fields: dict[str, Any]) -> list[str]:
 
 def _classify_sources(fields: Mapping[str, Any]) -> dict[str, Source]:
     """Return the files to read, by field name."""
-    given = [field for field in ("image", "video") if fields.get(field) is not None]
+    given = [field for field in _STAND_INS if fields.get(field) is not None]
     sources = {field: classify_source(fields[field], field) for field in given}
     for name in BY_PERSON:
         value = fields.get(name)
@@ -150,7 +165,7 @@ def _allowed_loras(value: Any, settings: WorkerSettings) -> list[Any]:
 
 
 async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes | BinaryIO:
-    if source.kind == "path" and field == "video":  # may be large, and is read as it is needed
+    if source.kind == "path" and field in VIDEOS:  # may be large, and is read as it is needed
         return await asyncio.to_thread(open_path, source.text, settings.input_roots, field)
     if source.kind == "url":
         return await fetch(source.text, field, settings.allowed_networks)
@@ -161,7 +176,7 @@ async def _read(source: Source, field: str, settings: WorkerSettings) -> bytes |
 
 def _build(fields: dict[str, Any], files: Mapping[str, bytes | BinaryIO]) -> GenerationRequest:
     complete: dict[str, Any] = dict(fields)
-    complete |= {field: files[field] for field in ("image", "video") if field in files}
+    complete |= {field: files[field] for field in _STAND_INS if field in files}
     for name in BY_PERSON:
         if name in files:
             complete[name] = files[name]

@@ -18,6 +18,7 @@ from ..media.files import kind_of
 
 # Of an image or audio file; of a video that is held in memory; of one that is read from the volume as needed.
 MAX_BYTES, MAX_VIDEO_BYTES, MAX_STORED_VIDEO_BYTES = 100_000_000, 500_000_000, 4_000_000_000
+VIDEOS = ("video", "continue_from")
 MAX_URL = 8192
 MAX_PATH = 4096
 # No media file has shorter base64, so a shorter string that starts with a slash is a path.
@@ -45,7 +46,7 @@ class Source:
 
 def max_bytes(field: str) -> int:
     """Return the maximum size of a field's file in bytes, if it is held in memory."""
-    return MAX_VIDEO_BYTES if field == "video" else MAX_BYTES
+    return MAX_VIDEO_BYTES if field in VIDEOS else MAX_BYTES
 
 
 def classify_source(value: Any, field: str) -> Source:

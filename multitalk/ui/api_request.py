@@ -12,12 +12,11 @@ from ..request.caller_names import with_names
 from ..request.checks import EMPTY
 from ..request.generation_request import GenerationRequest
 from ..request.numbers import shown
-from ..request.script import PAIR
 from .loras import FindLora
 
 # A path in the settings would be read with the server's rights, whoever owns the file.
 UPLOADED = {"image": "image", "audio": "audio1 and audio2"}
-NOT_UPLOADED = ("video", "masks")
+NOT_UPLOADED = ("video", "continue_from", "masks")
 SOUND_NAMES = {"audio.person1": "audio1", "audio.person2": "audio2"}
 
 
@@ -47,11 +46,6 @@ def request_from_call(
         fields["lora"] = _lora_files(fields["lora"], find_lora)
     if sounds:
         fields["audio"] = sounds
-        if PAIR[0] not in sounds and "speech" not in fields:
-            raise InvalidInput(
-                "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as audio1.",
-                "audio",
-            )
     try:
         return build_request({**fields, "image": image})
     except InvalidInput as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InvalidInput, MultiTalkError
 from ..media.sound import Sound
 from ..media.sound_reading import read_length
+from ..media.source_video import Video, read_video
 from ..patches.gradio import cache_file
 from ..request.build import build_request
 from ..request.generation_request import GenerationRequest, Speech
@@ -127,12 +128,15 @@ class Backend:
             seconds: Length of each person's audio, if provided.
         """
         total = sound_seconds(form, seconds)
+        continued = read_continued(form["continue_from"]) if form.get("continue_from") else None
         times = {}
         for preset in self.worker.presets():
             settings = fields.setting_fields(form)
             if preset.name != form.get("preset"):  # the form has the values of the selected preset
                 settings = {name: value for name, value in settings.items() if name not in PRESET_FIELDS}
             job_fields = {"image": Image.new("RGB", size), "speech": "a", **settings, "preset": preset.name}
+            if continued is not None:
+                job_fields |= {"continue_from": continued, "join": False}
             try:
                 estimate = self.worker.estimate(build_request(job_fields), total)
             except MultiTalkError:  # an invalid setting is reported when the video is requested
@@ -161,6 +165,15 @@ def sound_seconds(form: fields.Form, seconds: dict[str, float | None]) -> float:
 def _read_length(path: str) -> float:
     # audio that is too long is reported where it is uploaded
     return read_length(path, max_seconds=MIN_SECONDS)
+
+
+@lru_cache(maxsize=2)  # each is an open file
+def read_continued(path: str) -> Video | None:
+    """Return a video to continue; None if it cannot be read, which is reported where it is chosen."""
+    try:
+        return replace(read_video(path, "continue_from"), has_sound=False)
+    except MultiTalkError:
+        return None
 
 
 def length_of(path: str | None) -> float | None:

@@ -11,7 +11,7 @@ from . import options
 from .fields import NAMES, each
 
 PICTURE, SOUND, VIDEO = "picture", "sound", "video"
-FIELDS = ("picture", "video", "mode", *each("source", "sound"))
+FIELDS = ("picture", "video", "continue_from", "mode", *each("source", "sound"))
 FILES = ("picture", "person1_sound", "person2_sound")
 
 
@@ -59,11 +59,13 @@ def dropped_values(
     messages = []
     sources = [file for file in checked if file["kind"] == VIDEO] if first_frame is not None else []
     if sources and first_frame is not None:
-        values["picture"], values["video"] = first_frame(sources[0]["path"]), sources[0]["path"]
+        values |= {"picture": first_frame(sources[0]["path"]), "video": sources[0]["path"]}
         messages.append(f"Video to dub: {sources[0]['name']}.")
     elif pictures := [file for file in checked if file["kind"] == PICTURE]:
-        values["picture"], values["video"] = pictures[0]["path"], None
+        values |= {"picture": pictures[0]["path"], "video": None}
         messages.append(f"Image: {pictures[0]['name']}.")
+    if "picture" in values:
+        values["continue_from"] = None
     sounds = [file for file in checked if file["kind"] in (SOUND, VIDEO) and file not in sources][:2]
     if len(sounds) == 2 and mode in (options.ONE, options.SCRIPT):
         mode = values["mode"] = options.IN_TURNS

@@ -13,6 +13,7 @@ from ..errors import MultiTalkError
 from ..media.picture import read_picture
 from . import demo_notice, drops, fields, long_jobs, options, parts
 from .backend import Backend, length_of
+from .continuing import ContinuingEvents
 from .dubbing import DubbingEvents
 from .examples import example_values, reset_labels
 from .faces import found_again, picture_parts, without_picture
@@ -71,6 +72,7 @@ class Events:
         voices.connect(self._refresh())
         LoraEvents(self.layout, self.backend).connect()
         DubbingEvents(self.layout, self.backend).connect()
+        ContinuingEvents(self.layout, self.backend).connect()
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
@@ -146,7 +148,7 @@ class Events:
 
     def _form(self, values: tuple[Any, ...], request: gr.Request) -> dict[str, Any]:
         form = self._named(values)
-        files = [form[name] for name in ("picture", "video", "person1_sound", "person2_sound")]
+        files = [form[name] for name in ("picture", "video", "continue_from", *drops.FILES[1:])]
         self.backend.check_access([*files, *lora_paths(form["loras"])], request)
         return form
 
@@ -257,10 +259,10 @@ class Events:
         if presets and (size or not form["picture"]):
             sounds = {person: form[f"{person}_sound"] for person in fields.PAIR}
             try:
-                self.backend.check_access(sounds.values(), request)
+                self.backend.check_access([*sounds.values(), form.get("continue_from")], request)
                 seconds = {person: length_of(path) for person, path in sounds.items()}
-            except MultiTalkError:  # shown beside the audio
-                seconds = {}
+            except MultiTalkError:  # shown beside the file
+                seconds, form["continue_from"] = {}, None
             times = self.backend.times(form, tuple(size), seconds) if size else {}
             choices = gr.update(choices=options.preset_choices(presets, times))
         return [choices, gr.update(voices=voice_names(form))]

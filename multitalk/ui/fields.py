@@ -24,6 +24,7 @@ PLAIN = (
 # Gradio returns 0 for an empty number field: the default of the preset or the model, or off.
 EMPTY_AT_ZERO = ("steps", "shift", "text_guidance", "audio_guidance", "max_seconds", "motion_frames")
 DUBBING = ("video", "dub", "length", "source_volume", "scenes")
+CONTINUING = ("continue_from", "join")
 WHOLE = ("seed", "steps", "frames_per_clip", "motion_frames")
 
 TEACACHE_THRESHOLD = 0.2  # mild
@@ -60,14 +61,16 @@ def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -
     Raises:
         InvalidInput: A field is missing or invalid; the error's ``field`` names it.
     """
-    fields: dict[str, Any] = {"turns": "together", **dubbing_fields(form)}
-    if "video" not in fields:
+    fields: dict[str, Any] = {"turns": "together", **dubbing_fields(form), **continuing_fields(form)}
+    if not fields.keys() & {"video", "continue_from"}:
         if not form["picture"]:
             raise InvalidInput("image is missing. Add an image with one or two faces.", "image")
         fields["image"] = form["picture"]
     if form["mode"] == IN_TURNS:
         fields["turns"] = "in_order"
     fields |= _voice_fields(form, synthesize)
+    if scales := {p: form[f"{p}_scale"] for p in speakers(form) if form.get(f"{p}_scale", 1) != 1}:
+        fields["audio_scale"] = scales
     if form["mode"] != ONE and form.get("boxes"):
         fields["boxes"] = form["boxes"]
     if loras := chosen_loras(form.get("loras"), find_lora):
@@ -80,6 +83,13 @@ def dubbing_fields(form: Form) -> dict[str, Any]:
     if not form.get("video"):
         return {}
     return {name: form[name] for name in DUBBING if form.get(name) is not None}
+
+
+def continuing_fields(form: Form) -> dict[str, Any]:
+    """Return the request's fields of a form with a video to continue; empty without one."""
+    if not form.get("continue_from"):
+        return {}
+    return {"continue_from": form["continue_from"], "join": form["join"]}
 
 
 def setting_fields(form: Form) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Container
 from typing import Any
 
 from ..errors import InvalidInput
-from ..request.checks import NAMED_SIZES, check_boxes, check_size, check_text
+from ..request.checks import NAMED_SIZES, check_audio_scale, check_boxes, check_size, check_text
 from ..request.generation_request import TURNS, VAES, Speech
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
@@ -39,6 +39,9 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
     isolation = settings.get("isolate_voice")
     if isolation == "auto" or isinstance(isolation, bool):
         parsed["isolate_voice"] = isolation
+    if "audio_scale" in settings:
+        with contextlib.suppress(InvalidInput):
+            parsed["audio_scale"] = check_audio_scale(settings["audio_scale"])
     parsed |= _cache(settings)
     parsed |= _label(settings)
     parsed |= _boxes(settings)
@@ -89,6 +92,8 @@ def _boxes(settings: dict[str, Any]) -> dict[str, Any]:
 def _omitted(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of settings that the form has no field for."""
     omitted = ["the video to dub"] if "dub" in settings else []
+    if "join" in settings:
+        omitted.append("the video to continue")
     cache = settings["cache"] if isinstance(settings.get("cache"), dict) else {}
     if any(cache.get(name, default) != default for name, default in CACHE_DEFAULTS.items()):
         omitted.append("options of Skip steps")

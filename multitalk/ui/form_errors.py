@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InvalidInput, MultiTalkError
 from ..request.script import PAIR
 from . import parts
-from .fields import DUBBING, Form, text_speakers
+from .fields import CONTINUING, DUBBING, Form, text_speakers
 from .options import LABELS, SCRIPT
 
 PLACES = ("picture", "person1", "person2", "script", "loras", "settings")
@@ -57,7 +57,7 @@ def page_message(error: MultiTalkError, form: Form) -> str:
 def place_of(error: InvalidInput, form: Form) -> str:
     """Return the place on the page for an error, one of ``PLACES``."""
     field = error.field or ""
-    if field in ("image", "boxes", *DUBBING) or field.startswith("boxes"):
+    if field in ("image", "boxes", *DUBBING, *CONTINUING) or field.startswith("boxes"):
         return "picture"
     for person in PAIR:
         if field == person or field.endswith(f".{person}"):

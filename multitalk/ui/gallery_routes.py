@@ -1,14 +1,18 @@
-"""HTTP routes for the results: the list, a file, its thumbnail, the video that it dubs, and deletion."""
+"""HTTP routes for the results: the list, a file, pictures of it, the video that it dubs, and deletion."""
 
 from __future__ import annotations
 
+import io
 import logging
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..errors import MultiTalkError
+from ..media.source_video import read_video
 from .gallery import Gallery, Result
 from .job_owner import owner_of
 from .routes import describe_result, missing
@@ -39,6 +43,7 @@ class GalleryRoutes:
             Route("/multitalk/results/{name}", self.delete, methods=["DELETE"]),
             Route("/multitalk/results/{name}", self.result),
             Route("/multitalk/posters/{name}", self.poster),
+            Route("/multitalk/last-frames/{name}", self.last_frame),
             Route("/multitalk/sources/{name}", self.source),
         ]
 
@@ -77,6 +82,21 @@ class GalleryRoutes:
         path = None if result is None else self._gallery.poster(result.name)
         headers = {"Cache-Control": "private"}
         return missing() if path is None else FileResponse(path, media_type="image/jpeg", headers=headers)
+
+    def last_frame(self, request: Request) -> Response:
+        """Send a result's last frame as a PNG file."""
+        result = self._visible(request).result(request.path_params["name"])
+        path = None if result is None else self._gallery.path(result.name)
+        if path is None:
+            return missing()
+        content = io.BytesIO()
+        try:
+            read_video(path).last_picture.save(content, "PNG")
+        except MultiTalkError:
+            return missing()
+        disposition = f"attachment; filename*=utf-8''{quote(path.stem)}.png"
+        headers = {"Cache-Control": "private", "Content-Disposition": disposition}
+        return Response(content.getvalue(), media_type="image/png", headers=headers)
 
     def source(self, request: Request) -> Response:
         """Send the video that a result dubs, as long as the server has it."""

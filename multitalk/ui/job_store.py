@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECORD, IMAGE, VIDEO, FIELDS = "job.json", "image.png", "video", "request.json"
+RECORD, IMAGE, FIELDS = "job.json", "image.png", "request.json"
+VIDEOS = ("video", "continue_from")
 ID = re.compile(r"[0-9a-f]{32}")
 KEEP_FREE = 2 * 10**9  # bytes that copies of LoRAs leave free, for results
 LOST_SECONDS = 24 * 3600  # a lost job can be requested again for this time, as long as uploads are kept
@@ -148,16 +149,18 @@ def _write_request(request: GenerationRequest, folder: Path) -> None:
 
     from ..media.files import reopened
 
-    fields = request.model_dump(mode="json", exclude={"image", "video", "audio"}, exclude_unset=True)
+    files = {"image", *VIDEOS, "audio"}
+    fields = request.model_dump(mode="json", exclude=files, exclude_unset=True)
     stored = {"fields": fields, "warnings": request.warnings}
     (folder / FIELDS).write_text(json.dumps(stored), encoding="utf-8")
     if request.image is not None:
         image = request.image.copy()
         image.info.clear()  # PNG would save a color profile or transparency, which change the pixels
         image.save(folder / IMAGE, compress_level=1)
-    if request.video is not None:
-        with reopened(request.video.file) as source, (folder / VIDEO).open("wb") as target:
-            shutil.copyfileobj(source, target)
+    for name in VIDEOS:
+        if (video := getattr(request, name)) is not None:
+            with reopened(video.file) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
     for person, sound in (request.audio or {}).items():
         soundfile.write(folder / f"{person}.wav", sound.samples, sound.rate, subtype="FLOAT")
 
@@ -170,10 +173,12 @@ def _read_request(folder: Path) -> GenerationRequest:
     try:
         stored = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
         fields, warnings = dict(stored["fields"]), stored["warnings"]
-        source = next(name for name in (IMAGE, VIDEO) if (folder / name).is_file())
-    except (KeyError, OSError, StopIteration, TypeError, ValueError):
+        sources = [name for name in (IMAGE, *VIDEOS) if (folder / name).is_file()]
+        if not sources:
+            raise ValueError("no image or video")
+    except (KeyError, OSError, TypeError, ValueError):
         raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
-    fields[Path(source).stem] = folder / source
+    fields |= {Path(source).stem: folder / source for source in sources}
     sounds = {person: folder / f"{person}.wav" for person in PAIR}
     if audio := {person: path for person, path in sounds.items() if path.is_file()}:
         fields["audio"] = audio

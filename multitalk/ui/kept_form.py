@@ -40,17 +40,17 @@ class KeptFormEvents:
         """Register the handlers; call inside the page."""
         form, more = self.layout.form, self.layout.more
         fields = list(form.values())
-        outputs = [*fields, more["restored_boxes"], more["dubbing"]]
+        outputs = [*fields, more["restored_boxes"], more["dubbing"], more["continuing"]]
         filled = page.load(self.fill, more["kept_form"], outputs, js=LOAD, **QUIET)
         filled.then(None, js=start_script(form), **QUIET)
         gr.on([field.change for field in fields], None, fields, js=save_script(list(form)), **QUIET)
 
     def fill(self, kept: Any, request: gr.Request) -> list[Any]:
-        """Fill the form with the values that the browser has kept; a video to dub is shown."""
+        """Fill the form with the values that the browser has kept; a video in a folded group is shown."""
         form = self.layout.form
         values = kept_values(form, kept, lambda paths: self.backend.check_access(paths, request))
-        has_video = isinstance(dict(zip(form, values, strict=False))["video"], str)
-        return [*values, gr.update(open=True) if has_video else gr.skip()]
+        videos = [dict(zip(form, values, strict=False))[name] for name in ("video", "continue_from")]
+        return [*values, *(gr.update(open=True) if isinstance(video, str) else gr.skip() for video in videos)]
 
 
 def save_script(names: list[str]) -> str:

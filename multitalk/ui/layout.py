@@ -12,6 +12,7 @@ from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PAIR
 from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
+from .continuing import build_continuing
 from .dubbing import build_dubbing
 from .footer import footer
 from .marking import CONSENT, build_marking
@@ -117,6 +118,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
     build_dubbing(layout, can_dub)
+    build_continuing(layout)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)
@@ -256,6 +258,16 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
             None,
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
+    with gr.Row():
+        for person in PAIR:
+            form[f"{person}_scale"] = parts.Slider(
+                0,
+                2,
+                1,
+                step=0.05,
+                label=f"{LABELS['audio_scale']} of person {person[-1]}",
+                info="How strongly the audio moves the person; 1 is normal.",
+            )
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")

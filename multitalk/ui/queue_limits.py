@@ -49,6 +49,6 @@ def check_memory(jobs: Iterable[Job], request: GenerationRequest, max_bytes: int
 def _bytes_of(request: GenerationRequest) -> int:
     """Return the approximate size of a request in memory."""
     sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
-    if request.source_sound is not None:
-        sounds += request.source_sound.samples.nbytes
+    for sound in (request.source_sound, request.sound_before):
+        sounds += 0 if sound is None else sound.samples.nbytes
     return sounds + request.picture.width * request.picture.height * len(request.picture.getbands())

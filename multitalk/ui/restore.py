@@ -22,7 +22,7 @@ RESTORED = (
     *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model", "vae"),
     *("label", "label_text", "label_corner"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
-    *each("source", "text", "voice", "language"),
+    *each("source", "text", "voice", "language", "scale"),
     *("isolate_voice", "loras"),
 )
 RESTORED_TEXT = "Settings restored."
@@ -70,7 +70,7 @@ def restored_values(
         values["height"], values["width"] = parsed["size"]
     elif parsed.get("size") not in [value for _, value in options.SIZES]:
         values["size"] = options.AUTOMATIC
-    values |= _voices(parsed)
+    values |= _voices(parsed) | _audio_scales(parsed.get("audio_scale", 1.0))
     values["loras"], missing = restored_loras(parsed.get("loras", ()), worker.lora_names())
     cleared = ("max_seconds",)
     return [
@@ -110,6 +110,10 @@ def _file_texts(values: dict[str, Any], files: Collection[str]) -> list[str]:
         them = "it" if len(kept) == 1 else "them"
         texts.append(KEPT_TEXT.format(words[:1].upper() + words[1:], them))
     return texts
+
+
+def _audio_scales(scales: float | dict[str, float]) -> dict[str, float]:
+    return {f"{p}_scale": scales.get(p, 1.0) if isinstance(scales, dict) else scales for p in PAIR}
 
 
 def _boxes(parsed: dict[str, Any]) -> dict[str, Any] | None:

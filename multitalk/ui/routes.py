@@ -168,6 +168,7 @@ def describe_result(
         "title": result.title,
         "url": f"results/{quote(result.name)}",
         "poster": f"posters/{quote(result.name)}",
+        "last_frame": f"last-frames/{quote(result.name)}",
         "source": f"sources/{quote(result.name)}" if has_source else None,
         "facts": facts,
         "length": f"{result.seconds:.1f} s",

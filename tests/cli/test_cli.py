@@ -160,7 +160,7 @@ def test_lora_options() -> None:
         (["--image", "face.png"], "audio is missing"),
         (["--image", "face.png", "--audio", "nowhere.wav"], "file not found"),
         (["--image", "first.wav", "--audio", "first.wav"], "cannot be read as an image"),
-        (["--image", "face.png", "--audio2", "first.wav"], "--audio2 needs --audio."),
+        (["--image", "face.png", "--audio2", "first.wav"], "error: --audio2 is set, but person1 is missing."),
         (["--image", "face.png", "--audio", "first.wav", "--say", "(s1) hi"], "already has audio"),
         (["--image", "face.png", "--say", "..."], "words to say"),
         (

@@ -152,6 +152,15 @@ def test_two_people(
     assert "seed -1" not in captured.out
 
 
+def test_person_2_alone_speaks_beside_a_box(
+    baked: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(baked))
+    argv = ["--image", "face.png", "--audio2", "one.wav", "--boxes", '{"person1": [0, 0, 70, 90]}', *SMALL]
+    assert main(["generate", *argv, "--quiet", "-o", str(tmp_path / "out.mp4")]) == 0
+
+
 def test_interrupting_stops_soon_and_leaves_nothing(baked: Path, files: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "multitalk", "generate", "--weights", str(baked)]
     command += ["--image", str(files / "face.png"), "--audio", str(files / "one.wav")]
@@ -182,3 +191,28 @@ def test_the_preview_is_beside_the_output_until_the_end(baked: Path, files: Path
             assert video.streams.video[0].average_rate == Fraction(25, 4)
             assert len(list(video.decode(video=0))) == 5
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_video_is_continued(
+    baked: Path,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MULTITALK_WEIGHTS", str(baked))
+    first, frame = tmp_path / "first.mp4", tmp_path / "last.png"
+    argv = ["--audio", "one.wav", "--quiet", *SMALL]
+    last = ["--last-frame", str(frame)]
+    assert main(["generate", "--image", "face.png", *argv, *last, "-o", str(first)]) == 0
+    assert Image.open(frame).size == (64, 64)
+    for options, frames in (([], 50), (["--no-join"], 25)):
+        capsys.readouterr()
+        rest = ["--continue-from", str(first), *options, *argv]
+        assert main(["generate", *rest, "-o", str(tmp_path / "rest.mp4")]) == 0
+        assert f": {frames} frames, " in capsys.readouterr().out
+    assert main(["generate", "--continue-from", "one.wav", *argv, "-o", str(first)]) == 2
+    assert "error: --continue-from ('one.wav')" in capsys.readouterr().err
+    assert main(["generate", "--image", "face.png", *argv, "--last-frame", "a.jpg", "-o", str(first)]) == 2
+    assert "error: --last-frame must be a png file, not 'a.jpg'." in capsys.readouterr().err

@@ -102,8 +102,9 @@ def test_audio_and_speech_in_order() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"audio": {"person2": noise(1.0)}}, "audio", "person2 without person1"),
-        ({"audio": {"person1": noise(1.0), "person3": noise(1.0)}}, "audio", "person3 without person2"),
+        ({"audio": {"person2": noise(1.0)}}, "audio.person2", "person1 is missing"),
+        ({"audio": {"person1": noise(1.0), "person3": noise(1.0)}}, "audio.person3", "person2 is missing"),
+        ({"boxes": {"person3": [0, 0, 9, 9]}}, "boxes.person3", "boxes.person3 is set"),
         ({"audio": {"person1": noise(1.0), "person5": noise(1.0)}}, "person5", "not a person of audio"),
         ({"audio": None, "speech": "(s1) One. (s5) Five."}, "speech", r"Use only \(s1\) to \(s4\)"),
         ({"speech": "(s2) One. (s3) Two.", "turns": "in_order"}, "turns", "script of several speakers"),

@@ -211,6 +211,7 @@ def generate(
         timeline=AudioTimeline(features, request.frames_per_clip, 5),
         soundtrack=sound,
         speech=None,
+        audio_scales=torch.tensor([0.5, 2.0, 1.0], device=DEVICE) if people > 1 else None,
     )
     units = pipeline.work_of(request, FRAMES / FPS).units
     components, executor = pipeline.components, pipeline.executor

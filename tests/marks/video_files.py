@@ -35,7 +35,7 @@ def write_video(path: Path, seconds: float = 1.0, tags: dict[str, str] | None = 
     rng = np.random.default_rng(0)
     tone = 0.1 * np.sin(np.arange(round(seconds * 16000)) * 0.1)[:, None]
     metadata = {"title": "MultiTalk", "comment": json.dumps({"seed": 3, "preset": "demo"})}
-    metadata |= ai_tags(is_dubbed=False) if tags is None else tags
+    metadata |= ai_tags(is_composite=False) if tags is None else tags
     sound = Sound(tone.astype(np.float32), 16000)
     with VideoWriter(path, 96, 64, sound=sound, metadata=metadata) as writer:
         writer.write(rng.integers(0, 256, (round(seconds * 25), 64, 96, 3), dtype=np.uint8))

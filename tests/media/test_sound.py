@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from multitalk.errors import InvalidInput
-from multitalk.media.mix import file_sound, in_order, soundtrack, together, trim
+from multitalk.media.mix import file_sound, in_order, joined, soundtrack, together, trim
 from multitalk.media.sound import Sound, resample, silence
 from multitalk.media.sound_reading import read_sound
 from tests.media.sound_files import tone
@@ -249,3 +249,22 @@ def test_silence_and_trim() -> None:
     assert not Sound(tone(), 16000).is_silent()
     assert trim(Sound(tone(), 16000), 0.25).seconds == 0.25
     assert trim(Sound(tone(), 16000), 5).seconds == 1.0
+
+
+def test_two_parts_of_a_sound_join_as_they_were() -> None:
+    whole = tone(1.0, 44100, 2)
+    first, second = Sound(whole[:20_000], 44100), Sound(whole[20_000:], 44100)
+    result = joined(first, second)
+    assert (result.rate, result.samples.shape) == (44100, whole.shape)
+    assert np.array_equal(result.samples[:20_000], first.samples)
+    assert np.array_equal(result.samples[20_221:], whole[20_221:])
+    step = float(np.abs(whole[20_000] - whole[19_999]).max())
+    assert np.abs(result.samples - whole).max() <= step + 1e-6, "the step between two samples"
+
+
+def test_other_sounds_join_without_a_click() -> None:
+    first, second = Sound(np.full((4000, 1), 0.5, np.float32), 8000), Sound(tone(0.5, 16000, 2), 16000)
+    result = joined(first, second)
+    assert (result.rate, result.channels, result.seconds) == (16000, 2, 1.0)
+    assert np.abs(np.diff(result.samples[7900:8100], axis=0)).max() < 0.1
+    assert np.array_equal(result.samples[8080:], second.samples[80:])

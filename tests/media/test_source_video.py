@@ -166,7 +166,7 @@ def test_damage_is_reported_when_it_is_decoded() -> None:
         reader.read(FramePosition(number=0), lambda: None)
         assert reader.warnings == ()
         reader.read(FramePosition(number=39), lambda: None)
-        assert reader.warnings == (DAMAGED,)
+        assert reader.warnings == (f"video: {DAMAGED}",)
     finally:
         reader.close()
 

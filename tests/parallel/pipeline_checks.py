@@ -44,6 +44,8 @@ def requests() -> dict[str, dict[str, Any]]:
         "two people, two branches": two | {"text_guidance": 1.0, "audio_guidance": 2.0},
         "two people, one branch": two | {"text_guidance": 1.0, "audio_guidance": 1.0},
         "teacache": two | {"steps": 8, "teacache": 0.3, "text_guidance": 1.0, "audio_guidance": 2.0},
+        "audio scale": two
+        | {"audio_scale": {"person1": 0.5, "person2": 2.0}, "text_guidance": 1.0, "audio_guidance": 2.0},
         "infinitetalk": two | {"model": "infinitetalk", "text_guidance": 1.0, "audio_guidance": 2.0},
         "magcache": one | {"steps": 4, "cache": "magcache", "text_guidance": 1.0, "audio_guidance": 1.0},
         "lora": one | {"preset": "lightx2v"},

@@ -117,7 +117,7 @@ def test_damage_of_a_video_is_in_the_result(pipeline, tmp_path) -> None:
     content[middle - 400 : middle + 400] = bytes(800)
     fields = {**FAST, "steps": 1, **SHORT, "max_seconds": 1.3}
     request = GenerationRequest(video=bytes(content), audio=voice(2.0), **fields)
-    assert pipeline.generate(request, tmp_path / "out.mp4").warnings == (DAMAGED,)
+    assert pipeline.generate(request, tmp_path / "out.mp4").warnings == (f"video: {DAMAGED}",)
     content = video("matroska")
     request = GenerationRequest(video=content[: len(content) // 2], audio=voice(2.0), **fields)
     incomplete, held = pipeline.generate(request, tmp_path / "out.mp4").warnings

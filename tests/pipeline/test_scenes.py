@@ -45,7 +45,7 @@ def source() -> Video:
     return read_video(scenes_video([18, 12, 20]))
 
 
-def test_a_video_without_cuts_is_dubbed_as_without_the_search(pipeline) -> None:
+def test_a_video_without_cuts_is_composite_as_without_the_search(pipeline) -> None:
     whole = read_video(scenes_video([50]))
     searched, plain = (list(pipeline.stream(dub(whole, scenes=scenes))) for scenes in (True, False))
     assert len(searched) == len(plain) == 5

@@ -133,7 +133,7 @@ def test_speech_as_text_dict_or_model() -> None:
         ({"audio": {"person1": SILENCE, "person2": SILENCE}}, "audio", "silent"),
         ({"audio": (np.full(16000, np.nan), 16000)}, "audio", "finite"),
         ({"audio": (np.ones(16000 * 601, np.float32), 16000)}, "audio", "longer than 600 seconds"),
-        ({"audio": {"person2": VOICE}}, "audio", "A single speaker is person1"),
+        ({"audio": {"person2": VOICE}}, "audio.person2", "A single speaker is person1"),
         ({"audio": {"person5": VOICE}}, "audio.person5", "Did you mean person"),
         ({"audio": VOICE, "speech": "(s1) hi"}, "speech", "already has audio"),
         ({"audio": {"person1": VOICE, "person2": VOICE}, "speech": "hi"}, "speech", "already"),

@@ -129,8 +129,11 @@ BAD: dict[str, tuple[Any, str | None]] = {
     "audio is a list": (job_fields(audio=[SOUND, SOUND]), "audio"),
     "audio is empty": (job_fields(audio={}), "audio"),
     "audio of a fifth person": (job_fields(audio={"person1": SOUND, "person5": SOUND}), "person5"),
-    "audio without the second person": (job_fields(audio={"person1": SOUND, "person3": SOUND}), "audio"),
-    "audio of person2 alone": (job_fields(audio={"person2": SOUND}), "audio"),
+    "audio without the second person": (
+        job_fields(audio={"person1": SOUND, "person3": SOUND}),
+        "audio.person3",
+    ),
+    "audio of person2 alone": (job_fields(audio={"person2": SOUND}), "audio.person2"),
     "audio of a person is a number": (job_fields(audio={"person1": 7}), "audio.person1"),
     "audio is a picture": (job_fields(audio=IMAGE), "audio"),
     "audio is too short": (job_fields(audio=base64_of(wav(0.1))), "audio"),
@@ -450,5 +453,5 @@ def test_a_silent_person_needs_a_box_alone(boxes, worker_settings):
     both = {"person1": [0, 0, 30, 40], "person2": [0, 40, 30, 60]}
     request = asyncio.run(read_request(fields | audio | {boxes: both}, worker_settings))
     assert (request.named_people, list(request.audio)) == (("person1", "person2"), ["person2"])
-    with pytest.raises(InvalidInput, match="person2 without person1"):
+    with pytest.raises(InvalidInput, match="person2 is set, but person1 is missing"):
         asyncio.run(read_request(fields | audio, worker_settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import requests
 import torch
+from PIL import Image
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
@@ -253,3 +255,29 @@ def test_a_jobs_id_makes_no_path(job_id):
     assert "/" not in name
     assert "." not in name
     assert len(name) <= 100
+
+
+@pytest.mark.parametrize("emit", [None, lambda message: None])
+def test_the_last_frame_is_in_the_answer_if_it_fits(result, emit):
+    picture = Image.fromarray(noise(1)[0].numpy())
+    small = replace(result, last_frame=picture)
+    assert "last_frame_base64" not in deliver(small, WorkerSettings()).finish(small, "a.mp4")
+    answer = deliver(small, WorkerSettings(), emit=emit).finish(small, "a.mp4", with_frame=True)
+    png = Image.open(io.BytesIO(base64.b64decode(answer["last_frame_base64"])))
+    assert (png.format, png.tobytes()) == ("PNG", picture.tobytes())
+    large = replace(result, last_frame=Image.fromarray(noise(1, side=1100)[0].numpy()))
+    answer = deliver(large, WorkerSettings(), emit=emit).finish(large, "a.mp4", with_frame=True)
+    assert "too large for the output" in answer["warning"]
+
+
+def test_the_last_frame_is_uploaded(result):
+    small = replace(result, last_frame=Image.fromarray(noise(1)[0].numpy()))
+    storage = Storage()
+    bucket = Bucket(BucketSettings(storage.url, storage.bucket, None, "", 60, "key", "hush-hush"))
+    delivery = deliver(small, WorkerSettings(), bucket=bucket)
+    delivery.start()
+    answer = delivery.finish(small, "a.mp4", with_frame=True)
+    uploaded = requests.get(answer["last_frame_url"], timeout=10)
+    assert uploaded.headers["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(uploaded.content)).size == (128, 128)
+    storage.close()

@@ -164,3 +164,46 @@ def test_two_voices_and_our_own_names(worker_pipeline, settings, tmp_path) -> No
     )
     assert output["model"] == "infinitetalk-multi"
     assert "video_base64" in output
+
+
+def test_a_video_is_continued_from_a_url_a_path_or_base64(address, settings, tmp_path) -> None:
+    for source in (f"{address}/clip.mp4", str(tmp_path / "clip.mp4"), base64_of(CONTENT)):
+        request = read(settings, continue_from=source, motion_frames=9, last_frame=True)
+        assert request.continue_from.frames == 20
+        assert number_of(request.picture) == 19
+        assert request.image is None
+        assert request.sound_before is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        (
+            {"continue_from": base64_of(CONTENT), "video": base64_of(CONTENT)},
+            "video",
+            "cannot be used together",
+        ),
+        ({"continue_from": base64_of(CONTENT), "motion_frames": 25}, "continue_from", "continues from 25"),
+        ({"image": base64_of(CONTENT), "join": False}, "join", "join needs a video to continue"),
+        ({"continue_from": base64_of(CONTENT), "last_frame": "yes"}, "last_frame", "must be true or false"),
+    ],
+)
+def test_continued_videos_that_are_refused(fields, field, words, settings) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        read(settings, **fields)
+    assert caught.value.field == field
+
+
+def test_a_continued_job_answers_with_its_last_frame(worker_pipeline, settings) -> None:
+    worker = JobWorker(worker_pipeline, settings, {})
+    job = {
+        "continue_from": base64_of(CONTENT),
+        "audio": SOUND,
+        "motion_frames": 5,
+        "last_frame": True,
+        **FAST,
+    }
+    answer = asyncio.run(worker.handle({"id": "continued", "input": job}))
+    assert answer["status"] == "success", answer
+    assert answer["frames"] == frame_count(base64.b64decode(answer["video_base64"]))
+    assert base64.b64decode(answer["last_frame_base64"]).startswith(b"\x89PNG")

@@ -134,7 +134,7 @@ ALIASES = [
 @pytest.mark.parametrize(
     ("sounds", "message"),
     [
-        (("audio2",), "audio2 is set, but audio1 is missing. Upload the audio of a single speaker as"),
+        (("audio2",), "audio2 (two_people.png) cannot be read"),
         (("audio1", "audio2"), "audio1 (two_people.png) cannot be read"),
     ],
 )
@@ -143,6 +143,23 @@ def test_errors_name_the_argument_of_a_sound(client, sounds, message):
     with pytest.raises(AppError) as error:
         client.predict(image=FACE, **files, api_name="/generate")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("boxes", [None, {"person1": [0, 0, 60, 90]}])
+def test_audio2_alone_needs_a_box_of_person_1(boxes):
+    """The request's own check decides."""
+    sounds = {"person2": str(EXAMPLES / "one_person.wav")}
+
+    def read():
+        face = str(EXAMPLES / "one_person.png")
+        return request_from_call(face, sounds, {"boxes": boxes}, None, find_lora=Path)
+
+    if boxes is None:
+        with pytest.raises(InvalidInput, match="audio2 is set, but person1 is missing") as caught:
+            read()
+        assert caught.value.field == "audio.person2"
+    else:
+        assert list(read().audio) == ["person2"]
 
 
 @pytest.mark.parametrize("speed", ["fast", None, 9, {}, True])

@@ -277,3 +277,11 @@ def test_values_set_while_models_load_are_kept(ready):
         "audio_guidance",
     }
     assert missing_values(ready, SETTINGS | {"preset": "lightx2v"}, None)["steps"] == 4
+
+
+def test_the_audio_scales_of_the_people_who_speak():
+    request = fields.request_from_form(FORM | {"person1_scale": 0.7, "person2_scale": 0.5}, no_voice, no_lora)
+    assert request.audio_scale == {"person1": 0.7}
+    assert fields.request_from_form(FORM | {"person1_scale": 1}, no_voice, no_lora).audio_scale == 1.0
+    with pytest.raises(InvalidInput, match="audio_scale person1 must be a number from 0 to 2, not 3"):
+        fields.request_from_form(FORM | {"person1_scale": 3}, no_voice, no_lora)

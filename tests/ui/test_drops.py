@@ -19,6 +19,7 @@ from tests.ui.steps import choose
 from tests.ui.test_gallery import write_video
 
 TYPES = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4", ".txt": "text/plain"}
+REPLACED = {"video": None, "continue_from": None}
 FIRST = {"person1_source": "sound"}
 
 
@@ -123,7 +124,7 @@ def file(kind: str, name: str) -> dict[str, str]:
         ("one", "person2", [file("sound", "a")], FIRST | {"person1_sound": "/up/a"}),
         ("in_order", "person2", [file("sound", "a")], {"person2_source": "sound", "person2_sound": "/up/a"}),
         ("script", "person1", [file("video", "v")], FIRST | {"mode": "one", "person1_sound": "wav"}),
-        ("one", "person1", [file("picture", "p"), file("picture", "q")], {"picture": "/up/p", "video": None}),
+        ("one", "person1", [file("picture", "p"), file("picture", "q")], {"picture": "/up/p"} | REPLACED),
         ("one", None, "nonsense", {}),
         ("one", 3, [None, {"kind": "sound"}, {"kind": "sound", "name": "a", "path": 3}], {}),
     ],

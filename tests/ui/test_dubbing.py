@@ -42,7 +42,7 @@ def dubbing_app(baked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("screen", SCREENS)
-def test_a_video_is_dubbed(screen: str, browser: Browser, dubbing_app: App, tmp_path: Path) -> None:
+def test_a_video_is_composite(screen: str, browser: Browser, dubbing_app: App, tmp_path: Path) -> None:
     with browser.new_context(**SCREENS[screen]) as context:
         page: Page = context.new_page()
         page.goto(dubbing_app.url)
@@ -81,7 +81,7 @@ def small_settings(page: Page) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("screen", SCREENS)
-def test_a_video_on_the_image_is_dubbed_and_compared(
+def test_a_video_on_the_image_is_composite_and_compared(
     screen: str, browser: Browser, dubbing_app: App, tmp_path: Path
 ) -> None:
     with browser.new_context(**SCREENS[screen]) as context:
@@ -162,7 +162,7 @@ def compare_with_original(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_the_example_video_is_dubbed_with_the_demo_weights(open_page, app: App) -> None:
+def test_the_example_video_is_composite_with_the_demo_weights(open_page, app: App) -> None:
     page: Page = open_page()
     page.locator("#dubbing > button").click()
     page.locator("#video-example").click()

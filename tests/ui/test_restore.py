@@ -269,3 +269,29 @@ def test_a_files_model_and_its_settings_are_restored(worker):
     assert [restored[name] for name in names] == ["infinitetalk", "0.35", 9]
     assert "no field for it: the video to dub." in plain_message(message)
     assert parse_settings(settings | {"model": "other"}).get("model") is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "scales"),
+    [
+        (0.5, [0.5, 0.5]),
+        ({"person2": 2}, [1.0, 2.0]),
+        (7, [1.0, 1.0]),
+        ([], [1.0, 1.0]),
+        (None, [1.0, 1.0]),
+    ],
+)
+def test_saved_audio_scales_are_restored(worker, saved, scales):
+    settings = saved_settings(fields.request_from_form(EMPTY, str, no_lora))
+    assert "audio_scale" not in settings, "1 is not saved"
+    *values, _, _ = restored_values(settings | ({} if saved is None else {"audio_scale": saved}), worker)
+    restored = dict(zip(RESTORED, values, strict=True))
+    assert [restored[f"person{number}_scale"] for number in (1, 2)] == scales
+
+
+def test_a_file_says_that_it_continues_a_video(worker, tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 64, 64) as writer:
+        writer.write(np.zeros((30, 64, 64, 3), np.uint8))
+    form = EMPTY | {"picture": "", "continue_from": str(tmp_path / "a.mp4"), "join": True}
+    *_, message, _ = restored_values(saved_settings(fields.request_from_form(form, str, no_lora)), worker)
+    assert "no field for it: the video to continue." in plain_message(message)

@@ -63,7 +63,7 @@ async function take(files, speaker = null, place = null) {
 
 const hasFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes('Files');
 const placeOf = (event) => (event.target.closest?.('#picture, #boxes, #dubbing') ? 'picture' : null);
-const isElsewhere = (event) => event.target.closest && event.target.closest('#restore, .takes-files');
+const isElsewhere = (event) => event.target.closest && event.target.closest('#restore, #continue-from, .takes-files');
 
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   document.addEventListener(kind, (event) => {

@@ -139,6 +139,7 @@ function showResult(result, note, warnings = []) {
   const link = $('.job-download');
   link.href = `${base}${result.url}?download=1`;
   link.download = result.name;
+  $('.job-frame').href = base + result.last_frame;
   text('.job-title', result.title);
   text('.job-note', note || '');
   $('.job-warnings').replaceChildren(...warnings.map((warning) => {
@@ -334,6 +335,7 @@ $('.job-lost-again').addEventListener('click', askAgain);
 $('.job-lost-dismiss').addEventListener('click', dismiss);
 $('.job-other > button').addEventListener('click', showOffered);
 $('.job-again').addEventListener('click', () => trigger('select', { name: $('.job').dataset.result }));
+$('.job-continue').addEventListener('click', () => trigger('apply', { name: $('.job').dataset.result }));
 document.addEventListener('multitalk:asked', showPressed);
 document.addEventListener('multitalk:refused', () => endPressed(true));
 watch('value', update);
