@@ -76,7 +76,7 @@ class JobMarks:
             model: The model's name.
             license_name: License of its weights.
             settings: The settings that the file's metadata has.
-            source: The video that was dubbed.
+            source: The video that is in the file, changed or not.
 
         Raises:
             MultiTalkError: The file cannot be signed.

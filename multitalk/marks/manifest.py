@@ -29,7 +29,7 @@ def make_manifest(
         model: The model's name.
         license_name: License of its weights.
         settings: The settings that the file's metadata has.
-        source: The video that was dubbed, an open file; None: there is none.
+        source: The video that is in the file, changed or not, an open file; None: there is none.
 
     Returns:
         The definition of a manifest for C2PA's builder.
@@ -79,7 +79,7 @@ def _readable(value: Any) -> Any:
 
 
 def _ingredient(source: BinaryIO) -> dict[str, Any]:
-    """Describe the video that was dubbed by its hash alone; its own credentials are not read."""
+    """Describe the source video by its hash alone; its own credentials are not read."""
     digest = hashlib.sha256()
     position = 0
     # at positions: the decoder processes share the file's own

@@ -8,7 +8,7 @@ from .. import __version__
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
-# A recording of which a model changed a part: a dubbed video.
+# A recording of which a model changed or added a part: a dubbed or a continued video.
 COMPOSITE = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"
 GENERATOR = "MultiTalk"
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.distributed
-from PIL import Image
 
-from ..conditioning.continued import all_frames
 from ..conditioning.job import JobConditions, outline_job, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
-from ..conditioning.metadata import make_metadata
 from ..conditioning.notices import notices
 from ..conditioning.scenes import plan_clips
 from ..conditioning.timeline import ClipSpan, count_frames
 from ..conditioning.voice_separator import VoiceSeparator
-from ..errors import Cancelled, InvalidInput
+from ..errors import InvalidInput
 from ..marks.job import JobMarks
 from ..models.constants import FPS
 from ..request.generation_request import GenerationRequest, Speech
@@ -44,6 +38,7 @@ from .clips import ClipGenerator
 from .components import Components, load_components
 from .decode import OnFrames
 from .executor import LocalExecutor, TransformerExecutor
+from .job_file import JobFile, make_frame_marks
 from .planning import JobPlanner, default_preset, job_loras, loading_workload, workload_of
 from .previews import check_fast_decoder
 from .progress import CancelSignal, JobMonitor, OnProgress
@@ -52,7 +47,6 @@ from .work import JobWork, count_work
 
 if TYPE_CHECKING:
     from ..marks.frames import FrameMarks
-    from ..media.video import VideoWriter
     from ..weights.store import Record
 
 
@@ -173,56 +167,18 @@ class MultiTalkPipeline:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
             Cancelled: `cancel` was set.
         """
-        from ..media.video import VideoWriter  # only files need FFmpeg
-
         monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
-        marks = JobMarks(
-            request.mark, request.shown_video is not None
-        )  # first: the certificate may be unusable
+        # first, since the certificate may be unusable
+        marks = JobMarks(request.mark, request.shown_video is not None)
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
             job = self._prepare(request, monitor)
-            settings = job.settings
-            metadata = partial(
-                make_metadata,
-                request,
-                job.outline.preset,
-                job.outline.model,
-                settings.sampling,
-                job.seed,
-                len(job.spans),
-            )
-            frame_marks = _frame_marks(request, job, job_id)
-            writer = VideoWriter(
-                path,
-                settings.width,
-                settings.height,
-                fps=FPS,
-                sound=job.soundtrack,
-                metadata=metadata(include_text, scripts) | marks.tags,
-                complete=partial(_sign, marks, request, job, metadata()["comment"], monitor),
-                frame_marks=frame_marks,
-            )
-            complete = self._write(writer, request, job, monitor, frame_marks, on_clip, keep_partial)
-            seconds = writer.frames / FPS
+            frame_marks = make_frame_marks(request, job, job_id)
+            file = JobFile(Path(path), request, job, marks, frame_marks, monitor, include_text, scripts)
+            clips = partial(self._clips, request, job, monitor, frame_marks)
+            complete = file.write(clips, on_clip, keep_partial)
             monitor.timings["total"] = time.monotonic() - started
-            result = outcome.result = GenerationResult(
-                path=Path(path),
-                frames=writer.frames,
-                seconds=seconds,
-                seed=job.seed,
-                timings=dict(monitor.timings),
-                width=settings.width,
-                height=settings.height,
-                model=job.outline.audio_layers,
-                speech=None if job.speech is None else job.speech.until(seconds),
-                warnings=tuple(dict.fromkeys([*request.warnings, *monitor.warnings, *marks.warnings])),
-                complete=complete,
-                marks=marks.names(frame_marks.number),
-                signed_by=marks.signed_by,
-                watermark=frame_marks.number,
-                last_frame=Image.fromarray(writer.last_frame),
-            )
+            result = outcome.result = file.result(complete)
         return result
 
     def stream(
@@ -243,7 +199,7 @@ class MultiTalkPipeline:
             # inference mode belongs to the thread: it must not reach the caller's code between clips
             with torch.inference_mode():
                 job = self._prepare(request, monitor)
-                clips = self._clips(request, job, monitor, _frame_marks(request, job, job_id))
+                clips = self._clips(request, job, monitor, make_frame_marks(request, job, job_id))
                 del job
             while True:
                 with torch.inference_mode():
@@ -318,94 +274,6 @@ class MultiTalkPipeline:
             request, job, self.components, self.executor, self.plan, monitor, units, frame_marks
         )
         return clips.run(on_frames)
-
-    def _write(
-        self,
-        writer: VideoWriter,
-        request: GenerationRequest,
-        job: JobConditions,
-        monitor: JobMonitor,
-        frame_marks: FrameMarks,
-        on_clip: Callable[[Clip], None] | None,
-        keep_partial: bool,
-    ) -> bool:
-        """Generate the clips of a job and encode them in the background.
-
-        Returns:
-            Whether the video is complete.
-        """
-        from ..media.background import BackgroundWriter
-
-        settings = job.settings
-        with writer, BackgroundWriter(writer) as encoder:
-            if job.frames_before and request.continue_from is not None:
-                with monitor.timed("video"):
-                    for frames in all_frames(
-                        request.continue_from, settings.height, settings.width, monitor.check_cancelled
-                    ):
-                        encoder.write(frames)
-            try:
-                for clip in self._clips(request, job, monitor, frame_marks, encoder.write):
-                    with monitor.stage("video", clip.index):
-                        if on_clip is not None:
-                            on_clip(clip)
-                    del clip  # free its frames before the next clip is made
-                with monitor.timed("video"):
-                    encoder.finish()
-            except Cancelled:
-                if not keep_partial:
-                    raise  # at once: frames that wait for the encoder are dropped
-                encoder.finish()
-                if writer.frames == job.frames_before:
-                    raise
-                writer.end_here()
-                return False
-        return True
-
-
-def _sign(
-    marks: JobMarks,
-    request: GenerationRequest,
-    job: JobConditions,
-    settings: str,
-    monitor: JobMonitor,
-    file: Path,
-) -> None:
-    """Sign a job's finished file.
-
-    Args:
-        marks: The job's marks.
-        request: The job.
-        job: Its encoded inputs.
-        settings: The settings in the file's metadata, as JSON.
-        monitor: Times it.
-        file: The file.
-    """
-    model, source = job.outline.model, request.shown_video
-    with monitor.timed("video"):
-        marks.sign(
-            file, model.title, model.license, json.loads(settings), None if source is None else source.file
-        )
-
-
-def _frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | None) -> FrameMarks:
-    """Make the marks in the frames of a job's files.
-
-    Raises:
-        InvalidInput: The label does not fit into the video.
-    """
-    from ..marks.frames import FrameMarks  # imports OpenCV, which startup does not need
-    from ..marks.label import Label
-
-    width, height = job.settings.width, job.settings.height
-    label = None if request.label is None else Label(request.label.text, request.label.corner)
-    if label is not None:
-        label.check_size(width, height)
-    if job_id is None:
-        digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())
-        digest.update(np.ascontiguousarray(job.soundtrack.samples).data)
-        job_id = digest.hexdigest()
-    return FrameMarks.of_job(label, width * height, job_id, request.mark)
 
 
 def connected_processes() -> int:

@@ -19,6 +19,8 @@ from .voices import parse_mix
 NAMED_SIZES = ("480p", "720p", "480p-bucket", "720p-bucket", "160p")
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 2048, 16
 MAX_TEXT = 10_000
+MAX_LISTED = 20  # names in an error
+LISTED = "The README lists all fields."
 EMPTY: tuple[Any, ...] = (None, "", {}, [])  # what clients send for "not set"
 
 
@@ -82,10 +84,17 @@ def check_names(names: Iterable[Any], allowed: Iterable[str], kind: str, aliases
     valid = list(allowed)
     for name in names:
         if name not in valid:
-            similar = difflib.get_close_matches(str(name), [*valid, *aliases], n=1, cutoff=0.5)
-            hint = f" Did you mean {similar[0]}?" if similar else ""
-            message = f"{shown(name)} is not a {kind}.{hint} Allowed: {', '.join(valid)}."
-            raise UnknownName(message, str(name)[:80])
+            similar = _most_similar(str(name), [*valid, *aliases])
+            hint = f" Did you mean {similar}?" if similar else ""
+            allowed = f"Allowed: {', '.join(valid)}." if len(valid) <= MAX_LISTED else LISTED
+            raise UnknownName(f"{shown(name)} is not a {kind}.{hint} {allowed}", str(name)[:80])
+
+
+def _most_similar(name: str, others: Sequence[str]) -> str | None:
+    """Return the longest name that this one continues, such as audio for audio_path, else a similar one."""
+    begun = [other for other in others if name.startswith(f"{other}_")]
+    similar = difflib.get_close_matches(name, others, n=1, cutoff=0.5)
+    return max(begun, key=len, default=None) or next(iter(similar), None)
 
 
 def check_size(value: Any) -> str | tuple[int, int]:

@@ -43,7 +43,7 @@ class NoModels:
 
     fps = 25
 
-    def generate(self, *_: Any) -> None:
+    def generate(self, *_: Any, **__: Any) -> None:
         raise AssertionError("a model would have run")
 
 

@@ -32,7 +32,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def generate(self, *_: Any) -> None:
+    def generate(self, *_: Any, **__: Any) -> None:
         raise self.error
 
 
@@ -91,7 +91,9 @@ def test_a_cancelled_job_ends_when_its_thread_has_and_the_next_one_runs():
             super().__init__(RuntimeError())
             self.entered, self.left = threading.Event(), threading.Event()
 
-        def generate(self, _request: Any, _path: Any, _progress: Any, cancel: Any, _clip: Any) -> None:
+        def generate(
+            self, _request: Any, _path: Any, _progress: Any, cancel: Any, *_: Any, **__: Any
+        ) -> None:
             self.entered.set()
             cancel.wait(30)
             self.left.set()
