@@ -161,7 +161,7 @@ class MultiTalkPipeline:
             scripts: With `include_text`: for each person whose audio was made from text, that text.
             job_id: Name of the job, from which the number in the watermark follows
                 (:func:`multitalk.marks.watermark.number_of`); None: a digest of its audio, seed and size, so
-                that the same job gives the same file.
+                that the same job gives the same pictures.
 
         Raises:
             InvalidInput: The request does not fit these weights, or the file cannot be written.
