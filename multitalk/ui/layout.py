@@ -117,8 +117,9 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool
     layout.form["boxes"] = parts.boxes_editor()
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
-    build_dubbing(layout, can_dub)
-    build_continuing(layout)
+    with gr.Row(elem_id="videos"):
+        build_dubbing(layout, can_dub)
+        build_continuing(layout)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)

@@ -26,9 +26,7 @@ def test_a_video_with_a_label(open_page: Open, app: App, screen: str) -> None:
     page.get_by_label("Label text").fill("ה")
     page.locator("#make").click()
     page.wait_for_selector("#error-settings [role=alert]")
-    assert error_at(page, "settings").startswith(
-        "Visible label contains characters that cannot be drawn (ה)."
-    )
+    assert error_at(page, "settings").startswith("Visible label contains characters that the font lacks (ה).")
     page.get_by_label("Label text").fill("AI")
     page.locator("#label-corner input").click()
     page.get_by_role("option", name="Top left").click()
