@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Cancelled
 from .forecast import Forecast, StageCosts, Times
-from .results import OnPreview
+
+if TYPE_CHECKING:
+    from .results import OnPreview  # imports torch
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ function showResult(result, note, warnings = []) {
     detail.textContent = value;
     return [term, detail];
   }));
+  const facts = $('.job-facts');
+  facts.tabIndex = facts.scrollWidth > facts.clientWidth ? 0 : -1;  // scrolled with the keyboard where it must be
   text('.job-weights', result.notice || '');
   $('.job').dataset.result = result.name;
 }
