@@ -9,7 +9,7 @@ from pathlib import Path
 SMALLER = "choose a smaller size or fewer frames_per_clip"  # advice for out-of-memory errors
 # Of the heaps: larger blocks get a mapping of their own, and more free memory at a heap's end is returned.
 LARGE_BLOCK = 8 * 2**20
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt
 # torch's CPU allocator raises a plain RuntimeError
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -49,3 +49,5 @@ def return_large_blocks() -> None:
         library = ctypes.CDLL(None)
         for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
             library.mallopt(option, LARGE_BLOCK)
+        # the library that signs videos starts threads, each of which would keep a heap
+        library.mallopt(_ARENA_MAX, 2)

@@ -446,15 +446,16 @@ from PIL import Image
 from multitalk.patches.imports import narrow_diffusers
 with narrow_diffusers():  # as the commands do
     from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.runtime.process_memory import peak_memory
+from multitalk.runtime.process_memory import peak_memory, return_large_blocks
 
+return_large_blocks()  # as the front ends do
 folder, out, *lengths = sys.argv[1:]
 pipeline = MultiTalkPipeline.from_pretrained(folder, device="cpu")
 for seconds in map(int, lengths):
     sound = np.random.default_rng(0).normal(0, 0.1, seconds * 16000).astype(np.float32)
     request = GenerationRequest(
         image=Image.new("RGB", (192, 128), "teal"), audio=(sound, 16000), size=(128, 192), steps=1,
-        text_guidance=1.0, audio_guidance=1.0,
+        text_guidance=1.0, audio_guidance=1.0, mark=False,  # signing has buffers
     )
     result = pipeline.generate(request, out)
     print(result.frames, peak_memory())
