@@ -246,7 +246,7 @@ def test_lock_is_written(script, tmp_path, weights, hub):
     path = tmp_path / "lock.json"
     done = script.run("--lock", "--lock-file", str(path))
     assert done.returncode == 0, done.stderr
-    assert len(Lock.read(path).repositories) == 8
+    assert len(Lock.read(path).repositories) == 10
     assert not script.target.exists()
 
 

@@ -18,13 +18,13 @@ def make_published_weights(root: Path, speech: bool = True) -> Path:
 
     Args:
         root: A new folder.
-        speech: Whether to write Kokoro and spaCy's model, which take 230 MB, and Demucs.
+        speech: Whether to write Kokoro and spaCy's model, which take 230 MB.
     """
     make_small_checkpoint(root, quantized=True)
     shutil.copyfile(root / catalogue.TRANSFORMER_INT8, root / catalogue.TRANSFORMER_INT8_FUSIONX)
+    make_small_demucs(root / catalogue.SEPARATOR_WEIGHTS)
     if speech:
         make_small_kokoro(root, english=False)
-        make_small_demucs(root / catalogue.SEPARATOR_WEIGHTS)
         folder = make_small_spacy_model(root / SPACY_MODEL)
         with zipfile.ZipFile(root / catalogue.SPACY_MODEL, "w") as wheel:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
