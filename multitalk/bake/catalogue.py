@@ -57,14 +57,13 @@ INFINITETALK = Repository("MeiGen-AI/InfiniteTalk", folders.PUBLISHED_INFINITETA
 # the main branch has only pickled weights, which torch 2.5 cannot open safely
 WAV2VEC2 = Repository("TencentGameMate/chinese-wav2vec2-base", "chinese-wav2vec2-base", "refs/pr/1")
 KOKORO = Repository("hexgrad/Kokoro-82M", "Kokoro-82M")
+AUTOENCODERS = Repository("lightx2v/Autoencoders", "Autoencoders")
 DEMUCS = Repository("adefossez/HTDemucs", "HTDemucs")
 FUSIONX = Repository("vrgamedevgirl84/Wan14BT2VFusioniX", "", subfolder="FusionX_LoRa/")
 LIGHTX2V = Repository("Kijai/WanVideo_comfy", "")
 DISTILLATION = Repository(
     "lightx2v/Wan2.1-I2V-14B-480P-StepDistill-CfgDistill-Lightx2v", "", subfolder="loras/"
 )
-
-AUTOENCODERS = Repository("lightx2v/Autoencoders", "Autoencoders")
 
 # Paths in the folder of published weights (docs/MODEL.md, section 2).
 QUANTIZED = f"{MULTITALK.folder}/quant_models"

@@ -38,6 +38,11 @@ def check_separator(request: GenerationRequest, separator: VoiceSeparator) -> No
         )
 
 
+def may_isolate(request: GenerationRequest, separator: VoiceSeparator) -> bool:
+    """Return whether a request's audio is separated, to use the voice or to find other sounds."""
+    return request.isolate_voice is not False and bool(request.audio) and separator.is_available
+
+
 def isolate_voices(
     request: GenerationRequest,
     voices: list[Sound | None],
@@ -59,15 +64,16 @@ def isolate_voices(
     Returns:
         The sounds that the model hears, of the same lengths, and one sentence about what was found.
     """
-    if request.isolate_voice is False or not separator.is_available:
+    if not may_isolate(request, separator):
         return voices, []
     heard, found = list(voices), dict[str, None]()
     for index, (person, sound) in enumerate(zip(request.named_people, voices, strict=False)):
         if sound is None or person in request.spoken:
             continue
         voice = separator.isolate(sound, device, check_cancelled)
-        whole, alone = np.linalg.norm(sound.mono()), np.linalg.norm(voice.samples)
-        rest = np.linalg.norm(sound.mono() - voice.samples[:, 0])
+        audio = sound.mono()
+        whole, alone = np.linalg.norm(audio), np.linalg.norm(voice.samples)
+        rest = np.linalg.norm(audio - voice.samples[:, 0])
         if alone < SILENT * whole:
             found[NO_VOICE] = None
         elif request.isolate_voice is True or rest > NOTICEABLE * alone:

@@ -23,7 +23,7 @@ from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
 from .continued import last_frames
 from .image import prepare_image
-from .isolation import check_separator, isolate_voices
+from .isolation import check_separator, isolate_voices, may_isolate
 from .length import expected_seconds, limit_seconds, padded_seconds
 from .people import person_masks, token_masks
 from .resolve import ResolvedSettings, resolve_settings
@@ -180,12 +180,7 @@ def outline_job(
     kind = choose_model(request, expected_seconds(request, sound.seconds), audio_layers)
     check_motion_frames(request, kind)
     found: list[str] = []
-    if (
-        separator is not None
-        and separator.is_available
-        and request.isolate_voice is not False
-        and request.audio
-    ):
+    if separator is not None and may_isolate(request, separator):
         with monitor.stage("isolate"):
             place = device or torch.device("cpu")
             voices, found = isolate_voices(request, voices, separator, place, monitor.check_cancelled)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .label import Label
-from .watermark import MIN_PIXELS, Watermark, number_of
+from .watermark import Watermark
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,6 @@ class FrameMarks:
 
     watermark: Watermark | None = None
     label: Label | None = None
-
-    @classmethod
-    def of_job(cls, label: Label | None, pixels: int, job_id: str, is_watermarked: bool = True) -> FrameMarks:
-        """Make the marks of a job.
-
-        Args:
-            label: The visible label, or None.
-            pixels: Size of a frame. Frames below ``MIN_PIXELS`` get no watermark, since it could not be read.
-            job_id: Decides the number in the watermark.
-            is_watermarked: Whether to add the watermark.
-        """
-        is_added = is_watermarked and pixels >= MIN_PIXELS
-        return cls(Watermark(number_of(job_id)) if is_added else None, label)
 
     @property
     def number(self) -> int | None:

@@ -39,7 +39,7 @@ SCALE_STEP, MAX_RESCALE = 1.004, 1.7
 # Correlation peaks in standard deviations: below, the search for a scale goes on.
 MIN_SYNC, MIN_TOTAL = 4.0, 24.0
 MAX_FRAMES = 64  # frames that the detector adds up
-MIN_PIXELS = 20_000  # of a frame; 160x160 can be read, 112x64 cannot
+MIN_PIXELS = 20_000  # of a marked frame: 160x160 can be read, 112x64 cannot
 
 
 class Watermark:

@@ -134,19 +134,16 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._discard()
+            return
         try:
-            if error is not None:
-                self._discard()
-                return
-            try:
-                if not self.frames:
-                    raise MultiTalkError(f"output {self.path.name!r} has no frames.")
-                self._checked(self._finish)
-            except BaseException:
-                self._discard()
-                raise
-        finally:
-            self._complete = None  # it may refer to this writer: a cycle would keep the whole job
+            if not self.frames:
+                raise MultiTalkError(f"output {self.path.name!r} has no frames.")
+            self._checked(self._finish)
+        except BaseException:
+            self._discard()
+            raise
 
     def _add_video(self) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=self.fps, options={"crf": str(self._crf)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ class JobFile:
             fps=FPS,
             sound=job.soundtrack,
             metadata=self._metadata(include_text, scripts) | marks.tags,
-            complete=self._sign,
+            # not a method: a cycle with the writer would keep the job in memory
+            complete=partial(_sign, marks, request, job, self._metadata()["comment"], monitor),
             frame_marks=frame_marks,
         )
 
@@ -161,13 +163,20 @@ class JobFile:
         assert video is not None, "the file starts with it"
         return all_frames(video, settings.height, settings.width, self._monitor.check_cancelled)
 
-    def _sign(self, file: Path) -> None:
-        """Sign the finished file, whose manifest has the settings without texts."""
-        model, video = self._job.outline.model, self._request.shown_video
-        with self._monitor.timed("video"):
-            settings = json.loads(self._metadata()["comment"])
-            source = None if video is None else video.file
-            self._marks.sign(file, model.title, model.license, settings, source)
+
+def _sign(
+    marks: JobMarks,
+    request: GenerationRequest,
+    job: JobConditions,
+    settings: str,
+    monitor: JobMonitor,
+    file: Path,
+) -> None:
+    """Sign a finished file, whose manifest has the settings (JSON, without texts)."""
+    model, video = job.outline.model, request.shown_video
+    with monitor.timed("video"):
+        source = None if video is None else video.file
+        marks.sign(file, model.title, model.license, json.loads(settings), source)
 
 
 def make_frame_marks(request: GenerationRequest, job: JobConditions, job_id: str | None) -> FrameMarks:
@@ -183,13 +192,16 @@ def make_frame_marks(request: GenerationRequest, job: JobConditions, job_id: str
     """
     from ..marks.frames import FrameMarks  # imports OpenCV, which startup does not need
     from ..marks.label import Label
+    from ..marks.watermark import MIN_PIXELS, Watermark, number_of
 
     width, height = job.settings.width, job.settings.height
     label = None if request.label is None else Label(request.label.text, request.label.corner)
     if label is not None:
         label.check_size(width, height)
-    if job_id is None:
+    is_watermarked = request.mark and width * height >= MIN_PIXELS
+    if is_watermarked and job_id is None:
         digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())
         digest.update(np.ascontiguousarray(job.soundtrack.samples).data)
         job_id = digest.hexdigest()
-    return FrameMarks.of_job(label, width * height, job_id, request.mark)
+    watermark = Watermark(number_of(str(job_id))) if is_watermarked else None
+    return FrameMarks(watermark, label)

@@ -43,7 +43,7 @@ from .continued import check_continued, own_size
 from .masks import read_masks
 from .model_kinds import MODELS
 from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
-from .parts import CacheSpec, LabelSpec, LoraSpec, Speech, Strict
+from .parts import CacheSpec, LabelSpec, LoraSpec, Speech, Strict, as_part
 from .presets import PRESETS, Preset
 from .prompts import PromptSchedule, check_prompt
 from .script import PAIR, PEOPLE, tagged_people
@@ -321,11 +321,7 @@ class GenerationRequest(Strict):
     @field_validator("speech", mode="before")
     @classmethod
     def _accept_speech(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"text": value}
-        if value is not None and not isinstance(value, (Mapping, Speech)):
-            raise InvalidInput(f'speech must be text or {{"text": "..."}}, not {shown(value)}.', "speech")
-        return value
+        return as_part(value, Speech, "text", 'text or {"text": "..."}')
 
     @field_validator("turns", mode="before")
     @classmethod
@@ -399,12 +395,7 @@ class GenerationRequest(Strict):
     @field_validator("cache", mode="before")
     @classmethod
     def _accept_cache(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if value is not None and not isinstance(value, (Mapping, CacheSpec)):
-            example = '{"name": "first_block"}'
-            raise InvalidInput(f"cache must be a name or {example}, not {shown(value)}.", "cache")
-        return value
+        return as_part(value, CacheSpec, "name", 'a name or {"name": "first_block"}')
 
     @field_validator("apg", "preview", "scenes", "join", mode="before")
     @classmethod
@@ -419,17 +410,9 @@ class GenerationRequest(Strict):
     @field_validator("label", mode="before")
     @classmethod
     def _accept_label(cls, value: Any) -> Any:
-        if value is None or value is False:
-            return None
-        if value is True:
-            return {}
-        if isinstance(value, str):
-            return {"text": value}
-        if not isinstance(value, (Mapping, LabelSpec)):
-            raise InvalidInput(
-                f'label must be true, a text or {{"text": "..."}}, not {shown(value)}.', "label"
-            )
-        return value
+        if isinstance(value, bool):
+            return {} if value else None
+        return as_part(value, LabelSpec, "text", 'true, a text or {"text": "..."}')
 
     @field_validator("lora", mode="before")
     @classmethod

@@ -69,6 +69,22 @@ class Strict(BaseModel):
         raise InvalidInput(message, field)
 
 
+def as_part(value: Any, part: type[Strict], key: str, accepted: str) -> Any:
+    """Return the value of a part of a request; text stands for one of its fields.
+
+    Args:
+        value: Text, a mapping, the part or None.
+        part: Its class.
+        key: The field that text stands for.
+        accepted: What the value may be, for the error.
+    """
+    if isinstance(value, str):
+        return {key: value}
+    if value is not None and not isinstance(value, (Mapping, part)):
+        raise InvalidInput(f"{part.kind} must be {accepted}, not {shown(value)}.", part.kind)
+    return value
+
+
 def describe_error(error: ValidationError) -> tuple[str, str | None]:
     """Return one sentence about the first error of a validation, and its field."""
     first = error.errors(include_url=False)[0]

@@ -301,27 +301,8 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
         elem_id="isolate-voice",
     )
-    with gr.Row():
-        form["label"] = gr.Checkbox(
-            False,
-            label=LABELS["label"],
-            info="Shows in a corner of the video that it was made by AI.",
-            elem_id="label",
-        )
-        form["label_text"] = gr.Textbox(DEFAULT_TEXT, label="Label text", max_lines=1, elem_id="label-text")
-        form["label_corner"] = gr.Dropdown(
-            LABEL_CORNERS, value=DEFAULT_CORNER, label="Label corner", elem_id="label-corner"
-        )
-    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
-        form["vae"] = gr.Dropdown(
-            DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
-        )
-        form["preview"] = gr.Checkbox(
-            False,
-            label=LABELS["preview"],
-            info="Shows a rough picture of each clip after some of its steps.",
-            elem_id="preview",
-        )
+    _build_label(layout)
+    _build_decoder(layout, has_fast_decoder)
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
         form["pause"] = parts.Slider(
@@ -336,3 +317,32 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         elem_id="negative-prompt",
     )
     build_marking(layout)
+
+
+def _build_label(layout: Layout) -> None:
+    form = layout.form
+    with gr.Row():
+        form["label"] = gr.Checkbox(
+            False,
+            label=LABELS["label"],
+            info="Shows in a corner of the video that it was made by AI.",
+            elem_id="label",
+        )
+        form["label_text"] = gr.Textbox(DEFAULT_TEXT, label="Label text", max_lines=1, elem_id="label-text")
+        form["label_corner"] = gr.Dropdown(
+            LABEL_CORNERS, value=DEFAULT_CORNER, label="Label corner", elem_id="label-corner"
+        )
+
+
+def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
+    form = layout.form
+    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
+        form["vae"] = gr.Dropdown(
+            DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
+        )
+        form["preview"] = gr.Checkbox(
+            False,
+            label=LABELS["preview"],
+            info="Shows a rough picture of each clip after some of its steps.",
+            elem_id="preview",
+        )

@@ -79,7 +79,7 @@ def test_frames_without_marks_are_encoded_as_they_are(tmp_path: Path) -> None:
 def test_a_job_has_one_number(pipeline: MultiTalkPipeline, tmp_path: Path, monkeypatch) -> None:
     small = pipeline.generate(small_request(), tmp_path / "small.mp4")
     assert (small.watermark, small.marks) == (None, ("c2pa",)), "it could not be read"
-    monkeypatch.setattr("multitalk.marks.frames.MIN_PIXELS", 0)
+    monkeypatch.setattr("multitalk.marks.watermark.MIN_PIXELS", 0)
     clips: list[Clip] = []
     request = small_request(label={"text": "AI", "corner": "top-left"}, frames_per_clip=21, motion_frames=5)
     result = pipeline.generate(request, tmp_path / "a.mp4", on_clip=clips.append, job_id="job")
@@ -103,7 +103,7 @@ def test_a_job_has_one_number(pipeline: MultiTalkPipeline, tmp_path: Path, monke
 def test_jobs_without_an_id_are_reproducible(
     pipeline: MultiTalkPipeline, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("multitalk.marks.frames.MIN_PIXELS", 0)
+    monkeypatch.setattr("multitalk.marks.watermark.MIN_PIXELS", 0)
     first, again, other = (
         pipeline.generate(small_request(seed=seed), tmp_path / f"{index}.mp4").watermark
         for index, seed in enumerate((1, 1, 2))
