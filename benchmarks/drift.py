@@ -19,8 +19,8 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.media.sound import Sound
 from multitalk.media.sound_reading import read_sound
 from multitalk.models.constants import FPS
-from multitalk.request.generation_request import FRAMES_PER_CLIP
 from multitalk.request.model_kinds import MODELS
+from multitalk.request.numbers import FRAMES_PER_CLIP
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the video

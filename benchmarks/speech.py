@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.speech.engine import SpeechEngine
 from multitalk.speech.kokoro import KokoroEngine
 from multitalk.speech.speak import SpokenScript, choose_engine, speak

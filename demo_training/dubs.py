@@ -17,7 +17,7 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.conditioning.audio import SAMPLE_RATE
 from multitalk.media.video import VideoWriter
 from multitalk.models.video_vae import decode_latents, encode_condition
-from multitalk.request.generation_request import FRAMES_PER_CLIP
+from multitalk.request.numbers import FRAMES_PER_CLIP
 from multitalk.weights.folders import EMBEDDED_FOLDER
 
 from . import progress

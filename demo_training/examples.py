@@ -11,7 +11,7 @@ from PIL import Image
 from multitalk.conditioning.audio import to_model_rate
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.speech.speak import speak
 
 from .clips import make_motions

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..request.presets import SAMPLING_FIELDS, Preset, SamplingSettings
 
 if TYPE_CHECKING:
-    from ..request.generation_request import GenerationRequest, Speech
+    from ..request.generation_request import GenerationRequest
     from ..request.model_kinds import ModelKind
+    from ..request.parts import Speech
 
 TITLE = "MultiTalk"  # title tag of every file, by which the page recognizes them
 FIELDS = ("turns", "isolate_voice", "teacache", "apg", "vae", "frames_per_clip", "max_seconds")

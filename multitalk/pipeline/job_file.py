@@ -18,7 +18,8 @@ from ..conditioning.metadata import make_metadata
 from ..errors import Cancelled
 from ..marks.job import JobMarks
 from ..models.constants import FPS
-from ..request.generation_request import GenerationRequest, Speech
+from ..request.generation_request import GenerationRequest
+from ..request.parts import Speech
 from .decode import OnFrames
 from .progress import JobMonitor
 from .results import Clip, GenerationResult

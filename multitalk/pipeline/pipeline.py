@@ -20,8 +20,9 @@ from ..conditioning.voice_separator import VoiceSeparator
 from ..errors import InvalidInput
 from ..marks.job import JobMarks
 from ..models.constants import FPS
-from ..request.generation_request import GenerationRequest, Speech
+from ..request.generation_request import GenerationRequest
 from ..request.model_kinds import choose_model
+from ..request.parts import Speech
 from ..request.presets import PRESETS, Preset
 from ..runtime.environment import find_weights
 from ..runtime.memory import Workload

@@ -6,49 +6,48 @@ Every front end builds one. Later stages check only what depends on the loaded w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-import numpy as np
 from PIL import Image
-from pydantic import (
-    Field,
-    InstanceOf,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from ..errors import InvalidInput
 from ..marks.settings import is_marked_by_default
 from ..media.admission import admission
-from ..media.picture import read_picture
 from ..media.sound import Sound
-from ..media.sound_reading import read_sound
-from ..media.source_video import Video, read_video
+from ..media.source_video import Video
 from .aliases import COMMON_NAMES, SIDES, rename_fields
-from .checks import (
-    check_audio_scale,
-    check_boxes,
-    check_choice,
-    check_flag,
-    check_mark,
-    check_names,
-    check_size,
-    check_text,
-)
 from .continued import check_continued, own_size
-from .masks import read_masks
-from .model_kinds import MODELS
-from .numbers import FRAMES_PER_CLIP, NUMBERS, shown
-from .parts import CacheSpec, LabelSpec, LoraSpec, Speech, Strict, as_part
-from .presets import PRESETS, Preset
-from .prompts import PromptSchedule, check_prompt
+from .fields import (
+    NUMBER,
+    AudioScale,
+    Boxes,
+    Cache,
+    Choice,
+    ContinuedVideo,
+    DubbedVideo,
+    Flag,
+    IsolateVoice,
+    Label,
+    Loras,
+    Mark,
+    Masks,
+    OptionalChoice,
+    Picture,
+    Prompt,
+    Size,
+    SpokenText,
+    Text,
+    Turns,
+    Voices,
+)
+from .numbers import FRAMES_PER_CLIP
+from .parts import Strict
+from .presets import Preset
+from .prompts import PromptSchedule
 from .script import PAIR, PEOPLE, tagged_people
-from .video_checks import CHOICES, check_video
-from .voice_checks import check_audible, check_people, check_sounds
+from .video_checks import check_video
+from .voice_checks import check_people, check_sounds
 
 DEFAULT_PROMPT = "A person is talking, in a calm and natural way."
 # The reference's default (docs/MODEL.md, section 5).
@@ -58,8 +57,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
     "still picture, messy background, three legs, many people in the background, walking backwards"
 )
-VAES = ("full", "fast")
-TURNS = {"together": "together", "in_order": "in_order", "para": "together", "add": "in_order"}
 
 
 class GenerationRequest(Strict):
@@ -141,46 +138,46 @@ class GenerationRequest(Strict):
 
     aliases: ClassVar[Iterable[str]] = (*COMMON_NAMES, *SIDES)
 
-    image: InstanceOf[Image.Image] | None = None
-    continue_from: InstanceOf[Video] | None = None
-    video: InstanceOf[Video] | None = Field(default=None, validate_default=True)  # after what it excludes
-    max_seconds: float | None = None  # before audio, because longer audio is accepted if it is set
-    audio: dict[str, InstanceOf[Sound]] | None = None
-    speech: Speech | None = None
-    turns: str = "together"
-    isolate_voice: bool | str = "auto"
-    boxes: dict[str, tuple[float, float, float, float]] | None = None
-    masks: dict[str, InstanceOf[np.ndarray]] | None = None
-    prompt: str = DEFAULT_PROMPT
-    negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
-    model: str | None = None
-    video_timing: str = "time"
-    video_end: str = "hold"
-    length: str = "audio"
-    dub: str = "free"
-    strength: float = 0.6
-    source_volume: float = 0.0
-    scenes: bool = False
-    join: bool = True
-    preset: str | None = None
-    size: str | tuple[int, int] = "480p"
-    steps: int | None = None
-    shift: float | None = None
-    text_guidance: float | None = None
-    audio_guidance: float | None = None
-    audio_scale: float | dict[str, float] = 1.0
-    seed: int = 42
-    teacache: float | None = None
-    cache: CacheSpec | None = None
-    apg: bool = False
-    color_correction: float | None = None
-    vae: str = "full"
-    preview: bool = False
-    frames_per_clip: int = FRAMES_PER_CLIP
-    motion_frames: int | None = None
-    lora: tuple[LoraSpec, ...] = ()
-    mark: bool = Field(default_factory=is_marked_by_default)
-    label: LabelSpec | None = None
+    image: Picture = None
+    continue_from: ContinuedVideo = None
+    video: DubbedVideo = Field(default=None, validate_default=True)  # after what it excludes
+    max_seconds: Annotated[float | None, NUMBER] = None  # before audio: longer audio is accepted if it is set
+    audio: Voices = None
+    speech: SpokenText = None
+    turns: Turns = "together"
+    isolate_voice: IsolateVoice = "auto"
+    boxes: Boxes = None
+    masks: Masks = None
+    prompt: Prompt = DEFAULT_PROMPT
+    negative_prompt: Text = DEFAULT_NEGATIVE_PROMPT
+    model: OptionalChoice = None
+    video_timing: Choice = "time"
+    video_end: Choice = "hold"
+    length: Choice = "audio"
+    dub: Choice = "free"
+    strength: Annotated[float, NUMBER] = 0.6
+    source_volume: Annotated[float, NUMBER] = 0.0
+    scenes: Flag = False
+    join: Flag = True
+    preset: OptionalChoice = None
+    size: Size = "480p"
+    steps: Annotated[int | None, NUMBER] = None
+    shift: Annotated[float | None, NUMBER] = None
+    text_guidance: Annotated[float | None, NUMBER] = None
+    audio_guidance: Annotated[float | None, NUMBER] = None
+    audio_scale: AudioScale = 1.0
+    seed: Annotated[int, NUMBER] = 42
+    teacache: Annotated[float | None, NUMBER] = None
+    cache: Cache = None
+    apg: Flag = False
+    color_correction: Annotated[float | None, NUMBER] = None
+    vae: Choice = "full"
+    preview: Flag = False
+    frames_per_clip: Annotated[int, NUMBER] = FRAMES_PER_CLIP
+    motion_frames: Annotated[int | None, NUMBER] = None
+    lora: Loras = ()
+    mark: Mark = Field(default_factory=is_marked_by_default)
+    label: Label = None
     _notes: tuple[str, ...] = PrivateAttr(())
     _source_sound: Sound | None = PrivateAttr(None)
     _sound_before: Sound | None = PrivateAttr(None)
@@ -275,154 +272,6 @@ class GenerationRequest(Strict):
     def _rename(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         return rename_fields(data)
 
-    @field_validator("image", mode="before")
-    @classmethod
-    def _read_image(cls, value: Any) -> Image.Image | None:
-        return None if value is None else read_picture(value)
-
-    @field_validator("continue_from", mode="before")
-    @classmethod
-    def _read_continued(cls, value: Any) -> Video | None:
-        return None if value is None else read_video(value, "continue_from")
-
-    @field_validator("video", mode="before")
-    @classmethod
-    def _read_video(cls, value: Any, info: ValidationInfo) -> Video | None:
-        others = {name: info.data.get(name, False) for name in ("image", "continue_from")}  # False: invalid
-        if value is None:
-            if list(others.values()) == [None, None]:
-                raise InvalidInput(
-                    "image is missing. Provide an image in image, or a video in video.", "image"
-                )
-            return None
-        for name, other in others.items():
-            if other:
-                raise InvalidInput(f"{name} and video cannot be used together. Set one of them.", "video")
-        return read_video(value)
-
-    @field_validator("audio", mode="before")
-    @classmethod
-    def _read_audio(cls, value: Any, info: ValidationInfo) -> dict[str, Sound] | None:
-        if value is None:
-            return None
-        most = info.data.get("max_seconds")
-        if not isinstance(value, Mapping):
-            return {PEOPLE[0]: check_audible(read_sound(value, "audio", most), "audio")}
-        check_names(value, PEOPLE, "person of audio")
-        sources = {person: value[person] for person in PEOPLE if value.get(person) is not None}
-        if not sources:
-            raise InvalidInput("audio has no entry for person1.", "audio")
-        fields = {person: f"audio.{person}" for person in sources}
-        return {
-            person: check_audible(read_sound(source, fields[person], most), fields[person])
-            for person, source in sources.items()
-        }
-
-    @field_validator("speech", mode="before")
-    @classmethod
-    def _accept_speech(cls, value: Any) -> Any:
-        return as_part(value, Speech, "text", 'text or {"text": "..."}')
-
-    @field_validator("turns", mode="before")
-    @classmethod
-    def _check_turns(cls, value: Any) -> str:
-        return TURNS[check_choice(value, "turns", TURNS)]
-
-    @field_validator("isolate_voice", mode="before")
-    @classmethod
-    def _check_isolate_voice(cls, value: Any) -> bool | str:
-        if value != "auto" and not isinstance(value, bool):
-            raise InvalidInput(
-                f'isolate_voice must be "auto", true or false, not {shown(value)}.', "isolate_voice"
-            )
-        return value
-
-    @field_validator("boxes", mode="before")
-    @classmethod
-    def _check_boxes(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_boxes(value, _picture_size(info))
-
-    @field_validator("masks", mode="before")
-    @classmethod
-    def _read_masks(cls, value: Any, info: ValidationInfo) -> dict[str, np.ndarray] | None:
-        return read_masks(value, _picture_size(info))
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _check_prompt(cls, value: Any) -> str:
-        return check_prompt(value)
-
-    @field_validator("negative_prompt", mode="before")
-    @classmethod
-    def _check_negative_prompt(cls, value: Any) -> str:
-        return check_text(value, "negative_prompt")
-
-    @field_validator("preset", mode="before")
-    @classmethod
-    def _check_preset(cls, value: Any) -> str | None:
-        return None if value is None else check_choice(value, "preset", PRESETS)
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _check_model(cls, value: Any) -> str | None:
-        return None if value is None else check_choice(value, "model", MODELS)
-
-    @field_validator(*CHOICES, mode="before")
-    @classmethod
-    def _check_choice(cls, value: Any, info: ValidationInfo) -> str:
-        return check_choice(value, str(info.field_name), CHOICES[str(info.field_name)])
-
-    @field_validator("vae", mode="before")
-    @classmethod
-    def _check_vae(cls, value: Any) -> str:
-        return check_choice(value, "vae", VAES)
-
-    @field_validator("size", mode="before")
-    @classmethod
-    def _check_size(cls, value: Any) -> str | tuple[int, int]:
-        return check_size(value)
-
-    @field_validator(*NUMBERS, mode="before")
-    @classmethod
-    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
-        return NUMBERS[str(info.field_name)].check(value, str(info.field_name))
-
-    @field_validator("audio_scale", mode="before")
-    @classmethod
-    def _check_audio_scale(cls, value: Any) -> float | dict[str, float]:
-        return check_audio_scale(value)
-
-    @field_validator("cache", mode="before")
-    @classmethod
-    def _accept_cache(cls, value: Any) -> Any:
-        return as_part(value, CacheSpec, "name", 'a name or {"name": "first_block"}')
-
-    @field_validator("apg", "preview", "scenes", "join", mode="before")
-    @classmethod
-    def _check_flag(cls, value: Any, info: ValidationInfo) -> bool:
-        return check_flag(value, str(info.field_name))
-
-    @field_validator("mark", mode="before")
-    @classmethod
-    def _check_mark(cls, value: Any) -> bool:
-        return check_mark(value)
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _accept_label(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            return {} if value else None
-        return as_part(value, LabelSpec, "text", 'true, a text or {"text": "..."}')
-
-    @field_validator("lora", mode="before")
-    @classmethod
-    def _accept_lora(cls, value: Any) -> Any:
-        entries = value if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(entry, (str, Path, Mapping, LoraSpec)) for entry in entries):
-            example = '[{"path": "file.safetensors", "scale": 1.0}]'
-            raise InvalidInput(f"lora must be a list such as {example}, not {shown(value)}.", "lora")
-        return tuple({"path": entry} if isinstance(entry, (str, Path)) else entry for entry in entries)
-
     @model_validator(mode="wrap")
     @classmethod
     def _admit(cls, data: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
@@ -444,10 +293,3 @@ class GenerationRequest(Strict):
         self._sound_before = check_continued(self)
         check_sounds(self)
         return self
-
-
-def _picture_size(info: ValidationInfo) -> tuple[int, int] | None:
-    """Return (width, height) of the image or the video; None if it is invalid."""
-    videos = [info.data.get(name) for name in ("video", "continue_from")]
-    pictures = [info.data.get("image"), *(video.picture for video in videos if video is not None)]
-    return next((picture.size for picture in pictures if picture is not None), None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InvalidInput
 from ..marks.label import CORNERS, DEFAULT_CORNER, DEFAULT_TEXT, check_label_text
@@ -29,6 +29,7 @@ MAX_SKIP_STEPS = 3
 # Of TaylorSeer: one of so many steps is computed, and the degree of the polynomial between them.
 INTERVAL, ORDER = 3, 1
 MAX_ORDER = 3
+UP_TO_100 = Range(1, 100, whole=True)
 LORA_SCALE = Range(-100, 100)
 
 
@@ -100,6 +101,22 @@ def describe_error(error: ValidationError) -> tuple[str, str | None]:
     return f"{field} is invalid ({shown(first['input'])}): {first['msg'].lower()}.", field
 
 
+def _in(accepted: Range, field: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: accepted.check(value, field))
+
+
+def _one_of(names: Iterable[str], field: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: check_choice(value, field, names))
+
+
+def _check_ratios(value: Any) -> tuple[Any, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise InvalidInput(f"cache ratios must be a list of numbers, not {shown(value)}.", "cache")
+    return tuple(Range(0, 100).check(ratio, "cache.ratios") for ratio in value)
+
+
 class LoraSpec(Strict):
     """A LoRA, added to that of the preset.
 
@@ -109,18 +126,8 @@ class LoraSpec(Strict):
     """
 
     kind: ClassVar[str] = "lora"
-    path: Path
-    scale: float = 1.0
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _check_path(cls, value: Any) -> Path:
-        return check_lora_file(value)
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _check_scale(cls, value: Any) -> Any:
-        return LORA_SCALE.check(value, "lora.scale")
+    path: Annotated[Path, BeforeValidator(check_lora_file)]
+    scale: Annotated[float, _in(LORA_SCALE, "lora.scale")] = 1.0
 
 
 class CacheSpec(Strict):
@@ -140,37 +147,14 @@ class CacheSpec(Strict):
     """
 
     kind: ClassVar[str] = "cache"
-    name: str
-    threshold: float = Field(default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0))
-    max_skip_steps: int = MAX_SKIP_STEPS
-    ratios: tuple[float, ...] | None = None
-    interval: int = INTERVAL
-    order: int = ORDER
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _check_name(cls, value: Any) -> str:
-        return check_choice(value, "cache.name", CACHES)
-
-    @field_validator("threshold", mode="before")
-    @classmethod
-    def _check_threshold(cls, value: Any) -> Any:
-        return Range(0).check(value, "cache.threshold")
-
-    @field_validator("max_skip_steps", mode="before")
-    @classmethod
-    def _check_max_skip_steps(cls, value: Any) -> Any:
-        return Range(1, 100, whole=True).check(value, "cache.max_skip_steps")
-
-    @field_validator("interval", mode="before")
-    @classmethod
-    def _check_interval(cls, value: Any) -> Any:
-        return Range(1, 100, whole=True).check(value, "cache.interval")
-
-    @field_validator("order", mode="before")
-    @classmethod
-    def _check_order(cls, value: Any) -> Any:
-        return Range(0, MAX_ORDER, whole=True).check(value, "cache.order")
+    name: Annotated[str, _one_of(CACHES, "cache.name")]
+    threshold: Annotated[float, _in(Range(0), "cache.threshold")] = Field(
+        default_factory=lambda fields: CACHES.get(fields.get("name", ""), 0.0)
+    )
+    max_skip_steps: Annotated[int, _in(UP_TO_100, "cache.max_skip_steps")] = MAX_SKIP_STEPS
+    ratios: Annotated[tuple[float, ...] | None, BeforeValidator(_check_ratios)] = None
+    interval: Annotated[int, _in(UP_TO_100, "cache.interval")] = INTERVAL
+    order: Annotated[int, _in(Range(0, MAX_ORDER, whole=True), "cache.order")] = ORDER
 
     @model_validator(mode="after")
     def _check_together(self) -> CacheSpec:
@@ -180,15 +164,6 @@ class CacheSpec(Strict):
                 "cache",
             )
         return self
-
-    @field_validator("ratios", mode="before")
-    @classmethod
-    def _check_ratios(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, (list, tuple)) or not value:
-            raise InvalidInput(f"cache ratios must be a list of numbers, not {shown(value)}.", "cache")
-        return tuple(Range(0, 100).check(ratio, "cache.ratios") for ratio in value)
 
 
 class LabelSpec(Strict):
@@ -200,18 +175,10 @@ class LabelSpec(Strict):
     """
 
     kind: ClassVar[str] = "label"
-    text: str = DEFAULT_TEXT
-    corner: str = DEFAULT_CORNER
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _check_text(cls, value: Any) -> str:
-        return check_label_text(check_text(value, "label.text"))
-
-    @field_validator("corner", mode="before")
-    @classmethod
-    def _check_corner(cls, value: Any) -> str:
-        return check_choice(value, "label.corner", CORNERS)
+    text: Annotated[str, BeforeValidator(lambda value: check_label_text(check_text(value, "label.text")))] = (
+        DEFAULT_TEXT
+    )
+    corner: Annotated[str, _one_of(CORNERS, "label.corner")] = DEFAULT_CORNER
 
 
 class Speech(Strict):
@@ -227,36 +194,11 @@ class Speech(Strict):
     """
 
     kind: ClassVar[str] = "speech"
-    text: str
-    voices: dict[str, str] = {}
-    language: str | dict[str, str] = DEFAULT_LANGUAGE
-    speed: float = 1.0
-    pause: float = 0.3
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _check_text(cls, value: Any) -> str:
-        return check_speech_text(value)
-
-    @field_validator("voices", mode="before")
-    @classmethod
-    def _check_voices(cls, value: Any) -> dict[str, str]:
-        return check_voices(value)
-
-    @field_validator("language", mode="before")
-    @classmethod
-    def _check_language(cls, value: Any) -> str | dict[str, str]:
-        return check_language(value)
-
-    @field_validator("speed", mode="before")
-    @classmethod
-    def _check_speed(cls, value: Any) -> Any:
-        return Range(0.25, 4).check(value, "speech.speed")
-
-    @field_validator("pause", mode="before")
-    @classmethod
-    def _check_pause(cls, value: Any) -> Any:
-        return Range(0, 10).check(value, "speech.pause")
+    text: Annotated[str, BeforeValidator(check_speech_text)]
+    voices: Annotated[dict[str, str], BeforeValidator(check_voices)] = {}
+    language: Annotated[str | dict[str, str], BeforeValidator(check_language)] = DEFAULT_LANGUAGE
+    speed: Annotated[float, _in(Range(0.25, 4), "speech.speed")] = 1.0
+    pause: Annotated[float, _in(Range(0, 10), "speech.pause")] = 0.3
 
     def language_of(self, person: str) -> str:
         """Return a speaker's language code."""

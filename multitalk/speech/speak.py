@@ -22,7 +22,7 @@ from .tracks import SpeechReport, arrange_turns, join_lines
 from .writing import check_readable
 
 if TYPE_CHECKING:
-    from ..request.generation_request import Speech
+    from ..request.parts import Speech
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from ..errors import MultiTalkError
 from ..media.mix import soundtrack
 from ..media.picture import read_picture
 from ..media.stopping import in_stoppable_thread
-from ..request.generation_request import Speech
+from ..request.parts import Speech
 from ..request.script import PAIR
 from . import parts
 from .api_request import find_uploaded, request_from_call, settings_without_paths, with_uploaded_loras

@@ -18,7 +18,8 @@ from ..media.sound_reading import read_length
 from ..media.source_video import Video, read_video
 from ..patches.gradio import cache_file
 from ..request.build import build_request
-from ..request.generation_request import GenerationRequest, Speech
+from ..request.generation_request import GenerationRequest
+from ..request.parts import Speech
 from ..request.voice_checks import MIN_SECONDS
 from ..speech.speak import SpokenScript, check_speech, speak
 from . import fields

@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import InvalidInput
 from ..media.sound import Sound
 from ..request.build import build_request
-from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest, Speech
+from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest
+from ..request.parts import Speech
 from ..request.script import PAIR, check_two_speakers, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..request.checks import NAMED_SIZES, check_audio_scale, check_boxes, check_size, check_text
-from ..request.generation_request import TURNS, VAES, Speech
+from ..request.fields import TURNS, VAES
 from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
-from ..request.parts import INTERVAL, LORA_SCALE, MAX_SKIP_STEPS, ORDER, CacheSpec, LabelSpec
+from ..request.parts import INTERVAL, LORA_SCALE, MAX_SKIP_STEPS, ORDER, CacheSpec, LabelSpec, Speech
 from ..request.presets import PRESETS
 from ..request.script import PAIR
 from .options import NO_CACHE, TEACACHE

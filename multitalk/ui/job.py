@@ -15,7 +15,8 @@ from .job_store import JobRecord
 
 if TYPE_CHECKING:
     from ..pipeline.progress import Progress
-    from ..request.generation_request import GenerationRequest, Speech
+    from ..request.generation_request import GenerationRequest
+    from ..request.parts import Speech
 
 
 class PreviewNumber(NamedTuple):

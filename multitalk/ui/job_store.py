@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from .loras import place_files
 
 if TYPE_CHECKING:
-    from ..request.generation_request import GenerationRequest, Speech
+    from ..request.generation_request import GenerationRequest
+    from ..request.parts import Speech
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class JobStore:
         Raises:
             InvalidInput: The record is invalid.
         """
-        from ..request.generation_request import Speech
+        from ..request.parts import Speech
 
         return {person: Speech.checked(speech) for person, speech in record.scripts.items()}
 

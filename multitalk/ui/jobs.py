@@ -22,7 +22,8 @@ from .loras import FOLDER, link_uploads
 from .queue_limits import MAX_BYTES, check_memory, check_places
 
 if TYPE_CHECKING:
-    from ..request.generation_request import GenerationRequest, Speech
+    from ..request.generation_request import GenerationRequest
+    from ..request.parts import Speech
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import gradio as gr
 
-from ..request.generation_request import Speech
+from ..request.parts import Speech
 from ..request.script import PAIR, read_script, tagged_people
 from . import options, parts
 from .fields import NAMES, each

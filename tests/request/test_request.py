@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from multitalk.errors import InvalidInput
 from multitalk.request.build import build_request, read_json_fields
-from multitalk.request.generation_request import GenerationRequest, LoraSpec, Speech
+from multitalk.request.generation_request import GenerationRequest
 from multitalk.request.numbers import shown
+from multitalk.request.parts import LoraSpec, Speech
 
 VOICE = (np.sin(np.arange(16000) / 16000 * 2000).astype(np.float32) * 0.5, 16000)
 OPPOSITE = (np.stack([VOICE[0], -VOICE[0]], axis=1), 16000)

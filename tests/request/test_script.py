@@ -7,7 +7,7 @@ import re
 import pytest
 
 from multitalk.errors import InvalidInput
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.request.script import check_two_speakers, read_script, tag_names, tagged_people, without_tags
 from multitalk.request.voices import KOKORO_VOICES, choose_voice, parse_mix
 from multitalk.speech.engine import cut_text, ends_sentence

@@ -15,7 +15,7 @@ import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.request.voices import KOKORO_VOICES
 from multitalk.speech.espeak import RATE, EspeakEngine
 from multitalk.speech.speak import LINE_PAUSE, choose_engine, speak

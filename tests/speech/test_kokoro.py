@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from multitalk.errors import InvalidInput, WeightsError
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.speech.engine import ends_sentence
 from multitalk.speech.kokoro import LANGUAGES, KokoroEngine
 from multitalk.speech.speak import choose_engine, speak

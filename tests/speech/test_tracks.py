@@ -9,7 +9,8 @@ from PIL import Image
 from multitalk.conditioning.voices import gather_voices
 from multitalk.errors import InvalidInput
 from multitalk.media.sound import Sound
-from multitalk.request.generation_request import GenerationRequest, Speech
+from multitalk.request.generation_request import GenerationRequest
+from multitalk.request.parts import Speech
 from multitalk.speech.engine import Utterance, Word
 from multitalk.speech.speak import speak
 from multitalk.speech.tracks import LOUDNESS, arrange_turns

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from multitalk.errors import InvalidInput
-from multitalk.request.generation_request import Speech
+from multitalk.request.parts import Speech
 from multitalk.speech.espeak import WRITINGS, EspeakEngine
 from multitalk.speech.kokoro import KokoroEngine
 from multitalk.speech.speak import check_speech, speak

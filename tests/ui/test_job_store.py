@@ -13,7 +13,8 @@ from PIL import Image
 from multitalk.errors import MultiTalkError
 from multitalk.media.sound import Sound
 from multitalk.request.build import build_request
-from multitalk.request.generation_request import GenerationRequest, Speech
+from multitalk.request.generation_request import GenerationRequest
+from multitalk.request.parts import Speech
 from multitalk.ui import job_store
 from multitalk.ui.job import Job
 from multitalk.ui.job_store import LOST_SECONDS, JobRecord, JobStore

@@ -12,8 +12,9 @@ from PIL import Image
 
 from multitalk.conditioning.metadata import make_metadata
 from multitalk.media.video import VideoWriter
-from multitalk.request.generation_request import GenerationRequest, Speech
+from multitalk.request.generation_request import GenerationRequest
 from multitalk.request.model_kinds import MODELS
+from multitalk.request.parts import Speech
 from multitalk.request.presets import PRESETS, settings_for
 from multitalk.speech.speak import speak
 from multitalk.ui import fields
