@@ -112,7 +112,7 @@ def read_inspection(file: BinaryIO, trusted: str) -> dict[str, Any]:
     Raises:
         InvalidInput: The file cannot be read as a video.
     """
-    from .video_decoding import Source, VideoFile
+    from .video_file import Source, VideoFile
     from .xmp import read_xmp
 
     video = VideoFile(Source(file, "video", "file"))

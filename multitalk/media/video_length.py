@@ -9,7 +9,7 @@ import av
 
 from .file_range import FileRange
 from .media_parts import ends_in_flv_tag, is_fragmented, is_shorter_than_header, split_media
-from .video_decoding import Source, VideoFile
+from .video_file import Source, VideoFile
 
 MAX_VALUES = 4 * 10**11  # pixels of all frames, such as 13 minutes of 4K at 60 frames per second
 MATROSKA = "matroska,webm"

@@ -114,11 +114,11 @@ def test_only_the_search_imports_its_library() -> None:
     run_script(
         "import sys\n"
         "import multitalk.media.source_video\n"
-        "from multitalk.media.decoder import _import_libraries\n"
-        "_import_libraries('video')\n"
-        "_import_libraries('video_frame')\n"
+        "from multitalk.media.decoder_tasks import import_libraries\n"
+        "import_libraries('video')\n"
+        "import_libraries('video_frame')\n"
         "assert not {'scenedetect', 'cv2'} & {*sys.modules}\n"
-        "_import_libraries('video_cuts')\n"
+        "import_libraries('video_cuts')\n"
         "assert {'scenedetect', 'cv2'} <= {*sys.modules}\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -126,7 +126,8 @@ def test_only_the_search_imports_its_library() -> None:
 
 def test_frames_are_compared_at_a_small_size() -> None:
     from multitalk.media.decoder_messages import shared_file
-    from multitalk.media.video_decoding import Source, VideoFrames
+    from multitalk.media.video_decoding import VideoFrames
+    from multitalk.media.video_file import Source
 
     frames = VideoFrames(Source(shared_file(video(frames=2)), "", "video"))
     try:

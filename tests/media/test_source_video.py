@@ -344,14 +344,14 @@ def test_sound_alone_is_refused() -> None:
 
 
 def test_large_and_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multitalk.media import video_decoding, video_length
-    from multitalk.media.decoder import video as check
+    from multitalk.media import video_file, video_length
+    from multitalk.media.decoder_tasks import video as check
 
     content = video(frames=3)
-    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(video_file, "MAX_PIXELS", 96 * 64 - 1)
     with pytest.raises(InvalidInput, match="is 96x64 pixels, but a video may have at most 6143 pixels"):
         _in_process(check, content)
-    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 96 * 64)
+    monkeypatch.setattr(video_file, "MAX_PIXELS", 96 * 64)
     monkeypatch.setattr(video_length, "MAX_VALUES", 3 * 96 * 64 - 1)
     with pytest.raises(InvalidInput, match="has 3 frames of 6144 pixels"):
         _in_process(check, content)

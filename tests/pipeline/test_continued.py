@@ -222,7 +222,8 @@ def test_colors_are_those_of_the_video(first, pipeline, monkeypatch) -> None:
 
 def test_only_the_end_of_a_long_video_is_decoded(tmp_path, monkeypatch) -> None:
     """The frames are those of decoding the whole file, also at another frame rate."""
-    from multitalk.media.video_decoding import Source, VideoFrames
+    from multitalk.media.video_decoding import VideoFrames
+    from multitalk.media.video_file import Source
 
     path = tmp_path / "long.mp4"
     with av.open(str(path), "w") as file:

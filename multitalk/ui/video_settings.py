@@ -1,0 +1,181 @@
+"""The settings of the video: the usual ones, and the advanced ones in a folded group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ..marks.label import DEFAULT_CORNER, DEFAULT_TEXT
+from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
+from ..request.script import PAIR
+from . import parts
+from .marking import build_marking
+from .options import (
+    AUTOMATIC,
+    CACHES,
+    COLOR_CORRECTIONS,
+    DECODERS,
+    ISOLATION,
+    LABEL_CORNERS,
+    LABELS,
+    MODEL_CHOICES,
+    NO_CACHE,
+    SIZES,
+    preset_choices,
+)
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+
+def build_settings(layout: Layout, has_fast_decoder: bool) -> None:
+    """Create the section of the video's settings; call inside the column of inputs.
+
+    Args:
+        layout: Where its components are added.
+        has_fast_decoder: The weights contain the small decoder.
+    """
+    parts.heading("3", "Video")
+    layout.form["preset"] = parts.Choice(
+        preset_choices([], {}), value=AUTOMATIC, label=LABELS["preset"], elem_id="preset"
+    )
+    layout.form["size"] = gr.Dropdown(
+        SIZES,
+        value=AUTOMATIC,
+        label=LABELS["size"],
+        info="Higher: sharper, longer run time, more memory.",
+        elem_id="size",
+    )
+    with gr.Group(visible="hidden", elem_classes="plain") as custom_size, gr.Row():
+        for side in ("height", "width"):
+            layout.form[side] = parts.Number(
+                480, label=f"{side.capitalize()} (multiple of 16)", precision=0, elem_id=f"custom-{side}"
+            )
+    layout.more["custom_size"] = custom_size
+    layout.form["loras"] = parts.lora_list()
+    layout.errors["loras"] = parts.error_place("loras")
+    with gr.Accordion("Advanced settings", open=False, elem_id="more"):
+        _build_more(layout, has_fast_decoder)
+    layout.errors["settings"] = parts.error_place("settings")
+
+
+def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
+    form = layout.form
+
+    def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
+        form[name] = parts.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
+
+    form["prompt"] = gr.Textbox(
+        DEFAULT_PROMPT,
+        label=LABELS["prompt"],
+        info="Describes the scene and how the person talks. It changes at lines with times (0:05).",
+        lines=2,
+        elem_id="prompt",
+    )
+    form["model"] = gr.Dropdown(
+        MODEL_CHOICES,
+        value=AUTOMATIC,
+        label=LABELS["model"],
+        info="InfiniteTalk keeps colors and faces in long videos. Automatic: it is used above 30 seconds.",
+    )
+    with gr.Row(equal_height=True):
+        number("seed", 42, "The same seed gives the same video.", precision=0, elem_id="seed")
+        layout.more["dice"] = gr.Button("Random seed", size="sm", elem_id="dice")
+    with gr.Row():
+        number("steps", None, "More: finer detail, longer run time.", precision=0)
+        number("shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
+    with gr.Row():
+        number("text_guidance", None, "How closely the video follows the prompt; 1 is off.")
+        number(
+            "audio_guidance",
+            None,
+            "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
+        )
+    with gr.Row():
+        for person in PAIR:
+            form[f"{person}_scale"] = parts.Slider(
+                0,
+                2,
+                1,
+                step=0.05,
+                label=f"{LABELS['audio_scale']} of person {person[-1]}",
+                info="How strongly the audio moves the person; 1 is normal.",
+            )
+    layout.more["proposed"] = gr.JSON(visible="hidden")
+    with gr.Row():
+        number("max_seconds", 0, "Ends the video earlier; 0 is off.")
+        number("frames_per_clip", 81, "Longer clips need more memory; 4n + 1, such as 81.", precision=0)
+        number("motion_frames", None, "Frames that a clip repeats; 0: the model's default.", precision=0)
+    with gr.Row():
+        form["cache"] = gr.Dropdown(
+            CACHES,
+            value=NO_CACHE,
+            label=LABELS["cache"],
+            info="Faster, with small differences.",
+            elem_id="cache",
+        )
+        number("threshold", 0, "Higher skips more; 0: the default.", visible="hidden", elem_id="threshold")
+    with gr.Row():
+        form["color_correction"] = gr.Dropdown(
+            COLOR_CORRECTIONS,
+            value=AUTOMATIC,
+            label=LABELS["color_correction"],
+            info="Keeps the colors of the image.",
+            allow_custom_value=True,
+        )
+        form["apg"] = gr.Checkbox(
+            False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
+        )
+    form["isolate_voice"] = gr.Dropdown(
+        list(ISOLATION),
+        value="Automatic",
+        label=LABELS["isolate_voice"],
+        info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
+        elem_id="isolate-voice",
+    )
+    _build_label(layout)
+    _build_decoder(layout, has_fast_decoder)
+    with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
+        form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
+        form["pause"] = parts.Slider(
+            0, 3, 0.3, step=0.1, label="Pause (seconds)", info="Silence between two turns."
+        )
+    layout.more["speech_row"] = speech
+    form["negative_prompt"] = gr.Textbox(
+        DEFAULT_NEGATIVE_PROMPT,
+        label=LABELS["negative_prompt"],
+        info="What the video should not show.",
+        lines=2,
+        elem_id="negative-prompt",
+    )
+    build_marking(layout)
+
+
+def _build_label(layout: Layout) -> None:
+    form = layout.form
+    with gr.Row():
+        form["label"] = gr.Checkbox(
+            False,
+            label=LABELS["label"],
+            info="Shows in a corner of the video that it was made by AI.",
+            elem_id="label",
+        )
+        form["label_text"] = gr.Textbox(DEFAULT_TEXT, label="Label text", max_lines=1, elem_id="label-text")
+        form["label_corner"] = gr.Dropdown(
+            LABEL_CORNERS, value=DEFAULT_CORNER, label="Label corner", elem_id="label-corner"
+        )
+
+
+def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
+    form = layout.form
+    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
+        form["vae"] = gr.Dropdown(
+            DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
+        )
+        form["preview"] = gr.Checkbox(
+            False,
+            label=LABELS["preview"],
+            info="Shows a rough picture of each clip after some of its steps.",
+            elem_id="preview",
+        )
