@@ -464,7 +464,7 @@ for seconds in map(int, lengths):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_video(baked, tmp_path):
-    short, long = 4, 12  # two clips, and five
+    short, long = 4, 20  # two clips, and eight
     run = subprocess.run(
         [sys.executable, "-c", PEAK_MEMORY, str(baked), str(tmp_path / "out.mp4"), str(short), str(long)],
         capture_output=True,
