@@ -18,9 +18,9 @@ case $stack in
   *) fail "STACK: unknown stack ($stack). Use cu124 or cu128." ;;
 esac
 case $precision in # free disk for a build: the table of docs/IMAGE.md
-  int8) needed=170 ;;
-  bf16) needed=345 ;;
-  fp8) needed=290 ;;
+  int8) needed=180 ;;
+  bf16) needed=355 ;;
+  fp8) needed=300 ;;
   slim) needed=25 ;;
   *) fail "PRECISION: unknown precision ($precision). Use int8, bf16, fp8 or slim." ;;
 esac

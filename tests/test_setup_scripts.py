@@ -203,5 +203,5 @@ def test_docker_s_disk_elsewhere_is_only_noted(machine: Machine) -> None:
     machine.add_docker(root="/a/folder/of/another/machine")
     done = machine.run("image.sh", "build")
     assert done.returncode == 0
-    assert "make sure that Docker has 170 GB" in done.stderr
+    assert "make sure that Docker has 180 GB" in done.stderr
     assert len(machine.calls()) == 3

@@ -1,6 +1,6 @@
 """The published files: their repositories, their layout in a folder, and which of them belong together.
 
-With MultiTalk and InfiniteTalk, a bake reads about 114 GB in full precision and 53 GB in int8.
+With MultiTalk and InfiniteTalk, a bake reads about 116 GB in full precision and 55 GB in int8.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BANNER = f"""<details class="weights"><summary><strong>Demo weights: they animate drawn faces only.</strong>
 <span>For photos, install the full weights</span></summary>
-<p>The full weights need an NVIDIA GPU with at least 16 GB of memory and 28 GB of disk. On such a machine, run
+<p>The full weights need an NVIDIA GPU with at least 16 GB of memory and 91 GB of disk. On such a machine, run
 <code>./download_models.sh --precision int8 --to weights</code> in the project's folder, and start the page
 again. {document_link("README.md", "README: Requirements and Weights")}</p></details>"""
 AT_PICTURE = (
