@@ -24,7 +24,8 @@ from tests.image.registry import ADDRESS, Registry
 
 COMPRESSIONS = {
     "uncompressed": "compression=uncompressed",
-    "zstd": "compression=zstd,compression-level=9",
+    "zstd-3": "compression=zstd,compression-level=3",
+    "zstd-9": "compression=zstd,compression-level=9",
     "gzip": "compression=gzip",
 }
 

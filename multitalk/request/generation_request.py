@@ -182,6 +182,13 @@ class GenerationRequest(Strict):
     _source_sound: Sound | None = PrivateAttr(None)
     _sound_before: Sound | None = PrivateAttr(None)
 
+    @classmethod
+    def checked(cls, fields: Mapping[str, Any]) -> Self:
+        """Build a request; see :meth:`.Strict.checked`."""
+        # the files of a refused one are released before those of the next one are admitted
+        with admission.request():
+            return super().checked(fields)
+
     def with_warnings(self, *sentences: str) -> Self:
         """Return a copy with further warnings."""
         copy = self.model_copy()

@@ -52,6 +52,10 @@ def test_a_long_video_asks_before_it_starts(screen, open_page, asking_app):
     question = page.locator(".question")
     question.get_by_text(re.compile("This video takes about .* on this machine")).wait_for()
     wait_visible(page, ".question")
+    # as the scroll to the panel, if it is still under way when the answer comes
+    page.evaluate("window.scrollTo({top: document.body.scrollHeight, behavior: 'smooth'})")
+    page.wait_for_timeout(700)
+    wait_visible(page, ".question")
     page.locator("#make:enabled").wait_for()
     question.get_by_role("button", name="Cancel").click()
     question.wait_for(state="hidden")

@@ -154,7 +154,10 @@ def files_of(app: App) -> list[str]:
     """Return the files in the folder of uploads, but for what Gradio makes for itself."""
     (folder,) = app.log.with_name("tmp").glob("multitalk-page-*/uploads")
     return sorted(
-        path.name for path in folder.rglob("*") if path.name != "vibe_edit_history" and path.is_file()
+        name
+        for _, _, names in os.walk(folder)  # unlike rglob, it ignores folders that are deleted meanwhile
+        for name in names
+        if name != "vibe_edit_history"
     )
 
 

@@ -1,6 +1,11 @@
 // A question before a long video is generated.
 // value: {text, choices: [{title, changes}], id} or {}
 const box = element.querySelector('.question');
+let kept = false; // whether it is kept in view: until the user scrolls
+
+function keep() {
+  if (kept && !box.hidden) box.scrollIntoView({ block: 'nearest' });
+}
 
 function choice(title, primary, act) {
   const item = document.createElement('button');
@@ -23,9 +28,16 @@ function update() {
   const choices = question.choices.map((each, number) => choice(each.title, number === 0, () => submit(each.changes)));
   element.querySelector('.question-choices').replaceChildren(...choices, choice('Cancel', false, () => {}));
   choices[0].focus({ preventScroll: true });
-  setTimeout(() => box.scrollIntoView({ block: 'nearest' }), 50); // after the panel has its former size again
+  kept = true;
+  keep();
 }
 
 document.addEventListener('multitalk:asked', () => { box.hidden = true; });
+// the panel gets its former size again, and may still be scrolled into view
+new ResizeObserver(keep).observe(document.body);
+document.addEventListener('scrollend', keep);
+for (const name of ['wheel', 'touchmove', 'keydown']) {
+  window.addEventListener(name, () => { kept = false; }, { passive: true });
+}
 watch('value', update);
 update();
