@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..marks.label import DEFAULT_CORNER, DEFAULT_TEXT
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
-from ..request.script import PAIR
+from ..request.script import PAIR, PEOPLE
 from . import parts
 from .marking import build_marking
 from .options import (
@@ -93,7 +93,7 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
     with gr.Row():
-        for person in PAIR:
+        for person in PEOPLE:
             form[f"{person}_scale"] = parts.Slider(
                 0,
                 2,
@@ -101,6 +101,7 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
                 step=0.05,
                 label=f"{LABELS['audio_scale']} of person {person[-1]}",
                 info="How strongly the audio moves the person; 1 is normal.",
+                visible=True if person in PAIR else "hidden",
             )
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
