@@ -173,7 +173,9 @@ def _build_source(layout: Layout, person: str) -> None:
 
 def _build_voice(layout: Layout, person: str) -> None:
     label = f"Person {person[-1]}"
-    with gr.Group(visible="hidden", elem_classes="plain") as voice, gr.Row():
+    # the tab of a third or fourth person has nothing else
+    visible = "hidden" if person in PAIR else True
+    with gr.Group(visible=visible, elem_classes="plain") as voice, gr.Row():
         layout.form[f"{person}_voice"] = gr.Dropdown(
             [("Automatic", AUTOMATIC)],
             value=AUTOMATIC,

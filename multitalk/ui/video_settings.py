@@ -93,16 +93,9 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
     with gr.Row():
-        for person in PEOPLE:
-            form[f"{person}_scale"] = parts.Slider(
-                0,
-                2,
-                1,
-                step=0.05,
-                label=f"{LABELS['audio_scale']} of person {person[-1]}",
-                info="How strongly the audio moves the person; 1 is normal.",
-                visible=True if person in PAIR else "hidden",
-            )
+        _build_scales(layout, PAIR)
+    with gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"], gr.Row():
+        _build_scales(layout, PEOPLE[len(PAIR) :])
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")
@@ -151,6 +144,18 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         elem_id="negative-prompt",
     )
     build_marking(layout)
+
+
+def _build_scales(layout: Layout, people: tuple[str, ...]) -> None:
+    for person in people:
+        layout.form[f"{person}_scale"] = parts.Slider(
+            0,
+            2,
+            1,
+            step=0.05,
+            label=f"{LABELS['audio_scale']} of person {person[-1]}",
+            info="How strongly the audio moves the person; 1 is normal.",
+        )
 
 
 def _build_label(layout: Layout) -> None:

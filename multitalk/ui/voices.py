@@ -10,7 +10,7 @@ from . import fields, options
 VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "person2_error", "speech_row", "hear")
 VOICE_PARTS += fields.each("source", "sound_group", "words", "voice_row")
 THIRD = fields.PEOPLE[len(fields.PAIR) :]  # and fourth: only in a dialogue
-VOICE_PARTS += fields.each("tab", "voice_row", "scale", people=THIRD)
+VOICE_PARTS += (*fields.each("tab", people=THIRD), "more_scales")
 
 
 def voice_parts(mode: str, source1: str, source2: str, speakers: int) -> dict[str, dict[str, Any]]:
@@ -30,8 +30,9 @@ def voice_parts(mode: str, source1: str, source2: str, speakers: int) -> dict[st
         visible[f"person{n}_sound_group"] = not script and not text[n]
         visible[f"person{n}_words"] = not script and text[n]
         visible[f"person{n}_voice_row"] = script or text[n]
-    for name in fields.each("tab", "voice_row", "scale", people=THIRD):
-        visible[name] = script and int(name[len("person")]) <= speakers
+    for person in THIRD:
+        visible[f"{person}_tab"] = script and int(person[-1]) <= speakers
+    visible["more_scales"] = visible[f"{THIRD[0]}_tab"]
     return {
         name: {"visible": visible[name] or ("hidden" if not name.endswith("_tab") else False)}
         for name in VOICE_PARTS
