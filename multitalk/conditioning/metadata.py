@@ -47,6 +47,7 @@ def make_metadata(
     values: dict[str, Any] = {"preset": preset.name, "seed": seed}
     values |= {name: getattr(sampling, name) for name in SAMPLING_FIELDS}
     values |= {"people": request.people, "size": request.size_with(preset)}
+    values["speaking"] = list(request.speaking)  # others have a box only
     values["spoken"] = list(request.spoken)  # text without (s1) and (s2) does not name its speaker
     values |= {name: getattr(request, name) for name in FIELDS}
     values |= {

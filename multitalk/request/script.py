@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 from .plain_text import has_words, spoken_lines
 
 PEOPLE = ("person1", "person2", "person3", "person4")
-PAIR = PEOPLE[:2]  # what the weights were trained for, and the page's form has
+PAIR = PEOPLE[:2]  # what the weights were trained for; on the page, only a dialogue script has more
 _TAG = re.compile(
     r"[*_]{0,3}[(（\[［【]\s*[sｓ]\s*(\d+)\s*[)）\]］】][*_]{0,3}(?:\s*[:：][*_]{0,3})?", re.IGNORECASE
 )
@@ -55,12 +55,12 @@ def without_tags(text: str) -> str:
 
 
 def tag_names(text: str) -> str:
-    """Replace the names in a dialogue of lines such as ``Anna: Hello.`` by (s1) and (s2), in their order.
+    """Replace the names in a dialogue of lines such as ``Anna: Hello.`` by (s1) to (s4), in their order.
 
     Lines without a name continue a turn. Text with tags, or whose first line has no name, is unchanged.
 
     Raises:
-        InvalidInput: There are more than two names.
+        InvalidInput: There are more than four names.
     """
     lines = text.splitlines()
     first = next((line for line in lines if has_words(line)), "")
@@ -73,29 +73,37 @@ def tag_names(text: str) -> str:
             names.setdefault(name.casefold(), name)
             speaker = [*names].index(name.casefold()) + 1
             lines[index] = f"(s{speaker}) {line[found.end() :]}"
-    if len(names) > len(PAIR):
+    if len(names) > len(PEOPLE):
         raise InvalidInput(
-            f"dialogue has more than two speakers ({', '.join([*names.values()][:4])}). "
-            "Use two names, or (s1) and (s2).",
+            f"dialogue has more than four speakers ({', '.join([*names.values()][:6])}). "
+            "Use up to four names, or (s1) to (s4).",
             "script",
         )
     return "\n".join(lines)
 
 
-def check_two_speakers(text: str) -> None:
-    """Check that a dialogue has turns of two speakers.
+def dialogue_people(text: str) -> tuple[str, ...]:
+    """Return the speakers of a dialogue, from person1 to the last one that it names: two to four.
+
+    Args:
+        text: A script or lines with names, maybe unfinished.
+    """
+    try:
+        last = max((_number(tag) for tag in _TAG.finditer(tag_names(text))), default=0)
+    except InvalidInput:  # too many names
+        return PEOPLE
+    return PEOPLE[: max(last, len(PAIR))]
+
+
+def check_dialogue(text: str) -> None:
+    """Check that a dialogue has turns of two speakers or more, numbered without a gap.
 
     Raises:
         InvalidInput: It has not.
     """
     tagged = tagged_people(text)
-    if more := [person for person in tagged if person in PEOPLE[len(PAIR) :]]:
-        raise InvalidInput(
-            f"dialogue: the page takes two speakers, but the script has (s{more[0][-1]}). Use (s1) and (s2).",
-            "script",
-        )
-    missing = [f"(s{person[-1]})" for person in PAIR if person not in tagged]
-    if missing and set(tagged) <= set(PAIR):  # read_script reports other speakers
+    missing = [f"(s{person[-1]})" for person in dialogue_people(text) if person not in tagged]
+    if missing and set(tagged) <= set(PEOPLE):  # read_script reports other speakers
         raise InvalidInput(
             f"dialogue: no {' and no '.join(missing)} in the script. Start each turn with (s1) or (s2), or "
             "with the speaker's name and a colon.",

@@ -13,10 +13,10 @@ from ..errors import MultiTalkError
 from ..media.picture import read_picture
 from . import demo_notice, drops, fields, long_jobs, options, parts
 from .backend import Backend, length_of
+from .box_editor import picture_parts, without_picture
 from .continuing import ContinuingEvents
 from .dubbing import DubbingEvents
 from .examples import example_values, reset_labels
-from .faces import found_again, picture_parts, without_picture
 from .file_events import FileEvents
 from .form_errors import PLACES, error_places, page_message
 from .job_owner import owner_of
@@ -76,7 +76,7 @@ class Events:
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
-        inputs = [form["picture"], form["mode"], more["restored_boxes"]]
+        inputs = [form["picture"], form["mode"], form["script"], more["restored_boxes"]]
         outputs = [form["picture"], form["boxes"], errors["picture"], more["size"]]
         shown = gr.on(
             [form["picture"].change, form["mode"].change, more["restored_boxes"].change],
@@ -87,7 +87,6 @@ class Events:
             **QUIET,
         )
         shown.then(*self._refresh(), **QUIET)
-        form["boxes"].retry(self.find_faces, form["picture"], form["boxes"], **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
         if "examples" in more:
             targets = [*self.inputs, more["restored_boxes"], more["drops"]]
@@ -135,13 +134,13 @@ class Events:
             "vae",
             "preview",
         ]
-        changing += fields.each("source", "text", "voice")
+        changing += [*fields.each("source", "text"), *fields.each("voice", people=fields.PEOPLE)]
         triggers = [form[name].change for name in changing]
         gr.on(triggers, *self._refresh(), trigger_mode="always_last", **QUIET)
 
     def _refresh(self) -> tuple[Any, list[Any], list[Any]]:
         more, form = self.layout.more, self.layout.form
-        return self.refresh, [more["size"], *self.inputs], [form["preset"], form["boxes"]]
+        return self.refresh, [more["size"], *self.inputs], [form["preset"], form["boxes"], more["speakers"]]
 
     def _named(self, values: tuple[Any, ...]) -> dict[str, Any]:
         return dict(zip(self.names, values, strict=True))
@@ -179,8 +178,10 @@ class Events:
             return [gr.skip(), answer, gr.skip(), gr.skip(), *error_places(error, form)]
         return [{"job": job.id}, answer | {"job": job.id}, {}, "", *error_places(None, form)]
 
-    def show_picture(self, path: str | None, mode: str, restored: Any, request: gr.Request) -> list[Any]:
-        """Check an image, and show it or, for two people, the editor of their boxes."""
+    def show_picture(
+        self, path: str | None, mode: str, script: str, restored: Any, request: gr.Request
+    ) -> list[Any]:
+        """Check an image, and show it or, if there is a choice of people, the editor of their boxes."""
         if not path:
             return [*without_picture(), "", None]
         try:
@@ -189,19 +190,12 @@ class Events:
         except MultiTalkError as error:
             message = page_message(error, {"picture": path})
             return [*without_picture(), parts.show_error(message), None]
+        speakers = len(fields.speakers({"mode": mode, "script": script}))
         if is_shown_as_in_video(path):
-            return [*picture_parts(path, picture, mode, restored), "", picture.size]
+            return [*picture_parts(path, picture, speakers, restored), "", picture.size]
         path = self.backend.save_picture(picture, f"{Path(path).stem}.png", request)
-        field, editor = picture_parts(path, picture, mode, restored)
+        field, editor = picture_parts(path, picture, speakers, restored)
         return [field | {"value": path}, editor, "", picture.size]
-
-    def find_faces(self, path: str | None, request: gr.Request) -> Any:
-        """Replace the boxes by those of the faces in the image."""
-        try:
-            self.backend.check_access([path], request)
-            return found_again(read_picture(path))
-        except MultiTalkError:  # shown beside the image
-            return gr.skip()
 
     def use_example(self, event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
         """Fill the form with an example: all other fields get their initial values."""
@@ -247,11 +241,11 @@ class Events:
         return [
             proposals(form, missing_values(worker, form, size)),
             preset,
-            *(voices, languages, voices, languages),
+            *(voices, languages) * len(fields.PEOPLE),
         ]
 
     def refresh(self, request: gr.Request, size: Any, *values: Any) -> list[Any]:
-        """Update the presets' estimated times, and the names of the voices at the boxes."""
+        """Update the presets' estimated times, the speakers, and the names of the voices at the boxes."""
         form = self._named(values)
         presets = self.backend.worker.presets()
         choices: Any = gr.skip()
@@ -265,7 +259,8 @@ class Events:
                 seconds, form["continue_from"] = {}, None
             times = self.backend.times(form, tuple(size), seconds) if size else {}
             choices = gr.update(choices=options.preset_choices(presets, times))
-        return [choices, gr.update(voices=voice_names(form))]
+        speakers = len(fields.speakers(form))
+        return [choices, gr.update(voices=voice_names(form), speakers=speakers), speakers]
 
     def show_gallery(self) -> str:
         """Return a new value, for which the page's script reads the results again."""
@@ -300,4 +295,4 @@ class Events:
 
 
 LORAS = "LoRAs"
-SPEECH_CHOICES = fields.each("voice", "language")
+SPEECH_CHOICES = fields.each("voice", "language", people=fields.PEOPLE)

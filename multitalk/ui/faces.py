@@ -3,69 +3,88 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Any
-from uuid import uuid4
 
-import gradio as gr
 from PIL import Image, ImageFilter
 
-from ..request.script import PAIR
-from . import options
-from .examples import small_picture
+from ..request.boxes import default_boxes
+from ..request.script import PEOPLE
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the image
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
 # Longer side and blur of the copies that are searched: the time does not depend on the image's size, blur
-# makes drawn faces more like photographed ones, and small faces are detected in the larger copy.
-PASSES = ((400, 2.0), (400, 0.0), (800, 1.0))
+# makes drawn faces more like photographed ones, and small faces are detected in the larger copies.
+PASSES = ((400, 2.0), (400, 0.0), (800, 1.0), (960, 2.0))
 # A cascade is not thread-safe, nor is the first import of cv2.
 _lock = threading.Lock()
 SMALLEST = 0.06  # of the image's shorter side
+# What is found beside a much larger face is rarely a person who speaks, and often no face.
+SMALLEST_OF_LARGEST = 1 / 3
+MOST_FACES = 8
+COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
 
 
 @dataclass(frozen=True)
 class FoundPeople:
-    """Detected people.
+    """The people whose faces were detected in an image.
 
     Attributes:
-        boxes: Boxes by person, person1 on the left.
-        faces: Number of detected faces, at most 2.
+        size: (width, height) of the image.
+        faces: Their faces, from left to right.
+        boxes: Head and shoulders of each; boxes of neighbors do not overlap.
     """
 
-    boxes: dict[str, Box]
-    faces: int
+    size: tuple[int, int]
+    faces: tuple[Box, ...]
+    boxes: tuple[Box, ...]
 
-    @property
-    def note(self) -> str:
-        """A message about the boxes."""
-        if self.faces >= 2:
-            return "Two faces found. Drag a box or its corners to adjust it."
-        if self.faces == 1:
-            return "One face found. Drag the other box over the second person."
-        return "No faces found. Drag the boxes over the two people."
+    def boxes_of(self, speakers: int) -> dict[str, Box]:
+        """Return a box for each speaker, person1 on the left.
+
+        They are the people with the largest faces. Further speakers get a column of the image, as without
+        boxes.
+        """
+        by_size = sorted(range(len(self.faces)), key=lambda index: _side(self.faces[index]), reverse=True)
+        seen = sorted(by_size[:speakers])
+        boxes = _columns(speakers, *self.size)
+
+        def distance(places: Iterable[int]) -> float:
+            middles = (_middle(boxes[place], 0) for place in places)
+            return sum(abs(at - _middle(self.faces[face], 0)) for at, face in zip(middles, seen, strict=True))
+
+        nearest = min(combinations(range(speakers), len(seen)), key=distance)
+        for place, index in zip(nearest, seen, strict=True):
+            boxes[place] = self.boxes[index]
+        return dict(zip(PEOPLE[:speakers], boxes, strict=True))
+
+    def note_for(self, speakers: int) -> str:
+        """Return a message about the boxes, with what to do next."""
+        count = len(self.faces)
+        found = f"{COUNTS[count]} {'face' if count == 1 else 'faces'} found."
+        if speakers == 1 and count > 1:
+            return f"{found} Select the one that speaks. Without a choice, all of them may move."
+        if speakers == 1:
+            return f"{found} Draw a box if only one person may move."
+        if count > speakers:
+            return f"{found} Select the face of each speaker, or drag a box or its corners."
+        if count == speakers:
+            return f"{found} Drag a box or its corners to adjust it."
+        if count and speakers == 2:
+            return f"{found} Drag the other box over the second person."
+        if count:
+            return f"{found} Drag the other boxes over the other people."
+        return f"{found} Drag the boxes over the {COUNTS[speakers].lower()} people."
 
 
 def find_people(picture: Image.Image) -> FoundPeople:
-    """Return boxes of two people: around the two largest faces, or half the image for an undetected one."""
-    width, height = picture.size
-    faces = sorted(find_faces(picture)[:2])
-    boxes = [_person(face, width, height) for face in faces]
-    if len(boxes) == 2:
-        middle = (faces[0][2] + faces[1][0]) // 2
-        middle = min(max(middle, faces[0][0] + 2), faces[1][2] - 2)
-        left, right = boxes
-        # boxes of people side by side must not overlap
-        boxes = [(left[0], left[1], min(left[2], middle), left[3]), (max(right[0], middle), *right[1:])]
-    elif len(boxes) == 1:
-        is_left = faces[0][0] + faces[0][2] <= width
-        left, right = _halves(width, height)
-        boxes = [boxes[0], right] if is_left else [left, boxes[0]]
-    else:
-        boxes = _halves(width, height)
-    return FoundPeople({"person1": boxes[0], "person2": boxes[1]}, len(faces))
+    """Find the people in an image by their faces."""
+    faces = sorted(find_faces(picture)[:MOST_FACES], key=lambda face: _middle(face, 0))
+    return FoundPeople(picture.size, tuple(faces), tuple(_heads(faces, *picture.size)))
 
 
 def find_faces(picture: Image.Image) -> list[Box]:
@@ -75,7 +94,8 @@ def find_faces(picture: Image.Image) -> list[Box]:
     with _lock:
         for side, blur in PASSES:
             faces += _detect(grey, side, blur)
-    return _distinct(sorted(faces, key=lambda face: face[0] - face[2]))
+    faces = _distinct(sorted(faces, key=_side, reverse=True))
+    return [face for face in faces if _side(face) >= SMALLEST_OF_LARGEST * _side(faces[0])]
 
 
 def _detect(grey: Image.Image, side: int, blur: float) -> list[Box]:
@@ -114,8 +134,29 @@ def _distinct(faces: list[Box]) -> list[Box]:
     return kept
 
 
-def _person(face: Box, width: int, height: int) -> Box:
-    """Return the box of head and shoulders around a face."""
+def _columns(people: int, width: int, height: int) -> list[Box]:
+    """Return the default boxes."""
+    boxes = default_boxes(height, width, PEOPLE[:people]).values()
+    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
+
+
+def _heads(faces: list[Box], width: int, height: int) -> list[Box]:
+    """Return the box of head and shoulders of each face; they end halfway between neighbors."""
+    heads = [list(_head(face, width, height)) for face in faces]
+    for one, two in combinations(range(len(faces)), 2):
+        if not _overlap(heads[one], heads[two]):
+            continue
+        distances = [_middle(faces[two], axis) - _middle(faces[one], axis) for axis in (0, 1)]
+        axis = 0 if abs(distances[0]) >= abs(distances[1]) else 1
+        first, last = (one, two) if distances[axis] > 0 else (two, one)
+        border = (faces[first][axis + 2] + faces[last][axis]) // 2
+        border = min(max(border, int(_middle(faces[first], axis))), int(_middle(faces[last], axis)))
+        heads[first][axis + 2] = min(heads[first][axis + 2], border)
+        heads[last][axis] = max(heads[last][axis], border)
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in heads]
+
+
+def _head(face: Box, width: int, height: int) -> Box:
     x0, y0, x1, y1 = face
     side, tall = x1 - x0, y1 - y0
     return (
@@ -126,57 +167,13 @@ def _person(face: Box, width: int, height: int) -> Box:
     )
 
 
-def _halves(width: int, height: int) -> list[Box]:
-    """Return the default boxes."""
-    from ..conditioning.people import default_boxes  # imports torch
-
-    boxes = default_boxes(height, width, PAIR).values()
-    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
+def _overlap(first: Sequence[int], second: Sequence[int]) -> bool:
+    return all(first[axis] < second[axis + 2] and second[axis] < first[axis + 2] for axis in (0, 1))
 
 
-EDITOR_SIDE = 960
-RESTORED_NOTE = "Boxes restored. Drag a box or its corners to adjust it."
+def _side(face: Box) -> int:
+    return face[2] - face[0]
 
 
-def without_picture() -> list[dict[str, Any]]:
-    """Return the updates for a missing or invalid image."""
-    return [gr.update(visible=True), gr.update(visible="hidden", proposal={}, picture="")]
-
-
-def found_again(picture: Image.Image) -> dict[str, Any]:
-    """Return the update of the editor with the boxes of the faces in an image, instead of the user's."""
-    people = find_people(picture)
-    boxes = {person: list(box) for person, box in people.boxes.items()}
-    return gr.update(found={"id": uuid4().hex, "boxes": boxes}, note=people.note)
-
-
-def picture_parts(
-    path: str, picture: Image.Image, mode: str, restored: dict[str, Any] | None
-) -> list[dict[str, Any]]:
-    """Return the updates for an image.
-
-    Args:
-        path: The image's file.
-        picture: The decoded image.
-        mode: The form's mode.
-        restored: Boxes restored from a video (:func:`multitalk.ui.restore.restored_values`); used if the
-            image has the size of that video's image.
-    """
-    if restored is not None and tuple(restored["size"]) != picture.size:
-        restored = None
-    key = path if restored is None else f"{path} {restored['id']}"
-    if mode == options.ONE:
-        return [gr.update(visible=True), gr.update(visible="hidden", proposal={"key": key})]
-    if restored is not None:
-        boxes, note = restored["boxes"], RESTORED_NOTE
-    else:
-        people = find_people(picture)
-        boxes, note = {person: list(box) for person, box in people.boxes.items()}, people.note
-    editor = gr.update(
-        proposal={"key": key, "boxes": boxes},
-        visible=True,
-        picture=small_picture(picture, EDITOR_SIDE),
-        picture_size=list(picture.size),
-        note=note,
-    )
-    return [gr.update(visible="hidden"), editor]
+def _middle(box: Sequence[int], axis: int) -> float:
+    return (box[axis] + box[axis + 2]) / 2

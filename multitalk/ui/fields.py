@@ -11,12 +11,12 @@ from ..media.sound import Sound
 from ..request.build import build_request
 from ..request.generation_request import DEFAULT_PROMPT, GenerationRequest
 from ..request.parts import Speech
-from ..request.script import PAIR, check_two_speakers, tag_names
+from ..request.script import PAIR, PEOPLE, check_dialogue, dialogue_people, tag_names
 from ..speech.speak import SpokenScript
 from .loras import FindLora, chosen_loras
 from .options import CUSTOM_SIZE, IN_TURNS, ISOLATION, ONE, SCRIPT, TAYLORSEER, TEACACHE, TEXT, TOGETHER
 
-NAMES = {"person1": "person 1", "person2": "person 2"}
+NAMES = {person: f"person {person[-1]}" for person in PEOPLE}
 # Fields that are copied to the request unless they are empty.
 PLAIN = (
     *("prompt", "negative_prompt", "seed", "steps", "shift", "text_guidance", "audio_guidance"),
@@ -34,20 +34,22 @@ Form = Mapping[str, Any]
 Synthesize = Callable[[Speech], SpokenScript]
 
 
-def each(*names: str) -> tuple[str, ...]:
-    """Return the form's fields of both people with these names."""
-    return tuple(f"{person}_{name}" for person in PAIR for name in names)
+def each(*names: str, people: tuple[str, ...] = PAIR) -> tuple[str, ...]:
+    """Return the form's fields of people with these names."""
+    return tuple(f"{person}_{name}" for person in people for name in names)
 
 
 def speakers(form: Form) -> tuple[str, ...]:
     """Return the people who speak."""
+    if form["mode"] == SCRIPT:
+        return dialogue_people(form["script"] or "")
     return PAIR[:1] if form["mode"] == ONE else PAIR
 
 
 def text_speakers(form: Form) -> tuple[str, ...]:
     """Return the people whose audio is made from text."""
     if form["mode"] == SCRIPT:
-        return PAIR
+        return speakers(form)
     return tuple(person for person in speakers(form) if form[f"{person}_source"] == TEXT)
 
 
@@ -65,15 +67,16 @@ def request_from_form(form: Form, synthesize: Synthesize, find_lora: FindLora) -
     fields: dict[str, Any] = {"turns": "together", **dubbing_fields(form), **continuing_fields(form)}
     if not fields.keys() & {"video", "continue_from"}:
         if not form["picture"]:
-            raise InvalidInput("image is missing. Add an image with one or two faces.", "image")
+            raise InvalidInput("image is missing. Add an image with one or more faces.", "image")
         fields["image"] = form["picture"]
     if form["mode"] == IN_TURNS:
         fields["turns"] = "in_order"
     fields |= _voice_fields(form, synthesize)
     if scales := {p: form[f"{p}_scale"] for p in speakers(form) if form.get(f"{p}_scale", 1) != 1}:
         fields["audio_scale"] = scales
-    if form["mode"] != ONE and form.get("boxes"):
-        fields["boxes"] = form["boxes"]
+    placed = form.get("boxes") or {}
+    if boxes := {person: placed[person] for person in speakers(form) if person in placed}:
+        fields["boxes"] = boxes
     if loras := chosen_loras(form.get("loras"), find_lora):
         fields["lora"] = loras
     return build_request(fields | setting_fields(form))
@@ -155,14 +158,14 @@ def script_of(form: Form) -> tuple[str, tuple[str, ...]]:
     """Return the form's text as one script, and its speakers.
 
     Raises:
-        InvalidInput: A person's text is missing, or a dialogue does not have two speakers.
+        InvalidInput: A person's text is missing, or a dialogue has fewer than two speakers.
     """
     people = text_speakers(form)
     if form["mode"] == SCRIPT:
         if not (form["script"] or "").strip():
             raise InvalidInput("Dialogue is missing. Enter text such as (s1) Hello. (s2) Hi!", "script")
         script = tag_names(form["script"])
-        check_two_speakers(script)
+        check_dialogue(script)
         return script, people
     texts = {person: (form[f"{person}_text"] or "").strip() for person in people}
     for person, text in texts.items():

@@ -13,7 +13,7 @@ from ..request.model_kinds import MODELS
 from ..request.numbers import NUMBERS
 from ..request.parts import INTERVAL, LORA_SCALE, MAX_SKIP_STEPS, ORDER, CacheSpec, LabelSpec, Speech
 from ..request.presets import PRESETS
-from ..request.script import PAIR
+from ..request.script import PEOPLE
 from .options import NO_CACHE, TEACACHE
 
 MAX_LORA_NAME = 255  # letters
@@ -32,7 +32,7 @@ def parse_settings(settings: dict[str, Any]) -> dict[str, Any]:
             parsed[name] = settings[name]
     if "turns" in parsed:
         parsed["turns"] = TURNS[parsed["turns"]]
-    if settings.get("people") in (1, 2):
+    if settings.get("people") in range(1, len(PEOPLE) + 1):
         parsed["people"] = settings["people"]
     if isinstance(settings.get("apg"), bool):
         parsed["apg"] = settings["apg"]
@@ -136,14 +136,15 @@ def parse_loras(value: Any) -> list[tuple[str, float]]:
 
 
 def _voices(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return ``speech``, ``spoken`` (people) and ``scripts`` (Speech by person; "said" in the file)."""
+    """Return ``speech``, ``speaking`` and ``spoken`` (people) and ``scripts`` (Speech by person; "said")."""
     parsed: dict[str, Any] = {}
     if (speech := _speech(settings.get("speech"))) is not None:
         parsed["speech"] = speech
-    if isinstance(spoken := settings.get("spoken"), list):
-        parsed["spoken"] = tuple(person for person in PAIR if person in spoken)
+    for name in ("speaking", "spoken"):
+        if isinstance(named := settings.get(name), list):
+            parsed[name] = tuple(person for person in PEOPLE if person in named)
     if isinstance(saved := settings.get("said"), dict):
-        scripts = {person: _speech(saved.get(person)) for person in PAIR}
+        scripts = {person: _speech(saved.get(person)) for person in PEOPLE}
         parsed["scripts"] = {person: speech for person, speech in scripts.items() if speech is not None}
     return parsed
 

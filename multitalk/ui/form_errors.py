@@ -34,13 +34,13 @@ def hide_folders(message: str, values: Iterable[Any]) -> str:
 
 def with_labels(message: str) -> str:
     """Replace the names of fields in an error by the form's labels."""
-    message = re.sub(r"^boxes\.person([12])", r"Box of person \1", message)
-    message = re.sub(r"^audio\.person([12])", r"Audio of person \1", message)
+    message = re.sub(r"^boxes\.person([1-4])", r"Box of person \1", message)
+    message = re.sub(r"^audio\.person([1-4])", r"Audio of person \1", message)
     message = re.sub(
         r"^speech[. ](text|voices?|language|pause|speed)\b", lambda m: SPEECH_LABELS[m[1]], message
     )
     message = re.sub(r"^speech\b", "Text", message)
-    message = re.sub(r"\bperson([12])\b", r"person \1", message).replace(" or null,", " or empty,")
+    message = re.sub(r"\bperson([1-4])\b", r"person \1", message).replace(" or null,", " or empty,")
     name, *others = re.split(r"(?=[\s:])", message, maxsplit=1)
     message = LABELS.get(name, name) + "".join(others)
     for field, label in LABELS.items():

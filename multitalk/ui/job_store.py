@@ -169,7 +169,7 @@ def _write_request(request: GenerationRequest, folder: Path) -> None:
 def _read_request(folder: Path) -> GenerationRequest:
     from ..errors import InvalidInput
     from ..request.build import build_request
-    from ..request.script import PAIR
+    from ..request.script import PEOPLE
 
     try:
         stored = json.loads((folder / FIELDS).read_text(encoding="utf-8"))
@@ -180,7 +180,7 @@ def _read_request(folder: Path) -> GenerationRequest:
     except (KeyError, OSError, TypeError, ValueError):
         raise InvalidInput("The files of this video's job are missing. Generate the video again.") from None
     fields |= {Path(source).stem: folder / source for source in sources}
-    sounds = {person: folder / f"{person}.wav" for person in PAIR}
+    sounds = {person: folder / f"{person}.wav" for person in PEOPLE}
     if audio := {person: path for person, path in sounds.items() if path.is_file()}:
         fields["audio"] = audio
     return build_request(fields).with_warnings(*warnings)

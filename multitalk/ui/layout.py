@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..request.script import PAIR
+from ..request.script import PAIR, PEOPLE
 from ..speech.languages import LANGUAGES
 from . import demo_notice, parts
 from .continuing import build_continuing
@@ -84,7 +84,7 @@ def build_layout(
 
 
 def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool) -> None:
-    parts.heading("1", "Image", f"One or two faces. {CONSENT}")
+    parts.heading("1", "Image", f"One or more faces. {CONSENT}")
     layout.form["picture"] = parts.Picture(
         label="Image",
         type="filepath",
@@ -103,7 +103,9 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool
     if examples:
         layout.more["examples"] = parts.example_cards(examples)
     layout.more["size"] = gr.State(None)
-    layout.more["restored_boxes"] = gr.State(None)
+    # no gr.State: the page does not report its changes by events that answer at once
+    layout.more["restored_boxes"] = gr.JSON(visible="hidden")
+    layout.more["speakers"] = gr.Number(1, visible="hidden")
 
 
 def _build_voices(layout: Layout) -> None:
@@ -113,7 +115,7 @@ def _build_voices(layout: Layout) -> None:
     )
     with gr.Group(visible="hidden", elem_classes="plain") as script:
         layout.form["script"] = gr.Textbox(
-            label="Dialogue: (s1) is person 1, (s2) is person 2, or lines such as Anna: Hello.",
+            label="Dialogue of up to four people: (s1) is person 1, or lines such as Anna: Hello.",
             placeholder=SCRIPT_SAMPLE,
             lines=5,
             elem_id="script",
@@ -121,9 +123,11 @@ def _build_voices(layout: Layout) -> None:
     layout.more["script_group"] = script
     layout.errors["script"] = parts.error_place("script")
     with gr.Tabs(elem_id="people", selected="person1") as tabs:
-        for person in PAIR:
+        for person in PEOPLE:
             with gr.Tab(f"Person {person[-1]}", id=person, visible=person == "person1") as tab:
-                _build_person(layout, person)
+                if person in PAIR:
+                    _build_source(layout, person)
+                _build_voice(layout, person)
             layout.more[f"{person}_tab"] = tab
     layout.more["tabs"] = tabs
     for person in PAIR:  # below the tabs, so that errors are visible in both
@@ -141,7 +145,7 @@ def _build_voices(layout: Layout) -> None:
     )
 
 
-def _build_person(layout: Layout, person: str) -> None:
+def _build_source(layout: Layout, person: str) -> None:
     label = f"Person {person[-1]}"
     layout.form[f"{person}_source"] = gr.Radio(
         SOURCES, value=SOUND, show_label=False, label=f"{label}: source", elem_classes="segments small"
@@ -164,7 +168,14 @@ def _build_person(layout: Layout, person: str) -> None:
             lines=3,
             elem_id=f"{person}-text",
         )
-    with gr.Group(visible="hidden", elem_classes="plain") as voice, gr.Row():
+    layout.more |= {f"{person}_sound_group": sound, f"{person}_words": words}
+
+
+def _build_voice(layout: Layout, person: str) -> None:
+    label = f"Person {person[-1]}"
+    # the tab of a third or fourth person has nothing else
+    visible = "hidden" if person in PAIR else True
+    with gr.Group(visible=visible, elem_classes="plain") as voice, gr.Row():
         layout.form[f"{person}_voice"] = gr.Dropdown(
             [("Automatic", AUTOMATIC)],
             value=AUTOMATIC,
@@ -179,4 +190,4 @@ def _build_person(layout: Layout, person: str) -> None:
             allow_custom_value=True,
             elem_id=f"{person}-language",
         )
-    layout.more |= {f"{person}_sound_group": sound, f"{person}_words": words, f"{person}_voice_row": voice}
+    layout.more[f"{person}_voice_row"] = voice

@@ -60,7 +60,7 @@ def launch_options() -> dict[str, Any]:
 
 def _scripts() -> tuple[str, ...]:
     files = parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE))
-    others = (parts.asset(name) for name in ("form_store.js", "names.js", "compare.js"))
+    others = (parts.asset(name) for name in ("form_store.js", "names.js", "compare.js", "face_marks.js"))
     return parts.asset("answers.js"), files, *others
 
 

@@ -88,23 +88,22 @@ def scripted(name: str, template: str, **options: Any) -> gr.HTML:
 
 
 def boxes_editor() -> gr.HTML:
-    """Create the editor of a box for each person; its value is the request's ``boxes``.
+    """Create the editor of a box for each speaker; its value is the request's ``boxes``.
 
-    The server sets ``proposal``: ``{"key": ..., "boxes": ...}``, with boxes if there are two people. The
-    editor takes the boxes once for each key. ``found`` is ``{"id": ..., "boxes": ...}``: the boxes replace
-    those of the user, who can undo it.
+    The server sets ``proposal`` (:mod:`multitalk.ui.box_editor`) with the faces in the image and the boxes
+    for any number of speakers, and ``speakers``, that number. Boxes that the user has moved are kept while
+    the proposal's ``key`` is the same.
     """
     return scripted(
         "boxes",
         '<div class="people"></div>',
         value={},
         proposal={},
-        found={},
+        speakers=1,
         visible="hidden",
         picture="",
         picture_size=[1, 1],
         voices={},
-        note="",
     )
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import gradio as gr
 
 from ..request.parts import Speech
-from ..request.script import PAIR, read_script, tagged_people
+from ..request.script import PAIR, PEOPLE, read_script, tagged_people
 from . import options, parts
 from .fields import NAMES, each
 from .file_settings import parse_settings
@@ -22,7 +22,8 @@ RESTORED = (
     *("text_guidance", "audio_guidance", "cache", "threshold", "apg", "color_correction", "model", "vae"),
     *("label", "label_text", "label_corner"),
     *("frames_per_clip", "motion_frames", "max_seconds", "mode", "script", "speed", "pause"),
-    *each("source", "text", "voice", "language", "scale"),
+    *each("source", "text"),
+    *each("voice", "language", "scale", people=PEOPLE),
     *("isolate_voice", "loras"),
 )
 RESTORED_TEXT = "Settings restored."
@@ -76,16 +77,21 @@ def restored_values(
     return [
         (values[name] or 0 if name in cleared else values[name]) if name in values else gr.skip()
         for name in RESTORED
-    ] + [_message(parsed, _file_texts(values, files), missing, origin), _boxes(parsed)]
+    ] + [
+        _message(parsed, _file_texts(values, files), missing, _lost_voices(parsed, values), origin),
+        _boxes(parsed),
+    ]
 
 
-def _message(parsed: dict[str, Any], file_texts: list[str], missing_loras: list[str], origin: str) -> str:
+def _message(
+    parsed: dict[str, Any], file_texts: list[str], missing_loras: list[str], lost: list[str], origin: str
+) -> str:
     steps = [*file_texts]
     if missing_loras:
         steps.append(LORAS_TEXT.format(", ".join(missing_loras)))
     if "boxes" in parsed:
         steps.append(BOXES_TEXT)
-    if omitted := parsed.get("omitted"):
+    if omitted := (*parsed.get("omitted", ()), *lost):
         steps.append(OMITTED_TEXT.format(", ".join(omitted)))
     if origin:
         steps.append(origin)
@@ -112,8 +118,14 @@ def _file_texts(values: dict[str, Any], files: Collection[str]) -> list[str]:
     return texts
 
 
+def _lost_voices(parsed: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """Return the voices that the form has no field for."""
+    shown = tagged_people(values["script"]) if values["mode"] == options.SCRIPT else PAIR
+    return [f"the voice of {NAMES[person]}" for person in parsed.get("speaking", ()) if person not in shown]
+
+
 def _audio_scales(scales: float | dict[str, float]) -> dict[str, float]:
-    return {f"{p}_scale": scales.get(p, 1.0) if isinstance(scales, dict) else scales for p in PAIR}
+    return {f"{p}_scale": scales.get(p, 1.0) if isinstance(scales, dict) else scales for p in PEOPLE}
 
 
 def _boxes(parsed: dict[str, Any]) -> dict[str, Any] | None:
@@ -127,7 +139,8 @@ def _voices(parsed: dict[str, Any]) -> dict[str, Any]:
     """Return the mode and each person's source, text and voice, so that the form gives the same job."""
     in_order = parsed.get("turns") == "in_order"
     two = options.IN_TURNS if in_order else options.TOGETHER
-    values: dict[str, Any] = {"mode": two if parsed.get("people") == 2 else options.ONE}
+    people = len(parsed.get("speaking", ())) or parsed.get("people", 1)  # older files count silent people too
+    values: dict[str, Any] = {"mode": two if people > 1 else options.ONE}
     values |= {f"{person}_source": options.SOUND for person in PAIR}
     speech, spoken = parsed.get("speech"), parsed.get("spoken", ())
     if speech is None:
@@ -137,7 +150,7 @@ def _voices(parsed: dict[str, Any]) -> dict[str, Any]:
             values |= {f"{person}_source": options.TEXT, f"{person}_text": script.text}
             values |= _voice(person, script)
         return values
-    for person in PAIR:
+    for person in PEOPLE:
         values |= _voice(person, speech)
     texts = _texts(speech.text, spoken, in_order)
     if texts is None:

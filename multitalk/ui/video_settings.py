@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..marks.label import DEFAULT_CORNER, DEFAULT_TEXT
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
-from ..request.script import PAIR
+from ..request.script import PAIR, PEOPLE
 from . import parts
 from .marking import build_marking
 from .options import (
@@ -93,15 +93,9 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
     with gr.Row():
-        for person in PAIR:
-            form[f"{person}_scale"] = parts.Slider(
-                0,
-                2,
-                1,
-                step=0.05,
-                label=f"{LABELS['audio_scale']} of person {person[-1]}",
-                info="How strongly the audio moves the person; 1 is normal.",
-            )
+        _build_scales(layout, PAIR)
+    with gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"], gr.Row():
+        _build_scales(layout, PEOPLE[len(PAIR) :])
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")
@@ -150,6 +144,18 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         elem_id="negative-prompt",
     )
     build_marking(layout)
+
+
+def _build_scales(layout: Layout, people: tuple[str, ...]) -> None:
+    for person in people:
+        layout.form[f"{person}_scale"] = parts.Slider(
+            0,
+            2,
+            1,
+            step=0.05,
+            label=f"{LABELS['audio_scale']} of person {person[-1]}",
+            info="How strongly the audio moves the person; 1 is normal.",
+        )
 
 
 def _build_label(layout: Layout) -> None:

@@ -18,7 +18,8 @@ from .parts import QUIET
 from .voices import VOICE_PARTS, voice_parts
 
 # What is heard depends on these fields; a preview of other words would be wrong.
-HEARD = ("mode", "script", "speed", "pause", *fields.each("source", "text", "voice", "language"))
+HEARD = ("mode", "script", "speed", "pause", *fields.each("source", "text"))
+HEARD += fields.each("voice", "language", people=fields.PEOPLE)
 FORGET = "() => [{ __type__: 'update', value: null, visible: 'hidden' }]"
 
 
@@ -57,10 +58,11 @@ class VoiceEvents:
             refresh: Handler, inputs and outputs that update what depends on the form.
         """
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
+        shown = [form["mode"], form["person1_source"], form["person2_source"], more["speakers"]]
         gr.on(
-            [form["mode"].change, form["person1_source"].change, form["person2_source"].change],
+            [component.change for component in shown],
             self.show_voices,
-            [form["mode"], form["person1_source"], form["person2_source"]],
+            shown,
             [{**form, **more}[name] for name in VOICE_PARTS],
             **QUIET,
         )
@@ -78,9 +80,9 @@ class VoiceEvents:
             chosen = [track, form["max_seconds"]]
             track.upload(self.use_track, chosen, [sound, errors[person]], **QUIET)
 
-    def show_voices(self, mode: str, source1: str, source2: str) -> list[Any]:
+    def show_voices(self, mode: str, source1: str, source2: str, speakers: int) -> list[Any]:
         """Show the fields that apply to the mode and the sources."""
-        return [gr.update(**state) for state in voice_parts(mode, source1, source2).values()]
+        return [gr.update(**state) for state in voice_parts(mode, source1, source2, speakers).values()]
 
     def sound_check(self, field: str) -> Callable[..., str]:
         """Return the handler that checks a person's audio, of which the video uses at most `most` seconds."""

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from multitalk import GenerationRequest
-from multitalk.conditioning.people import default_boxes, person_masks
+from multitalk.conditioning.people import person_masks
 from multitalk.conditioning.voices import arrange_model_tracks, gather_voices
 from multitalk.errors import InvalidInput
 from multitalk.media.mix import file_sound
 from multitalk.media.sound import Sound
+from multitalk.request.boxes import default_boxes
 from multitalk.request.build import build_request
 from multitalk.request.script import PEOPLE
 

@@ -8,7 +8,15 @@ import pytest
 
 from multitalk.errors import InvalidInput
 from multitalk.request.parts import Speech
-from multitalk.request.script import check_two_speakers, read_script, tag_names, tagged_people, without_tags
+from multitalk.request.script import (
+    PEOPLE,
+    check_dialogue,
+    dialogue_people,
+    read_script,
+    tag_names,
+    tagged_people,
+    without_tags,
+)
 from multitalk.request.voices import KOKORO_VOICES, choose_voice, parse_mix
 from multitalk.speech.engine import cut_text, ends_sentence
 
@@ -55,6 +63,7 @@ def test_tags_in_other_forms(script: str) -> None:
         ("(s1) Hi\nNote: b", "(s1) Hi\nNote: b"),
         ("Hello there.\nAnna: Hi", "Hello there.\nAnna: Hi"),
         ("https://example.com is a page", "https://example.com is a page"),
+        ("A: Hi\nB: Hi\nC: Hi\nD: Bye\nC: Bye", "(s1) Hi\n(s2) Hi\n(s3) Hi\n(s4) Bye\n(s3) Bye"),
         ("", ""),
     ],
 )
@@ -63,17 +72,34 @@ def test_names_become_tags(script: str, tagged: str) -> None:
 
 
 def test_errors_of_dialogues() -> None:
-    with pytest.raises(InvalidInput, match=r"more than two speakers \(Anna, Ben, Cleo\)") as caught:
-        tag_names("Anna: Hi\nBen: Hi\nCleo: Hi")
+    with pytest.raises(InvalidInput, match=r"more than four speakers \(A, B, C, D, E\)") as caught:
+        tag_names("A: Hi\nB: Hi\nC: Hi\nD: Hi\nE: Hi")
     assert caught.value.field == "script"
     for script, missing in [
         ("(s1) Hi.", r"no \(s2\) in the script"),
         ("(s2) Hi.", r"no \(s1\) in the script"),
         ("Hi.", r"no \(s1\) and no \(s2\) in the script"),
+        ("(s1) Hi. (s3) Hi.", r"no \(s2\) in the script"),
     ]:
         with pytest.raises(InvalidInput, match=missing):
-            check_two_speakers(script)
-    check_two_speakers("[s2] Hi. （s1）Hi.")
+            check_dialogue(script)
+    check_dialogue("[s2] Hi. （s1）Hi.")
+    check_dialogue("(s1) Hi. (s4) Hi. (s3) Hi. (s2) Hi.")
+
+
+@pytest.mark.parametrize(
+    ("script", "number"),
+    [
+        ("", 2),
+        ("(s1) Hi.", 2),
+        ("(s1) Hi. (s2) Hi. (s3) Hi.", 3),
+        ("A: Hi\nB: Hi\nC: Hi\nD: Hi", 4),
+        ("A: Hi\nB: Hi\nC: Hi\nD: Hi\nE: Hi", 4),
+        (f"(s{'9' * 9000}) Hi.", 4),
+    ],
+)
+def test_the_speakers_of_an_unfinished_dialogue(script: str, number: int) -> None:
+    assert dialogue_people(script) == PEOPLE[:number]
 
 
 @pytest.mark.parametrize(

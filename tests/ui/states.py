@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from tests.ui.app import CHROMIUM, CHROMIUM_ARGS, EXAMPLES, App
+from tests.ui.groups import three_people
 from tests.ui.steps import (
     be_quick,
     cancel,
@@ -80,7 +81,9 @@ def _forms(page: Page, folder: Path) -> Iterator[tuple[str, Page]]:
     page.locator(".loras summary").click()
     example(page, "Dialogue script")
     page.locator("#person1-voice").wait_for()
-    page.locator(".person-box:visible").first.wait_for()
+    page.locator("#script textarea").fill("Anna: Hello.\nBen: Hi.\nCleo: Good morning.\nDan: Bye.")
+    page.get_by_role("tab", name="Person 4").click()
+    page.locator(".person-box[data-person=person4]").wait_for()
     yield "dialogue", page
     example(page, "Text to speech")
     page.locator("#person1-text textarea").wait_for()
@@ -92,6 +95,11 @@ def _forms(page: Page, folder: Path) -> Iterator[tuple[str, Page]]:
     example(page, "One person")
     page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
     yield "filled", page
+    group = folder / "group.png"
+    three_people().save(group)
+    page.locator("#picture input[type=file]").set_input_files(group)
+    page.get_by_role("button", name="Face 2").click()
+    yield "faces", page
     own = EXAMPLES / "two_people.png"
     page.locator("#picture input[type=file]").set_input_files(own)
     choose(page, "Two in turns")

@@ -1,4 +1,4 @@
-"""The page's backend, without a browser: estimates, faces, fields, audio."""
+"""The page's backend, without a browser: estimates, fields, audio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import gradio as gr
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
 from starlette.requests import Request
 
 from multitalk.conditioning.timeline import clip_spans
@@ -25,7 +24,6 @@ from multitalk.runtime.sizes import ModelSizes
 from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.events import Events
-from multitalk.ui.faces import find_people
 from multitalk.ui.gallery import Gallery, slug
 from multitalk.ui.layout import build_layout
 from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
@@ -81,15 +79,22 @@ def test_durations_are_rounded(seconds, words):
     assert describe_seconds(seconds) == words
 
 
-def test_people_are_detected_from_left_to_right():
-    found = find_people(Image.open(EXAMPLES / "two_people.png"))
-    assert found.faces == 2
-    left, right = found.boxes["person1"], found.boxes["person2"]
-    assert left[0] < left[2] <= right[0] < right[2]
-    nobody = find_people(Image.new("RGB", (300, 200), "teal"))
-    assert nobody.faces == 0
-    assert nobody.boxes["person1"][2] < 150 < nobody.boxes["person2"][0]
-    assert "No faces" in nobody.note
+def test_one_speaker_has_the_box_that_was_chosen():
+    boxes = {"person1": [100, 0, 200, 200], "person2": [200, 0, 300, 200]}
+    request = fields.request_from_form(FORM | {"boxes": boxes}, no_voice, no_lora)
+    assert list(request.boxes) == ["person1"], "other boxes are those of another mode"
+    assert (request.speaking, request.people) == (("person1",), 2)
+    assert fields.request_from_form(FORM | {"boxes": {}}, no_voice, no_lora).boxes is None
+
+
+def test_a_dialogue_of_three_has_their_voices_and_boxes():
+    form = FORM | {"mode": "script", "script": "Anna: Hi\nBen: Hello\nCleo: Bye"}
+    form |= {"boxes": {f"person{n}": [90 * n - 90, 0, 90 * n, 200] for n in (1, 2, 3, 4)}}
+    form |= {"person3_voice": "m2", "person3_scale": 0.5}
+    request = fields.request_from_form(form, no_voice, no_lora)
+    assert request.speech.voices["person3"] == "m2"
+    assert list(request.boxes) == list(request.speaking) == ["person1", "person2", "person3"]
+    assert request.audio_scale == {"person3": 0.5}
 
 
 def test_two_texts_in_turns_become_a_script():
@@ -137,10 +142,15 @@ def test_every_form_of_a_dialogue_gives_two_turns(script):
         ),
         ({"mode": "together", "person2_source": "sound"}, "person2", "Audio of person 2 is missing"),
         ({"mode": "script"}, "script", "Dialogue is missing"),
-        ({"mode": "script", "script": "(s3) Hi"}, "script", "two speakers"),
+        ({"mode": "script", "script": "(s3) Hi"}, "script", r"no \(s1\) and no \(s2\)"),
+        ({"mode": "script", "script": "(s1) Hi (s5) Hi"}, "script", r"Use only \(s1\) to \(s4\)"),
         ({"mode": "script", "script": "(s1) Hi"}, "script", r"no \(s2\) in the script"),
         ({"mode": "script", "script": "Anna: Hi"}, "script", r"no \(s2\) in the script"),
-        ({"mode": "script", "script": "A: Hi\nB: Hi\nC: Hi"}, "script", "more than two speakers"),
+        (
+            {"mode": "script", "script": "A: Hi\nB: Hi\nC: Hi\nD: Hi\nE: Hi"},
+            "script",
+            "more than four speakers",
+        ),
         ({"steps": 999}, "settings", "steps must be .* not 999"),
         ({"size": "custom", "height": 63, "width": 64}, "settings", "multiples of 16"),
         (

@@ -37,7 +37,7 @@ def full_request() -> GenerationRequest:
     picture.info["transparency"] = (1, 2, 3)
     sounds = {
         person: (random.normal(0, 0.6, (rate, channels)).astype(np.float32), rate)
-        for person, rate, channels in (("person1", 44_100, 2), ("person2", 16_000, 1))
+        for person, rate, channels in (("person1", 44_100, 2), ("person2", 16_000, 1), ("person3", 8_000, 1))
     }
     fields = {"image": picture, "audio": sounds, "boxes": {"person1": [1, 2, 30.5, 40]}}
     fields |= {"size": [64, 96], "seed": 7, "cache": {"name": "magcache", "ratios": [1.0, 0.9]}}

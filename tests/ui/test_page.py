@@ -264,20 +264,20 @@ def test_the_last_selected_mode_applies(open_page, tmp_path):
     page = open_page()
 
     def of_the_picture(people: int):
-        def is_it(response) -> bool:
-            answer = response.text()
-            return '"proposal":{"key"' in answer and ('"boxes":{"person1"' in answer) == (people == 2)
-
-        return page.expect_response(is_it)
+        return page.expect_response(
+            lambda response: (
+                '"proposal":{"key"' in response.text() and f'"speakers":{people}' in response.text()
+            )
+        )
 
     with of_the_picture(1):
         page.locator("#picture input[type=file]").set_input_files(str(large))
     with of_the_picture(2), of_the_picture(1):
-        with page.expect_request(lambda request: '"in_order",null]' in (request.post_data or "")):
+        with page.expect_request(lambda request: '"in_order","",null]' in (request.post_data or "")):
             choose(page, "Two in turns")
         choose(page, "One person")  # while faces are detected in the large image
-    page.locator("#boxes").wait_for(state="hidden")
-    assert page.locator("#picture img").first.is_visible()
+    page.get_by_text("Two faces found. Select the one that speaks.").wait_for()
+    assert page.locator(".person-box:visible").count() == 0
 
 
 def test_edited_boxes_are_kept_until_the_image_changes(open_page, tmp_path):

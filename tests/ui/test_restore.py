@@ -29,7 +29,7 @@ from tests.ui.requests import no_lora
 
 EMPTY: dict[str, Any] = {
     **{"picture": str(EXAMPLES / "two_people.png"), "mode": "one", "script": "", "boxes": {}},
-    **{f"person{n}_{name}": None for n in (1, 2) for name in ("text", "voice", "language")},
+    **{f"person{n}_{name}": None for n in (1, 2, 3, 4) for name in ("text", "voice", "language")},
     **{"person1_source": "sound", "person2_source": "sound", "speed": 1.0, "pause": 0.3},
     **{"person1_sound": str(EXAMPLES / "left.wav"), "person2_sound": str(EXAMPLES / "right.wav")},
 }
@@ -68,6 +68,8 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
         {"mode": "in_order", "pause": 1.0} | HELLO | HI,
         {"mode": "script", "script": "(s1) Hello.\n(s2) Hi! (s1) Well?"},
         {"mode": "script", "script": "(s2) Hi! (s1) Hello."},
+        {"mode": "script", "script": "(s1) Hello. (s4) Bye. (s3) Hi! (s2) Well?", "person3_language": "de"},
+        {"boxes": {"person1": [10, 20, 60, 90]}},
     ],
 )
 def test_restored_fields_give_the_same_job(worker, form):
@@ -77,7 +79,7 @@ def test_restored_fields_give_the_same_job(worker, form):
     skipped = {
         name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
     }
-    again = EMPTY | skipped
+    again = EMPTY | skipped | {"boxes": form["boxes"]}
     assert again["mode"] == form["mode"]
     for name in ("person1_source", "person2_source", "person1_text", "person2_text"):
         speaks = form["mode"] != "script" and (form["mode"] != "one" or "person1" in name)
@@ -194,7 +196,18 @@ def test_invalid_settings_in_a_file_are_dropped():
     ],
 )
 def test_any_value_in_a_file_is_handled(worker, value):
-    names = [*RESTORED, "speech", "said", "spoken", "turns", "people", "image_size", "boxes", "lora"]
+    names = [
+        *RESTORED,
+        "speech",
+        "said",
+        "speaking",
+        "spoken",
+        "turns",
+        "people",
+        "image_size",
+        "boxes",
+        "lora",
+    ]
     for settings in (dict.fromkeys(names, value), *({name: value} for name in names)):
         parse_settings(settings)
         *_, sentence, _ = restored_values(settings | {"seed": 3}, worker)
@@ -277,6 +290,7 @@ def test_a_files_model_and_its_settings_are_restored(worker):
     [
         (0.5, [0.5, 0.5]),
         ({"person2": 2}, [1.0, 2.0]),
+        ({"person4": 2}, [1.0, 1.0, 1.0, 2.0]),
         (7, [1.0, 1.0]),
         ([], [1.0, 1.0]),
         (None, [1.0, 1.0]),
@@ -287,7 +301,34 @@ def test_saved_audio_scales_are_restored(worker, saved, scales):
     assert "audio_scale" not in settings, "1 is not saved"
     *values, _, _ = restored_values(settings | ({} if saved is None else {"audio_scale": saved}), worker)
     restored = dict(zip(RESTORED, values, strict=True))
-    assert [restored[f"person{number}_scale"] for number in (1, 2)] == scales
+    assert [restored[f"person{number}_scale"] for number in range(1, len(scales) + 1)] == scales
+
+
+def test_a_file_of_four_people_restores_their_boxes_voices_and_scales(worker):
+    boxes = {f"person{n}": [90 * n - 90, 0, 90 * n, 200] for n in (1, 2, 3, 4)}
+    form = EMPTY | {"mode": "script", "script": "A: a\nB: b\nC: c\nD: d", "boxes": boxes}
+    form |= {"person4_voice": "m2", "person3_scale": 0.5}
+    request = fields.request_from_form(form, speak, no_lora)
+    *values, message, kept = restored_values(saved_settings(request), worker)
+    restored = dict(zip(RESTORED, values, strict=True))
+    assert (restored["mode"], kept["boxes"]) == ("script", boxes)
+    assert (restored["person4_voice"], restored["person3_scale"]) == ("m2", 0.5)
+    assert "no field" not in message
+
+
+def test_voices_that_the_form_has_no_field_for_are_named(worker):
+    tone = (0.3 * np.sin(np.arange(8000) / 20).astype(np.float32), 16_000)
+    request = GenerationRequest(
+        image=Image.new("RGB", (64, 64)), audio={f"person{n}": tone for n in (1, 2, 3)}
+    )
+    *_, message, _ = restored_values(saved_settings(request), worker)
+    assert "no field for it: the voice of person 3." in plain_message(message)
+
+
+def test_an_older_file_of_two_people_is_of_two_speakers(worker):
+    settings = saved_settings(fields.request_from_form(EMPTY | {"mode": "in_order"}, speak, no_lora))
+    del settings["speaking"]
+    assert restored_values(settings, worker)[RESTORED.index("mode")] == "in_order"
 
 
 def test_a_file_says_that_it_continues_a_video(worker, tmp_path):

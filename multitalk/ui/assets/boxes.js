@@ -1,19 +1,27 @@
-// Editor of a box for each of two people: drag a box or a corner, draw a new box, or use the arrow keys.
-// value: {person1: [x0, y0, x1, y1], person2: [...]} in pixels of the image.
-const PEOPLE = ['person1', 'person2'];
+// Editor of a box for each speaker: select a face, drag a box or a corner, draw a new box, or use the arrow keys.
+// value: {person1: [x0, y0, x1, y1], ...} in pixels of the image; boxes of people who do not speak now are kept.
+const PEOPLE = ['person1', 'person2', 'person3', 'person4'];
+const { titleOf, isSame, filled, place, build: buildMarks, draw: drawMark } = window.multitalkFaces;
 const CORNERS = ['nw', 'ne', 'sw', 'se'];
+const LEAST_ROOM = 96; // pixels for a name
 const MOST_STEPS = 100; // that can be undone
-let active = 'person1';
+let active = 'person1'; // becomes the next selected face
 let drawing = null; // person whose box is drawn: only then does a drag on the image draw
 let drag = null;
 let history = []; // earlier values
+let aside = {}; // boxes of several speakers, while there is one
+let told = ''; // what the last selection of a face did
 let lastKey; // of the last proposal
-let lastFound;
+let lastCount; // of speakers
+let shownFaces; // for which there are marks
 
 const $ = (selector) => element.querySelector(selector);
 const root = () => $('.people');
 const stage = () => $('.people-stage');
 const boxes = () => props.value || {};
+const proposal = () => props.proposal || {};
+const faces = () => proposal().faces || [];
+const speakers = () => PEOPLE.slice(0, props.speakers || 1);
 const size = () => props.picture_size || [1, 1];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const nodeOf = (person) => $(`.person-box[data-person="${person}"]`);
@@ -28,11 +36,13 @@ function point(event) {
 }
 
 function remember(value = boxes()) {
+  told = '';
   history = [...history, value].slice(-MOST_STEPS);
 }
 
 function undo() {
   if (!history.length) return;
+  told = '';
   props.value = history.pop();
   draw();
 }
@@ -56,60 +66,117 @@ function moved(box, dx, dy) {
   return [x, y, x + box[2] - box[0], y + box[3] - box[1]];
 }
 
+const proposed = (count) => (proposal().boxes || [])[count - 1] || {};
+const differ = (one, two) => PEOPLE.some((person) => String(one[person]) !== String(two[person]));
+
+// Whether the user has changed none of several proposed boxes.
+function areProposed() {
+  const count = Object.keys(boxes()).length;
+  return count > 1 && !differ(boxes(), proposed(count));
+}
+
+// Propose a box for each speaker who has none. One of several faces is the user's choice.
+function fill() {
+  const all = filled(boxes(), proposed(speakers().length), speakers());
+  if (differ(all, boxes())) props.value = all;
+}
+
 // The server proposes the same boxes again when the mode changes: boxes that the user has moved are kept.
 function propose() {
-  const { key, boxes: proposed } = props.proposal || {};
+  const { key, kept, is_shown: isShown } = proposal();
   if (key !== lastKey) {
-    props.value = {};
+    props.value = kept || {};
     history = [];
+    aside = {};
+    told = '';
     setDrawing(null);
   }
   lastKey = key;
-  if (proposed && !Object.keys(boxes()).length) props.value = proposed;
+  const count = speakers().length;
+  if (count !== lastCount) told = '';
+  lastCount = count;
+  if (count === 1 && boxes().person1 && (areProposed() || !isShown)) {
+    aside = boxes();
+    props.value = {};
+  } else if (count > 1) {
+    if (areProposed() && differ(boxes(), proposed(count))) props.value = {};
+    else if (!Object.keys(boxes()).length && Object.keys(aside).length) props.value = aside;
+    aside = {};
+    fill();
+  }
+  if (!speakers().includes(active)) active = 'person1';
 }
 
-// Faces that the user has asked to find again.
-function take() {
-  const { id, boxes: found } = props.found || {};
-  if (!id || id === lastFound) return;
-  lastFound = id;
+function findAgain() {
   remember();
-  props.value = found;
+  props.value = {};
+  fill();
+  active = 'person1';
+  draw();
 }
 
+// Give a face's box to the active person; the person who had it gets the box of the active one.
+function select(number) {
+  const { box } = faces()[number];
+  const before = boxes();
+  const owner = speakers().find((person) => before[person] && isSame(before[person], box));
+  if (speakers().length === 1) {
+    const { person1, ...others } = before;
+    props.value = owner ? others : { ...others, person1: box };
+  } else {
+    props.value = { ...before, ...(owner && { [owner]: before[active] }), [active]: box };
+  }
+  if (differ(before, boxes())) remember(before);
+  if (speakers().length > 1) {
+    const next = speakers()[(speakers().indexOf(active) + 1) % speakers().length];
+    told = `Face ${number + 1} is ${titleOf(active)}. The next face that you select is ${titleOf(next)}.`;
+    active = next;
+  }
+  draw();
+}
+
+// Return where a box is, in words for two people.
 function side(person) {
+  if (speakers().length !== 2) return '';
   const other = person === 'person1' ? 'person2' : 'person1';
   const middle = (box) => (box ? box[0] + box[2] : 0);
-  return middle(boxes()[person]) <= middle(boxes()[other]) ? 'left' : 'right';
+  return middle(boxes()[person]) <= middle(boxes()[other]) ? ' · left' : ' · right';
 }
 
 // Return how far a name may extend, in box widths: to the image's right edge, or to a box beside it.
 function room(person) {
   const [width, height] = size();
   const box = boxes()[person];
-  const other = boxes()[person === 'person1' ? 'person2' : 'person1'];
-  const isBeside = other && other[0] > box[0] && Math.abs(other[1] - box[1]) < height / 5;
-  return ((isBeside ? other[0] : width) - box[0]) / (box[2] - box[0]);
+  const isBeside = (other) => other && other[0] > box[0] && Math.abs(other[1] - box[1]) < height / 5;
+  const edges = speakers().map((other) => boxes()[other]).filter(isBeside).map((other) => other[0]);
+  return (Math.min(width, ...edges) - box[0]) / (box[2] - box[0]);
 }
 
 function drawBox(person) {
-  const [width, height] = size();
   const node = nodeOf(person);
-  const box = boxes()[person];
+  const box = speakers().includes(person) && boxes()[person];
   node.hidden = !box;
   if (!box) return;
-  node.style.left = `${(box[0] / width) * 100}%`;
-  node.style.top = `${(box[1] / height) * 100}%`;
-  node.style.width = `${((box[2] - box[0]) / width) * 100}%`;
-  node.style.height = `${((box[3] - box[1]) / height) * 100}%`;
+  place(node, box, size());
   node.classList.toggle('active', person === active);
   const voice = (props.voices || {})[person] || '';
-  const name = `Person ${person.slice(-1)} · ${side(person)}`;
+  const name = `Person ${person.slice(-1)}${side(person)}`;
   const label = node.querySelector('.person-name');
-  label.textContent = voice ? `${name} · ${voice}` : name;
-  label.style.maxWidth = `calc(${room(person) * 100}% - 26px)`;
+  const free = room(person);
+  const isNarrow = free * node.offsetWidth < LEAST_ROOM;
+  label.classList.toggle('short', isNarrow);
+  label.textContent = isNarrow ? `P${person.slice(-1)}` : voice ? `${name} · ${voice}` : name;
+  label.style.maxWidth = isNarrow ? '' : `calc(${free * 100}% - 26px)`;
   node.setAttribute('aria-label',
     `${name}, ${voice || 'no voice'}. Arrow keys move the box; with Shift, they resize it.`);
+}
+
+function hint() {
+  if (drawing) return `Drag from one corner of ${titleOf(drawing)} to the opposite corner.`;
+  const { notes = [], kept, kept_note: keptNote } = proposal();
+  if (speakers().length === 1 && boxes().person1) return 'Person 1 speaks. Everybody outside the box is silent.';
+  if (kept && !history.length) return keptNote;
+  return told || notes[speakers().length - 1] || '';
 }
 
 function draw() {
@@ -119,14 +186,20 @@ function draw() {
     if (props.picture) image.src = props.picture;
     else image.removeAttribute('src');
   }
+  if (shownFaces !== faces()) buildMarks($('.people-faces'), faces(), size(), select);
+  shownFaces = faces();
   for (const person of PEOPLE) {
     drawBox(person);
-    $(`.person-pick[data-person="${person}"]`).setAttribute('aria-pressed', String(person === drawing));
+    const pick = $(`.person-pick[data-person="${person}"]`);
+    pick.hidden = !speakers().includes(person);
+    pick.setAttribute('aria-pressed', String(person === drawing));
   }
+  const marks = [...element.querySelectorAll('.face-mark')];
+  marks.forEach((mark, number) => drawMark(mark, number, faces()[number], boxes(), speakers(), active));
   stage().classList.toggle('drawing', drawing !== null);
   $('.people-undo').disabled = !history.length;
-  const hint = drawing && `Drag from one corner of person ${drawing.slice(-1)} to the opposite corner.`;
-  const note = hint || props.note || '';
+  $('.people-swap').hidden = speakers().length !== 2;
+  const note = hint();
   if ($('.people-note').textContent !== note) $('.people-note').textContent = note;
 }
 
@@ -212,23 +285,25 @@ function key(event) {
 
 function swap() {
   remember();
-  props.value = { person1: boxes().person2, person2: boxes().person1 };
+  props.value = { ...boxes(), person1: boxes().person2, person2: boxes().person1 };
   draw();
 }
 
 function build() {
+  shownFaces = null;
   const box = (person) => `<div class="person-box" data-person="${person}" role="group" tabindex="0" hidden>
     <span class="person-name"></span>${CORNERS.map((c) => `<i class="corner ${c}" data-corner="${c}"></i>`).join('')}</div>`;
   const pick = (person) => `<button type="button" class="person-pick" data-person="${person}" aria-pressed="false">
-    Draw person ${person.slice(-1)}</button>`;
+    Draw ${titleOf(person)}</button>`;
   root().innerHTML = `<div class="people-stage"><img class="people-picture" alt="Your image, with a box for each person">
-    ${PEOPLE.map(box).join('')}</div><p class="people-note" role="status"></p>
+    ${PEOPLE.map(box).join('')}<div class="people-faces" role="group" aria-label="Faces found"></div></div><p class="people-note" role="status"></p>
     <div class="people-tools">${PEOPLE.map(pick).join('')}
     <button type="button" class="people-swap">Swap people</button>
     <button type="button" class="people-undo" disabled>Undo</button>
     <button type="button" class="people-find">Find faces again</button>
     <button type="button" class="people-other">Change image</button></div>`;
   const area = stage();
+  new ResizeObserver(draw).observe(area); // names depend on the space for them
   area.addEventListener('pointerdown', begin);
   area.addEventListener('pointermove', move);
   area.addEventListener('pointerup', finish);
@@ -242,20 +317,15 @@ function build() {
   }
   $('.people-swap').addEventListener('click', swap);
   $('.people-undo').addEventListener('click', undo);
-  $('.people-find').addEventListener('click', () => trigger('retry'));
+  $('.people-find').addEventListener('click', findAgain);
   $('.people-other').addEventListener('click', () => trigger('clear'));
 }
 
 build();
 propose();
 draw();
-watch(['proposal', 'found'], () => {
-  propose();
-  take();
-  draw();
-});
-watch(['value', 'picture', 'picture_size', 'voices', 'note'], () => {
+watch(['value', 'proposal', 'speakers', 'picture', 'picture_size', 'voices'], () => {
   if (!stage()) build();
-  propose(); // an example empties the boxes
+  propose(); // also when an example empties the boxes
   draw();
 });
