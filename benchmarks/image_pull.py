@@ -24,8 +24,7 @@ from tests.image.registry import ADDRESS, Registry
 
 COMPRESSIONS = {
     "uncompressed": "compression=uncompressed",
-    "zstd-3": "compression=zstd,compression-level=3",
-    "zstd-9": "compression=zstd,compression-level=9",
+    "zstd": "compression=zstd,compression-level=9",
     "gzip": "compression=gzip",
 }
 
