@@ -147,14 +147,13 @@ function showResult(result, note, warnings = []) {
     item.textContent = warning;
     return item;
   }));
-  $('.job-facts').replaceChildren(...result.facts.flatMap(([name, value]) => {
-    const [term, detail] = [document.createElement('dt'), document.createElement('dd')];
+  $('.job-facts').replaceChildren(...result.facts.map(([name, value]) => {
+    const [fact, term, detail] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
     term.textContent = name;
     detail.textContent = value;
-    return [term, detail];
+    fact.append(term, detail);
+    return fact;
   }));
-  const facts = $('.job-facts');
-  facts.tabIndex = facts.scrollWidth > facts.clientWidth ? 0 : -1;  // scrolled with the keyboard where it must be
   text('.job-weights', result.notice || '');
   $('.job').dataset.result = result.name;
 }
