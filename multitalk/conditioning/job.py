@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
+from ..marks.label import Label
 from ..media.mix import file_sound
 from ..media.sound import Sound
 from ..models.constants import FPS
@@ -165,12 +166,14 @@ def outline_job(
         device: Device of the separator; None is the CPU.
 
     Raises:
-        InvalidInput: A person is outside the cropped image, the engine cannot speak the text, the weights
-            lack the model or a separator, or the video is too short to be continued. No model of the video
-            has run.
+        InvalidInput: A person is outside the cropped image, the label does not fit, the engine cannot speak
+            the text, the weights lack the model or a separator, or the video is too short to be continued. No
+            model of the video has run.
         Cancelled: The job was cancelled.
     """
     settings = resolve_settings(request, preset)
+    if request.label is not None:
+        Label(request.label.text, request.label.corner).check_size(settings.width, settings.height)
     if separator is not None:
         check_separator(request, separator)
     masks = _mask_people(request, settings.height, settings.width)

@@ -62,7 +62,7 @@ def make_metadata(
     if request.continue_from is not None:
         values["join"] = request.join
     if request.boxes:
-        values |= {"boxes": request.boxes, "image_size": request.picture.size}
+        values |= {"boxes": request.boxes, "image_size": request.picture_size}
     values["cache"] = None if request.cache is None else request.cache.model_dump(exclude_none=True)
     values["label"] = None if request.label is None else request.label.model_dump()
     if request.lora:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, MultiTalkError
 from .identity import Identity
@@ -22,7 +23,7 @@ from .tags import GENERATED
 FORMAT = "video/mp4"
 # A file must not make the reader fetch anything.
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-NO_TIME_STAMP = "The time stamp service ({url}) does not answer: the video is signed without a time stamp."
+NO_TIME_STAMP = "Signing with the time stamp service {host} failed: the video is signed without a time stamp."
 UNTRUSTED = "signingCredential.untrusted"
 INVALID = "invalid"
 MAX_TEXT = 200  # letters of a text in a file
@@ -103,9 +104,10 @@ def sign_file(
         except c2pa.C2paError as error:
             if not time_stamps:
                 raise
-            logger.warning("the time stamp service %s failed: %s", time_stamps, error)
+            host = urlsplit(time_stamps).hostname  # the URL may contain a password
+            logger.warning("signing with the time stamp service %s failed: %s", host, _reason(error))
             _sign(path, part, manifest, identity, "")
-            warnings.append(NO_TIME_STAMP.format(url=time_stamps))
+            warnings.append(NO_TIME_STAMP.format(host=host))
         os.replace(part, path)
     except c2pa.C2paError as error:
         raise MultiTalkError(f"The video cannot be marked as made by AI: {_reason(error)}.") from error
@@ -121,7 +123,10 @@ class _Target(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data)
+            rest = memoryview(data).cast("B")
+            while rest:  # a disk that becomes full takes a part, which the library would not notice
+                rest = rest[super().write(rest) :]
+            return len(memoryview(data).cast("B"))
         except OSError as error:
             self.error = error
             raise

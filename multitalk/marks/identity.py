@@ -162,13 +162,14 @@ def check_own(folder: Path) -> None:
     Raises:
         MultiTalkError: The file is damaged or cannot be read.
     """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        try:
-            content = (folder / FILE).read_bytes()
-        except PermissionError as error:
-            raise _damaged(folder / FILE, error) from None
-        if b"-----END PRIVATE KEY" not in content or b"-----END CERTIFICATE" not in content:
-            raise _damaged(folder / FILE)
+    try:
+        content = (folder / FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _damaged(folder / FILE, error) from None
+    if b"-----END PRIVATE KEY" not in content or b"-----END CERTIFICATE" not in content:
+        raise _damaged(folder / FILE)
 
 
 def _damaged(path: Path, error: Exception | None = None) -> MultiTalkError:

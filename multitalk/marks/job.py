@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import InvalidInput, MultiTalkError
 from . import C2PA, WATERMARK
 from .credentials import sign_file
 from .identity import identity_of
@@ -43,8 +44,11 @@ class JobMarks:
         self.warnings: list[str] = []
         self._identity = None
         if is_marked:
-            self._settings = MarkSettings.from_environment()
-            self._identity = identity_of(self._settings)
+            try:
+                self._settings = MarkSettings.from_environment()
+                self._identity = identity_of(self._settings)
+            except InvalidInput as error:  # not of the request
+                raise MultiTalkError(str(error)) from None
         self.tags = file_tags(is_marked, is_composite)
 
     def names(self, watermark: int | None) -> tuple[str, ...]:

@@ -77,8 +77,8 @@ def check_label_text(text: str) -> str:
         raise InvalidInput("label has no text. Enter one, or turn the label off.", "label")
     if len(text) > MAX_LENGTH:
         raise InvalidInput(f"label must have at most {MAX_LENGTH} characters, not {len(text)}.", "label")
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
-        raise InvalidInput("label must be one line without control characters.", "label")
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in text):
+        raise InvalidInput("label must be one line without control characters and invisible ones.", "label")
     missing = "".join(character for character in dict.fromkeys(text) if not _has(character))
     if missing:
         raise InvalidInput(

@@ -130,15 +130,17 @@ def _read_pem(name: str, environment: Mapping[str, str] | None) -> str:
         return ""
     if text.startswith(PEM_START):
         return text.replace("\\n", "\n")  # secrets of hosts that allow only one line
+    shown = "its value" if name == KEY else repr(text[:200])  # which may be the key, in some other form
     try:
         content = Path(text).read_text(encoding="ascii")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise InvalidInput(
-            f"{name} must be a PEM file or its text: {text[:200]!r} cannot be read ({reason})."
+            f"{name} must be a PEM file or its text, which begins with {PEM_START.strip()} and has no "
+            f"quotes: {shown} cannot be read ({reason})."
         ) from None
     if PEM_START not in content:
-        raise InvalidInput(f"{name} must be a PEM file or its text, and {text[:200]!r} is no PEM file.")
+        raise InvalidInput(f"{name} must be a PEM file or its text, and {shown} is no PEM file.")
     return content
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -61,6 +60,16 @@ class EncodablePreview(Protocol):
         """Frames per second."""
         ...
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags of the preview's files."""
+        ...
+
+    @property
+    def frame_marks(self) -> FrameFilter | None:
+        """What the encoder adds to the frames."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -84,7 +93,7 @@ def write_clip(clip: EncodableClip, path: Path, fps: int) -> None:
 
 def write_preview(preview: EncodablePreview, path: Path) -> None:
     """Write a preview as a small mp4 without audio."""
-    _write(preview.frames, None, path, preview.fps, PREVIEW_CRF)
+    _write(preview.frames, None, path, preview.fps, PREVIEW_CRF, preview.tags, preview.frame_marks)
 
 
 def split_clip(clip: EncodableClip, folder: Path, fps: int, limit: int) -> Iterator[Fragment]:
@@ -139,8 +148,8 @@ def _write(
     path: Path,
     fps: int | Fraction,
     crf: float,
-    tags: Mapping[str, str] = MappingProxyType({}),
-    frame_marks: FrameFilter | None = None,
+    tags: Mapping[str, str],
+    frame_marks: FrameFilter | None,
 ) -> None:
     height, width = frames.shape[1:3]
     with VideoWriter(

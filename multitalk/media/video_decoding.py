@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from .frame_position import SAME_TIME
@@ -55,6 +56,8 @@ class VideoFrames:
 
     def __init__(self, source: Source, start: float = 0.0) -> None:
         self._following: tuple[av.VideoFrame, float] | None
+        # one for all frames: a table for wide-gamut colors takes seconds
+        self._reformatter = VideoReformatter()
         self._open(source)
         if start > SEEK_MARGIN and not self._seek(start):
             self.close()
@@ -145,7 +148,8 @@ class VideoFrames:
         has_alpha = any(component.is_alpha for component in frame.format.components)
         is_srgb = frame.color_trc not in HIGH_DYNAMIC_RANGE and frame.color_primaries not in WIDE_GAMUTS
         colors = {} if is_srgb else SRGB_COLORS
-        picture = Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **colors))
+        pixels = self._reformatter.reformat(frame, format="rgba" if has_alpha else "rgb24", **colors)
+        picture = Image.fromarray(pixels.to_ndarray())
         ratio = self._video.stream.sample_aspect_ratio or 1
         if ratio != 1 and 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
             width = max(1, round(picture.width * ratio))

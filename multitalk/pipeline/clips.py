@@ -94,7 +94,6 @@ class ClipGenerator:
         ]
         amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
         monitor.start_clips(amounts, len(steps), self.units)
-        tags = file_tags(self.request.mark, self.request.shown_video is not None)
         last_frames = job.previous
         color = None if last_frames is None else self._correction(last_frames[:, -1])
         try:
@@ -118,7 +117,7 @@ class ClipGenerator:
                         monitor.next_part,
                         on_frames,
                     )
-                yield _clip(job, span, frames, latents, tags, self.frame_marks)
+                yield _clip(job, span, frames, latents, self._tags, self.frame_marks)
                 del frames, latents  # free this clip before the next one, unless the caller keeps it
         finally:
             monitor.warnings += job.source.warnings
@@ -137,7 +136,13 @@ class ClipGenerator:
         decoder, send = self.components.fast_decoder, self.monitor.on_preview
         if not self.request.preview or decoder is None or send is None:
             return None
-        return ClipPreviews(decoder(), span, len(self.job.spans), steps, send)
+        clips = len(self.job.spans)
+        return ClipPreviews(decoder(), span, clips, steps, send, self._tags, self.frame_marks)
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        """Tags of the files of clips and previews."""
+        return file_tags(self.request.mark, self.request.shown_video is not None)
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""

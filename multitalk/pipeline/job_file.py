@@ -187,9 +187,6 @@ def make_frame_marks(request: GenerationRequest, job: JobConditions, job_id: str
         request: The job.
         job: Its encoded inputs.
         job_id: Decides the number in the watermark; None: the seed, the size and the audio do.
-
-    Raises:
-        InvalidInput: The label does not fit into the video.
     """
     from ..marks.frames import FrameMarks  # imports OpenCV, which startup does not need
     from ..marks.label import Label
@@ -197,8 +194,6 @@ def make_frame_marks(request: GenerationRequest, job: JobConditions, job_id: str
 
     width, height = job.settings.width, job.settings.height
     label = None if request.label is None else Label(request.label.text, request.label.corner)
-    if label is not None:
-        label.check_size(width, height)
     is_watermarked = request.mark and width * height >= MIN_PIXELS
     if is_watermarked and job_id is None:
         digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..conditioning.timeline import ClipSpan
+    from ..marks.frames import FrameMarks
     from ..models.fast_decoder import FastDecoder
     from ..request.generation_request import GenerationRequest
     from .components import Components
@@ -50,6 +52,8 @@ class ClipPreviews:
         clips: Number of clips.
         steps: Steps of a clip.
         send: Called with each preview.
+        tags: Tags of the previews' files.
+        frame_marks: What the encoder adds to the frames.
     """
 
     decoder: FastDecoder
@@ -57,6 +61,8 @@ class ClipPreviews:
     clips: int
     steps: int
     send: OnPreview
+    tags: Mapping[str, str]
+    frame_marks: FrameMarks | None
 
     def __call__(self, step: int, latents: torch.Tensor) -> None:
         """Decode a preview if one is due.
@@ -69,4 +75,15 @@ class ClipPreviews:
             return
         frames = self.decoder.preview(needed_latents(latents, self.span))
         shown = frames[latent_frames(self.span.skip) if self.span.skip else 0 :].cpu()
-        self.send(Preview(self.span.index, self.clips, step, self.steps, shown, PREVIEW_FPS))
+        self.send(
+            Preview(
+                self.span.index,
+                self.clips,
+                step,
+                self.steps,
+                shown,
+                PREVIEW_FPS,
+                self.tags,
+                self.frame_marks,
+            )
+        )

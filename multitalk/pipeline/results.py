@@ -57,6 +57,8 @@ class Preview:
         steps: Steps of a clip.
         frames: The new frames, one of four, ``T H W 3`` uint8 on the CPU.
         fps: Frames per second.
+        tags: Tags of the preview's files, as those of a clip.
+        frame_marks: The watermark and the label, as those of a clip.
     """
 
     clip: int
@@ -65,6 +67,8 @@ class Preview:
     steps: int
     frames: torch.Tensor
     fps: Fraction
+    tags: Mapping[str, str] = field(default_factory=dict)
+    frame_marks: FrameMarks | None = None
 
 
 OnPreview = Callable[[Preview], None]

@@ -213,6 +213,14 @@ class GenerationRequest(Strict):
         return self.continue_from.last_picture
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """(width, height) of :attr:`picture`, without decoding a video's last frame."""
+        video = self.video or self.continue_from
+        if self.image is not None or video is None:
+            return self.picture.size
+        return video.picture.size
+
+    @property
     def shown_video(self) -> Video | None:
         """The video that is in the file, changed or not: the one to dub, or a joined one to continue."""
         return self.video or (self.continue_from if self.join else None)

@@ -14,7 +14,7 @@ from .numbers import Range, shown
 # Each is encoded once and stays on the device.
 MAX_TEXTS = 50
 EXAMPLE = '[{"from": 0, "text": "..."}, {"from": 4.5, "text": "..."}]'
-_TIMED_LINE = re.compile(r"(\d+):([0-5]\d(?:\.\d+)?)\s+(\S.*)")
+_TIMED_LINE = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)\s+(\S.*)")
 _NEXT_CLIP = re.compile(r"\s\|(?=\s)")
 
 
@@ -90,7 +90,7 @@ def _as_lines(entries: list[Any] | tuple[Any, ...]) -> str:
         text = " ".join(check_text(entry.get("text"), "prompt", "prompt.text").split())
         if not text:
             raise InvalidInput("prompt has an entry without text.", "prompt")
-        minutes, rest = divmod(seconds, 60)
+        minutes, rest = divmod(round(seconds, 3), 60)  # 59.9999 is 1:00
         lines.append((f"{int(minutes)}:{rest:06.3f}".rstrip("0").rstrip("."), text))
     if not lines:
         raise InvalidInput(f"prompt must be text or {EXAMPLE}, not an empty list.", "prompt")

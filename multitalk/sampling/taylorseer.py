@@ -37,11 +37,14 @@ def extrapolations(spec: CacheSpec, timesteps: torch.Tensor) -> Extrapolations:
     computed: list[int] = []
     plan: Extrapolations = []
     for step in range(last + 1):
-        if step < ALWAYS_COMPUTED or step == last or (step - ALWAYS_COMPUTED + 1) % spec.interval == 0:
+        sources = computed[-spec.order - 1 :]
+        is_due = step < ALWAYS_COMPUTED or step == last or (step - ALWAYS_COMPUTED + 1) % spec.interval == 0
+        # an extreme shift gives several steps the same time, between which nothing can be extrapolated
+        if is_due or len({times[source] for source in sources}) < len(sources):
             computed.append(step)
             plan.append(None)
         else:
-            plan.append(_factors(times, computed[-spec.order - 1 :], step))
+            plan.append(_factors(times, sources, step))
     return plan
 
 

@@ -266,7 +266,7 @@ class JobWorker:
             "inputs_read",
             job_id,
             elapsed=round(elapsed, 3),
-            picture=list(request.picture.size),
+            picture=list(request.picture_size),
             video_seconds=None if request.video is None else round(request.video.seconds, 3),
             sounds={person: round(sound.seconds, 3) for person, sound in (request.audio or {}).items()},
         )

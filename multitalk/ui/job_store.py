@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 RECORD, IMAGE, FIELDS = "job.json", "image.png", "request.json"
 VIDEOS = ("video", "continue_from")
 ID = re.compile(r"[0-9a-f]{32}")
-KEEP_FREE = 2 * 10**9  # bytes that copies of LoRAs leave free, for results
+KEEP_FREE = 2 * 10**9  # bytes that copies of LoRAs and videos leave free, for results
 LOST_SECONDS = 24 * 3600  # a lost job can be requested again for this time, as long as uploads are kept
 
 
@@ -77,7 +77,7 @@ class JobStore:
             self.remove(record.id)
 
     def _with_own_loras(self, request: GenerationRequest, folder: Path) -> GenerationRequest:
-        """Copy LoRAs that a restart would delete.
+        """Copy LoRAs that a restart would delete, if there is room for them and for the videos.
 
         Raises:
             OSError: A file cannot be copied, or the disk would be almost full.
@@ -86,7 +86,9 @@ class JobStore:
         def is_temporary(path: Path) -> bool:
             return self._temporary is not None and path.is_relative_to(self._temporary)
 
-        size = sum(lora.path.stat().st_size for lora in request.lora if is_temporary(lora.path))
+        videos = (video for name in VIDEOS if (video := getattr(request, name)) is not None)
+        size = sum(os.fstat(video.file.fileno()).st_size for video in videos)
+        size += sum(lora.path.stat().st_size for lora in request.lora if is_temporary(lora.path))
         if size and shutil.disk_usage(folder).free - size < KEEP_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         return place_files(request, folder, is_temporary)

@@ -51,4 +51,5 @@ def _bytes_of(request: GenerationRequest) -> int:
     sounds = sum(sound.samples.nbytes for sound in (request.audio or {}).values())
     for sound in (request.source_sound, request.sound_before):
         sounds += 0 if sound is None else sound.samples.nbytes
-    return sounds + request.picture.width * request.picture.height * len(request.picture.getbands())
+    width, height = request.picture_size
+    return sounds + width * height * 3

@@ -159,6 +159,33 @@ except OSError as error:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("missing", [1, 40, 2204])
+def test_a_disk_that_becomes_full_at_the_end_is_noticed(tmp_path, missing):
+    """Then the last write is a short one, not an error."""
+    path, signed = write_video(tmp_path / "a.mp4"), write_video(tmp_path / "signed.mp4")
+    script = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from pathlib import Path
+from tests.marks.video_files import own_identity
+from multitalk.marks.credentials import sign_file
+from multitalk.marks.manifest import make_manifest
+manifest = make_manifest("MultiTalk", "Apache-2.0", {{}})
+identity, path, signed = own_identity(), Path({str(path)!r}), Path({str(signed)!r})
+sign_file(signed, manifest, identity)
+limit = signed.stat().st_size - {missing}
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    sign_file(path, manifest, identity)
+except OSError as error:
+    print(type(error).__name__, error.strerror)
+"""
+    before = path.read_bytes()
+    assert run_script(script) == "OSError File too large\n"
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [path, signed]
+
+
 def test_a_damaged_manifest_is_reported(tmp_path):
     path = signed_video(tmp_path / "a.mp4")
     content = bytearray(path.read_bytes())

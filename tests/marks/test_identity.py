@@ -17,7 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.marks import identity
-from multitalk.marks.identity import SELF_SIGNED, create_certificate, identity_of
+from multitalk.marks.identity import SELF_SIGNED, check_own, create_certificate, identity_of
+from multitalk.marks.job import JobMarks
 from multitalk.marks.settings import MarkSettings, check_marks
 from tests.fresh_process import ROOT, run_script
 from tests.marks.certificates import NOW, WEEK, Authority, key_pem
@@ -174,7 +175,15 @@ CASES = {
     ),
     "a missing file": (
         lambda a: ("/nowhere/cert.pem", key_pem(P256)),
-        r"^C2PA_CERT must be a PEM file or its text: '/nowhere/cert\.pem' cannot be read \(No such file",
+        r"^C2PA_CERT must be a PEM file or its text, .*: '/nowhere/cert\.pem' cannot be read \(No such",
+    ),
+    "a key without its first line": (
+        lambda a: (a.issue(P256), key_pem(P256).split("-----")[2]),
+        r"^C2PA_KEY must be a PEM file or its text, .*: its value cannot be read \([A-Z][a-z ]+\)\.$",
+    ),
+    "a key in quotes": (
+        lambda a: (a.issue(P256), f'"{key_pem(P256)}"'),
+        r"^C2PA_KEY must be a PEM file or its text, .*: its value cannot be read \([A-Z][a-z ]+\)\.$",
     ),
     "another file": (
         lambda a: (str(ROOT / "LICENSE"), key_pem(P256)),
@@ -247,3 +256,21 @@ print([name for name in ("c2pa", "cryptography", "av", "torch") if name in sys.m
 """
     assert run_script(script).strip() in ("[]",)
     assert not own_folder.exists()
+
+
+def test_a_certificate_that_vanishes_is_not_the_requests_fault(monkeypatch, authority, tmp_path):
+    path = tmp_path / "cert.pem"
+    monkeypatch.setenv("C2PA_CERT", str(path))
+    monkeypatch.setenv("C2PA_KEY", key_pem(P256))
+    path.write_text(authority.issue(P256))
+    assert JobMarks(True, False).signed_by
+    path.unlink()
+    with pytest.raises(MultiTalkError, match="cannot be read") as error:
+        JobMarks(True, False)
+    assert not isinstance(error.value, InvalidInput)
+
+
+def test_a_folder_in_place_of_the_certificate_is_reported(tmp_path):
+    (tmp_path / "signing.pem").mkdir()
+    with pytest.raises(MultiTalkError, match=r"cannot be read from .*: Is a directory\. Delete"):
+        check_own(tmp_path)

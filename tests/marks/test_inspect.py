@@ -123,5 +123,5 @@ def test_every_front_end_refuses_half_a_certificate_at_start(command: list[str],
         [sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 2
-    assert "error: C2PA_CERT must be a PEM file or its text: '/nowhere.pem' cannot be read" in ended.stderr
+    assert "'/nowhere.pem' cannot be read" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -89,6 +89,8 @@ def test_scripts_that_can_be_drawn(text: str) -> None:
         ("x" * 61, "label", "at most 60 characters, not 61"),
         ("two\nlines", "label", "one line"),
         ("bell\a", "label", "one line"),
+        ("\u200b", "label", "invisible"),
+        ("AI\u202e", "label", "invisible"),
         ("تم إنشاؤه", "label", "that the font lacks (تمإنشاؤه). Use Latin, Greek"),
         ("Robot 🤖", "label", "that the font lacks (🤖)"),
         (3, "label", 'must be true, a text or {"text": "..."}, not 3'),

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from multitalk.errors import Cancelled, InvalidInput
@@ -369,3 +370,24 @@ def test_making_a_file_leaves_this_process_as_it_was() -> None:
     before = os.sched_getscheduler(0)
     video("matroska", "libsvtav1", frames=2)
     assert os.sched_getscheduler(0) == before == os.SCHED_OTHER
+
+
+def test_one_conversion_serves_all_frames(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A table for wide-gamut colors takes seconds, and belongs to the reformatter."""
+    from multitalk.media import video_decoding
+    from multitalk.media.video_file import Source
+
+    made: list[VideoReformatter] = []
+
+    def make() -> VideoReformatter:
+        made.append(VideoReformatter())
+        return made[-1]
+
+    monkeypatch.setattr(video_decoding, "VideoReformatter", make)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(gray_hdr_video([0.0, 0.25, 0.5, 1.0], 16))
+    frames = video_decoding.VideoFrames(Source(path.open("rb"), "a.mp4", "video"))
+    first = np.asarray(frames.picture())
+    assert np.array_equal(np.asarray(frames.picture()), first)
+    assert len(made) == 1
+    frames.close()

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.bake import catalogue
 from multitalk.bake.bake import bake
 from multitalk.errors import InvalidInput
+from multitalk.media.fragments import write_preview
 from multitalk.models.constants import preview_steps
 from multitalk.pipeline.results import Preview
 
@@ -44,7 +46,7 @@ def test_the_first_clip_is_sampled_alike_and_decoded_by_the_small_decoder(pipeli
     assert torch.equal(plain.frames, pixels[: len(plain.frames)])
 
 
-def test_previews_come_before_their_clip_and_change_nothing(pipeline) -> None:
+def test_previews_come_before_their_clip_and_change_nothing(pipeline, tmp_path: Path) -> None:
     events: list[Preview | int] = []
     job = request(preview=True, color_correction=0)
     clips = []
@@ -60,6 +62,10 @@ def test_previews_come_before_their_clip_and_change_nothing(pipeline) -> None:
     # one frame for four new ones: 81 frames, then 19
     assert [tuple(preview.frames.shape) for preview in previews[::3]] == [(21, 64, 80, 3), (5, 64, 80, 3)]
     assert previews[0].frames.dtype == torch.uint8
+    write_preview(previews[0], tmp_path / "preview.mp4")  # people see it as they see a clip
+    with av.open(str(tmp_path / "preview.mp4")) as file:
+        assert file.metadata["description"] == clips[0].tags["description"]
+    assert previews[0].frame_marks is clips[0].frame_marks is not None
     without = list(pipeline.stream(request(preview=False, color_correction=0)))
     for clip, other in zip(clips, without, strict=True):
         assert torch.equal(clip.latents, other.latents)

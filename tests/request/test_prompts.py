@@ -58,6 +58,7 @@ def test_other_text_is_one_prompt(prompt: str) -> None:
         (" | ".join(["a"] * (MAX_TEXTS + 1)), f"at most {MAX_TEXTS}"),
         ([], "empty list"),
         (["a"], "must be text or"),
+        ([{"from": 59.9999, "text": "a"}, {"from": 60, "text": "b"}], "do not increase"),
         ([{"text": " "}], "without text"),
         ([{"text": 3}], "prompt.text must be text"),
         ([{"from": -1, "text": "a"}], "prompt from must be"),
@@ -81,6 +82,17 @@ def test_a_list_is_kept_as_text_that_gives_the_same() -> None:
     request = GenerationRequest(image=image, audio=sound, prompt=lines)
     assert request.prompt == "0:00 calm\n0:00.125 smiles\n10:00 waves"
     assert GenerationRequest(image=image, audio=sound, prompt=request.prompt).prompts == request.prompts
+
+
+def test_times_are_rounded_to_milliseconds() -> None:
+    prompt = check_prompt([{"from": 0, "text": "calm"}, {"from": 59.9999, "text": "smiles"}])
+    assert prompt == "0:00 calm\n1:00 smiles"
+    assert PromptSchedule.of(prompt).starts == (0, 60)
+
+
+def test_a_number_that_is_no_time_is_text() -> None:
+    prompt = "0:00 a\n" + "9" * 400 + ":01 b"
+    assert PromptSchedule.of(prompt).starts is None
 
 
 def test_the_command_line_takes_a_list() -> None:

@@ -26,6 +26,7 @@ from multitalk.request.generation_request import GenerationRequest
 from multitalk.request.infinitetalk_names import OWN_NAMES, ignored_fields
 from multitalk.request.model_kinds import MODELS, choose_model
 from multitalk.request.presets import PRESETS
+from multitalk.ui.queue_limits import check_memory
 from tests.media.sound_files import tone
 from tests.media.video_files import video
 
@@ -403,3 +404,13 @@ def test_a_sound_of_a_video_is_in_time_with_its_frames() -> None:
     mixed = with_background(voices, loud, 0.5, 1.0)
     assert mixed.samples.shape == (16000, 2)
     np.testing.assert_allclose(mixed.samples, 0.5)
+
+
+def test_the_size_of_a_continued_video_needs_no_decoding() -> None:
+    """A worker logs it, and the page's queue counts it: a video may have one key frame and hours."""
+    request = GenerationRequest(continue_from=video(frames=30), audio=(tone(1.0), 16000))
+    assert request.continue_from is not None
+    assert request.picture_size == request.continue_from.picture.size
+    check_memory([], request, 10**9)
+    assert "last_picture" not in vars(request.continue_from)
+    assert request.picture.size == request.picture_size

@@ -70,6 +70,11 @@ def test_computed_steps(steps: int, interval: int, computed: list[int]) -> None:
     assert computed_share(spec(interval=interval), steps) == pytest.approx(len(computed) / steps)
 
 
+def test_steps_at_the_same_time_are_computed() -> None:
+    plan = extrapolations(spec(), make_timesteps(9, 1e-300))
+    assert plan == [None] * 9
+
+
 def test_order_0_repeats_the_last_output() -> None:
     curve, outputs = followed(spec(order=0), lambda time: time.square())
     assert curve.steps == [0, 1, 2, 3, 4, 7, 10, 13, 16, 19]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 
@@ -17,7 +18,7 @@ from multitalk.request.generation_request import GenerationRequest
 from multitalk.request.parts import Speech
 from multitalk.ui import job_store
 from multitalk.ui.job import Job
-from multitalk.ui.job_store import LOST_SECONDS, JobRecord, JobStore
+from multitalk.ui.job_store import KEEP_FREE, LOST_SECONDS, JobRecord, JobStore
 from multitalk.ui.jobs import LOST, JobQueue
 from multitalk.ui.queue_limits import MAX_PER_BROWSER
 from tests.media.sound_files import tone
@@ -86,6 +87,17 @@ def test_a_stored_request_has_its_video(tmp_path):
     assert again.picture.tobytes() == request.picture.tobytes()
     assert {name: getattr(again, name) for name in fields} == fields
     assert again.source_sound is not None
+
+
+def test_videos_leave_room_for_results(tmp_path, monkeypatch):
+    content = video(frames=5)
+    request = GenerationRequest(video=content, audio=(tone(1.0), 16000))
+    store = JobStore(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=KEEP_FREE + 100))
+    store.add(JobRecord("a" * 32, "Title", "anna"), request, {})
+    assert store.records() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_waiting_jobs_run_after_a_restart(tmp_path):
