@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_request_arguments(parser)
     add = parser.add_argument
     add("-o", "--output", metavar="OUT.mp4", required=True, help="video file to write")
-    add("--last-frame", metavar="OUT.png", help="also write the last frame as an image")
+    add("--last-frame", metavar="OUT.png", help="also write the last frame, with the same marks, as an image")
     add("--weights", metavar="DIR", help="baked weights folder")
     add("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: the first GPU, or the CPU)")
     add(
@@ -97,8 +97,10 @@ def run(args: argparse.Namespace) -> int:
                 request, output, on_progress=display.update, cancel=cancel, on_preview=on_preview
             )
     if frame is not None and result.last_frame is not None:
+        from ..media.xmp import save_png
+
         try:
-            result.last_frame.save(frame, "PNG")
+            save_png(result.last_frame, frame)
         except OSError as error:
             raise MultiTalkError(
                 f"--last-frame {str(frame)!r} cannot be written: {error.strerror}."
@@ -134,6 +136,7 @@ def _as_json(result: GenerationResult, fps: int) -> str:
         "warnings": result.warnings,
         "marks": result.marks,
         "signed_by": result.signed_by,
+        "watermark": result.watermark,
     }
     return json.dumps(fields)
 
@@ -142,7 +145,7 @@ def _as_text(result: GenerationResult) -> str:
     text = f"{result.path}: {result.frames} frames, {result.seconds:.2f} seconds, seed {result.seed}"
     text += f", {result.model}"
     if result.marks:
-        text += f", marked as made by AI ({', '.join(result.marks)}; {result.signed_by})"
+        text += f", marked as made by AI ({', '.join(result.marks)}), signed by {result.signed_by}"
     return text if result.speech is None else f"{text}, spoken by {result.speech.engine}"
 
 

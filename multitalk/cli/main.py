@@ -1,15 +1,18 @@
 """The command line: its parser, and the exit status and message of each error.
 
-Exit status: 0 success, 1 failure or a check that found a problem, 2 invalid input, 130 cancelled.
+Exit status: 0 success, 1 failure or a check that found a problem, 2 invalid input, 130 cancelled, 141 nobody
+reads the output. ``inspect`` has another one: see its help.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from .. import __version__
 from ..bake.commands import add_fetch, add_verify, fetch_command, verify_command
@@ -26,7 +29,11 @@ COMMANDS = {
     "bake": (bake.add_arguments, bake.run, "convert the published weights to a baked weights folder"),
     "verify": (add_verify, verify_command, "check the files of a baked weights folder"),
     "doctor": (doctor.add_arguments, doctor.run, "check this machine: GPU, hardware plan, weights, packages"),
-    "inspect": (inspect.add_arguments, inspect.run, "say whether a video is marked as made by AI, and how"),
+    "inspect": (
+        inspect.add_arguments,
+        inspect.run,
+        "say whether a file is marked as made by AI, and how",
+    ),
     "bench": (bench.add_arguments, bench.run, "measure speed and memory"),
 }
 
@@ -40,6 +47,19 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here: at the interpreter's exit, an error would be printed
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            if _lost_reader(stream):  # what the stream still holds goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141  # as of a program that SIGPIPE ends
+
+
+def _run(argv: list[str] | None) -> int:
     if launched_rank():  # torchrun started several processes, and only process 0 prints
         from .follow import follow_command
 
@@ -51,12 +71,26 @@ def main(argv: list[str] | None = None) -> int:
         return _fail("canceled.", args.debug, 130)
     except KeyboardInterrupt:
         return _fail("interrupted.", args.debug, 130)
+    except BrokenPipeError as error:
+        if _lost_reader(sys.stdout) or _lost_reader(sys.stderr):
+            raise
+        return _fail(_unexpected(error), args.debug, 1)
     except ProcessFailed as error:
         return _fail(str(error), args.debug, 1)
     except MultiTalkError as error:
         return _fail(str(error), args.debug, 2)
     except Exception as error:
         return _fail(_unexpected(error), args.debug, 1)
+
+
+def _lost_reader(stream: TextIO) -> bool:
+    """Return whether a stream is a pipe that nobody reads any more, as after ``| head -1``."""
+    pipe = select.poll()
+    try:
+        pipe.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # no file of the system, as in a test
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in pipe.poll(0))
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,23 +9,23 @@ import os
 import secrets
 import wave
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, MultiTalkError
-from .identity import Identity
+from .identity import SELF_SIGNED, Identity
 from .manifest import GENERATION
 from .settings import CERTIFICATE
-from .tags import GENERATED
+from .tags import GENERATED, is_ai
 
 FORMAT = "video/mp4"
 # A file must not make the reader fetch anything.
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 NO_TIME_STAMP = "Signing with the time stamp service {host} failed: the video is signed without a time stamp."
 UNTRUSTED = "signingCredential.untrusted"
-INVALID = "invalid"
+TRUSTED, INVALID = "trusted", "invalid"
 MAX_TEXT = 200  # letters of a text in a file
 
 logger = logging.getLogger(__name__)
@@ -42,9 +42,11 @@ class Credentials:
         signer: Name in the certificate.
         time: Time of the signature by a time stamp service; empty without one.
         generator: Name and version of the program that created the file.
+        created: When it created it, as it says; empty if it does not.
         source_type: IPTC's digital source type of the file, a URI; empty if it is not stated.
         generation: The model and the settings, if MultiTalk created the file.
         manifest: The whole manifest, as C2PA's reader gives it.
+        is_own: Whether this installation's own certificate signed the file.
     """
 
     state: str
@@ -53,8 +55,10 @@ class Credentials:
     time: str
     generator: str
     source_type: str
+    created: str = ""
     generation: dict[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    is_own: bool = False
 
     @property
     def is_intact(self) -> bool:
@@ -64,12 +68,31 @@ class Credentials:
     @property
     def is_ai(self) -> bool:
         """Whether they say that a generative model made the file, or a part of it."""
-        return self.source_type.lower().endswith("trainedalgorithmicmedia")
+        return is_ai(self.source_type)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the file, or what its credentials say, was changed after it was signed."""
+        return not self.is_intact and any("mismatch" in problem.lower() for problem in self.problems)
+
+    @property
+    def signed_by(self) -> str:
+        """Who signed the file, and whether the reader knows the signer."""
+        if self.is_own:
+            return SELF_SIGNED
+        return f"{self.signer} ({'trusted' if self.state == TRUSTED else 'unknown signer'})"
+
+    @property
+    def source_sha256(self) -> tuple[str, ...]:
+        """The SHA-256 of each video that the file was made from, if MultiTalk made it."""
+        ingredients = _mappings(self.manifest.get("ingredients"))
+        hashes = (_text(_mapping(each.get("metadata")).get("sha256")) for each in ingredients)
+        return tuple(filter(None, hashes))
 
     @property
     def reason(self) -> str:
         """Why they are invalid, in one sentence."""
-        if any("mismatch" in problem.lower() for problem in self.problems):
+        if self.is_changed:
             return "The file was changed after it was signed."
         return f"The reader reports {', '.join(self.problems) or 'no reason'}."
 
@@ -184,12 +207,13 @@ def check_identity(identity: Identity) -> None:
         ) from None
 
 
-def read_credentials(file: BinaryIO, trusted: str = "") -> Credentials | None:
+def read_credentials(file: BinaryIO, trusted: str = "", own: str = "") -> Credentials | None:
     """Read and verify the Content Credentials of a file.
 
     Args:
         file: The open file. Untrusted files belong into a decoder process.
         trusted: Certificates to trust, as PEM; empty: none.
+        own: This installation's certificate as PEM, or empty; used if `trusted` is empty.
 
     Returns:
         The credentials; None if the file has none.
@@ -200,8 +224,8 @@ def read_credentials(file: BinaryIO, trusted: str = "") -> Credentials | None:
     import c2pa
 
     settings: dict[str, Any] = dict(OFFLINE)
-    if trusted:
-        settings["trust"] = {"user_anchors": trusted}
+    if anchors := trusted or own:
+        settings["trust"] = {"user_anchors": anchors}
     file.seek(0)
     try:
         with c2pa.Context.from_dict(settings) as context:
@@ -209,11 +233,14 @@ def read_credentials(file: BinaryIO, trusted: str = "") -> Credentials | None:
             if reader is None:
                 return None
             with reader:
-                return _describe(json.loads(reader.json()))
+                credentials = _describe(json.loads(reader.json()))
     except c2pa.C2paError.NotSupported:  # a format that cannot have any
         return None
     except c2pa.C2paError as error:
         raise InvalidInput(f"The Content Credentials cannot be read: {_reason(error)}.") from None
+    if own and not trusted and credentials.state == TRUSTED:  # nobody else knows that certificate
+        return replace(credentials, state="valid", is_own=True)
+    return credentials
 
 
 def _describe(store: dict[str, Any]) -> Credentials:
@@ -228,8 +255,8 @@ def _describe(store: dict[str, Any]) -> Credentials:
         (_text(each.get("label")), _mapping(each.get("data")))
         for each in _mappings(manifest.get("assertions"))
     ]
-    types = [
-        _text(action.get("digitalSourceType"))
+    actions = [
+        action
         for label, data in assertions
         if label.startswith("c2pa.actions")
         for action in _mappings(data.get("actions"))
@@ -240,10 +267,16 @@ def _describe(store: dict[str, Any]) -> Credentials:
         signer=_text(signature.get("common_name") or signature.get("issuer")) or "an unnamed certificate",
         time=_text(signature.get("time")),
         generator=f"{_text(generators[0].get('name'))} {_text(generators[0].get('version'))}".strip(),
-        source_type=next(filter(None, types), ""),
+        source_type=_first(actions, "digitalSourceType"),
+        created=_first(actions, "when"),
         generation=next((data for label, data in assertions if label == GENERATION), {}),
         manifest=manifest,
     )
+
+
+def _first(actions: list[dict[str, Any]], name: str) -> str:
+    """Return the first text under a name in a manifest's actions."""
+    return next(filter(None, (_text(action.get(name)) for action in actions)), "")
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "signing.pem"  # key and certificate in one file, so that they always belong together
 YEARS = 10
 NAME = "MultiTalk"
-SELF_SIGNED = "self-signed certificate, not trusted"
+SELF_SIGNED = "this installation (self-signed)"
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +170,14 @@ def check_own(folder: Path) -> None:
         raise _damaged(folder / FILE, error) from None
     if b"-----END PRIVATE KEY" not in content or b"-----END CERTIFICATE" not in content:
         raise _damaged(folder / FILE)
+
+
+def own_certificate(folder: Path) -> str:
+    """Return this installation's certificate as PEM, without its key; empty if it has none."""
+    identity = None
+    with contextlib.suppress(OSError, MultiTalkError):
+        identity = _read_own(folder / FILE)
+    return "" if identity is None else identity.certificate.decode()
 
 
 def _damaged(path: Path, error: Exception | None = None) -> MultiTalkError:

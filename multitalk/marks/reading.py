@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..errors import InvalidInput
 from ..media.frame_position import FramePosition
@@ -14,6 +16,9 @@ from ..media.source_video import Video, read_video
 from .watermark import MAX_FRAMES, Watermark
 
 STEP = 4  # every fourth frame: neighbors add little
+
+
+MAX_PIXELS = 9_000_000  # of an image; the search in larger ones takes minutes
 
 
 def read_watermark(source: str | Path | bytes) -> int | None:
@@ -31,8 +36,18 @@ def read_watermark(source: str | Path | bytes) -> int | None:
     try:
         video = read_video(source)
     except InvalidInput:
-        return Watermark.detect([np.asarray(read_picture(source))])
+        return picture_watermark(read_picture(source))
     return Watermark.detect(_frames(video))
+
+
+def picture_watermark(picture: Image.Image) -> int | None:
+    """Return the number in the watermark of an image, RGB, such as a screenshot; None if it has none."""
+    factor = math.sqrt(picture.width * picture.height / MAX_PIXELS)
+    if factor > 1:
+        picture = picture.resize(
+            (round(picture.width / factor), round(picture.height / factor)), Image.Resampling.BOX
+        )
+    return Watermark.detect([np.asarray(picture)])
 
 
 def _frames(video: Video) -> Iterator[np.ndarray]:

@@ -57,7 +57,7 @@ class MarkSettings:
         time_stamps = read_text(TIME_STAMPS, "", environment)
         if time_stamps:
             parse_value(TIME_STAMPS, time_stamps, _check_url)
-        return cls(policy, certificate, key, time_stamps, _folder(environment))
+        return cls(policy, certificate, key, time_stamps, certificate_folder(environment))
 
 
 def read_policy(environment: Mapping[str, str] | None = None) -> str:
@@ -144,7 +144,8 @@ def _read_pem(name: str, environment: Mapping[str, str] | None) -> str:
     return content
 
 
-def _folder(environment: Mapping[str, str] | None) -> Path:
+def certificate_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of the self-signed certificate."""
     if folder := read_text(FOLDER, environment=environment):
         return Path(folder)
     data = read_text("XDG_DATA_HOME", environment=environment)

@@ -35,6 +35,11 @@ def source_type(is_composite: bool) -> str:
     return COMPOSITE if is_composite else GENERATED
 
 
+def is_ai(source_type: str) -> bool:
+    """Return whether a digital source type says that a model generated the file, or a part of it."""
+    return source_type.lower().endswith("trainedalgorithmicmedia")
+
+
 def ai_tags(is_composite: bool) -> dict[str, str]:
     """Return the tags of a marked file: a description for players, and XMP with IPTC's fields.
 

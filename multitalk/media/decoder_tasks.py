@@ -105,11 +105,13 @@ def sound_length(
     return reply, b""
 
 
-def inspection(file: BinaryIO, name: str, field: str, trusted: str) -> tuple[dict[str, Any], Payload]:
-    """Read what a video says about its origin; see :func:`.inspection.inspect_video`."""
+def inspection(
+    file: BinaryIO, name: str, field: str, trusted: str, own: str
+) -> tuple[dict[str, Any], Payload]:
+    """Read what a file says about its origin; see :func:`.inspection.inspect_file`."""
     from .inspection import read_inspection
 
-    return read_inspection(file, trusted), b""
+    return read_inspection(file, name, field, trusted, own), b""
 
 
 def measure_video(file: BinaryIO, name: str, field: str) -> tuple[dict[str, Any], Payload]:
@@ -199,7 +201,7 @@ def import_libraries(task: str) -> None:
     elif task == "inspection":
         import c2pa  # noqa: F401
 
-        from . import inspection, video_file  # noqa: F401
+        from . import inspection, picture_formats, video_file  # noqa: F401
     elif task == "video_cuts":
         from . import scene_detection, video_decoding  # noqa: F401
     elif task.endswith(("video", "frame")):

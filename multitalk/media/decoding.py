@@ -113,13 +113,14 @@ def _decode_as(
 
 
 def run_task(
-    task: str, source: BinaryIO, unreadable: str, limits: Limits, options: dict[str, Any]
+    task: str, source: BinaryIO, name: str, unreadable: str, limits: Limits, options: dict[str, Any]
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Run another task on a file, which decodes nothing.
 
     Args:
         task: Name of the task; see :mod:`.decoder`.
         source: An open file.
+        name: What the file is called in errors.
         unreadable: The error if the task fails.
         limits: Limits of the task.
         options: Further arguments of the task.
@@ -129,7 +130,7 @@ def run_task(
     """
     try:
         with admission.decoding(0):
-            job = {"task": task, "name": "", "field": "", "options": options}
+            job = {"task": task, "name": name, "field": "file", "options": options}
             reply, payload = pool.run(job, source, limits)
     except DecodingFailed:
         reply = {"error": unreadable, "field": None}

@@ -1,4 +1,4 @@
-"""Where a video comes from: Content Credentials, the watermark, tags, and settings."""
+"""Where a video or an image comes from: Content Credentials, the watermark, tags, and settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import Any, BinaryIO
 from ..errors import InvalidInput
 from ..marks import C2PA, WATERMARK
 from ..marks.credentials import Credentials, read_credentials
+from ..marks.identity import own_certificate
+from ..marks.settings import certificate_folder
+from ..marks.tags import is_ai
 from .files import open_file
+from .picture import read_picture
+from .picture_formats import is_picture
 from .video_tags import VideoTags, tags_of
+from .xmp import read_picture_xmp, read_xmp
 
-UNREADABLE = "The file cannot be read as a video. Use an undamaged MP4, MOV, MKV, WebM or AVI file."
+UNREADABLE = "cannot be read. Use an undamaged MP4, MOV, MKV, WebM, AVI, PNG, JPEG or WebP file."
 # An attribute or an element; other programs write XMP in another form.
 SOURCE_TYPE = re.compile(r"DigitalSourceType\s*(?:=\s*[\"']|>)\s*([^\"'<\s]{1,200})")
 
@@ -24,7 +30,7 @@ class Inspection:
     """What a file says about its origin.
 
     Attributes:
-        tags: The file's metadata.
+        tags: The file's metadata; of an image, only its size.
         source_type: IPTC's digital source type in the XMP metadata, a URI; empty without one.
         credentials: The Content Credentials; None without any.
         problem: Why existing credentials cannot be read; empty if they can.
@@ -44,6 +50,24 @@ class Inspection:
         is_signed = credentials is not None and credentials.is_intact and credentials.is_ai
         found = {C2PA: is_signed, WATERMARK: self.watermark is not None}
         return tuple(name for name, is_found in found.items() if is_found)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing contradicts the file's Content Credentials; also without any."""
+        return not self.problem and (self.credentials is None or self.credentials.is_intact)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the file is marked as made by AI, in a few words."""
+        if not self.is_valid:
+            is_changed = self.credentials is not None and self.credentials.is_changed
+            found = "changed after it was signed" if is_changed else "its Content Credentials are not valid"
+            says = "; its watermark says: made with MultiTalk"
+            return found if self.watermark is None else found + says
+        if self.marks:
+            return f"marked as made by AI ({', '.join(self.marks)})"
+        says_ai = is_ai(self.source_type) or "by artificial intelligence" in self.tags.description
+        return "not marked" + ("; its unsigned metadata says: made by AI" if says_ai else "")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,64 +94,78 @@ class Inspection:
             return f"Content Credentials: not valid. {credentials.reason}"
         origin = "made by AI" if credentials.is_ai else "not said to be made by AI"
         generator = f" with {credentials.generator}" if credentials.generator else ""
-        trust = "trusted" if credentials.state == "trusted" else "not a trusted certificate"
         return (
             f"Content Credentials: {origin}{generator}, and unchanged since. "
-            f"Signed by {credentials.signer} ({trust})."
+            f"Signed by {credentials.signed_by}."
         )
 
 
-def inspect_video(path: Path, trusted: str = "") -> Inspection:
-    """Read what a user's video says about its origin; decoder processes open the file.
+def inspect_file(path: Path, trusted: str = "") -> Inspection:
+    """Read what a user's video or image says about its origin; decoder processes open the file.
 
     Args:
         path: The file.
-        trusted: Certificates to trust, as PEM.
+        trusted: Certificates to trust, as PEM; empty: only this installation's own is known.
 
     Raises:
-        InvalidInput: The file cannot be read as a video.
+        InvalidInput: The file can be read neither as a video nor as an image.
     """
-    from ..marks.reading import read_watermark  # imports OpenCV
+    from ..marks.reading import picture_watermark, read_watermark  # imports OpenCV
     from .decoding import limits, run_task
 
-    with open_file(path, "file", "video") as file:
-        reply, _ = run_task("inspection", file, UNREADABLE, limits("video", 0), {"trusted": trusted})
+    name = repr(str(path)[-200:])
+    options = {"trusted": trusted, "own": own_certificate(certificate_folder())}
+    with open_file(path, "file", "video or image") as file:
+        unreadable = f"file ({name}) {UNREADABLE}"
+        reply, _ = run_task("inspection", file, name, unreadable, limits("video", 0), options)
     values = reply["credentials"]
     credentials = None if values is None else Credentials(**values | {"problems": tuple(values["problems"])})
-    return Inspection(
-        VideoTags(**reply["tags"]),
-        reply["source_type"],
-        credentials,
-        reply["problem"],
-        read_watermark(path),
-    )
+    if reply["tags"] is None:
+        picture = read_picture(path, "file")
+        tags, watermark = VideoTags(0.0, *picture.size, "", ""), picture_watermark(picture)
+    else:
+        tags, watermark = VideoTags(**reply["tags"]), read_watermark(path)
+    return Inspection(tags, reply["source_type"], credentials, reply["problem"], watermark)
 
 
-def read_inspection(file: BinaryIO, trusted: str) -> dict[str, Any]:
-    """Read what an open file says; see :func:`inspect_video` for the arguments.
+def read_inspection(file: BinaryIO, name: str, field: str, trusted: str, own: str) -> dict[str, Any]:
+    """Read what an open file says.
+
+    Args:
+        file: A video or an image.
+        name: What it is called in errors.
+        field: The first word of errors.
+        trusted: See :func:`inspect_file`.
+        own: See :func:`multitalk.marks.credentials.read_credentials`.
 
     Returns:
-        The fields of an :class:`Inspection`, as JSON values.
+        The fields of an :class:`Inspection` without the watermark, as JSON values; no tags of an image.
 
     Raises:
-        InvalidInput: The file cannot be read as a video.
+        InvalidInput: The file can be read neither as a video nor as an image.
     """
     from .video_file import Source, VideoFile
-    from .xmp import read_xmp
 
-    video = VideoFile(Source(file, "video", "file"))
     try:
-        tags = tags_of(video.container, video.stream)
-    finally:
-        video.close()
-    found = SOURCE_TYPE.search(read_xmp(file))
+        video = VideoFile(Source(file, name, field))
+    except InvalidInput:
+        if not is_picture(file):
+            raise
+        tags, xmp = None, read_picture_xmp(file)
+    else:
+        try:
+            tags = asdict(tags_of(video.container, video.stream))
+        finally:
+            video.close()
+        xmp = read_xmp(file)
+    found = SOURCE_TYPE.search(xmp)
     credentials, problem = None, ""
     try:
-        credentials = read_credentials(file, trusted)
+        credentials = read_credentials(file, trusted, own)
     except InvalidInput as error:
         problem = str(error)
     return {
-        "tags": asdict(tags),
+        "tags": tags,
         "source_type": found[1] if found else "",
         "credentials": None if credentials is None else asdict(credentials),
         "problem": problem,

@@ -43,6 +43,12 @@ def picture_format(start: bytes) -> str | None:
     return None
 
 
+def is_picture(file: BinaryIO) -> bool:
+    """Return whether an open file starts as an image."""
+    file.seek(0)
+    return picture_format(file.read(START)) is not None
+
+
 def open_picture(file: BinaryIO) -> Image.Image:
     """Read the header of an image; its pixels are decoded by :func:`load_picture`.
 

@@ -56,7 +56,7 @@ class VideoWriter:
 
     Attributes:
         frames: Number of frames so far.
-        last_frame: The last one, ``H W 3`` uint8; black before the first.
+        last_frame: The last one, ``H W 3`` uint8, with its marks; black before the first.
 
     Raises:
         InvalidInput: The file cannot be written; see :func:`check_target`.
@@ -122,8 +122,7 @@ class VideoWriter:
             )
         for image in array:
             self._checked(lambda image=image: self._write_frame(image))  # type: ignore[misc]
-        if len(array):
-            self.last_frame = array[-1].copy()  # a view would keep the whole clip
+        self.last_frame = self.last_frame.copy()  # a view would keep the whole clip
 
     def end_here(self) -> None:
         """Cut the audio at the last frame written so far, for a video that is not completed."""
@@ -174,6 +173,7 @@ class VideoWriter:
         frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
         self._container.mux(self._video.encode(frame))
         self.frames += 1
+        self.last_frame = image
         # Write audio in step: the muxer keeps packets in memory until the other stream catches up.
         self._write_sound(until=math.ceil(self.frames / self.fps * self._sound.rate) if self._sound else 0)
 

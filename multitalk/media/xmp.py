@@ -1,16 +1,23 @@
-"""XMP in mp4 files: a top-level box, which FFmpeg does not write."""
+"""XMP in mp4 files, a top-level box that FFmpeg does not write, and in images."""
 
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+from PIL import Image, PngImagePlugin
+
+from .picture_formats import open_picture
+
 # Of the XMP specification, part 3: storage in files.
 XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 MAX_PACKET = 1 << 20  # bytes; larger ones are not read
+XMP = "xmp"  # name in the information of PIL's images
+PNG_XMP = "XML:com.adobe.xmp"
 
 
 def append_xmp(path: Path, packet: str) -> None:
@@ -26,6 +33,30 @@ def read_xmp(file: BinaryIO) -> str:
         if kind == b"uuid" and len(XMP_BOX) < size <= MAX_PACKET and file.read(len(XMP_BOX)) == XMP_BOX:
             return file.read(size - len(XMP_BOX)).decode(errors="replace")
     return ""
+
+
+def read_picture_xmp(file: BinaryIO) -> str:
+    """Return the packet of XMP of an open image; empty if there is none, or if the image is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about large images, whose pixels are not decoded here
+        try:
+            with open_picture(file) as picture:
+                packet = picture.info.get(XMP) or picture.info.get(PNG_XMP) or ""
+        except Exception:  # PIL raises many types of errors on arbitrary bytes
+            return ""
+    return packet if isinstance(packet, str) else packet[:MAX_PACKET].decode(errors="replace")
+
+
+def save_png(picture: Image.Image, target: Path | BinaryIO) -> None:
+    """Save an image as PNG, with the packet of XMP in its information, which PIL leaves out.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    chunks = PngImagePlugin.PngInfo()
+    if packet := picture.info.get(XMP):
+        chunks.add_itxt(PNG_XMP, packet)
+    picture.save(target, "PNG", pnginfo=chunks)
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

@@ -140,8 +140,17 @@ class JobFile:
             marks=marks.names(self._frame_marks.number),
             signed_by=marks.signed_by,
             watermark=self._frame_marks.number,
-            last_frame=Image.fromarray(writer.last_frame),
+            last_frame=self._last_frame(),
         )
+
+    def _last_frame(self) -> Image.Image:
+        """Return the last frame with its marks: those in its pixels, and XMP, which `save_png` writes."""
+        from ..media.xmp import XMP
+
+        picture = Image.fromarray(self._writer.last_frame)
+        if packet := self._marks.tags.get(XMP):
+            picture.info[XMP] = packet
+        return picture
 
     def _metadata(
         self, include_text: bool = False, scripts: Mapping[str, Speech] | None = None

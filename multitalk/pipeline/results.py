@@ -90,11 +90,12 @@ class GenerationResult:
         speech: The speech engine and the timed words of each person; None without text to speech.
         warnings: What the user should know about the result, such as a damaged part of the audio that was
             skipped; one sentence each.
-        last_frame: The last frame, RGB, before it was encoded.
+        last_frame: The last frame, RGB, with the watermark and the label of the video, before encoding. If
+            the file is marked, ``info["xmp"]`` says so, and ``multitalk.media.xmp.save_png`` writes that too.
         complete: False if the job was cancelled and the clips so far were kept.
-        marks: What says in the file that it was made by AI: "c2pa" (Content Credentials). Empty if the
-            request has no ``mark``.
-        signed_by: Who signed it: the name in the certificate, or "self-signed certificate, not trusted".
+        marks: What says in the file that it was made by AI: "c2pa" (Content Credentials) and "watermark".
+            Empty if the request's ``mark`` is false.
+        signed_by: Who signed it: the name in the certificate, or "this installation (self-signed)".
         watermark: The number in the video's watermark; None without one.
     """
 

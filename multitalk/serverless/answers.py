@@ -45,6 +45,7 @@ def success(result: GenerationResult, fps: int, filename: str) -> dict[str, Any]
         "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
         "marks": list(result.marks),
         "signed_by": result.signed_by,
+        "watermark": result.watermark,
     }
     if result.model not in MODELS["multitalk"].audio_layers.values():  # answers as the known worker's
         answer["model"] = result.model

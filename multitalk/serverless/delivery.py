@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..media.fragments import split_clip, write_clip, write_preview
+from ..media.xmp import save_png
 from .answers import Undelivered, encoded_size, success
 from .bucket import Bucket, BucketError, Patience
 from .log import log_event
@@ -166,7 +167,7 @@ class JobDelivery:
     def _last_frame(self, picture: Image.Image) -> dict[str, Any]:
         """Deliver a result's last frame: upload it, or return it if the output can hold it."""
         path = self._folder / "last_frame.png"
-        picture.save(path)
+        save_png(picture, path)
         if self._bucket is not None and self._problem is None:
             try:
                 url = self._bucket.upload(path, f"{self._name}/{path.name}", self._patience(CLIP_SECONDS))

@@ -272,7 +272,7 @@ class JobWorker:
         )
 
     def _log_end(self, job_id: str, answer: Mapping[str, Any], elapsed: float) -> None:
-        logged = ("seed", "frames", "seconds", "width", "height", "timings")
+        logged = ("seed", "frames", "seconds", "width", "height", "timings", "marks", "watermark")
         places = {"video_url": "bucket", "video_path": "volume"}
         delivery = next((place for name, place in places.items() if name in answer), "inline")
         log_event(

@@ -182,6 +182,7 @@ class Api:
                 "warnings": list(job.warnings),
                 "marks": list(job.marks),
                 "signed_by": job.signed_by,
+                "watermark": job.watermark,
             },
         )
 

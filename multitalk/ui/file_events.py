@@ -11,7 +11,7 @@ import gradio as gr
 
 from ..errors import MultiTalkError
 from ..marks.settings import trusted_certificates
-from ..media.inspection import inspect_video
+from ..media.inspection import inspect_file
 from ..media.sound_reading import read_sound
 from . import drops, form_errors, parts
 from .backend import Backend
@@ -65,7 +65,7 @@ class FileEvents:
         settings, origin = None, ""
         with suppress(MultiTalkError):
             self.backend.check_access([path], request)
-            inspection = inspect_video(Path(path), trusted_certificates())
+            inspection = inspect_file(Path(path), trusted_certificates())
             settings, origin = read_result(Path(path), inspection.tags).settings, inspection.sentence
         return restored_values(settings, self.backend.worker, drops.filled(files), origin)
 

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from ..errors import MultiTalkError
 from ..media.source_video import read_video
+from ..media.xmp import XMP, read_xmp, save_png
 from .gallery import Gallery, Result
 from .job_owner import owner_of
 from .routes import describe_result, missing
@@ -84,15 +85,18 @@ class GalleryRoutes:
         return missing() if path is None else FileResponse(path, media_type="image/jpeg", headers=headers)
 
     def last_frame(self, request: Request) -> Response:
-        """Send a result's last frame as a PNG file."""
+        """Send a result's last frame as a PNG file, with the XMP of the video."""
         result = self._visible(request).result(request.path_params["name"])
         path = None if result is None else self._gallery.path(result.name)
         if path is None:
             return missing()
         content = io.BytesIO()
         try:
-            read_video(path).last_picture.save(content, "PNG")
-        except MultiTalkError:
+            picture = read_video(path).last_picture
+            with path.open("rb") as file:
+                picture.info[XMP] = read_xmp(file)
+            save_png(picture, content)
+        except (MultiTalkError, OSError):
             return missing()
         disposition = f"attachment; filename*=utf-8''{quote(path.stem)}.png"
         headers = {"Cache-Control": "private", "Content-Disposition": disposition}

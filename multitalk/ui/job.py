@@ -46,6 +46,7 @@ class Job:
         warnings: What the user should know about the video, one sentence each.
         marks: What says in the video that it was made by AI.
         signed_by: Who signed it; None without a signature.
+        watermark: The number in its watermark; None without one.
         error: Error message, if the job failed.
         error_field: Field of the request that the error is about, or None.
         unsaved: The finished video, if the gallery could not save it; its folder is kept until the server
@@ -71,6 +72,7 @@ class Job:
     warnings: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     signed_by: str | None = None
+    watermark: int | None = None
     error: str | None = None
     error_field: str | None = None
     unsaved: Path | None = None

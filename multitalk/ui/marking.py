@@ -1,4 +1,4 @@
-"""What the page says about consent, and the choice of Content Credentials."""
+"""What the page says about consent, and the choice of marks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 CONSENT = "Only use faces and voices that you have permission for."
-INFO = "The file says that it was made by AI, and is signed."
+INFO = "Signed Content Credentials and an invisible watermark."
 
 
 def build_marking(layout: Layout) -> None:

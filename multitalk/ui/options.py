@@ -41,7 +41,7 @@ LABELS = {
     "lora": "LoRA",
     "label": "Visible label",
     "threshold": "Threshold",
-    "mark": "Content Credentials",
+    "mark": "Mark as AI-generated",
 }
 ISOLATION: dict[str, bool | str] = {"Automatic": "auto", "Always": True, "Never": False}
 ONE, TOGETHER, IN_TURNS, SCRIPT = "one", "together", "in_order", "script"

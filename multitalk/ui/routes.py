@@ -135,7 +135,8 @@ class PageRoutes:
             # a job is only shown to the browser that owns its result
             has_source = VisibleResults(self._gallery, Sharing(), job.owner).source(job.result) is not None
             described = describe_result(result, job.seconds_taken, has_source)
-            described["facts"].append(("Content Credentials", job.signed_by or "off"))
+            signature = f"signed by {job.signed_by}" if job.signed_by else "off"
+            described["facts"].append(("Content Credentials", signature))
             state["result"] = described | {"notice": job.notice}
         return state
 

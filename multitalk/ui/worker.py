@@ -227,7 +227,8 @@ class ModelWorker:
             scripts=job.scripts,
             job_id=job.id,
         )
-        job.warnings, job.marks, job.signed_by = result.warnings, result.marks, result.signed_by
+        job.warnings, job.marks = result.warnings, result.marks
+        job.signed_by, job.watermark = result.signed_by, result.watermark
         job.result = self.gallery.add(result.path, job.title, result.seed, job.owner, job.source)
         if result.complete:
             self.estimator.learn(self.pipeline.work_of(job.request, result.seconds), result.timings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from multitalk.cli.main import build_parser, main
 from multitalk.cli.progress_display import ProgressDisplay, format_seconds
 from multitalk.errors import InvalidInput
 from multitalk.pipeline.progress import Progress
+from tests.fresh_process import ROOT
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "script"
 
@@ -254,6 +256,43 @@ def test_the_module_runs() -> None:
     result = subprocess.run([sys.executable, "-m", "multitalk", *arguments], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == "error: --image: file not found ('nowhere.png').\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered", "status"),
+    [
+        (["inspect", "examples/one_person.png"], "", 141),
+        (["inspect", "examples/one_person.png"], "1", 141),
+        (["doctor", "--plans"], "", 141),
+        (["generate", "--help"], "", 141),
+        (["generate", "-o", "out.mp4", "--image", "nowhere.png", "--say", "Hi"], "", 2),
+    ],
+)
+def test_a_command_ends_silently_if_nobody_reads(arguments: list[str], unbuffered: str, status: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "multitalk", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writer)
+    assert ended.returncode == status
+    # an error still has its line
+    assert ended.stderr == ("" if status == 141 else "error: --image: file not found ('nowhere.png').\n")
+
+
+def test_a_command_ends_silently_if_nobody_reads_its_errors() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["inspect", "nowhere.mp4"]
+    command = [sys.executable, "-m", "multitalk", *arguments]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, cwd=ROOT)
+    os.close(writer)
+    assert (ended.returncode, ended.stdout) == (141, b"")
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from multitalk.errors import InvalidInput
 from multitalk.marks.frames import FrameMarks
 from multitalk.marks.label import Label
 from multitalk.marks.reading import read_watermark
+from multitalk.marks.tags import GENERATED
 from multitalk.marks.watermark import Watermark, number_of
 from multitalk.media.fragments import split_clip, write_clip
-from multitalk.media.inspection import inspect_video
+from multitalk.media.inspection import inspect_file
 from multitalk.media.sound import Sound
+from multitalk.media.xmp import read_picture_xmp, save_png
 from multitalk.pipeline.results import Clip
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from tests.marks.clips import EXAMPLES, decode, talking
@@ -87,6 +89,16 @@ def test_a_job_has_one_number(pipeline: MultiTalkPipeline, tmp_path: Path, monke
     assert result.marks == ("c2pa", "watermark")
     unmarked = pipeline.generate(small_request(mark=False), tmp_path / "unmarked.mp4")
     assert (unmarked.watermark, unmarked.marks) == (None, ())
+    save_png(unmarked.last_frame, tmp_path / "unmarked.png")
+    with (tmp_path / "unmarked.png").open("rb") as file:
+        assert read_picture_xmp(file) == ""
+    drawn = LABEL.draw(clips[-1].frames[-1].numpy())
+    assert np.array_equal(result.last_frame, Watermark(number_of("job")).embed_frame(drawn)), (
+        "as in the video"
+    )
+    save_png(result.last_frame, tmp_path / "last.png")
+    with (tmp_path / "last.png").open("rb") as file:
+        assert GENERATED in read_picture_xmp(file)
     assert {made.frame_marks.number for made in clips if made.frame_marks} == {number_of("job")}
     streamed = list(pipeline.stream(request, job_id="job"))
     plain = list(pipeline.stream(small_request(frames_per_clip=21, motion_frames=5)))
@@ -127,6 +139,6 @@ def test_a_video_of_the_demo_is_marked(tmp_path: Path) -> None:
     )
     demo.generate(request, tmp_path / "a.mp4", job_id="job")
     assert read_watermark(tmp_path / "a.mp4") == number_of("job")
-    inspection = inspect_video(tmp_path / "a.mp4")
+    inspection = inspect_file(tmp_path / "a.mp4")
     assert inspection.marks == ("c2pa", "watermark")
     assert f"made with MultiTalk, number {number_of('job')}." in inspection.sentence

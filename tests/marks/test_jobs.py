@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.marks.identity import SELF_SIGNED
 from multitalk.marks.tags import COMPOSITE, GENERATED
+from multitalk.marks.watermark import number_of
 from multitalk.media.fragments import split_clip, write_clip
-from multitalk.media.inspection import inspect_video
+from multitalk.media.inspection import inspect_file
 from multitalk.pipeline.results import GenerationResult
 from multitalk.request.build import build_request
 from multitalk.serverless.handler import JobWorker
@@ -51,7 +53,7 @@ def test_every_video_is_marked_by_default(pipeline, tmp_path):
     request = request_of(**words)
     result = pipeline.generate(request, tmp_path / "out.mp4", include_text=True)
     assert (result.marks, result.signed_by) == (("c2pa",), SELF_SIGNED)
-    inspection = inspect_video(result.path)
+    inspection = inspect_file(result.path)
     assert inspection.marks == ("c2pa",)
     assert inspection.credentials.source_type == inspection.source_type == GENERATED
     assert inspection.credentials.generation["model"] == {"name": "MultiTalk", "license": "Apache-2.0"}
@@ -66,7 +68,7 @@ def test_without_marks_the_file_has_nothing_else(pipeline, tmp_path):
     marked = pipeline.generate(request_of(), tmp_path / "marked.mp4")
     plain = pipeline.generate(request_of(mark=False), tmp_path / "plain.mp4")
     assert (plain.marks, plain.signed_by) == ((), None)
-    inspection = inspect_video(plain.path)
+    inspection = inspect_file(plain.path)
     assert (inspection.credentials, inspection.source_type, inspection.tags.description) == (None, "", "")
     assert packets(marked.path) == packets(plain.path)
     for one, other in zip(frames(marked.path), frames(plain.path), strict=True):
@@ -80,7 +82,7 @@ def test_clips_have_the_tags_alone(pipeline, tmp_path):
         (fragment,) = split_clip(clip, tmp_path, 25, 10**6)
         (tmp_path / "fragment.mp4").write_bytes(fragment.data)
         for name in ("clip.mp4", "fragment.mp4"):
-            inspection = inspect_video(tmp_path / name)
+            inspection = inspect_file(tmp_path / name)
             assert inspection.credentials is None
             assert inspection.source_type == says
             assert bool(inspection.tags.description) == bool(says)
@@ -88,7 +90,7 @@ def test_clips_have_the_tags_alone(pipeline, tmp_path):
 
 def test_a_dubbed_video_is_a_composite(pipeline, tmp_path):
     request = request_of(video=ROOT / "examples" / "talking.mp4")
-    inspection = inspect_video(pipeline.generate(request, tmp_path / "out.mp4").path)
+    inspection = inspect_file(pipeline.generate(request, tmp_path / "out.mp4").path)
     assert inspection.credentials.source_type == inspection.source_type == COMPOSITE
     assert inspection.credentials.generation["model"]["name"] == "InfiniteTalk"
     assert len(inspection.credentials.manifest["ingredients"]) == 1
@@ -115,7 +117,7 @@ def test_a_part_of_a_video_is_signed_too(pipeline, tmp_path):
         keep_partial=True,
     )
     assert not result.complete
-    assert inspect_video(result.path).marks == result.marks == ("c2pa",)
+    assert inspect_file(result.path).marks == result.marks == ("c2pa",)
 
 
 def test_an_unusable_certificate_fails_before_the_models_run(pipeline, tmp_path, monkeypatch):
@@ -167,14 +169,21 @@ def answer_of(pipeline: MultiTalkPipeline, **fields: Any) -> dict[str, Any]:
     return asyncio.run(worker.handle({"id": "job1", "input": job_fields(**fields)}))
 
 
-def test_the_workers_answer_tells_the_marks(pipeline, tmp_path):
+def test_the_workers_answer_tells_the_marks(pipeline, tmp_path, monkeypatch, caplog):
     answer = answer_of(pipeline)
     assert (answer["marks"], answer["signed_by"]) == (["c2pa"], SELF_SIGNED)
     (tmp_path / "out.mp4").write_bytes(decoded(answer))
-    assert inspect_video(tmp_path / "out.mp4").marks == ("c2pa",)
+    assert inspect_file(tmp_path / "out.mp4").marks == ("c2pa",)
+    assert answer["watermark"] is None, "frames of 64x64 have none"
+    monkeypatch.setattr("multitalk.marks.watermark.MIN_PIXELS", 0)
+    caplog.set_level(logging.INFO)
+    answer = answer_of(pipeline)
+    assert (answer["marks"], answer["watermark"]) == (["c2pa", "watermark"], number_of("job1"))
+    (finished,) = [record.fields for record in caplog.records if record.message == "job_finished"]
+    assert (finished["marks"], finished["watermark"]) == (answer["marks"], answer["watermark"])
     plain = answer_of(pipeline, mark=False)
     assert plain["status"] == "success"
-    assert (plain["marks"], plain["signed_by"]) == ([], None)
+    assert (plain["marks"], plain["signed_by"], plain["watermark"]) == ([], None, None)
     with av.open(io.BytesIO(decoded(plain))) as container:
         assert "description" not in container.metadata
 

@@ -15,6 +15,7 @@ import requests
 import torch
 from PIL import Image
 
+from multitalk.marks.tags import GENERATED, ai_tags
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
 from multitalk.pipeline.results import Clip, GenerationResult
@@ -260,11 +261,13 @@ def test_a_jobs_id_makes_no_path(job_id):
 @pytest.mark.parametrize("emit", [None, lambda message: None])
 def test_the_last_frame_is_in_the_answer_if_it_fits(result, emit):
     picture = Image.fromarray(noise(1)[0].numpy())
+    picture.info["xmp"] = ai_tags(is_composite=False)["xmp"]
     small = replace(result, last_frame=picture)
     assert "last_frame_base64" not in deliver(small, WorkerSettings()).finish(small, "a.mp4")
     answer = deliver(small, WorkerSettings(), emit=emit).finish(small, "a.mp4", with_frame=True)
     png = Image.open(io.BytesIO(base64.b64decode(answer["last_frame_base64"])))
     assert (png.format, png.tobytes()) == ("PNG", picture.tobytes())
+    assert GENERATED in png.info["XML:com.adobe.xmp"]
     large = replace(result, last_frame=Image.fromarray(noise(1, side=1100)[0].numpy()))
     answer = deliver(large, WorkerSettings(), emit=emit).finish(large, "a.mp4", with_frame=True)
     assert "too large for the output" in answer["warning"]

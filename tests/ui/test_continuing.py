@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from multitalk.errors import InvalidInput
+from multitalk.marks.tags import GENERATED
 from multitalk.media.source_video import read_video
 from multitalk.ui import fields, form_errors
 from multitalk.ui.job_store import JobRecord, JobStore
@@ -129,4 +130,6 @@ def test_a_last_frame_is_an_image(app: App, browser: Browser) -> None:
         assert answer.headers["content-type"] == "image/png"
         with av.open(str(app.outputs / name)) as file:
             last = list(file.decode(video=0))[-1]
-        assert Image.open(io.BytesIO(answer.body())).size == (last.width, last.height)
+        picture = Image.open(io.BytesIO(answer.body()))
+        assert picture.size == (last.width, last.height)
+        assert GENERATED in picture.info["XML:com.adobe.xmp"]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from multitalk.marks.identity import SELF_SIGNED
-from multitalk.media.inspection import inspect_video
+from multitalk.media.inspection import inspect_file
 from multitalk.ui.layout import Layout
 from multitalk.ui.marking import CONSENT, INFO, build_marking
 from tests.marks.video_files import reencode, signed_video
@@ -33,7 +33,7 @@ def test_the_form_has_the_choice_that_the_server_leaves(monkeypatch, policy, val
         build_marking(layout)
     if value is None:  # a value that the browser has kept from before cannot reach the request
         assert layout.form == {}
-        assert f"Content Credentials: on. {INFO} This server requires it." in str(page.config)
+        assert f"Mark as AI-generated: on. {INFO} This server requires it." in str(page.config)
     else:
         assert layout.form["mark"].value is value
 
@@ -56,16 +56,17 @@ def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, s
     page = open_page(**SCREENS[screen])
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **{"Maximum seconds": "0.4"})
-    box = page.get_by_label("Content Credentials")
+    box = page.get_by_label("Mark as AI-generated")
     expect(box).to_be_checked()
     marked = app.outputs / make(page)
-    assert inspect_video(marked).marks == ("c2pa",)
+    assert inspect_file(marked).marks == ("c2pa",)
     shown = page.locator(".job-facts")
-    expect(shown).to_contain_text(SELF_SIGNED)
+    expect(shown).to_contain_text(f"signed by {SELF_SIGNED}")
+    expect(page.get_by_text("Signed Content Credentials and an invisible watermark.")).to_be_visible()
     page.wait_for_function("document.querySelector('.job-player').readyState >= 2")  # Chromium plays it
     box.uncheck()
     plain = app.outputs / make(page)
-    assert inspect_video(plain).credentials is None
+    assert inspect_file(plain).credentials is None
     expect(shown).to_contain_text("off")
 
 
@@ -79,7 +80,7 @@ def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_p
     field.set_input_files(marked)
     message.get_by_text("Settings restored.").wait_for()
     message.get_by_text(ORIGIN).wait_for()
-    assert "not a trusted certificate" in message.inner_text()
+    assert f"Signed by {SELF_SIGNED}." in message.inner_text()
     field.set_input_files(reencode(marked, tmp_path / "again.mp4"))
     message.get_by_text("No Content Credentials.").wait_for()
     content = bytearray(marked.read_bytes())
@@ -97,5 +98,5 @@ def test_a_server_can_require_marks(browser: Browser, weights: Path, tmp_path: P
         page.goto(app.url)
         page.locator("#more > button").click()
         page.get_by_text("This server requires it.").wait_for()
-        assert page.get_by_label("Content Credentials").count() == 0
+        assert page.get_by_label("Mark as AI-generated").count() == 0
         page.close()
