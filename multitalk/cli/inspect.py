@@ -101,7 +101,8 @@ def _report(name: str, inspection: Inspection) -> str:
     unsigned = inspection.tags.description or _words(inspection.source_type)
     if unsigned and not (credentials and credentials.is_intact):
         lines.append(f"Metadata (unsigned): {unsigned}")
-    lines.append(f"Watermark: {'none' if number is None else f'made with MultiTalk, number {number}'}")
+    watermark = "none" if inspection.frames_are_read else "unknown, since the frames cannot be read"
+    lines.append(f"Watermark: {watermark if number is None else f'made with MultiTalk, number {number}'}")
     label = settings.get("label") if isinstance(settings, dict) else None
     if isinstance(label, dict):
         lines.append(f'Visible label: "{label.get("text")}", {label.get("corner")}')

@@ -16,9 +16,8 @@ from ..media.source_video import Video, read_video
 from .watermark import MAX_FRAMES, Watermark
 
 STEP = 4  # every fourth frame: neighbors add little
-
-
-MAX_PIXELS = 9_000_000  # of an image; the search in larger ones takes minutes
+# Larger ones are reduced: the search takes minutes and gigabytes. Of a frame: 1920x1080.
+MAX_PIXELS, MAX_FRAME_PIXELS = 9_000_000, 1920 * 1080
 
 
 def read_watermark(source: str | Path | bytes) -> int | None:
@@ -42,12 +41,16 @@ def read_watermark(source: str | Path | bytes) -> int | None:
 
 def picture_watermark(picture: Image.Image) -> int | None:
     """Return the number in the watermark of an image, RGB, such as a screenshot; None if it has none."""
-    factor = math.sqrt(picture.width * picture.height / MAX_PIXELS)
+    return Watermark.detect([_pixels(picture, MAX_PIXELS)])
+
+
+def _pixels(picture: Image.Image, most: int) -> np.ndarray:
+    """Return an image as an array, reduced to a number of pixels."""
+    factor = math.sqrt(picture.width * picture.height / most)
     if factor > 1:
-        picture = picture.resize(
-            (round(picture.width / factor), round(picture.height / factor)), Image.Resampling.BOX
-        )
-    return Watermark.detect([np.asarray(picture)])
+        size = (max(1, round(picture.width / factor)), max(1, round(picture.height / factor)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    return np.asarray(picture)
 
 
 def _frames(video: Video) -> Iterator[np.ndarray]:
@@ -57,6 +60,6 @@ def _frames(video: Video) -> Iterator[np.ndarray]:
             number, picture = reader.read(FramePosition(number=index * STEP), lambda: None)
             if number < index * STEP:  # the end: the reader stays at the last frame
                 return
-            yield np.asarray(picture)
+            yield _pixels(picture, MAX_FRAME_PIXELS)
     finally:
         reader.close()

@@ -35,6 +35,7 @@ class Inspection:
         credentials: The Content Credentials; None without any.
         problem: Why existing credentials cannot be read; empty if they can.
         watermark: The number in the watermark of the frames; None without one.
+        frames_are_read: Whether they could be decoded, to search the watermark.
     """
 
     tags: VideoTags
@@ -42,6 +43,7 @@ class Inspection:
     credentials: Credentials | None
     problem: str = ""
     watermark: int | None = None
+    frames_are_read: bool = True
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -81,6 +83,8 @@ class Inspection:
     @property
     def sentence(self) -> str:
         """What the Content Credentials and the watermark say, in two or three sentences."""
+        if not self.frames_are_read:
+            return f"{self._credentials_sentence} The frames cannot be read."
         if self.watermark is None:
             return self._credentials_sentence
         return f"{self._credentials_sentence} Watermark: made with MultiTalk, number {self.watermark}."
@@ -124,7 +128,13 @@ def inspect_file(path: Path, trusted: str = "") -> Inspection:
         picture = read_picture(path, "file")
         tags, watermark = VideoTags(0.0, *picture.size, "", ""), picture_watermark(picture)
     else:
-        tags, watermark = VideoTags(**reply["tags"]), read_watermark(path)
+        tags = VideoTags(**reply["tags"])
+        try:
+            watermark = read_watermark(path)
+        except InvalidInput:  # the rest of the file may be fine
+            return Inspection(
+                tags, reply["source_type"], credentials, reply["problem"], frames_are_read=False
+            )
     return Inspection(tags, reply["source_type"], credentials, reply["problem"], watermark)
 
 

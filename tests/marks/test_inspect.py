@@ -11,17 +11,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import c2pa
+import numpy as np
 import pytest
 from PIL import Image
 
 from multitalk import __version__
+from multitalk.cli.inspect import CHANGED
 from multitalk.cli.main import main
 from multitalk.marks.credentials import sign_file
 from multitalk.marks.frames import FrameMarks
 from multitalk.marks.manifest import make_manifest
-from multitalk.marks.reading import MAX_PIXELS
+from multitalk.marks.reading import MAX_PIXELS, _frames, read_watermark
 from multitalk.marks.tags import GENERATED, ai_tags
 from multitalk.marks.watermark import Watermark
+from multitalk.media.source_video import read_video
 from multitalk.media.video import VideoWriter
 from multitalk.media.xmp import save_png
 from tests.fresh_process import ROOT
@@ -259,3 +262,26 @@ def test_every_front_end_refuses_half_a_certificate_at_start(command: list[str],
     assert ended.returncode == 2
     assert "'/nowhere.pem' cannot be read" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_frames_that_cannot_be_read_do_not_hide_the_credentials(capsys, tmp_path):
+    path = signed_video(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start:-2000] = bytes(len(content) - 2000 - start)  # also what says that the file was changed
+    path.write_bytes(content)
+    status, printed, _ = inspected(capsys, path)
+    assert status == CHANGED
+    assert "changed after it was signed" in printed.splitlines()[0]
+    assert "Watermark: unknown, since the frames cannot be read" in printed
+
+
+def test_the_frames_of_large_videos_are_reduced(tmp_path):
+    """Also those that announce wide pixels; the watermark is found at half the size."""
+    frame = np.asarray(Image.fromarray(talking(1)[0]).resize((2400, 2400), Image.Resampling.BICUBIC))
+    marks = FrameMarks(Watermark(NUMBER))
+    with VideoWriter(tmp_path / "a.mp4", 2400, 2400, frame_marks=marks) as writer:
+        writer.write(np.stack([frame] * 6))
+    sizes = [np.asarray(each).shape for each in _frames(read_video(tmp_path / "a.mp4"))]
+    assert sizes == [(1440, 1440, 3)] * 2
+    assert read_watermark(tmp_path / "a.mp4") == NUMBER
