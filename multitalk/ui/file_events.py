@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .layout import Layout
 from .parts import EVERY, QUIET
 from .restore import NOTHING, RESTORED, restored_values
 
+FILE = re.compile(r"^(The f|F)ile( \(video\))?")  # in errors, where the page names the file
 GONE = "The video was deleted."
 
 
@@ -85,7 +87,7 @@ class FileEvents:
             facts = read_facts(path, name)
         except MultiTalkError as error:
             reason = form_errors.page_message(error, {"file": str(path)})
-            return [*NOTHING, parts.show_error(f"{name}: {reason[:1].lower()}{reason[1:]}")]
+            return [*NOTHING, parts.show_error(FILE.sub(lambda _: name, reason))]
         return restored_values(facts, self.backend.worker, drops.filled(files))
 
     def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:

@@ -19,7 +19,7 @@ NO_CAMERA = NO_MICROPHONE.replace("microphone", "camera")
 WORDS = {
     "upload_text.drop_image": "Drop an image",
     "upload_text.drop_audio": "Drop audio",
-    "upload_text.drop_file": "Drop a video",
+    "upload_text.drop_file": "Drop a video",  # of all fields: assets/names.js adds what each is for
     "upload_text.click_to_upload": "or click to choose a file",
     "upload_text.paste_clipboard": "Paste an image from the clipboard",
     "image.drop_to_upload": "Drop an image or click to choose a file",
@@ -52,20 +52,6 @@ WORDS = {
     "common.no_devices": "No devices found",
     "file.uploading": "Uploading …",
 }
-# Gradio has one text for all fields of files: by the element's id, what follows "Drop a video".
-PURPOSES = {
-    "video": "to dub",
-    "continue-from": "to continue",
-    "restore": "to see its origin and restore its settings,",
-}
-
-
-def purpose_style() -> str:
-    """Return the style sheet that says at each field of files what it is for."""
-    return "".join(
-        f'#{field} .prompt > span:first-child::after {{ content: " {purpose}"; }}\n'
-        for field, purpose in PURPOSES.items()
-    )
 
 
 def gradio_words() -> gr.I18n:

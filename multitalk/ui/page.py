@@ -19,7 +19,7 @@ from .api import Api
 from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
-from .gradio_words import gradio_words, purpose_style
+from .gradio_words import gradio_words
 from .layout import build_layout
 from .uploads import MAX_FILE
 
@@ -47,10 +47,9 @@ def build_page(backend: Backend) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """Return the arguments of ``launch`` that set the page's appearance."""
-    styles = (parts.asset(name) for name in ("page.css", "panel.css", "keeps.css", "loras.css"))
     return {
         "theme": make_theme(),
-        "css": "".join((*styles, purpose_style())),
+        "css": "".join(parts.asset(name) for name in ("page.css", "panel.css", "keeps.css", "loras.css")),
         "head": "".join(f"<script>{script}</script>" for script in _scripts()),
         "i18n": gradio_words(),
         "footer_links": ["api", "settings"],
