@@ -15,7 +15,7 @@ from tests.marks.clips import talking
 from tests.marks.video_files import reencode, signed_video, write_video
 from tests.ui.conftest import Open
 from tests.ui.screens import SCREENS
-from tests.ui.steps import example
+from tests.ui.steps import example, wait_ready
 from tests.ui.test_drops import drop
 
 FIELD = "#restore input[type=file]"
@@ -101,9 +101,8 @@ def test_a_result_says_the_same_as_its_file(page: Page, app: object, tmp_path: P
     expect(below.locator("p")).to_have_text(f"{name}: settings restored.")
     origin = below.locator("li").last.inner_text()
     page.reload()
-    card = page.locator(f".card[data-name='{name}']")
-    card.scroll_into_view_if_needed()
-    card.locator(".card-show").click()
+    wait_ready(page)
+    page.locator(f".card[data-name='{name}'] .card-show").click()
     page.locator(".job-again").click()
     beside = page.locator("#restored")
     expect(beside.locator("p")).to_have_text("“zz origin”: settings restored.")
