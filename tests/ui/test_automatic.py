@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from multitalk.conditioning.metadata import make_metadata
 from multitalk.conditioning.timeline import clip_spans
@@ -21,6 +22,10 @@ from multitalk.ui.automatic import automatic_values
 from multitalk.ui.fields import setting_fields
 from multitalk.ui.file_settings import parse_settings
 from multitalk.weights.folders import AUDIO_LAYER_SETS as ALL
+from tests.ui.conftest import Open
+from tests.ui.steps import wait_phase
+from tests.ui.test_drops import drop
+from tests.ui.test_gallery import write_video
 
 OLD = ALL[:1]
 AUTOMATIC = {"model": "", "motion_frames": None, "color_correction": "", "size": ""}
@@ -124,3 +129,23 @@ def test_nothing_is_automatic_where_it_is_unknown(video: Path) -> None:
     assert automatic_values(older, parse_settings(older), 2.0, ALL) == {}
     damaged = saved | {"motion_frames": 81}
     assert automatic_values(damaged, parse_settings(damaged), 2.0, ALL) == {}
+
+
+@pytest.mark.slow
+def test_a_dropped_video_leaves_automatic_so_that_a_video_can_be_dubbed(
+    open_page: Open, video: Path, tmp_path: Path
+) -> None:
+    saved = resolved(GenerationRequest(**source_of(video, "image")), 2.0, ALL, "demo")
+    page = open_page()
+    drop(page, write_video(tmp_path / "a.mp4", frames=50, **saved))
+    expect(page.locator("#restored p")).to_have_text("a.mp4: settings restored.")
+    page.locator("#more > button").click()
+    expect(page.locator("#field-model input")).to_have_value("Automatic")
+    expect(page.locator("#field-color-correction input")).to_have_value("Automatic")
+    assert page.locator("input[aria-label='Motion frames']").input_value() in ("", "0")
+    page.locator("#dubbing > button").click()
+    page.locator("#video-example").click()
+    page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
+    page.locator("#make").click()
+    assert wait_phase(page, "waiting", "running", "failed", "done") != "failed"
+    assert page.locator("[id^=error-] [role=alert]").count() == 0
