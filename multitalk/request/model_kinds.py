@@ -47,20 +47,35 @@ class ModelKind:
         """Return the motion frames of a request; the default is reduced if the clips are shorter."""
         if request.motion_frames is not None:
             return request.motion_frames
-        return min(self.motion_frames, request.frames_per_clip - 4)
+        return self.default_motion_frames(request.frames_per_clip)
+
+    def default_motion_frames(self, frames_per_clip: int) -> int:
+        """Return the default of the motion frames for a length of the clips."""
+        return min(self.motion_frames, frames_per_clip - 4)
 
     def color_correction_of(self, request: GenerationRequest, preset: Preset, clips: int) -> float:
-        """Return the strength of a request's color correction; the default for a video is none.
+        """Return the strength of a request's color correction."""
+        if request.color_correction is not None:
+            return request.color_correction
+        return self.default_color_correction(
+            preset, clips, request.video is not None, request.continue_from is not None
+        )
+
+    def default_color_correction(self, preset: Preset, clips: int, dubs: bool, continues: bool) -> float:
+        """Return the default strength of the color correction; that for a video to dub is 0.
 
         Each clip returns to a frame of the video, and the first frame, to which colors would be corrected,
         may be dark.
+
+        Args:
+            preset: Preset of the job.
+            clips: Number of clips.
+            dubs: Whether the job dubs a video.
+            continues: Whether the job continues a video, which counts as a clip.
         """
-        if request.color_correction is not None:
-            return request.color_correction
-        if request.video is not None or not preset.corrects_colors:
+        if dubs or not preset.corrects_colors:
             return 0.0
-        clips += request.continue_from is not None  # the video before counts as a clip
-        return float(clips >= self.corrected_clips)
+        return float(clips + continues >= self.corrected_clips)
 
 
 # A new model is an entry here, and its conditioning in multitalk/conditioning/conditioners.py.
@@ -102,25 +117,40 @@ def choose_model(request: GenerationRequest, seconds: float, audio_layers: Seque
     Raises:
         InvalidInput: The weights do not contain the model.
     """
-    present = _present(request.people, audio_layers)
     if request.model is not None:
         kind = MODELS[request.model]
-        if kind not in present:
+        if kind not in _present(request.people, audio_layers):
             raise InvalidInput(_missing(kind, request.people, audio_layers, "model"), "model")
         return kind
-    for_video = [kind for kind in present if kind.takes_video]
-    if request.video is not None:
-        if not for_video:
-            kind = next(kind for kind in MODELS.values() if kind.takes_video)
-            raise InvalidInput(_missing(kind, request.people, audio_layers, "video"), "video")
-        return for_video[0]
-    if not present:
+    default = default_model(request.people, seconds, audio_layers, request.video is not None)
+    if default is None and request.video is not None:
+        kind = next(kind for kind in MODELS.values() if kind.takes_video)
+        raise InvalidInput(_missing(kind, request.people, audio_layers, "video"), "video")
+    if default is None:
         raise InvalidInput(
             f"These weights have no audio layers for {_voices(request.people)} ({', '.join(audio_layers)}). "
             "Bake weights with another model, or change the number of voices.",
             "audio",
         )
-    return for_video[0] if for_video and seconds > LONG_SECONDS else present[0]
+    return default
+
+
+def default_model(
+    people: int, seconds: float, audio_layers: Sequence[str], dubs: bool = False
+) -> ModelKind | None:
+    """Return the model of a job that sets none; None if the weights contain none that fits.
+
+    Args:
+        people: Number of voices.
+        seconds: Length of the video.
+        audio_layers: Names of the audio layers in the weights, the default first.
+        dubs: Whether the job dubs a video.
+    """
+    present = _present(people, audio_layers)
+    for_video = [kind for kind in present if kind.takes_video]
+    if dubs or (for_video and seconds > LONG_SECONDS):
+        present = for_video
+    return next(iter(present), None)
 
 
 def takes_video(audio_layers: Collection[str]) -> bool:

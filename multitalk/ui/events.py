@@ -26,7 +26,6 @@ from .lora_events import LoraEvents
 from .loras import lora_paths
 from .parts import EVERY, QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
-from .restore import RESTORED, restored_values
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
 from .speech_choices import language_choices, voice_choices, voice_hint
@@ -56,15 +55,13 @@ class Events:
         self._connect_inputs()
         self._connect_estimates()
         demo_notice.connect(self.layout, self.backend)
-        answer = [more["job"], more["make"], more["question"], more["restored"], *self.errors]
+        told = [more["restored"], more["restored_file"]]
+        answer = [more["job"], more["make"], more["question"], *told, *self.errors]
         make = more["make"].submit(self.start, self.inputs, answer, **QUIET)
         make.then(None, js=parts.asset("show_error.js"), **QUIET)
         more["dice"].click(lambda: random.randrange(2**31), None, form["seed"], **QUIET)
         more["job"].change(self.show_gallery, None, more["gallery"], **QUIET)
         more["gallery"].select(self.show_result, None, more["job"], **QUIET)
-        restored = [form[name] for name in RESTORED] + [more["restored"], more["restored_boxes"]]
-        files = [form[name] for name in drops.FILES]
-        more["job"].select(self.reuse, files, restored, **EVERY).then(*self._refresh(), **QUIET)
         opened = [more["job"], more["gallery"]]
         page.load(self.open, more["kept_job"], opened, js=KEPT_JOB, **QUIET)
         KeptFormEvents(self.layout, self.backend).connect(page)
@@ -89,7 +86,8 @@ class Events:
         shown.then(*self._refresh(), **QUIET)
         form["boxes"].clear(lambda: gr.update(value=None, visible=True), None, form["picture"], **QUIET)
         if "examples" in more:
-            targets = [*self.inputs, more["restored_boxes"], more["drops"]]
+            told = [more["restored"], more["restored_file"]]
+            targets = [*self.inputs, more["restored_boxes"], more["drops"], *told]
             filled = more["examples"].select(self.use_example, self.inputs, targets, **EVERY)
             filled.then(*self._refresh(), **QUIET)
         form["size"].change(
@@ -169,14 +167,14 @@ class Events:
                 worker.check_lora(path)
             question = long_jobs.question(worker, job_request, self.backend.ask_above)
             if question is not None and not choice.is_made:
-                return [gr.skip(), answer, question, gr.skip(), *error_places(None, form)]
+                return [gr.skip(), answer, question, *[gr.skip()] * 2, *error_places(None, form)]
             title, scripts = fields.title_of(form), fields.separate_scripts(form)
             job = self.backend.queue.submit(job_request, title, owner_of(request), scripts)
             job.notice = demo_notice.result_line(worker, form["picture"])
             job.source = form["video"] or ""
         except MultiTalkError as error:
-            return [gr.skip(), answer, gr.skip(), gr.skip(), *error_places(error, form)]
-        return [{"job": job.id}, answer | {"job": job.id}, {}, "", *error_places(None, form)]
+            return [gr.skip(), answer, *[gr.skip()] * 3, *error_places(error, form)]
+        return [{"job": job.id}, answer | {"job": job.id}, {}, "", "", *error_places(None, form)]
 
     def show_picture(
         self, path: str | None, mode: str, script: str, restored: Any, request: gr.Request
@@ -211,7 +209,7 @@ class Events:
         labels = {name: component.label or LORAS for name, component in self.layout.form.items()}
         reset = reset_labels(self._named(values) | {"boxes": None}, filled, labels)
         message = f"Example: {event.name}. Reset: {', '.join(reset)}." if reset else ""
-        return [*filled.values(), None, drops.notice(message)]
+        return [*filled.values(), None, drops.notice(message), "", ""]
 
     def show_preset_values(self, size: Any, *values: Any) -> list[Any]:
         """Propose the preset's values."""
@@ -275,12 +273,6 @@ class Events:
         has_source = visible.source(result.name) is not None
         # the id makes the value change if the same result is selected again
         return {"result": describe_result(result, has_source=has_source), "id": uuid4().hex}
-
-    def reuse(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
-        """Restore a result's settings."""
-        result = self.backend.visible(request).result(str(event.name))
-        settings = None if result is None else result.settings
-        return restored_values(settings, self.backend.worker, drops.filled(files))
 
     def open(self, kept: Any, request: gr.Request) -> list[Any]:
         """Show the browser's latest job and the results when the page opens.

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ..errors import MultiTalkError
-from ..marks.settings import trusted_certificates
-from ..media.inspection import inspect_file
 from ..media.sound_reading import read_sound
 from . import drops, form_errors, parts
 from .backend import Backend
 from .dubbing import check_can_dub, save_first_frame
-from .gallery import read_result
+from .file_origin import read_facts
 from .layout import Layout
 from .parts import EVERY, QUIET
-from .restore import RESTORED, restored_values
+from .restore import NOTHING, RESTORED, restored_values
+
+FILE = re.compile(r"^(The f|F)ile( \(video\))?")  # in errors, where the page names the file
+GONE = "The video was deleted."
 
 
 class FileEvents:
@@ -40,34 +41,54 @@ class FileEvents:
             refresh: Handler, inputs and outputs that update what depends on the form.
         """
         form, more = self.layout.form, self.layout.more
-        restored = [form[name] for name in RESTORED]
-        uploaded = [more["restore"], *restored, more["restored_file"], more["restored_boxes"]]
-        dropped = [*restored, more["drops"], more["restored_boxes"]]
+        told = [more["restored_boxes"], more["restored"], more["restored_file"]]
+        restored = [*(form[name] for name in RESTORED), *told]
         files = [form[name] for name in drops.FILES]
         taken = [more["drops"], more["dubbing"], *(form[name] for name in drops.FIELDS)]
+        dropped = more["drops"].apply(self.restore_dropped, files, [more["drops"], *restored], **EVERY)
+        dropped.then(None, js=parts.asset("show_restored.js"), **QUIET)
+        uploaded = [more["restore"], *restored]
         for event in (
             more["restore"].upload(self.restore, [more["restore"], *files], uploaded, **EVERY),
-            more["drops"].apply(self.restore_dropped, files, dropped, **EVERY),
+            dropped,
+            more["job"].select(self.reuse, files, restored, **EVERY),
             more["drops"].upload(self.take_files, form["mode"], taken, **EVERY),
         ):
             event.then(*refresh, **QUIET)
 
     def restore(self, path: str, request: gr.Request, *files: str | None) -> list[Any]:
-        """Restore the settings of a video that was uploaded for that."""
-        return [None, *self._settings_of(path, files, request)]
+        """Restore the settings of a video that was uploaded for that; the message is below the field."""
+        *values, message = self._restored(path, files, request)
+        return [None, *values, "", message]
 
     def restore_dropped(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
-        """Restore the settings of a video that was dropped on the page."""
-        *values, message, boxes = self._settings_of(str(event.path), files, request)
-        return [*values, drops.notice(parts.plain_message(message), event._data.get("drop")), boxes]
+        """Restore the settings of a video that was dropped on the page; the message is beside the form."""
+        uploaded = drops.notice("", event._data.get("drop"))  # the message about the upload ends
+        return [uploaded, *self._restored(str(event.path), files, request), ""]
 
-    def _settings_of(self, path: str, files: Sequence[str | None], request: gr.Request) -> list[Any]:
-        settings, origin = None, ""
-        with suppress(MultiTalkError):
+    def reuse(self, event: gr.EventData, request: gr.Request, *files: str | None) -> list[Any]:
+        """Restore the settings of a result; the message is beside the form."""
+        result = self.backend.visible(request).result(str(event.name))
+        if result is None:
+            return [*NOTHING, parts.show_error(GONE), ""]
+        path = self.backend.gallery.folder / result.name
+        return [*self._restored_from(path, f"“{result.title}”", files), ""]
+
+    def _restored(self, path: str, files: Sequence[str | None], request: gr.Request) -> list[Any]:
+        """Return the restored values of an uploaded file, the boxes, and the message."""
+        try:
             self.backend.check_access([path], request)
-            inspection = inspect_file(Path(path), trusted_certificates())
-            settings, origin = read_result(Path(path), inspection.tags).settings, inspection.sentence
-        return restored_values(settings, self.backend.worker, drops.filled(files), origin)
+        except MultiTalkError as error:
+            return [*NOTHING, parts.show_error(form_errors.page_message(error, {"file": path}))]
+        return self._restored_from(Path(path), Path(path).name, files)
+
+    def _restored_from(self, path: Path, name: str, files: Sequence[str | None]) -> list[Any]:
+        try:
+            facts = read_facts(path, name)
+        except MultiTalkError as error:
+            reason = form_errors.page_message(error, {"file": str(path)})
+            return [*NOTHING, parts.show_error(FILE.sub(lambda _: name, reason))]
+        return restored_values(facts, self.backend.worker, drops.filled(files))
 
     def take_files(self, mode: str, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Fill in the fields of files that were dropped on the page."""

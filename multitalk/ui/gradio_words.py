@@ -19,7 +19,7 @@ NO_CAMERA = NO_MICROPHONE.replace("microphone", "camera")
 WORDS = {
     "upload_text.drop_image": "Drop an image",
     "upload_text.drop_audio": "Drop audio",
-    "upload_text.drop_file": "Drop a generated video",
+    "upload_text.drop_file": "Drop a video",  # of all fields: assets/names.js adds what each is for
     "upload_text.click_to_upload": "or click to choose a file",
     "upload_text.paste_clipboard": "Paste an image from the clipboard",
     "image.drop_to_upload": "Drop an image or click to choose a file",

@@ -70,7 +70,7 @@ def build_layout(
         parts.heading("", "Results", "Each file contains its settings.")
         layout.more["gallery"] = parts.gallery_cards()
         layout.more["restore"] = gr.File(
-            label="Drop a video here, or anywhere on the page, to see its origin and restore its settings",
+            label="Origin and settings of a video",
             file_types=[".mp4"],
             elem_id="restore",
             height=130,

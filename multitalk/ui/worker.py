@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,15 @@ class ModelWorker:
 
     def can_dub(self) -> bool:
         """Return whether the weights contain a model that takes a video; known before they are loaded."""
+        return takes_video(self.audio_layers())
+
+    def audio_layers(self) -> Sequence[str]:
+        """Return the names of the audio layers in the weights, the default first; empty if it is unknown."""
         if self.pipeline is not None:
-            return takes_video(self.pipeline.components.audio_layer_sets)
+            return self.pipeline.components.audio_layer_sets
         if self._start is None or self._start.folder is None:
-            return False
-        return takes_video(listed_audio_layers(self._start.folder))
+            return ()
+        return listed_audio_layers(self._start.folder)
 
     def has_fast_decoder(self) -> bool:
         """Return whether the weights contain the small decoder; known before they are loaded."""

@@ -11,6 +11,7 @@ from multitalk.speech.espeak import EspeakEngine
 from multitalk.speech.kokoro import KokoroEngine
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.fields import cache_fields
+from multitalk.ui.file_origin import FileFacts
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.restore import RESTORED, restored_values
 from multitalk.ui.speech_choices import language_choices, voice_choices
@@ -69,7 +70,7 @@ def test_skipped_steps_are_one_setting_and_restored(tmp_path, cache, threshold, 
     request = build_request(
         {"image": EXAMPLES / "one_person.png", "audio": EXAMPLES / "one_person.wav", **expected}
     )
-    *values, sentence, _ = restored_values(saved_settings(request), worker)
+    *values, _, sentence = restored_values(FileFacts("a.mp4", saved_settings(request)), worker)
     restored = dict(zip(RESTORED, values, strict=True))
     again = build_request(
         {"image": request.image, "audio": EXAMPLES / "one_person.wav", **cache_fields(restored)}

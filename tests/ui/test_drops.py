@@ -80,7 +80,7 @@ def test_files_dropped_anywhere_go_to_their_fields(page):
 def test_a_dropped_video_gives_its_settings_or_its_audio(page, tmp_path):
     result = write_video(tmp_path / "result.mp4", preset="demo", seed=77, prompt="Restored")
     drop(page, result)
-    page.locator(".notice").get_by_text("Settings restored.").wait_for()
+    page.locator("#restored").get_by_text("result.mp4: settings restored.").wait_for()
     page.locator("#more > button").click()
     page.wait_for_function("document.querySelector('#seed input')?.value === '77'")
     tone = Sound(0.3 * np.sin(np.arange(32_000)[:, None] / 20).astype(np.float32), 16_000)

@@ -78,11 +78,11 @@ def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_p
     field = page.locator("#restore input[type=file]")
     message = page.locator("#restored-file")
     field.set_input_files(marked)
-    message.get_by_text("Settings restored.").wait_for()
+    message.get_by_text("marked.mp4: settings restored.").wait_for()
     message.get_by_text(ORIGIN).wait_for()
     assert f"Signed by {SELF_SIGNED}." in message.inner_text()
     field.set_input_files(reencode(marked, tmp_path / "again.mp4"))
-    message.get_by_text("No Content Credentials.").wait_for()
+    message.get_by_text("again.mp4: no Content Credentials, no watermark and no settings").wait_for()
     content = bytearray(marked.read_bytes())
     content[content.index(b"mdat") + 900] ^= 1
     marked.write_bytes(content)

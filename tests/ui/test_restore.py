@@ -19,10 +19,11 @@ from multitalk.request.presets import PRESETS, settings_for
 from multitalk.speech.speak import speak
 from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
+from multitalk.ui.file_origin import NO_SETTINGS, FileFacts
 from multitalk.ui.file_settings import parse_settings
 from multitalk.ui.gallery import Gallery, read_result
 from multitalk.ui.parts import plain_message
-from multitalk.ui.restore import NOT_FOUND, RESTORED, restored_values
+from multitalk.ui.restore import RESTORED, restored_values
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 from tests.ui.requests import no_lora
@@ -53,6 +54,11 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
     )
 
 
+def from_file(settings: dict[str, Any], worker: ModelWorker, *files: Any) -> list[Any]:
+    """Return what is restored from a file with these settings."""
+    return restored_values(FileFacts("a.mp4", settings), worker, *files)
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -75,7 +81,7 @@ def saved_settings(request: GenerationRequest, text: bool = True, scripts: Any =
 def test_restored_fields_give_the_same_job(worker, form):
     form = EMPTY | form
     first = fields.request_from_form(form, speak, no_lora)
-    values = restored_values(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
+    values = from_file(saved_settings(first, scripts=fields.separate_scripts(form)), worker)
     skipped = {
         name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
     }
@@ -101,7 +107,7 @@ def test_restored_fields_give_the_same_job(worker, form):
 def test_the_isolation_of_the_voice_is_restored(worker, label, value):
     request = fields.request_from_form(EMPTY | {"isolate_voice": label}, speak, no_lora)
     assert request.isolate_voice is value
-    values = dict(zip(RESTORED, restored_values(saved_settings(request), worker), strict=False))
+    values = dict(zip(RESTORED, from_file(saved_settings(request), worker), strict=False))
     assert values["isolate_voice"] == label
 
 
@@ -111,7 +117,7 @@ def test_the_label_is_restored(worker, before):
     other = {"label": not before, "label_text": "Old", "label_corner": "bottom-left"}
     for used in (form, EMPTY):
         first = fields.request_from_form(used, speak, no_lora)
-        values = restored_values(saved_settings(first), worker)
+        values = from_file(saved_settings(first), worker)
         restored = {
             name: value for name, value in zip(RESTORED, values, strict=False) if not isinstance(value, dict)
         }
@@ -123,7 +129,7 @@ def test_the_label_is_restored(worker, before):
 
 def test_a_file_without_text_names_the_people_with_text(worker):
     request = fields.request_from_form(EMPTY | {"mode": "in_order"} | HI, speak, no_lora)
-    values = dict(zip(RESTORED, restored_values(saved_settings(request, text=False), worker), strict=False))
+    values = dict(zip(RESTORED, from_file(saved_settings(request, text=False), worker), strict=False))
     chosen = [values[name] for name in ("mode", "person1_source", "person2_source")]
     assert chosen == ["in_order", "sound", "text"]
 
@@ -140,7 +146,7 @@ def test_long_texts_are_restored_whole(tmp_path, worker, letter):
     )
     with VideoWriter(tmp_path / "v.mp4", 64, 64, metadata=metadata) as writer:
         writer.write(np.zeros((2, 64, 64, 3), np.uint8))
-    restored = restored_values(read_result(tmp_path / "v.mp4").settings, worker)
+    restored = from_file(read_result(tmp_path / "v.mp4").settings, worker)
     values = dict(zip(RESTORED, restored, strict=False))
     assert values["prompt"] == values["negative_prompt"] == values["person1_text"] == text
 
@@ -210,8 +216,8 @@ def test_any_value_in_a_file_is_handled(worker, value):
     ]
     for settings in (dict.fromkeys(names, value), *({name: value} for name in names)):
         parse_settings(settings)
-        *_, sentence, _ = restored_values(settings | {"seed": 3}, worker)
-        assert "Settings restored" in sentence
+        *_, sentence = from_file(settings | {"seed": 3}, worker)
+        assert "settings restored" in sentence
     for person in ("person1", "person2", "person3"):
         parse_settings({"said": {person: value}, "speech": {"text": "Hi", "voices": value}})
 
@@ -221,7 +227,7 @@ def test_boxes_are_restored_with_the_size_of_their_image(worker):
     with Image.open(EXAMPLES / "two_people.png") as picture:
         size = picture.size
     request = fields.request_from_form(EMPTY | {"mode": "together", "boxes": boxes}, speak, no_lora)
-    *_, sentence, kept = restored_values(saved_settings(request), worker)
+    *_, kept, sentence = from_file(saved_settings(request), worker)
     assert "boxes are restored" in sentence
     assert (kept["boxes"], kept["size"]) == (boxes, size)
 
@@ -234,21 +240,24 @@ def test_boxes_without_a_valid_image_size_are_dropped(size):
 
 def test_settings_without_a_field_are_named(worker):
     used = {"seed": 3, "lora": [{"path": "<a>.safetensors"}], "cache": {"name": "magcache", "ratios": [1.0]}}
-    *_, sentence, _ = restored_values(used, worker)
+    *_, sentence = from_file(used, worker)
     assert "Add these LoRAs again: &lt;a&gt;.safetensors (strength 1)." in sentence
     assert "no field for it: options of Skip steps" in sentence
-    *_, sentence, _ = restored_values({"seed": 3, "cache": {"name": "magcache", "max_skip_steps": 3}}, worker)
+    *_, sentence = from_file({"seed": 3, "cache": {"name": "magcache", "max_skip_steps": 3}}, worker)
     assert "no field" not in sentence
 
 
 def test_a_preset_is_restored_while_models_load(worker):
-    values = dict(zip(RESTORED, restored_values({"preset": "lightx2v", "steps": 4}, worker), strict=False))
+    values = dict(zip(RESTORED, from_file({"preset": "lightx2v", "steps": 4}, worker), strict=False))
     assert values["preset"] == "lightx2v"
 
 
-def test_a_file_without_settings_gives_an_error(worker):
-    assert NOT_FOUND in restored_values({"speech": "hi"}, worker)[-2]
-    assert NOT_FOUND in restored_values(None, worker)[-2]
+def test_a_file_without_settings_is_no_error(worker):
+    for settings in ({}, {"speech": "hi"}):
+        *values, message = from_file(settings, worker)
+        assert plain_message(message) == f"a.mp4: {NO_SETTINGS}"
+        assert "alert" not in message
+        assert all(isinstance(value, dict) for value in values), "the form stays"
 
 
 @pytest.mark.parametrize(
@@ -269,18 +278,18 @@ def test_a_file_without_settings_gives_an_error(worker):
 )
 def test_the_message_lists_what_is_missing_and_what_is_kept(worker, form, files, steps):
     request = fields.request_from_form(EMPTY | form, speak, no_lora)
-    *_, message, _ = restored_values(saved_settings(request), worker, files)
+    *_, message = from_file(saved_settings(request), worker, files)
     assert re.findall(r"<li>(.*?)</li>", message) == steps
-    assert plain_message(message) == " ".join(["Settings restored.", *steps])
+    assert plain_message(message) == " ".join(["a.mp4: settings restored.", *steps])
 
 
 def test_a_files_model_and_its_settings_are_restored(worker):
     settings = saved_settings(fields.request_from_form(EMPTY, str, no_lora))
     settings |= {"model": "infinitetalk", "color_correction": 0.35, "motion_frames": 9, "dub": "free"}
-    *values, message, _ = restored_values(settings, worker)
+    *values, _, message = from_file(settings, worker)
     restored = dict(zip(RESTORED, values, strict=True))
     names = ("model", "color_correction", "motion_frames")
-    assert [restored[name] for name in names] == ["infinitetalk", "0.35", 9]
+    assert [restored[name] for name in names] == ["infinitetalk", "0.35", None]
     assert "no field for it: the video to dub." in plain_message(message)
     assert parse_settings(settings | {"model": "other"}).get("model") is None
 
@@ -299,7 +308,7 @@ def test_a_files_model_and_its_settings_are_restored(worker):
 def test_saved_audio_scales_are_restored(worker, saved, scales):
     settings = saved_settings(fields.request_from_form(EMPTY, str, no_lora))
     assert "audio_scale" not in settings, "1 is not saved"
-    *values, _, _ = restored_values(settings | ({} if saved is None else {"audio_scale": saved}), worker)
+    *values, _, _ = from_file(settings | ({} if saved is None else {"audio_scale": saved}), worker)
     restored = dict(zip(RESTORED, values, strict=True))
     assert [restored[f"person{number}_scale"] for number in range(1, len(scales) + 1)] == scales
 
@@ -309,7 +318,7 @@ def test_a_file_of_four_people_restores_their_boxes_voices_and_scales(worker):
     form = EMPTY | {"mode": "script", "script": "A: a\nB: b\nC: c\nD: d", "boxes": boxes}
     form |= {"person4_voice": "m2", "person3_scale": 0.5}
     request = fields.request_from_form(form, speak, no_lora)
-    *values, message, kept = restored_values(saved_settings(request), worker)
+    *values, kept, message = from_file(saved_settings(request), worker)
     restored = dict(zip(RESTORED, values, strict=True))
     assert (restored["mode"], kept["boxes"]) == ("script", boxes)
     assert (restored["person4_voice"], restored["person3_scale"]) == ("m2", 0.5)
@@ -321,19 +330,19 @@ def test_voices_that_the_form_has_no_field_for_are_named(worker):
     request = GenerationRequest(
         image=Image.new("RGB", (64, 64)), audio={f"person{n}": tone for n in (1, 2, 3)}
     )
-    *_, message, _ = restored_values(saved_settings(request), worker)
+    *_, message = from_file(saved_settings(request), worker)
     assert "no field for it: the voice of person 3." in plain_message(message)
 
 
 def test_an_older_file_of_two_people_is_of_two_speakers(worker):
     settings = saved_settings(fields.request_from_form(EMPTY | {"mode": "in_order"}, speak, no_lora))
     del settings["speaking"]
-    assert restored_values(settings, worker)[RESTORED.index("mode")] == "in_order"
+    assert from_file(settings, worker)[RESTORED.index("mode")] == "in_order"
 
 
 def test_a_file_says_that_it_continues_a_video(worker, tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 64, 64) as writer:
         writer.write(np.zeros((30, 64, 64, 3), np.uint8))
     form = EMPTY | {"picture": "", "continue_from": str(tmp_path / "a.mp4"), "join": True}
-    *_, message, _ = restored_values(saved_settings(fields.request_from_form(form, str, no_lora)), worker)
+    *_, message = from_file(saved_settings(fields.request_from_form(form, str, no_lora)), worker)
     assert "no field for it: the video to continue." in plain_message(message)

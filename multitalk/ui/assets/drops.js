@@ -1,5 +1,5 @@
 // Take the files that are dropped anywhere on the page: they are uploaded, and the server fills in their fields.
-// value: {text, id}, a message that is shown for some seconds.
+// value: {text, id}, a message that is shown for some seconds; an empty text hides the one before.
 const SECONDS = 12;
 const { kindOf, sizeRefusal, sendFile } = window.multitalkFiles;
 const PART = 2 ** 20; // bytes at the start and the end of a file that are searched for settings
@@ -84,5 +84,5 @@ document.addEventListener('multitalk:notice', ({ detail }) => {
 element.querySelector('.notice button').addEventListener('click', () => say(''));
 watch('value', () => {
   const { text, drop } = props.value || {};
-  if (text) say(text, false, drop || drops);
+  if (text !== undefined) say(text, false, drop || drops);
 });

@@ -1,6 +1,12 @@
 // Names and tab stops that Gradio's components lack: groups get their label as a name, a group of radio buttons or
 // tabs has one tab stop, and icons have a tooltip.
 (() => {
+  // Gradio has one text, "Drop a video", for all fields of files. This follows it.
+  const PURPOSES = {
+    '#video': 'to dub',
+    '#continue-from': 'to continue',
+    '#restore': 'to see its origin and restore its settings,',
+  };
   let number = 0;
   const idOf = (node) => { node.id ||= `named-${number += 1}`; return node.id; };
   const set = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value); };
@@ -26,8 +32,16 @@
     set(button, 'aria-expanded', String(button.nextElementSibling.style.display !== 'none'));
   }
 
+  function nameFiles(field, purpose) {
+    const text = document.querySelector(`${field} [data-testid=upload-text] .or`); // Gradio's "or", which is hidden
+    if (!text || text.textContent === purpose) return;
+    text.textContent = purpose;
+    text.classList.add('purpose');
+  }
+
   function nameAll() {
     const each = (selector, action) => document.querySelectorAll(selector).forEach(action);
+    for (const field in PURPOSES) nameFiles(field, PURPOSES[field]);
     each('fieldset', nameGroup);
     each('.tabs', nameTabs);
     each('.label-wrap', nameAccordion);

@@ -1,0 +1,3 @@
+() => { setTimeout(() => {
+  document.querySelector('#restored p')?.scrollIntoView({ behavior: 'smooth', block: 'nearest' });
+}, 50); }
