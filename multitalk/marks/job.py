@@ -19,7 +19,7 @@ def file_tags(is_marked: bool, is_composite: bool) -> dict[str, str]:
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_composite: Whether an existing video is in the file, changed or not.
+        is_composite: Whether a video that AI did not make as a whole is in the file, changed or not.
     """
     return ai_tags(is_composite) if is_marked else {}
 
@@ -29,7 +29,7 @@ class JobMarks:
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_composite: Whether an existing video is in the file, changed or not.
+        is_composite: Whether a video that AI did not make as a whole is in the file, changed or not.
 
     Attributes:
         tags: Tags of every file of the job, also of its clips.
@@ -42,6 +42,7 @@ class JobMarks:
     def __init__(self, is_marked: bool, is_composite: bool) -> None:
         self.warnings: list[str] = []
         self._identity = None
+        self._is_composite = is_composite
         if is_marked:
             self._settings = MarkSettings.from_environment()
             self._identity = identity_of(self._settings)
@@ -83,5 +84,5 @@ class JobMarks:
             OSError: The file system reports an error.
         """
         if self._identity is not None:
-            manifest = make_manifest(model, license_name, settings, source)
+            manifest = make_manifest(model, license_name, settings, source, self._is_composite)
             self.warnings += sign_file(path, manifest, self._identity, self._settings.time_stamps)

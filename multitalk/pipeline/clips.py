@@ -94,7 +94,7 @@ class ClipGenerator:
         ]
         amounts = clip_amounts(job.spans, list(map(sum, chunks)), steps)
         monitor.start_clips(amounts, len(steps), self.units)
-        tags = file_tags(self.request.mark, self.request.shown_video is not None)
+        tags = file_tags(self.request.mark, self.request.is_composite)
         last_frames = job.previous
         color = None if last_frames is None else self._correction(last_frames[:, -1])
         try:

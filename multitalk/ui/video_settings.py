@@ -175,7 +175,9 @@ def _build_label(layout: Layout) -> None:
 
 def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
     form = layout.form
-    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
+    visible = True if has_fast_decoder else "hidden"
+    # Gradio shows a hidden row: the group around it is hidden
+    with gr.Group(visible=visible, elem_classes="plain") as layout.more["decoder_row"], gr.Row():
         form["vae"] = gr.Dropdown(
             DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
         )
