@@ -227,7 +227,20 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
         Finding("ok", "models", ", ".join(manifest.audio_layers)),
         Finding("ok", "precision", ", ".join(precisions)),
         Finding("ok", "loras", ", ".join([*merged, *files]) or "none"),
+        _optional_parts(path, manifest.has_fast_decoder),
     ]
+
+
+def _optional_parts(path: Path, has_fast_decoder: bool) -> Finding:
+    from ..conditioning.voice_separator import VoiceSeparator
+
+    parts = {"fast decoder": has_fast_decoder, "voice separator": VoiceSeparator(path).is_available}
+    present = ", ".join(name for name, is_there in parts.items() if is_there)
+    missing = ", ".join(name for name, is_there in parts.items() if not is_there)
+    if not missing:
+        return Finding("ok", "optional", present)
+    hint = f"missing: {missing}. Fetch and bake the published weights (again) to get them."
+    return Finding("note", "optional", f"{present}; {hint}" if present else hint)
 
 
 def _check_speech(weights: str | Path | None) -> list[Finding]:

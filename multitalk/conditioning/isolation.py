@@ -33,7 +33,7 @@ def check_separator(request: GenerationRequest, separator: VoiceSeparator) -> No
     if request.isolate_voice is True and not separator.is_available:
         raise InvalidInput(
             "isolate_voice is not supported: these weights have no voice separator, or the package demucs is "
-            "not installed. Leave isolate_voice out.",
+            'not installed. Set it to automatic ("auto"), or fetch and bake the weights again.',
             "isolate_voice",
         )
 

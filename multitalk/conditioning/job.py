@@ -22,7 +22,7 @@ from ..request.presets import Preset
 from ..request.prompts import PromptSchedule
 from ..sampling.guidance import Branch
 from .audio import SAMPLE_RATE, encode_audio
-from .continued import last_frames
+from .continued import last_frames, last_picture
 from .image import prepare_image
 from .isolation import check_separator, isolate_voices, may_isolate
 from .length import expected_seconds, limit_seconds, padded_seconds
@@ -231,7 +231,9 @@ def prepare_job(
             find_scenes(request, frames, monitor.check_cancelled)
     with monitor.stage("image"):
         size = settings.height, settings.width
-        image = prepare_image(request.picture, *size).to(device)
+        shows_last = continued is not None and request.image is None
+        picture = last_picture(continued) if continued is not None and shows_last else request.picture
+        image = prepare_image(picture, *size).to(device)
         previous = None
         if continued is not None:
             previous = last_frames(continued, lead, *size, monitor.check_cancelled).to(device)

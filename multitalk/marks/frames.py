@@ -17,19 +17,26 @@ class FrameMarks:
     Attributes:
         watermark: The imperceptible mark, or None.
         label: The visible label, or None.
+        labeled: Number of the first frames that have a label already.
     """
 
     watermark: Watermark | None = None
     label: Label | None = None
+    labeled: int = 0
 
     @property
     def number(self) -> int | None:
         """The number in the watermark; None without one."""
         return None if self.watermark is None else self.watermark.number
 
-    def apply(self, frame: np.ndarray) -> np.ndarray:
-        """Return a marked copy of a frame, uint8 ``H W 3`` RGB; the frame itself if there is no mark."""
-        if self.label is not None:
+    def apply(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """Return a marked copy of a frame; the frame itself if there is no mark.
+
+        Args:
+            frame: uint8 ``H W 3``, RGB.
+            index: Its number in the file.
+        """
+        if self.label is not None and index >= self.labeled:
             frame = self.label.draw(frame)
         # last, so that it also marks the label's area
         return frame if self.watermark is None else self.watermark.embed_frame(frame)

@@ -20,7 +20,7 @@ def file_tags(is_marked: bool, is_composite: bool) -> dict[str, str]:
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_composite: Whether an existing video is in the file, changed or not.
+        is_composite: Whether a video that AI did not make as a whole is in the file, changed or not.
     """
     return ai_tags(is_composite) if is_marked else {}
 
@@ -30,7 +30,7 @@ class JobMarks:
 
     Args:
         is_marked: Whether the request's files are marked.
-        is_composite: Whether an existing video is in the file, changed or not.
+        is_composite: Whether a video that AI did not make as a whole is in the file, changed or not.
 
     Attributes:
         tags: Tags of every file of the job, also of its clips.
@@ -43,6 +43,7 @@ class JobMarks:
     def __init__(self, is_marked: bool, is_composite: bool) -> None:
         self.warnings: list[str] = []
         self._identity = None
+        self._is_composite = is_composite
         if is_marked:
             try:
                 self._settings = MarkSettings.from_environment()
@@ -87,5 +88,5 @@ class JobMarks:
             OSError: The file system reports an error.
         """
         if self._identity is not None:
-            manifest = make_manifest(model, license_name, settings, source)
+            manifest = make_manifest(model, license_name, settings, source, self._is_composite)
             self.warnings += sign_file(path, manifest, self._identity, self._settings.time_stamps)

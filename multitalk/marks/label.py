@@ -25,6 +25,8 @@ DEFAULT_CORNER = "bottom-right"
 LETTER_SIZE, MARGIN, MIN_LETTER_SIZE = 0.045, 0.025, 9
 # White on this plate has a contrast of 5.7:1 above white frames; WCAG asks for 4.5:1.
 PLATE_OPACITY = 0.6
+# Pixels: around the plate, which encoding blurs, and of the surroundings that fill its area.
+BLURRED, INPAINT_RADIUS = 4, 3
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,34 @@ class Label:
         """
         height, width = frame.shape[:2]
         plate = _plate(self.text, width, height, _font_path())
-        margin = round(min(width, height) * MARGIN)
-        rows, columns = plate.shape
-        top = margin if self.corner.startswith("top") else height - margin - rows
-        left = margin if self.corner.endswith("left") else width - margin - columns
+        left, top, right, bottom = self.box(width, height)
         labeled = frame.copy()
-        area = labeled[top : top + rows, left : left + columns]
+        area = labeled[top:bottom, left:right]
         text = plate[..., None] / 255
         area[:] = area * (1 - PLATE_OPACITY) * (1 - text) + 255 * text + 0.5
         return labeled
+
+    def remove(self, frame: np.ndarray) -> np.ndarray:
+        """Return a copy of a frame, uint8 ``H W 3`` RGB, whose label is replaced by what surrounds it."""
+        import cv2  # slow to import, and only needed here
+
+        height, width = frame.shape[:2]
+        left, top, right, bottom = self.box(width, height)
+        mask = np.zeros((height, width), np.uint8)
+        mask[max(top - BLURRED, 0) : bottom + BLURRED, max(left - BLURRED, 0) : right + BLURRED] = 1
+        return cv2.inpaint(frame, mask, INPAINT_RADIUS, cv2.INPAINT_TELEA)
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of the plate in frames of a size.
+
+        Raises:
+            InvalidInput: The text is too long.
+        """
+        rows, columns = _plate(self.text, width, height, _font_path()).shape
+        margin = round(min(width, height) * MARGIN)
+        top = margin if self.corner.startswith("top") else height - margin - rows
+        left = margin if self.corner.endswith("left") else width - margin - columns
+        return left, top, left + columns, top + rows
 
 
 def check_label_text(text: str) -> str:

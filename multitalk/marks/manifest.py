@@ -21,7 +21,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 def make_manifest(
-    model: str, license_name: str, settings: Mapping[str, Any], source: BinaryIO | None = None
+    model: str,
+    license_name: str,
+    settings: Mapping[str, Any],
+    source: BinaryIO | None = None,
+    is_composite: bool | None = None,
 ) -> dict[str, Any]:
     """Describe a generated video, without prompts, spoken words and file names.
 
@@ -30,6 +34,7 @@ def make_manifest(
         license_name: License of its weights.
         settings: The settings that the file's metadata has.
         source: The video that is in the file, changed or not, an open file; None: there is none.
+        is_composite: Whether AI did not make all of that video; None: it did not, if there is one.
 
     Returns:
         The definition of a manifest for C2PA's builder.
@@ -37,7 +42,7 @@ def make_manifest(
     action: dict[str, Any] = {
         "action": "c2pa.created",
         "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "digitalSourceType": source_type(source is not None),
+        "digitalSourceType": source_type(source is not None if is_composite is None else is_composite),
         "softwareAgent": {"name": GENERATOR, "version": __version__},
     }
     manifest: dict[str, Any] = {

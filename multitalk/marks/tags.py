@@ -44,7 +44,7 @@ def ai_tags(is_composite: bool) -> dict[str, str]:
     """Return the tags of a marked file: a description for players, and XMP with IPTC's fields.
 
     Args:
-        is_composite: Whether an existing video is in the file, changed or not.
+        is_composite: Whether a video that AI did not make as a whole is in the file, changed or not.
     """
     what = "Generated in part" if is_composite else "Generated"
     description = f"{what} by artificial intelligence ({GENERATOR} {__version__})."

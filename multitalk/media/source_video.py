@@ -26,6 +26,7 @@ from .picture import as_picture
 from .sound import Sound
 from .sound_reading import read_sound
 from .stopping import stopped_by
+from .video_origin import VideoOrigin, read_origin
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,11 @@ class Video:
             return reader.read(FramePosition(seconds=self.seconds))[1]
         finally:
             reader.close()
+
+    @cached_property
+    def origin(self) -> VideoOrigin:
+        """What the file says about itself; nothing else may read the file meanwhile."""
+        return read_origin(self.file)
 
     def read_sound(self) -> Sound:
         """Read the audio track, from the first frame on and at most ``MAX_AUDIO_SECONDS`` long.

@@ -31,8 +31,8 @@ XMP = "xmp"  # a packet of XMP, which FFmpeg reads under this name and cannot wr
 class FrameFilter(Protocol):
     """What the encoder does to each frame, such as :class:`multitalk.marks.frames.FrameMarks`."""
 
-    def apply(self, frame: np.ndarray) -> np.ndarray:
-        """Return the frame to encode, uint8 ``H W 3``; the given one must not change."""
+    def apply(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """Return the frame to encode, uint8 ``H W 3``; the given one, number `index`, must not change."""
         ...
 
 
@@ -165,7 +165,7 @@ class VideoWriter:
     def _write_frame(self, image: np.ndarray) -> None:
         image = np.ascontiguousarray(image)
         if self._frame_marks is not None:
-            image = self._frame_marks.apply(image)
+            image = self._frame_marks.apply(image, self.frames)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG

@@ -142,7 +142,7 @@ class ClipGenerator:
     @property
     def _tags(self) -> dict[str, str]:
         """Tags of the files of clips and previews."""
-        return file_tags(self.request.mark, self.request.shown_video is not None)
+        return file_tags(self.request.mark, self.request.is_composite)
 
     def _color(self, span: ClipSpan) -> ColorCorrection:
         """Return the correction of a scene's colors to those of its first frame."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..conditioning.continued import all_frames
+from ..conditioning.continued import all_frames, shows_own_label
 from ..conditioning.job import JobConditions
 from ..conditioning.metadata import make_metadata
 from ..errors import Cancelled
@@ -69,7 +70,7 @@ class JobFile:
             metadata=self._metadata(include_text, scripts) | marks.tags,
             # not a method: a cycle with the writer would keep the job in memory
             complete=partial(_sign, marks, request, job, self._metadata()["comment"], monitor),
-            frame_marks=frame_marks,
+            frame_marks=replace(frame_marks, labeled=self._labeled_frames()),
         )
 
     def write(
@@ -166,6 +167,13 @@ class JobFile:
             include_text,
             scripts,
         )
+
+    def _labeled_frames(self) -> int:
+        """Return how many of the first frames show the label of the video that the job continues."""
+        video, settings = self._request.continue_from, self._job.settings
+        if video is None or not self._job.frames_before or self._request.label is None:
+            return 0
+        return self._job.frames_before if shows_own_label(video, settings.height, settings.width) else 0
 
     def _frames_before(self) -> Iterator[np.ndarray]:
         """Yield the frames of the video that the job continues."""

@@ -170,7 +170,7 @@ class MultiTalkPipeline:
         """
         monitor = monitor or JobMonitor(on_progress, cancel, on_preview=on_preview)
         # first, since the certificate may be unusable
-        marks = JobMarks(request.mark, request.shown_video is not None)
+        marks = JobMarks(request.mark, request.is_composite)
         started = time.monotonic()
         with self.executor.job() as outcome, torch.inference_mode():
             job = self._prepare(request, monitor)

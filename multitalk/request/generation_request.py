@@ -226,6 +226,11 @@ class GenerationRequest(Strict):
         return self.video or (self.continue_from if self.join else None)
 
     @property
+    def is_composite(self) -> bool:
+        """Whether a video is in the file, changed or not, that AI did not make as a whole."""
+        return self.shown_video is not None and not self.shown_video.origin.is_generated
+
+    @property
     def prompts(self) -> PromptSchedule:
         """The prompt of each clip."""
         return PromptSchedule.of(self.prompt)

@@ -11,6 +11,7 @@ from ..errors import MultiTalkError
 from ..media.source_video import read_video
 from . import parts
 from .backend import Backend
+from .fields import each
 from .form_errors import page_message
 from .options import LABELS
 from .parts import EVERY, QUIET
@@ -18,6 +19,9 @@ from .uploads import MAX_FILE
 
 if TYPE_CHECKING:
     from .layout import Layout
+
+VOICES = ("script", *each("sound", "text"))
+NEXT_PART = '<p role="status">Add the voice of the next part.</p>'
 
 
 def build_continuing(layout: Layout) -> None:
@@ -52,15 +56,26 @@ class ContinuingEvents:
         taken = [form[name] for name in ("continue_from", "picture", "video")]
         taken += [more["continuing"], self.layout.errors["picture"]]
         form["continue_from"].upload(self.take, form["continue_from"], taken, **QUIET)
-        more["job"].apply(self.take_result, None, taken, **EVERY)
+        place = self.layout.errors["script"]  # above the voices
+        voices = [form[name] for name in VOICES]
+        more["job"].apply(self.take_result, None, [*taken, *voices, place], **EVERY)
+        gr.on([voice.change for voice in voices], self.hide_hint, [place, *voices], place, **QUIET)
         for other in (form["picture"].input, form["video"].upload):  # they replace the video
             other(lambda: None, None, form["continue_from"], **QUIET)
+        parts.fold_when_empty(form["continue_from"], more["continuing"], self.layout.errors["picture"])
 
     def take_result(self, event: gr.EventData, request: gr.Request) -> list[Any]:
-        """Fill in a result."""
+        """Fill in a result, and remove its voices, which the next part would repeat."""
         result = self.backend.visible(request).result(str(event.name))
         path = None if result is None else self.backend.gallery.path(result.name)
-        return [gr.skip()] * 5 if path is None else self.take(self.backend.share(path, request), request)
+        if path is None:
+            return [gr.skip()] * (5 + len(VOICES) + 1)
+        taken = self.take(self.backend.share(path, request), request)
+        return [*taken, *(None if name.endswith("sound") else "" for name in VOICES), NEXT_PART]
+
+    def hide_hint(self, hint: str, *voices: str | None) -> Any:
+        """Remove the hint when there is a voice again."""
+        return "" if hint == NEXT_PART and any(voices) else gr.skip()
 
     def take(self, path: str, request: gr.Request) -> list[Any]:
         """Check a video, and show its last frame as the image."""

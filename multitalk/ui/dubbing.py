@@ -78,6 +78,7 @@ class DubbingEvents:
             more["video_example"].click(self.use_example, None, filled, **EVERY)
         form["picture"].input(lambda: None, None, form["video"], **QUIET)  # another image replaces the video
         more["status"].change(self.show, None, more["dubbing"], **QUIET)
+        parts.fold_when_empty(form["video"], more["dubbing"], self.layout.errors["picture"])
 
     def show(self) -> Any:
         """Show the group if the loaded weights can dub."""

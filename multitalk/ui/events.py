@@ -29,6 +29,7 @@ from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_
 from .routes import describe_result
 from .shown_pictures import is_shown_as_in_video
 from .speech_choices import language_choices, voice_choices, voice_hint
+from .video_settings import SettingsEvents
 from .voice_events import VoiceEvents
 from .voices import voice_names
 
@@ -70,6 +71,7 @@ class Events:
         LoraEvents(self.layout, self.backend).connect()
         DubbingEvents(self.layout, self.backend).connect()
         ContinuingEvents(self.layout, self.backend).connect()
+        SettingsEvents(self.layout, self.backend).connect()
 
     def _connect_inputs(self) -> None:
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors

@@ -213,13 +213,19 @@ def _if_alone(form: Form) -> str:
 
 
 def title_of(form: Form) -> str:
-    """Return a video's title: the spoken text, else the prompt, else the names of the audio files."""
+    """Return a video's title: what is said, and whether it dubs or continues another video."""
+    if form.get("video"):
+        return f"{_words_of(form) or Path(form['video']).stem} (dubbed)"
+    title = _words_of(form) or " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
+    return f"{title} (continued)" if form.get("continue_from") else title
+
+
+def _words_of(form: Form) -> str:
+    """Return the spoken text, else the user's prompt; empty without both."""
     if text_speakers(form):
         return script_of(form)[0]
     prompt = (form.get("prompt") or "").strip()
-    if prompt and prompt != DEFAULT_PROMPT:
-        return prompt
-    return " and ".join(Path(form[f"{person}_sound"]).stem for person in speakers(form))
+    return "" if prompt == DEFAULT_PROMPT else prompt
 
 
 def _number(text: Any) -> Any:

@@ -19,7 +19,7 @@ from .layout import Layout
 from .parts import EVERY, QUIET
 from .restore import NOTHING, RESTORED, restored_values
 
-FILE = re.compile(r"^(The f|F)ile( \(video\))?")  # in errors, where the page names the file
+FILE = re.compile(r"^(The )?[Ff]ile( \([^)]*\))?")  # in errors, where the page names the file
 GONE = "The video was deleted."
 
 

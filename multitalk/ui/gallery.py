@@ -66,8 +66,8 @@ class Result:
 
     @property
     def title(self) -> str:
-        """Title: the spoken text, else the job's title, else the file name."""
-        text = spoken_words(self.settings)[:READ_LETTERS] or self.noted_title
+        """Title: the job's title, else the spoken text, else the file name."""
+        text = self.noted_title or spoken_words(self.settings)[:READ_LETTERS]
         words = " ".join(without_tags(text).split())
         name = re.sub(r"-seed\d+(-\d+)?$", "", self.name.removesuffix(".mp4")).replace("-", " ")
         return plain_text(words, MAX_TITLE) or name

@@ -75,6 +75,19 @@ with no_stub_files():
             return payload
 
 
+def fold_when_empty(file: gr.File, group: gr.Accordion, error: gr.HTML) -> None:
+    """Fold the group of a file when the file is removed, but not while an error about it is shown.
+
+    Call inside the page.
+    """
+    file.change(
+        lambda path, message: gr.skip() if path or message else gr.update(open=False),
+        [file, error],
+        group,
+        **QUIET,
+    )
+
+
 def scripted(name: str, template: str, **options: Any) -> gr.HTML:
     """Create an element that a script of ``assets/`` fills.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
@@ -24,9 +24,15 @@ from .options import (
     SIZES,
     preset_choices,
 )
+from .parts import QUIET
 
 if TYPE_CHECKING:
+    from .backend import Backend
     from .layout import Layout
+
+
+ISOLATION_HINT = "For songs and noisy audio: lips follow the voice alone, and the video plays all of it."
+NO_SEPARATOR = "Always needs the voice separator, which these weights lack."
 
 
 def build_settings(layout: Layout, has_fast_decoder: bool) -> None:
@@ -92,10 +98,15 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
             None,
             "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
         )
-    with gr.Row():
-        _build_scales(layout, PAIR)
-    with gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"], gr.Row():
-        _build_scales(layout, PEOPLE[len(PAIR) :])
+    with gr.Row(elem_classes="scales"):
+        _build_scale(layout, PAIR[0])
+        _build_scale(layout, PAIR[1], visible="hidden")
+    with (
+        gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"],
+        gr.Row(elem_classes="scales"),
+    ):
+        for person in PEOPLE[len(PAIR) :]:
+            _build_scale(layout, person)
     layout.more["proposed"] = gr.JSON(visible="hidden")
     with gr.Row():
         number("max_seconds", 0, "Ends the video earlier; 0 is off.")
@@ -125,7 +136,7 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         list(ISOLATION),
         value="Automatic",
         label=LABELS["isolate_voice"],
-        info="For songs and noisy audio: lips follow the voice alone, and the video plays all of it.",
+        info=ISOLATION_HINT,
         elem_id="isolate-voice",
     )
     _build_label(layout)
@@ -146,16 +157,16 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
     build_marking(layout)
 
 
-def _build_scales(layout: Layout, people: tuple[str, ...]) -> None:
-    for person in people:
-        layout.form[f"{person}_scale"] = parts.Slider(
-            0,
-            2,
-            1,
-            step=0.05,
-            label=f"{LABELS['audio_scale']} of person {person[-1]}",
-            info="How strongly the audio moves the person; 1 is normal.",
-        )
+def _build_scale(layout: Layout, person: str, visible: bool | Literal["hidden"] = True) -> None:
+    layout.form[f"{person}_scale"] = parts.Slider(
+        0,
+        2,
+        1,
+        step=0.05,
+        label=f"{LABELS['audio_scale']} of person {person[-1]}",
+        info="How strongly the audio moves the person; 1 is normal.",
+        visible=visible,
+    )
 
 
 def _build_label(layout: Layout) -> None:
@@ -175,7 +186,9 @@ def _build_label(layout: Layout) -> None:
 
 def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
     form = layout.form
-    with gr.Row(visible=True if has_fast_decoder else "hidden") as layout.more["decoder_row"]:
+    visible = True if has_fast_decoder else "hidden"
+    # Gradio shows a hidden row: the group around it is hidden
+    with gr.Group(visible=visible, elem_classes="plain") as layout.more["decoder_row"], gr.Row():
         form["vae"] = gr.Dropdown(
             DECODERS, value="full", label=LABELS["vae"], info="Makes the frames.", elem_id="vae"
         )
@@ -185,3 +198,31 @@ def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
             info="Shows a rough picture of each clip after some of its steps.",
             elem_id="preview",
         )
+
+
+class SettingsEvents:
+    """The handlers that show which settings the loaded weights support.
+
+    Args:
+        layout: The components.
+        backend: The models.
+    """
+
+    def __init__(self, layout: Layout, backend: Backend) -> None:
+        self.layout, self.backend = layout, backend
+
+    def connect(self) -> None:
+        """Register the handlers; call inside the page."""
+        form, more = self.layout.form, self.layout.more
+        changes = [more["status"].change, form["vae"].change, form["preview"].change]
+        gr.on(changes, self.show_decoder, [form["vae"], form["preview"]], more["decoder_row"], **QUIET)
+        more["status"].change(self.show_isolation, None, form["isolate_voice"], **QUIET)
+
+    def show_decoder(self, vae: str, preview: bool) -> Any:
+        """Show the fields of the small decoder if it is there, or if they must be changed."""
+        is_shown = self.backend.worker.has_fast_decoder() or vae != "full" or preview
+        return gr.update(visible=True if is_shown else "hidden")
+
+    def show_isolation(self) -> Any:
+        """Say whether the voice can always be isolated."""
+        return gr.update(info=ISOLATION_HINT if self.backend.worker.can_isolate() else NO_SEPARATOR)

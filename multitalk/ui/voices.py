@@ -7,7 +7,8 @@ from typing import Any
 
 from . import fields, options
 
-VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "person2_error", "speech_row", "hear")
+VOICE_PARTS: tuple[str, ...] = ("script_group", "person2_tab", "person2_error", "person2_scale")
+VOICE_PARTS += ("speech_row", "hear")
 VOICE_PARTS += fields.each("source", "sound_group", "words", "voice_row")
 THIRD = fields.PEOPLE[len(fields.PAIR) :]  # and fourth: only in a dialogue
 VOICE_PARTS += (*fields.each("tab", people=THIRD), "more_scales")
@@ -22,6 +23,7 @@ def voice_parts(mode: str, source1: str, source2: str, speakers: int) -> dict[st
         "script_group": script,
         "person2_tab": mode != options.ONE,
         "person2_error": mode != options.ONE,
+        "person2_scale": mode != options.ONE,
         "speech_row": any_text,
         "hear": any_text,
     }

@@ -150,6 +150,10 @@ class ModelWorker:
             self._start is None or self._start.folder is None or (self._start.folder / FAST_DECODER).is_dir()
         )
 
+    def can_isolate(self) -> bool:
+        """Return whether the weights contain the voice separator; True while that is unknown."""
+        return self.pipeline is None or self.pipeline.voice_separator.is_available
+
     def check_model(self, request: GenerationRequest) -> None:
         """Check that the weights contain what a request needs, as far as that is known while they load.
 
@@ -158,9 +162,11 @@ class ModelWorker:
         """
         if self.pipeline is None:
             return
+        from ..conditioning.isolation import check_separator
         from ..pipeline.previews import check_fast_decoder
 
         check_fast_decoder(request, self.pipeline.components)
+        check_separator(request, self.pipeline.voice_separator)
         if request.model is not None or request.video is not None:
             choose_model(request, 0.0, self.pipeline.components.audio_layer_sets)
 

@@ -11,6 +11,7 @@ import pytest
 from multitalk.cli import doctor
 from multitalk.cli.doctor import Finding, examine
 from multitalk.cli.main import main
+from multitalk.weights.folders import EMBEDDED_FOLDER
 
 
 def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -37,6 +38,14 @@ def test_this_machine_is_ready() -> None:
 def test_models_in_the_weights_are_listed(baked) -> None:
     assert by_name(examine(baked))["models"].text == "multitalk, infinitetalk-single, infinitetalk-multi"
     assert by_name(examine())["models"].text.startswith("multitalk")
+
+
+def test_optional_parts_are_listed(baked) -> None:
+    found = by_name(examine(baked))["optional"]
+    assert found.text.startswith("fast decoder")
+    demo = by_name(examine(EMBEDDED_FOLDER))["optional"]
+    assert demo.state == "note"
+    assert demo.text.startswith("missing: fast decoder, voice separator. Fetch and bake")
 
 
 def test_the_preset_of_a_slow_device_is_named(baked) -> None:

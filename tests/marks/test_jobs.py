@@ -18,7 +18,7 @@ from PIL import Image
 from multitalk import GenerationRequest, MultiTalkPipeline
 from multitalk.errors import InvalidInput, MultiTalkError
 from multitalk.marks.identity import SELF_SIGNED
-from multitalk.marks.tags import COMPOSITE, GENERATED
+from multitalk.marks.tags import COMPOSITE, GENERATED, ai_tags
 from multitalk.marks.watermark import number_of
 from multitalk.media.fragments import split_clip, write_clip
 from multitalk.media.inspection import inspect_file
@@ -26,7 +26,7 @@ from multitalk.pipeline.results import GenerationResult
 from multitalk.request.build import build_request
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.worker_settings import WorkerSettings
-from tests.marks.video_files import frames, packets
+from tests.marks.video_files import frames, packets, reencode, signed_video, write_video
 from tests.serverless.conftest import decoded, job_fields
 
 FAST = {"size": (64, 64), "steps": 1, "text_guidance": 1.0, "audio_guidance": 1.0}
@@ -43,7 +43,7 @@ def request_of(**fields: Any) -> GenerationRequest:
     pixels = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     voice = np.random.default_rng(1).normal(0, 0.1, 6400).astype(np.float32)
     given = {"image": Image.fromarray(pixels), "audio": (voice, 16000), **FAST, **fields}
-    if "video" in given:
+    if given.keys() & {"video", "continue_from"}:
         del given["image"]
     return build_request(given)
 
@@ -95,6 +95,38 @@ def test_a_dubbed_video_is_a_composite(pipeline, tmp_path):
     assert inspection.credentials.generation["model"]["name"] == "InfiniteTalk"
     assert len(inspection.credentials.manifest["ingredients"]) == 1
     assert "talking" not in json.dumps(inspection.credentials.manifest)
+
+
+def changed(path: Path) -> Path:
+    """Change a byte of a signed file's frames."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"mdat") + 100] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (signed_video, GENERATED),
+        (write_video, GENERATED),  # the XMP alone, as in a clip
+        (lambda path: write_video(path, tags={}), COMPOSITE),
+        (lambda path: write_video(path, tags=ai_tags(is_composite=True)), COMPOSITE),
+        (lambda path: changed(signed_video(path)), COMPOSITE),
+        (lambda path: reencode(signed_video(path.with_name("signed.mp4")), path), COMPOSITE),
+    ],
+    ids=["signed", "xmp", "unmarked", "composite", "changed", "encoded again"],
+)
+def test_a_video_that_continues_one_made_by_ai_is_made_by_ai(source, expected, pipeline, tmp_path):
+    """What the file says is believed as long as its credentials are intact."""
+    source(tmp_path / "first.mp4")
+    request = request_of(continue_from=tmp_path / "first.mp4", **SHORT)
+    joined = inspect_file(pipeline.generate(request, tmp_path / "joined.mp4").path)
+    assert joined.credentials.source_type == joined.source_type == expected
+    (ingredient,) = joined.credentials.manifest["ingredients"]
+    assert ingredient["title"] == "Source video"
+    clip = next(pipeline.stream(request))
+    assert clip.tags == ai_tags(is_composite=expected == COMPOSITE)
 
 
 def test_a_part_of_a_video_is_signed_too(pipeline, tmp_path):

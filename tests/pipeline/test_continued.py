@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 import torch
 
 from multitalk import GenerationRequest, MultiTalkPipeline
-from multitalk.conditioning.continued import all_frames, last_frames
+from multitalk.conditioning.continued import all_frames, last_frames, last_picture, shows_own_label
 from multitalk.conditioning.timeline import AudioTimeline, clip_spans
 from multitalk.errors import Cancelled, InvalidInput
+from multitalk.marks.frames import FrameMarks
+from multitalk.marks.label import Label
 from multitalk.media.sound_reading import read_sound
 from multitalk.media.source_video import read_video
+from multitalk.media.video import VideoWriter
 from multitalk.pipeline import clips as pipeline_clips
 from tests.media.sound_files import tone
 
@@ -297,3 +301,79 @@ def test_small_presets_keep_their_size(first, tmp_path) -> None:
     odd = write_lossless(tmp_path / "odd.mkv", np.zeros((30, 100, 200, 3), np.uint8))
     for path in (huge, odd):
         assert GenerationRequest(continue_from=path, **fields).size_with(PRESETS["quality"]) == "480p"
+
+
+LABEL = {"text": "AI", "corner": "bottom-right"}
+
+
+def scene(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A frame that is brighter to the right."""
+    return np.broadcast_to(np.linspace(120, 180, width)[:, None], (height, width, 3)).astype(np.uint8)
+
+
+def write_labeled(path: Path, settings: dict[str, Any], height: int = HEIGHT, width: int = WIDTH) -> Path:
+    """A video of 21 frames with the label, and these settings in its metadata."""
+    marks = FrameMarks(label=Label(**LABEL))
+    tags = {"title": "MultiTalk", "comment": json.dumps(settings)}
+    with VideoWriter(path, width, height, metadata=tags, frame_marks=marks) as writer:
+        writer.write(np.stack([scene(height, width)] * 21))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(HEIGHT, WIDTH, [HEIGHT, WIDTH]), (480, 832, "480p"), (160, 160, "160p")]
+)
+def test_the_model_does_not_see_the_label_of_a_video_made_here(height, width, size, tmp_path) -> None:
+    video = read_video(write_labeled(tmp_path / "a.mp4", {"size": size, "label": LABEL}, height, width))
+    left, top, right, bottom = Label(**LABEL).box(width, height)
+    seen = last_frames(video, 5, height, width, lambda: None).permute(1, 2, 3, 0).numpy()
+    seen = [(frame + 1) * 127.5 for frame in seen]
+    for frame in (*seen, np.asarray(last_picture(video), np.float32)):
+        assert np.abs(frame - scene(height, width)).max() < 20, "neither plate nor letters"
+    shown = next(all_frames(video, height, width, lambda: None))[0]
+    assert shown[top:bottom, left:right].mean() < 0.7 * scene(height, width)[top:bottom, left:right].mean()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"size": [HEIGHT, WIDTH], "label": None},
+        {"size": [HEIGHT, WIDTH], "label": {"text": ["AI"]}},
+        {"size": [HEIGHT, WIDTH], "label": {"text": "A label that is too long for these small frames"}},
+        {"size": [HEIGHT * 2, WIDTH * 2], "label": LABEL},
+        {"size": "480p", "label": LABEL},
+        {"size": {"height": HEIGHT}, "label": LABEL},
+        {"label": LABEL},
+    ],
+)
+def test_frames_stay_as_they_are_without_a_known_label(settings, tmp_path) -> None:
+    video = read_video(write_labeled(tmp_path / "a.mp4", settings))
+    seen = last_frames(video, 1, HEIGHT, WIDTH, lambda: None)
+    shown = np.asarray(video.last_picture)
+    assert np.array_equal(((seen[:, 0] + 1) * 127.5).round().permute(1, 2, 0).byte().numpy(), shown)
+    assert np.array_equal(np.asarray(last_picture(video)), shown)
+    assert not shows_own_label(video, HEIGHT, WIDTH)
+
+
+def test_a_label_that_is_cropped_away_is_not_shown(tmp_path) -> None:
+    video = read_video(write_labeled(tmp_path / "a.mp4", {"size": [HEIGHT, WIDTH], "label": LABEL}))
+    assert shows_own_label(video, HEIGHT, WIDTH)
+    assert shows_own_label(video, 2 * HEIGHT, 2 * WIDTH)
+    assert not shows_own_label(video, 64, 64)
+
+
+def test_the_old_part_of_a_joined_video_has_one_label(pipeline, tmp_path) -> None:
+    source = write_labeled(tmp_path / "a.mp4", {"size": [HEIGHT, WIDTH], "label": LABEL})
+    request = request_of(0.3, continue_from=source, label=LABEL)
+    joined = frames_of(pipeline.generate(request, tmp_path / "joined.mp4").path)
+    left, top, right, bottom = Label(**LABEL).box(WIDTH, HEIGHT)
+    before, plate = frames_of(source), (slice(None), slice(top, bottom), slice(left, right))
+    assert abs(float(joined[:21][plate].mean()) - float(before[plate].mean())) < 5
+    new = pipeline.generate(request_of(0.3, continue_from=source), tmp_path / "plain.mp4")
+    plain = frames_of(new.path)[21:][plate]
+    assert joined[21:][plate].mean() < 0.8 * plain.mean(), "the new part has one, too"
+    unlabeled = write_lossless(tmp_path / "b.mkv", np.stack([scene()] * 21))
+    request = request_of(0.3, continue_from=unlabeled, label=LABEL)
+    both = frames_of(pipeline.generate(request, tmp_path / "both.mp4").path)
+    assert both[:21][plate].mean() < 0.7 * scene()[plate[1:]].mean()

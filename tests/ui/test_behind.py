@@ -119,6 +119,21 @@ def test_empty_fields_are_the_models_defaults():
     assert form_errors.place_of(error.value, FORM) == "settings"
 
 
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({}, "one_person"),
+        ({"continue_from": "/a/first.mp4"}, "one_person (continued)"),
+        ({"video": "/a/talking.mp4"}, "talking (dubbed)"),
+        ({"prompt": "A scene", "video": "/a/talking.mp4"}, "A scene (dubbed)"),
+        ({"person1_source": "text", "continue_from": "/a/first.mp4"}, "Hello (continued)"),
+    ],
+)
+def test_titles_say_what_was_made_of_another_video(changes, title):
+    form = FORM | {"person1_source": "sound", "person1_sound": "/a/one_person.wav", "person1_text": "Hello"}
+    assert fields.title_of(form | {"prompt": None} | changes) == title
+
+
 @pytest.mark.parametrize("script", ["Anna: Hello\nBen: Hi", "（s1）Hello\n（s2）Hi", "[s1] Hello [s2] Hi"])
 def test_every_form_of_a_dialogue_gives_two_turns(script):
     form = FORM | {"mode": "script", "script": script}

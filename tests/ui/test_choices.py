@@ -133,3 +133,40 @@ def test_languages_are_found_by_name_and_the_threshold_belongs_to_skipped_steps(
     for label in ("Steps", "Shift", "Text guidance", "Audio guidance", "Seed"):
         block = page.locator(".block", has=page.locator(f"input[aria-label='{label}']")).last
         assert len(block.inner_text().split()) > 3, f"{label} says what it does"
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_settings_that_the_weights_lack_are_not_offered(screen, open_page):
+    """The demo weights have neither the small decoder nor the voice separator."""
+    page = open_page(**SCREENS[screen])
+    page.locator("#more > button").click()
+    page.locator("#isolate-voice").wait_for()
+    assert not page.locator("#vae").is_visible()
+    assert not page.get_by_label("Previews").is_visible()
+    hint = page.locator("#isolate-voice").inner_text()
+    assert "Always needs the voice separator, which these weights lack." in hint
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_audio_scales_are_told_apart_and_gaps_are_even(screen, open_page):
+    page = open_page(**SCREENS[screen])
+    page.locator("#more > button").click()
+    scales = [page.locator(f"#field-person{number}-scale") for number in (1, 2)]
+    scales[0].wait_for()
+    assert not scales[1].is_visible(), "one person speaks"
+    choose(page, "Two in turns")
+    scales[1].wait_for()
+    for number, scale in enumerate(scales, 1):
+        label = scale.locator("[data-testid=block-info]")
+        assert label.inner_text() == f"Audio scale of person {number}"
+        box, room = label.bounding_box(), scale.bounding_box()
+        assert box["x"] + box["width"] <= room["x"] + room["width"], "not cut"
+        assert label.evaluate("(label) => label.scrollWidth <= label.clientWidth + 1")
+    gaps = page.evaluate(
+        """() => [...document.querySelectorAll('#more .column > *, #more .column > .form > *')]
+          .filter((block) => block.offsetHeight && block.previousElementSibling?.offsetHeight)
+          .map((block) => block.getBoundingClientRect().top
+            - block.previousElementSibling.getBoundingClientRect().bottom)"""
+    )
+    assert len(gaps) >= 10
+    assert all(abs(gap - 14) < 1 for gap in gaps), gaps

@@ -20,7 +20,7 @@ from multitalk.ui.job_store import JobRecord, JobStore
 from tests.ui.app import App
 from tests.ui.requests import no_lora
 from tests.ui.screens import SCREENS
-from tests.ui.steps import be_quick, bring, bring_sound, facts, make, wait_ready
+from tests.ui.steps import be_quick, bring, bring_sound, example, facts, make, wait_ready
 from tests.ui.test_behind import FORM, no_voice
 from tests.ui.test_dubbing import write_video
 
@@ -48,7 +48,15 @@ def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
             "document.querySelector(\"#picture img\")?.src.includes('.png') && "
             "!document.querySelector(\"#picture img\").src.includes('one_person')"
         )
+        # its voice would say the same again
+        hint = page.locator("#error-script [role=status]")
+        assert hint.inner_text() == "Add the voice of the next part."
+        page.locator("#person1-sound .upload-container").wait_for()
+        bring_sound(page, 1, "one_person.wav")
+        hint.wait_for(state="detached")
         joined = make(page)
+        title = page.locator(f".card[data-name='{joined}'] .card-title")
+        assert title.inner_text() == "one_person (continued)"
         result = facts(app.outputs / joined)
         assert (result["frames"], result["settings"]["join"]) == (40, True)
         # after a reload, the section is still open; the new part alone
@@ -59,6 +67,8 @@ def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
         # an image replaces the video
         page.locator("#picture").get_by_label("Remove Image").click()
         bring(page, "one_person.png")
+        page.locator("#continue-from").wait_for(state="hidden")  # the empty group is folded
+        page.locator("#continuing > button").click()
         page.locator("#continue-from .upload-container, #continue-from button.center").first.wait_for()
 
 
@@ -76,11 +86,15 @@ def test_another_video_is_continued(screen: str, browser: Browser, app: App, tmp
         error = page.locator("#error-picture [role=alert]")
         error.wait_for()
         assert error.inner_text().startswith("Video to continue (broken.mp4) cannot be read as a video.")
+        assert page.locator("#join").is_visible(), "the group stays open"
         page.locator("#continue-from input[type=file]").set_input_files(write_video(tmp_path / "talk.mp4"))
         page.locator("#picture img[src*='file=']").wait_for()
         bring_sound(page, 1, "one_person.wav")
         be_quick(page, **{"Maximum seconds": "0.4"})
         assert facts(app.outputs / make(page))["frames"] == 30
+        assert page.locator("#join").is_visible()
+        example(page, "One person")
+        page.locator("#join").wait_for(state="hidden")
 
 
 def form_with(path: Path, **values: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.job import Job
 from multitalk.ui.layout import build_layout
+from multitalk.ui.video_settings import SettingsEvents
 from multitalk.ui.worker import ModelWorker
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from tests.ui.app import App
@@ -69,6 +70,9 @@ def test_weights_without_the_decoder_say_so_before_the_queue(published: Path, tm
     bake(source, tmp_path / "weights", precision="float32")
     worker = loaded(tmp_path / "weights", tmp_path)
     worker.check_model(small_request())
+    with pytest.raises(InvalidInput, match="isolate_voice is not supported: these weights have no"):
+        worker.check_model(small_request().model_copy(update={"isolate_voice": True}))
+    assert not worker.can_isolate()
     with pytest.raises(InvalidInput, match="vae 'fast' cannot be used"):
         worker.check_model(small_request().model_copy(update={"vae": "fast"}))
 
@@ -82,6 +86,10 @@ def test_weights_without_the_decoder_hide_its_fields(small: Path, tmp_path: Path
         with gr.Blocks():
             layout = build_layout([], has_fast_decoder=worker.has_fast_decoder())
         assert (layout.more["decoder_row"].visible is True) is expected
+        events = SettingsEvents(layout, SimpleNamespace(worker=worker))  # type: ignore[arg-type]
+        for vae, preview in (("full", False), ("fast", False), ("full", True)):  # kept from other weights
+            shown = events.show_decoder(vae, preview)["visible"]
+            assert shown == (True if expected or vae == "fast" or preview else "hidden")
 
 
 @pytest.mark.slow
