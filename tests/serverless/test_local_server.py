@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 TINY = {"frames_per_clip": 5, "motion_frames": 1}
 ANSWER = {
     *["status", "video_base64", "filename", "seed", "frames", "seconds", "fps", "width", "height", "timings"],
-    *["marks", "signed_by"],
+    *["marks", "signed_by", "watermark"],
 }
 
 
