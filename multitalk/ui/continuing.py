@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 VOICES = ("script", *each("sound", "text"))
 NEXT_PART = '<p role="status">Add the voice of the next part.</p>'
+# when there is a voice again; in the browser, since it runs at every letter of a text
+HIDE_HINT = f"(hint, ...voices) => hint === {json.dumps(NEXT_PART)} && voices.some(Boolean) ? '' : hint"
 
 
 def build_continuing(layout: Layout) -> None:
@@ -59,7 +62,7 @@ class ContinuingEvents:
         place = self.layout.errors["script"]  # above the voices
         voices = [form[name] for name in VOICES]
         more["job"].apply(self.take_result, None, [*taken, *voices, place], **EVERY)
-        gr.on([voice.change for voice in voices], self.hide_hint, [place, *voices], place, **QUIET)
+        gr.on([voice.change for voice in voices], None, [place, *voices], place, js=HIDE_HINT, **QUIET)
         for other in (form["picture"].input, form["video"].upload):  # they replace the video
             other(lambda: None, None, form["continue_from"], **QUIET)
         parts.fold_when_empty(form["continue_from"], more["continuing"], self.layout.errors["picture"])
@@ -72,10 +75,6 @@ class ContinuingEvents:
             return [gr.skip()] * (5 + len(VOICES) + 1)
         taken = self.take(self.backend.share(path, request), request)
         return [*taken, *(None if name.endswith("sound") else "" for name in VOICES), NEXT_PART]
-
-    def hide_hint(self, hint: str, *voices: str | None) -> Any:
-        """Remove the hint when there is a voice again."""
-        return "" if hint == NEXT_PART and any(voices) else gr.skip()
 
     def take(self, path: str, request: gr.Request) -> list[Any]:
         """Check a video, and show its last frame as the image."""
