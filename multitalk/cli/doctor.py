@@ -232,9 +232,9 @@ def _check_weights(weights: str | Path | None) -> list[Finding]:
 
 
 def _optional_parts(path: Path, has_fast_decoder: bool) -> Finding:
-    from ..conditioning.voice_separator import VoiceSeparator
+    from ..weights.folders import has_voice_separator
 
-    parts = {"fast decoder": has_fast_decoder, "voice separator": VoiceSeparator(path).is_available}
+    parts = {"fast decoder": has_fast_decoder, "voice separator": has_voice_separator(path)}
     present = ", ".join(name for name, is_there in parts.items() if is_there)
     missing = ", ".join(name for name, is_there in parts.items() if not is_there)
     if not missing:

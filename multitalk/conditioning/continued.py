@@ -35,9 +35,8 @@ def own_label(video: Video) -> Label | None:
     if not isinstance(settings.get("label"), dict):
         return None
     try:
-        spec = LabelSpec.checked(settings["label"])
+        label = LabelSpec.checked(settings["label"]).drawable()
         stated = choose_size(check_size(settings.get("size")), height, width)
-        label = Label(spec.text, spec.corner)
         label.check_size(width, height)
     except InvalidInput:  # a file can contain anything
         return None

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..marks.label import Label
 from ..media.mix import file_sound
 from ..media.sound import Sound
 from ..models.constants import FPS
@@ -173,7 +172,7 @@ def outline_job(
     """
     settings = resolve_settings(request, preset)
     if request.label is not None:
-        Label(request.label.text, request.label.corner).check_size(settings.width, settings.height)
+        request.label.drawable().check_size(settings.width, settings.height)
     if separator is not None:
         check_separator(request, separator)
     masks = _mask_people(request, settings.height, settings.width)
@@ -231,8 +230,10 @@ def prepare_job(
             find_scenes(request, frames, monitor.check_cancelled)
     with monitor.stage("image"):
         size = settings.height, settings.width
-        shows_last = continued is not None and request.image is None
-        picture = last_picture(continued) if continued is not None and shows_last else request.picture
+        if continued is None or request.image is not None:
+            picture = request.picture
+        else:
+            picture = last_picture(continued)
         image = prepare_image(picture, *size).to(device)
         previous = None
         if continued is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 
 from ..errors import WeightsError
 from ..media.sound import Sound, resample
-from ..weights.folders import SEPARATOR_FOLDER, SEPARATOR_WEIGHTS
+from ..weights.folders import SEPARATOR_FOLDER, SEPARATOR_WEIGHTS, has_voice_separator
 
 if TYPE_CHECKING:
     from demucs.htdemucs import HTDemucs
@@ -29,13 +28,14 @@ class VoiceSeparator:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.path = folder / SEPARATOR_FOLDER / SEPARATOR_WEIGHTS
         self._network: HTDemucs | None = None
 
     @property
     def is_available(self) -> bool:
         """Whether the folder contains the weights, and the package demucs is installed."""
-        return self.path.is_file() and importlib.util.find_spec("demucs") is not None
+        return has_voice_separator(self.folder)
 
     def isolate(self, sound: Sound, device: torch.device, check_cancelled: Callable[[], None]) -> Sound:
         """Return the voice in a sound: mono, with the same rate and number of samples.

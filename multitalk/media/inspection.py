@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,11 +73,7 @@ class Inspection:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings in the file's metadata, unchecked; empty without any."""
-        try:
-            settings = json.loads(self.tags.comment)
-        except (ValueError, RecursionError):
-            return {}
-        return settings if isinstance(settings, dict) else {}
+        return self.tags.settings
 
     @property
     def sentence(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -10,6 +9,7 @@ from ..errors import InvalidInput
 from ..marks.credentials import INVALID
 from ..marks.tags import GENERATED
 from .decoding import limits, run_task
+from .video_tags import VideoTags
 
 UNREADABLE = "The file cannot be read as a video."
 
@@ -40,12 +40,5 @@ def read_origin(file: BinaryIO) -> VideoOrigin:
         source_type = "" if credentials["state"] == INVALID else credentials["source_type"]
     elif reply["problem"]:
         source_type = ""
-    return VideoOrigin(source_type == GENERATED, _settings((reply["tags"] or {}).get("comment", "")))
-
-
-def _settings(comment: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(comment)
-    except (ValueError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    tags = reply["tags"]  # none of an image
+    return VideoOrigin(source_type == GENERATED, VideoTags(**tags).settings if tags else {})

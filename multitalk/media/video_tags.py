@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -26,6 +27,15 @@ class VideoTags:
     comment: str
     title: str
     description: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings in the comment of a file that was made here, unchecked; empty without any."""
+        try:
+            settings = json.loads(self.comment)
+        except (ValueError, RecursionError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
 
 
 def tags_of(container: Any, video: Any) -> VideoTags:

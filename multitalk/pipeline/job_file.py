@@ -206,11 +206,10 @@ def make_frame_marks(request: GenerationRequest, job: JobConditions, job_id: str
         job_id: Decides the number in the watermark; None: the seed, the size and the audio do.
     """
     from ..marks.frames import FrameMarks  # imports OpenCV, which startup does not need
-    from ..marks.label import Label
     from ..marks.watermark import MIN_PIXELS, Watermark, number_of
 
     width, height = job.settings.width, job.settings.height
-    label = None if request.label is None else Label(request.label.text, request.label.corner)
+    label = None if request.label is None else request.label.drawable()
     is_watermarked = request.mark and width * height >= MIN_PIXELS
     if is_watermarked and job_id is None:
         digest = hashlib.sha256(f"{job.seed} {width}x{height} ".encode())

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InvalidInput
-from ..marks.label import CORNERS, DEFAULT_CORNER, DEFAULT_TEXT, check_label_text
+from ..marks.label import CORNERS, DEFAULT_CORNER, DEFAULT_TEXT, Label, check_label_text
 from .checks import (
     UnknownName,
     check_choice,
@@ -179,6 +179,10 @@ class LabelSpec(Strict):
         DEFAULT_TEXT
     )
     corner: Annotated[str, _one_of(CORNERS, "label.corner")] = DEFAULT_CORNER
+
+    def drawable(self) -> Label:
+        """Return what draws the label."""
+        return Label(self.text, self.corner)
 
 
 class Speech(Strict):

@@ -14,7 +14,7 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
   to the form; ``file_origin``: what the page says about a file's origin;
 * ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
 * ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
-* ``loras``, ``lora_events``: the form's LoRAs, and the check of uploaded ones;
+* ``loras``, ``lora_route``: the form's LoRAs, and the check of uploaded ones;
 * ``faces``, ``box_editor``: face detection, and the editor of the speakers' boxes;
 * ``access``, ``uploaded_files``: the browsers' files; ``uploads``: their limits;
 * ``gradio_words``: the words of Gradio's components;

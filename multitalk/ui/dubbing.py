@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 
-def build_dubbing(layout: Layout, can_dub: bool) -> None:
+def build_dubbing(layout: Layout) -> None:
     """Create the folded group; call inside the image's section.
 
     Args:
         layout: Where its components are added.
-        can_dub: Show it before the models are loaded, so that nothing moves when they are.
     """
-    visible = True if can_dub else "hidden"
+    visible = True if layout.supported.dubbing else "hidden"
     with gr.Accordion("Dub a video instead", open=False, visible=visible, elem_id="dubbing") as group:
         layout.form["video"] = parts.AnyFile(
             label=f"Video to dub, at most {MAX_FILE // 10**6} MB", elem_id="video", height=110

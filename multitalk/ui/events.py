@@ -22,7 +22,6 @@ from .form_errors import PLACES, error_places, page_message
 from .job_owner import owner_of
 from .kept_form import KEPT_JOB, KeptFormEvents, kept_job
 from .layout import Layout
-from .lora_events import LoraEvents
 from .loras import lora_paths
 from .parts import EVERY, QUIET
 from .preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values, proposals
@@ -68,7 +67,6 @@ class Events:
         KeptFormEvents(self.layout, self.backend).connect(page)
         FileEvents(self.layout, self.backend).connect(self._refresh())
         voices.connect(self._refresh())
-        LoraEvents(self.layout, self.backend).connect()
         DubbingEvents(self.layout, self.backend).connect()
         ContinuingEvents(self.layout, self.backend).connect()
         SettingsEvents(self.layout, self.backend).connect()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import re
@@ -285,14 +284,9 @@ def read_result(path: Path, tags: VideoTags | None = None) -> Result:
                 tags = read_tags(file)
         except OSError:
             raise InvalidInput(UNREADABLE) from None
-    try:
-        settings = json.loads(tags.comment)
-    except (ValueError, RecursionError):
-        settings = {}
-    settings = settings if isinstance(settings, dict) else {}
     changed = path.stat().st_mtime
     is_ours = tags.title == TITLE
-    return Result(path.name, tags.seconds, tags.width, tags.height, changed, settings, is_ours)
+    return Result(path.name, tags.seconds, tags.width, tags.height, changed, tags.settings, is_ours)
 
 
 def _write_poster(video: Path, poster: Path) -> None:

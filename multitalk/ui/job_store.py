@@ -70,6 +70,7 @@ class JobStore:
         folder = self._folder / record.id
         try:
             folder.mkdir(parents=True, mode=0o700)
+            self._check_room(request, folder)
             _write_request(self._with_own_loras(request, folder), folder)
             self._write(record)  # last: a folder without a record is incomplete
         except OSError as error:
@@ -77,21 +78,27 @@ class JobStore:
             self.remove(record.id)
 
     def _with_own_loras(self, request: GenerationRequest, folder: Path) -> GenerationRequest:
-        """Copy LoRAs that a restart would delete, if there is room for them and for the videos.
+        """Copy LoRAs that a restart would delete.
 
         Raises:
-            OSError: A file cannot be copied, or the disk would be almost full.
+            OSError: A file cannot be copied.
         """
+        return place_files(request, folder, self._is_temporary)
 
-        def is_temporary(path: Path) -> bool:
-            return self._temporary is not None and path.is_relative_to(self._temporary)
+    def _is_temporary(self, path: Path) -> bool:
+        return self._temporary is not None and path.is_relative_to(self._temporary)
 
+    def _check_room(self, request: GenerationRequest, folder: Path) -> None:
+        """Check that there is room for the copies of a request's videos and LoRAs.
+
+        Raises:
+            OSError: The disk would be almost full.
+        """
         videos = (video for name in VIDEOS if (video := getattr(request, name)) is not None)
         size = sum(os.fstat(video.file.fileno()).st_size for video in videos)
-        size += sum(lora.path.stat().st_size for lora in request.lora if is_temporary(lora.path))
+        size += sum(lora.path.stat().st_size for lora in request.lora if self._is_temporary(lora.path))
         if size and shutil.disk_usage(folder).free - size < KEEP_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        return place_files(request, folder, is_temporary)
 
     def update(self, record: JobRecord) -> None:
         """Write a job's record, with the time of the change; without effect if the job is not stored."""

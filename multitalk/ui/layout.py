@@ -23,32 +23,46 @@ HEADER = """<header class="masthead"><svg viewBox="0 0 40 40" aria-hidden="true"
 <div><h1>MultiTalk</h1><p>Turn an image and a voice into a talking video.</p></div></header>"""
 
 
+@dataclass(frozen=True)
+class Supported:
+    """What the weights support, known before they are loaded, so that nothing changes when they are.
+
+    Attributes:
+        dubbing: A model that takes a video.
+        fast_decoder: The small decoder.
+        voice_separator: The separator of voice and music.
+    """
+
+    dubbing: bool = False
+    fast_decoder: bool = True
+    voice_separator: bool = True
+
+
 @dataclass
 class Layout:
     """The page's components.
 
     Attributes:
+        supported: What the weights support.
         form: Fields that describe a job, by name.
         more: Other components that events read or update, by name.
         errors: Places for errors, by name.
     """
 
+    supported: Supported = field(default_factory=Supported)
     form: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, gr.HTML] = field(default_factory=dict)
 
 
-def build_layout(
-    examples: list[dict[str, str]], can_dub: bool = False, has_fast_decoder: bool = True
-) -> Layout:
+def build_layout(examples: list[dict[str, str]], supported: Supported = Supported()) -> Layout:
     """Create the components; call inside ``gr.Blocks``.
 
     Args:
         examples: The cards of :func:`example_cards`.
-        can_dub: The weights contain a model that takes a video.
-        has_fast_decoder: The weights contain the small decoder.
+        supported: What the weights support.
     """
-    layout = Layout()
+    layout = Layout(supported)
     parts.connection_line()
     layout.more["drops"] = parts.scripted("drops", parts.asset("drops.html"), value={})
     layout.more["kept_form"], layout.more["kept_job"] = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
@@ -58,9 +72,9 @@ def build_layout(
     layout.more["weights"] = demo_notice.banner()
     with gr.Row(elem_id="main"):
         with gr.Column(scale=6, min_width=320, elem_id="inputs"):
-            _build_picture(layout, examples, can_dub)
+            _build_picture(layout, examples)
             _build_voices(layout)
-            build_settings(layout, has_fast_decoder)
+            build_settings(layout)
             layout.more["make"] = parts.make_button()
         with gr.Column(scale=5, min_width=320, elem_id="outcome"):
             layout.more["question"] = parts.question()
@@ -83,7 +97,7 @@ def build_layout(
     return layout
 
 
-def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool) -> None:
+def _build_picture(layout: Layout, examples: list[dict[str, str]]) -> None:
     parts.heading("1", "Image", f"One or more faces. {CONSENT}")
     layout.form["picture"] = parts.Picture(
         label="Image",
@@ -98,7 +112,7 @@ def _build_picture(layout: Layout, examples: list[dict[str, str]], can_dub: bool
     layout.errors["picture"] = parts.error_place("picture")
     layout.more["picture_notice"] = demo_notice.picture_line()
     with gr.Row(elem_id="videos"):
-        build_dubbing(layout, can_dub)
+        build_dubbing(layout)
         build_continuing(layout)
     if examples:
         layout.more["examples"] = parts.example_cards(examples)

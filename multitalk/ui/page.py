@@ -20,7 +20,7 @@ from .backend import FOREIGN_FILE, Backend
 from .events import Events
 from .examples import example_cards
 from .gradio_words import gradio_words
-from .layout import build_layout
+from .layout import Supported, build_layout
 from .uploads import MAX_FILE
 
 UNEXPECTED = "The request failed. Check its arguments; the server log has the details."
@@ -39,7 +39,9 @@ def build_page(backend: Backend) -> gr.Blocks:
     use_page_host()
     page = gr.Blocks(title="MultiTalk", analytics_enabled=False)
     with page:
-        layout = build_layout(example_cards(), backend.worker.can_dub(), backend.worker.has_fast_decoder())
+        worker = backend.worker
+        supported = Supported(worker.can_dub(), worker.has_fast_decoder(), worker.can_isolate())
+        layout = build_layout(example_cards(), supported)
         Events(layout, backend).connect(page)
         Api(backend).register()
     return page

@@ -176,7 +176,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     from .gallery_routes import GalleryRoutes
     from .login_delay import LoginDelay
     from .login_page import LoginPage, logout_route
-    from .lora_events import LoraRoute
+    from .lora_route import LoraRoute
     from .origins import AllowedHosts, OriginCheck
     from .page import build_page, launch_options
     from .routes import PageRoutes

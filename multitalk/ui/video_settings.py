@@ -10,6 +10,7 @@ from ..marks.label import DEFAULT_CORNER, DEFAULT_TEXT
 from ..request.generation_request import DEFAULT_NEGATIVE_PROMPT, DEFAULT_PROMPT
 from ..request.script import PAIR, PEOPLE
 from . import parts
+from .loras import lora_choices
 from .marking import build_marking
 from .options import (
     AUTOMATIC,
@@ -35,12 +36,11 @@ ISOLATION_HINT = "For songs and noisy audio: lips follow the voice alone, and th
 NO_SEPARATOR = "Always needs the voice separator, which these weights lack."
 
 
-def build_settings(layout: Layout, has_fast_decoder: bool) -> None:
+def build_settings(layout: Layout) -> None:
     """Create the section of the video's settings; call inside the column of inputs.
 
     Args:
         layout: Where its components are added.
-        has_fast_decoder: The weights contain the small decoder.
     """
     parts.heading("3", "Video")
     layout.form["preset"] = parts.Choice(
@@ -62,16 +62,12 @@ def build_settings(layout: Layout, has_fast_decoder: bool) -> None:
     layout.form["loras"] = parts.lora_list()
     layout.errors["loras"] = parts.error_place("loras")
     with gr.Accordion("Advanced settings", open=False, elem_id="more"):
-        _build_more(layout, has_fast_decoder)
+        _build_more(layout)
     layout.errors["settings"] = parts.error_place("settings")
 
 
-def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
+def _build_more(layout: Layout) -> None:
     form = layout.form
-
-    def number(name: str, value: float | None, info: str = "", **options: Any) -> None:
-        form[name] = parts.Number(value, label=LABELS[name], info=info or None, min_width=120, **options)
-
     form["prompt"] = gr.Textbox(
         DEFAULT_PROMPT,
         label=LABELS["prompt"],
@@ -86,61 +82,21 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         info="InfiniteTalk keeps colors and faces in long videos. Automatic: it is used above 30 seconds.",
     )
     with gr.Row(equal_height=True):
-        number("seed", 42, "The same seed gives the same video.", precision=0, elem_id="seed")
+        _number(layout, "seed", 42, "The same seed gives the same video.", precision=0, elem_id="seed")
         layout.more["dice"] = gr.Button("Random seed", size="sm", elem_id="dice")
-    with gr.Row():
-        number("steps", None, "More: finer detail, longer run time.", precision=0)
-        number("shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
-    with gr.Row():
-        number("text_guidance", None, "How closely the video follows the prompt; 1 is off.")
-        number(
-            "audio_guidance",
-            None,
-            "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
-        )
-    with gr.Row(elem_classes="scales"):
-        _build_scale(layout, PAIR[0])
-        _build_scale(layout, PAIR[1], visible="hidden")
-    with (
-        gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"],
-        gr.Row(elem_classes="scales"),
-    ):
-        for person in PEOPLE[len(PAIR) :]:
-            _build_scale(layout, person)
+    _build_guidance(layout)
+    _build_scales(layout)
     layout.more["proposed"] = gr.JSON(visible="hidden")
-    with gr.Row():
-        number("max_seconds", 0, "Ends the video earlier; 0 is off.")
-        number("frames_per_clip", 81, "Longer clips need more memory; 4n + 1, such as 81.", precision=0)
-        number("motion_frames", None, "Frames that a clip repeats; 0: the model's default.", precision=0)
-    with gr.Row():
-        form["cache"] = gr.Dropdown(
-            CACHES,
-            value=NO_CACHE,
-            label=LABELS["cache"],
-            info="Faster, with small differences.",
-            elem_id="cache",
-        )
-        number("threshold", 0, "Higher skips more; 0: the default.", visible="hidden", elem_id="threshold")
-    with gr.Row():
-        form["color_correction"] = gr.Dropdown(
-            COLOR_CORRECTIONS,
-            value=AUTOMATIC,
-            label=LABELS["color_correction"],
-            info="Keeps the colors of the image.",
-            allow_custom_value=True,
-        )
-        form["apg"] = gr.Checkbox(
-            False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
-        )
+    _build_clips(layout)
     form["isolate_voice"] = gr.Dropdown(
         list(ISOLATION),
         value="Automatic",
         label=LABELS["isolate_voice"],
-        info=ISOLATION_HINT,
+        info=ISOLATION_HINT if layout.supported.voice_separator else NO_SEPARATOR,
         elem_id="isolate-voice",
     )
     _build_label(layout)
-    _build_decoder(layout, has_fast_decoder)
+    _build_decoder(layout)
     with gr.Group(visible="hidden", elem_classes="plain") as speech, gr.Row():
         form["speed"] = parts.Slider(0.5, 2, 1, step=0.05, label="Speech speed", info="1 is normal.")
         form["pause"] = parts.Slider(
@@ -155,6 +111,75 @@ def _build_more(layout: Layout, has_fast_decoder: bool) -> None:
         elem_id="negative-prompt",
     )
     build_marking(layout)
+
+
+def _number(layout: Layout, name: str, value: float | None, info: str, **options: Any) -> None:
+    layout.form[name] = parts.Number(value, label=LABELS[name], info=info, min_width=120, **options)
+
+
+def _build_guidance(layout: Layout) -> None:
+    with gr.Row():
+        _number(layout, "steps", None, "More: finer detail, longer run time.", precision=0)
+        _number(layout, "shift", None, "Higher: more of the steps shape the motion, fewer the detail.")
+    with gr.Row():
+        _number(layout, "text_guidance", None, "How closely the video follows the prompt; 1 is off.")
+        _number(
+            layout,
+            "audio_guidance",
+            None,
+            "How strongly lips follow the audio; 1 is off. Lower it if mouths open too wide.",
+        )
+
+
+def _build_scales(layout: Layout) -> None:
+    with gr.Row(elem_classes="scales"):
+        _build_scale(layout, PAIR[0])
+        _build_scale(layout, PAIR[1], visible="hidden")
+    with (
+        gr.Group(visible="hidden", elem_classes="plain") as layout.more["more_scales"],
+        gr.Row(elem_classes="scales"),
+    ):
+        for person in PEOPLE[len(PAIR) :]:
+            _build_scale(layout, person)
+
+
+def _build_clips(layout: Layout) -> None:
+    form = layout.form
+    with gr.Row():
+        _number(layout, "max_seconds", 0, "Ends the video earlier; 0 is off.")
+        _number(
+            layout, "frames_per_clip", 81, "Longer clips need more memory; 4n + 1, such as 81.", precision=0
+        )
+        _number(
+            layout, "motion_frames", None, "Frames that a clip repeats; 0: the model's default.", precision=0
+        )
+    with gr.Row():
+        form["cache"] = gr.Dropdown(
+            CACHES,
+            value=NO_CACHE,
+            label=LABELS["cache"],
+            info="Faster, with small differences.",
+            elem_id="cache",
+        )
+        _number(
+            layout,
+            "threshold",
+            0,
+            "Higher skips more; 0: the default.",
+            visible="hidden",
+            elem_id="threshold",
+        )
+    with gr.Row():
+        form["color_correction"] = gr.Dropdown(
+            COLOR_CORRECTIONS,
+            value=AUTOMATIC,
+            label=LABELS["color_correction"],
+            info="Keeps the colors of the image.",
+            allow_custom_value=True,
+        )
+        form["apg"] = gr.Checkbox(
+            False, label=LABELS["apg"], info="Adaptive projected guidance: less oversaturation."
+        )
 
 
 def _build_scale(layout: Layout, person: str, visible: bool | Literal["hidden"] = True) -> None:
@@ -184,9 +209,9 @@ def _build_label(layout: Layout) -> None:
         )
 
 
-def _build_decoder(layout: Layout, has_fast_decoder: bool) -> None:
+def _build_decoder(layout: Layout) -> None:
     form = layout.form
-    visible = True if has_fast_decoder else "hidden"
+    visible = True if layout.supported.fast_decoder else "hidden"
     # Gradio shows a hidden row: the group around it is hidden
     with gr.Group(visible=visible, elem_classes="plain") as layout.more["decoder_row"], gr.Row():
         form["vae"] = gr.Dropdown(
@@ -216,13 +241,14 @@ class SettingsEvents:
         form, more = self.layout.form, self.layout.more
         changes = [more["status"].change, form["vae"].change, form["preview"].change]
         gr.on(changes, self.show_decoder, [form["vae"], form["preview"]], more["decoder_row"], **QUIET)
-        more["status"].change(self.show_isolation, None, form["isolate_voice"], **QUIET)
+        more["status"].change(self.show_loras, None, form["loras"], **QUIET)
 
     def show_decoder(self, vae: str, preview: bool) -> Any:
         """Show the fields of the small decoder if it is there, or if they must be changed."""
         is_shown = self.backend.worker.has_fast_decoder() or vae != "full" or preview
         return gr.update(visible=True if is_shown else "hidden")
 
-    def show_isolation(self) -> Any:
-        """Say whether the voice can always be isolated."""
-        return gr.update(info=ISOLATION_HINT if self.backend.worker.can_isolate() else NO_SEPARATOR)
+    def show_loras(self) -> Any:
+        """Show the LoRAs of the weights folder."""
+        worker = self.backend.worker
+        return gr.update(available=lora_choices(worker.lora_names(), worker.presets()))

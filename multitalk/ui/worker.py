@@ -16,7 +16,7 @@ from ..request.checks import check_choice, check_lora_file
 from ..request.model_kinds import choose_model, takes_video
 from ..request.presets import PRESETS
 from ..start.cold_start import ColdStart
-from ..weights.folders import EMBEDDED_FOLDER, FAST_DECODER, listed_audio_layers
+from ..weights.folders import EMBEDDED_FOLDER, FAST_DECODER, has_voice_separator, listed_audio_layers
 from .estimates import Estimate, Estimator, seconds_of
 from .gallery import Gallery
 from .job import Job, PreviewNumber
@@ -151,8 +151,11 @@ class ModelWorker:
         )
 
     def can_isolate(self) -> bool:
-        """Return whether the weights contain the voice separator; True while that is unknown."""
-        return self.pipeline is None or self.pipeline.voice_separator.is_available
+        """Return whether a voice can be isolated from music; known before the weights are loaded."""
+        if self.pipeline is not None:
+            return self.pipeline.voice_separator.is_available
+        folder = None if self._start is None else self._start.folder
+        return folder is None or has_voice_separator(folder)
 
     def check_model(self, request: GenerationRequest) -> None:
         """Check that the weights contain what a request needs, as far as that is known while they load.

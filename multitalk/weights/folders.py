@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable
@@ -55,6 +56,12 @@ def voices_folder() -> Path:
 def audio_layers_part(name: str) -> str:
     """Return the folder of a set of audio layers other than the first, relative to the weights folder."""
     return f"{AUDIO_LAYERS_FOLDER}/{name}"
+
+
+def has_voice_separator(folder: Path) -> bool:
+    """Return whether a weights folder contains the voice separator, and the package demucs is installed."""
+    weights = folder / SEPARATOR_FOLDER / SEPARATOR_WEIGHTS
+    return weights.is_file() and importlib.util.find_spec("demucs") is not None
 
 
 def listed_audio_layers(folder: Path) -> tuple[str, ...]:

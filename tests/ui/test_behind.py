@@ -25,7 +25,7 @@ from multitalk.ui import fields, form_errors
 from multitalk.ui.estimates import Estimator, describe_seconds
 from multitalk.ui.events import Events
 from multitalk.ui.gallery import Gallery, slug
-from multitalk.ui.layout import build_layout
+from multitalk.ui.layout import Supported, build_layout
 from multitalk.ui.preset_fields import PRESET_FIELDS, changed_shift, missing_values, preset_values
 from multitalk.ui.server import make_backend
 from multitalk.ui.worker import ModelWorker
@@ -273,7 +273,7 @@ def test_a_worker_tells_from_the_manifest_whether_it_can_dub(tmp_path, manifest,
     worker = ModelWorker(None, gallery, Estimator(tmp_path / "runs.json"), start)  # type: ignore[arg-type]
     assert worker.can_dub() is dubs
     with gr.Blocks():
-        layout = build_layout([], worker.can_dub())
+        layout = build_layout([], Supported(dubbing=worker.can_dub()))
     assert (layout.more["dubbing"].visible is True) is dubs, "nothing moves when the models are loaded"
 
 

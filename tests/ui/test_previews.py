@@ -16,7 +16,7 @@ from multitalk.errors import InvalidInput
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.gallery import Gallery
 from multitalk.ui.job import Job
-from multitalk.ui.layout import build_layout
+from multitalk.ui.layout import Supported, build_layout
 from multitalk.ui.video_settings import SettingsEvents
 from multitalk.ui.worker import ModelWorker
 from multitalk.weights.folders import EMBEDDED_FOLDER
@@ -82,9 +82,10 @@ def test_weights_without_the_decoder_hide_its_fields(small: Path, tmp_path: Path
     for folder, expected in ((small, True), (EMBEDDED_FOLDER, False)):
         start = SimpleNamespace(folder=folder)
         worker = ModelWorker(None, gallery, estimator, start)  # type: ignore[arg-type]
+        assert not worker.can_isolate()
         assert worker.has_fast_decoder() is expected, "known before the weights are loaded"
         with gr.Blocks():
-            layout = build_layout([], has_fast_decoder=worker.has_fast_decoder())
+            layout = build_layout([], Supported(fast_decoder=worker.has_fast_decoder()))
         assert (layout.more["decoder_row"].visible is True) is expected
         events = SettingsEvents(layout, SimpleNamespace(worker=worker))  # type: ignore[arg-type]
         for vae, preview in (("full", False), ("fast", False), ("full", True)):  # kept from other weights

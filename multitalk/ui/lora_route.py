@@ -1,11 +1,10 @@
-"""The page's LoRAs: the names that the weights have, and the check of an uploaded file."""
+"""The route that checks an uploaded LoRA before it is added to the page's form."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import gradio as gr
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,34 +12,10 @@ from starlette.routing import Route
 
 from ..errors import InvalidInput, MultiTalkError
 from .access import browser_of
-from .backend import FOREIGN_FILE, Backend
+from .backend import FOREIGN_FILE
 from .form_errors import page_message
-from .layout import Layout
-from .loras import lora_choices
-from .parts import QUIET
 from .uploaded_files import FileOwners
 from .worker import ModelWorker
-
-
-class LoraEvents:
-    """The handler that shows the LoRAs of the loaded weights.
-
-    Args:
-        layout: The components.
-        backend: The models.
-    """
-
-    def __init__(self, layout: Layout, backend: Backend) -> None:
-        self.layout, self.backend = layout, backend
-
-    def connect(self) -> None:
-        """Register the handler; call inside the page."""
-        self.layout.more["status"].change(self.show_names, None, self.layout.form["loras"], **QUIET)
-
-    def show_names(self) -> Any:
-        """Show the LoRAs of the weights folder."""
-        worker = self.backend.worker
-        return gr.update(available=lora_choices(worker.lora_names(), worker.presets()))
 
 
 class LoraRoute:
