@@ -21,8 +21,17 @@ from .settings import CERTIFICATE
 from .tags import GENERATED, is_ai
 
 FORMAT = "video/mp4"
-# A file must not make the reader fetch anything.
-OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+SETTINGS = {
+    # a file must not make the reader fetch anything
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    # Otherwise a file is hashed in buffers of 256 MB, and its copy is kept in memory up to 512 MB. Chunks
+    # need a file with one mdat, as our writer makes it: c2pa 0.91 mixes up the hashes of several.
+    "core": {
+        "merkle_tree_chunk_size_in_kb": 4096,
+        "merkle_tree_max_proofs": 0,  # all hashes in one list: 32 bytes a chunk
+        "backing_store_memory_threshold_in_mb": 16,  # beyond it, a temporary file
+    },
+}
 NO_TIME_STAMP = "Signing with the time stamp service {host} failed: the video is signed without a time stamp."
 UNTRUSTED = "signingCredential.untrusted"
 TRUSTED, INVALID = "trusted", "invalid"
@@ -102,7 +111,7 @@ def sign_file(
 ) -> list[str]:
     """Add signed Content Credentials to an mp4, whose audio and video stay as they are.
 
-    The file is copied once, through buffers of constant size.
+    The file is copied once more to a temporary file if it is large; memory does not grow with it.
 
     Args:
         path: The finished file, which is replaced.
@@ -177,7 +186,7 @@ def _sign_streams(
 
     info = c2pa.C2paSignerInfo(identity.algorithm, identity.certificate, identity.key, time_stamps or None)
     with (
-        c2pa.Context.from_dict(OFFLINE) as context,
+        c2pa.Context.from_dict(SETTINGS) as context,
         c2pa.Signer.from_info(info) as signer,
         c2pa.Builder(dict(manifest), context=context) as builder,
     ):
@@ -223,7 +232,7 @@ def read_credentials(file: BinaryIO, trusted: str = "", own: str = "") -> Creden
     """
     import c2pa
 
-    settings: dict[str, Any] = dict(OFFLINE)
+    settings: dict[str, Any] = dict(SETTINGS)
     if anchors := trusted or own:
         settings["trust"] = {"user_anchors": anchors}
     file.seek(0)

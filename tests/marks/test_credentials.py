@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import socket
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_streams_frames_and_tags_stay_what_they_were(tmp_path):
         assert read_tags(first) == read_tags(second)
         assert read_xmp(second) == read_xmp(first) != ""
     content = after.read_bytes()
-    assert content.index(b"moov") < content.index(b"mdat")  # still starts to play while it loads
+    assert content.rindex(b"moov") < content.rindex(b"mdat")  # still starts to play while it loads
     assert list(tmp_path.glob(".*")) == []
 
 
@@ -184,6 +185,44 @@ except OSError as error:
     assert run_script(script) == "OSError File too large\n"
     assert path.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == [path, signed]
+
+
+def test_signing_and_reading_a_large_file_needs_no_memory(tmp_path):
+    small, path, added = write_video(tmp_path / "small.mp4"), tmp_path / "large.mp4", 200 * 1024 * 1024
+    content = small.read_bytes()
+    start = content.index(b"mdat") - 4
+    size = int.from_bytes(content[start : start + 4], "big")
+    with path.open("wb") as file:
+        file.write(content[:start] + (size + added).to_bytes(4, "big") + content[start + 4 : start + size])
+        file.seek(added, os.SEEK_CUR)
+        file.write(content[start + size :])
+    script = f"""
+from pathlib import Path
+from tests.marks.video_files import own_identity, sign_file
+from multitalk.marks.credentials import read_credentials
+from multitalk.marks.manifest import make_manifest
+
+def memory(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) // 1024
+
+def sign_and_read(path):
+    sign_file(path, make_manifest("MultiTalk", "Apache-2.0", {{}}), identity)
+    with path.open("rb") as file:
+        assert read_credentials(file).is_intact
+
+identity = own_identity()
+sign_and_read(Path({str(small)!r}))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts at the present value
+before = memory("VmRSS")
+sign_and_read(Path({str(path)!r}))
+print(memory("VmHWM") - before)
+"""
+    assert int(run_script(script)) < 64
+    with path.open("r+b") as file:
+        file.seek(added // 2)
+        file.write(b"x")
+        assert read_credentials(file).is_changed
 
 
 def test_a_damaged_manifest_is_reported(tmp_path):

@@ -267,7 +267,7 @@ def test_every_front_end_refuses_half_a_certificate_at_start(command: list[str],
 def test_frames_that_cannot_be_read_do_not_hide_the_credentials(capsys, tmp_path):
     path = signed_video(tmp_path / "a.mp4")
     content = bytearray(path.read_bytes())
-    start = content.index(b"mdat") + 4
+    start = content.rindex(b"mdat") + 4
     content[start:-2000] = bytes(len(content) - 2000 - start)  # also what says that the file was changed
     path.write_bytes(content)
     status, printed, _ = inspected(capsys, path)
