@@ -1,4 +1,4 @@
-"""Gradio: closed routes, uploads, downloads, errors, login state, temporary files and shutdown."""
+"""Gradio: closed routes, uploads, downloads, errors, login state, temporary files, queue and shutdown."""
 
 from __future__ import annotations
 
@@ -250,6 +250,11 @@ def forget_login(app: Any, cookies: Mapping[str, str]) -> tuple[str, ...]:
 
 def _login_cookies(app: Any) -> tuple[str, str]:
     return f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"
+
+
+def poll_queue(page: Any, seconds: float) -> None:
+    """Set how often a launched page looks for events; Gradio's 1 ms takes 8 % of a core from the model."""
+    page._queue.sleep_when_free = seconds
 
 
 def set_shutdown_timeout(page: Any, seconds: int) -> None:

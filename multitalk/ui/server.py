@@ -170,7 +170,7 @@ def import_gradio() -> None:
 def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, str] | None) -> None:
     from starlette.middleware import Middleware
 
-    from ..patches.gradio import set_shutdown_timeout
+    from ..patches.gradio import poll_queue, set_shutdown_timeout
     from .access import AccessControl
     from .docs_route import document_route
     from .gallery_routes import GalleryRoutes
@@ -209,6 +209,7 @@ def _serve(backend: Backend, address: str, port: int, credentials: tuple[str, st
     except OSError as error:
         # another process has taken the port, or Gradio does not support the address
         raise _cannot_listen(address, port, "the server does not start") from error
+    poll_queue(page, 0.02)
     logger.info("page open at http://%s:%d", address, port)
     # only now: importing the models' libraries delays the first page load
     backend.queue.start()

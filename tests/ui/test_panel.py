@@ -160,3 +160,13 @@ def test_a_new_video_clears_what_was_said_of_the_one_before(screen, open_page):
     page.locator("#restored p").wait_for(state="hidden")
     if not page.locator(".job.playing").count():
         assert page.inner_text(".job-note") == ""
+
+
+def test_nothing_moves_for_people_who_do_not_want_that(open_page):
+    page = open_page(reduced_motion="reduce")
+    bring(page, "one_person.png", "one_person.wav")
+    be_quick(page, **SLOW)
+    page.locator("#make").click()
+    wait_phase(page, "running")
+    assert page.evaluate("document.getAnimations().length") == 0
+    cancel(page)

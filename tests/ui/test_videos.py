@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Locator
 
 from tests.ui.app import ARTIFACTS
 from tests.ui.steps import (
@@ -180,14 +181,27 @@ def test_example_of_two_in_turns(open_page, app):
     assert facts(app.outputs / make(page))["settings"]["turns"] == "in_order"
 
 
+def has_controls(player: Locator) -> bool:
+    return bool(player.evaluate("(player) => player.controls"))
+
+
 def test_cancel_saves_the_finished_part(open_page, app):
     page = open_page()
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
     page.locator("#make").click()
     see_a_clip(page)
+    player = page.locator(".job-player")
+    assert not has_controls(player), "they take half a core from the model"
+    player.hover()
+    assert has_controls(player)
+    page.locator(".job-stage").hover()
+    assert not has_controls(player)
+    player.focus()
+    assert has_controls(player)
     cancel(page)
     assert wait_phase(page, "done", "empty", "failed") == "done"
+    assert has_controls(player)
     assert "Stopped early" in page.inner_text(".job-note")
     frames = facts(app.outputs / page.get_attribute(".job", "data-result"))["frames"]
     assert frames < 5 * 25

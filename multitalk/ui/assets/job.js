@@ -115,6 +115,7 @@ function playClip(job) {
     playing = job.id;
     clip = 0;
     player.loop = false;
+    player.controls = player.matches(':hover, :focus');
     player.onended = () => { clip = clip + 1 < ready ? clip + 1 : 0; loadClip(job); };
     loadClip(job);
   }
@@ -124,12 +125,13 @@ function loadClip(job) {
   const player = $('.job-player');
   player.src = `${base}jobs/${job.id}/clips/${clip}.mp4`;
   text('.job-note', `Clip ${clip + 1} of ${job.clips}. The rest is being generated.`);
-  player.play().catch(() => {}); // browsers may require a click first
+  player.play().catch(() => { player.controls = true; }); // browsers may require a click first
 }
 
 function showResult(result, note, warnings = []) {
   const player = $('.job-player');
   player.onended = null;
+  player.controls = true;
   if (playing !== result.name) {
     playing = result.name;
     player.src = base + result.url;
@@ -322,6 +324,16 @@ function update() {
   }
 }
 
+// Chromium draws visible and faded controls in every frame, which takes half a core from the model on a machine without
+// a GPU: the player of clips has them while it is used.
+for (const kind of ['pointerenter', 'focus']) {
+  $('.job-player').addEventListener(kind, ({ target }) => { target.controls = true; });
+}
+for (const kind of ['pointerleave', 'blur']) {
+  $('.job-player').addEventListener(kind, ({ target }) => {
+    if ($('.job').classList.contains('playing')) target.controls = target.matches(':hover, :focus');
+  });
+}
 $('.job-cancel').addEventListener('click', () => {
   text('.job-stage', 'Canceling');
   if (pressed) cancelPressed = true; // the job has no id yet
