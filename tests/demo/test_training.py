@@ -61,14 +61,14 @@ class Stopped(Exception):
 
 @pytest.fixture
 def stop_once(monkeypatch):
-    """Interrupts the next training after its third step, once."""
+    """Interrupts the next training after its second step, once."""
 
     def arm() -> None:
         counted = progress.Log.add
 
         def add(self, step, **values):
             counted(self, step, **values)
-            if step == 3:
+            if step == 1:
                 monkeypatch.setattr(progress.Log, "add", counted)
                 raise Stopped
 
@@ -80,7 +80,7 @@ def stop_once(monkeypatch):
 @pytest.mark.slow
 def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monkeypatch, stop_once):
     """Every step of `make demo-weights`, tiny; each resumes once and ends with the same state as without."""
-    monkeypatch.setattr(progress, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(progress, "CHECKPOINT_EVERY", 1)
     monkeypatch.setattr(progress, "BACKUP", None)
     monkeypatch.setattr(clips, "SHARD", 2)
     monkeypatch.setattr(batches, "BATCH_SIZES", dict.fromkeys(clips.KINDS, 1))
@@ -89,11 +89,11 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
         monkeypatch.setattr(training, "held_out_psnr", lambda model, frames=5: held_out_psnr(model, 1, 5))
     weights = tmp_path / "weights"
     steps = {
-        "audio_encoder": lambda: audio_encoder.train(4, 2, 1e-3),
-        "vae": lambda: vae.train(4, 0.5, 1e-3),
-        "decoder": lambda: decoder.train(4, 1e-3),
-        "transformer": lambda: transformer.train(4, 1e-3),
-        "infinitetalk": lambda: infinitetalk.train(4, 1e-3, weights),
+        "audio_encoder": lambda: audio_encoder.train(2, 2, 1e-3),
+        "vae": lambda: vae.train(2, 0.5, 1e-3),
+        "decoder": lambda: decoder.train(2, 1e-3),
+        "transformer": lambda: transformer.train(2, 1e-3),
+        "infinitetalk": lambda: infinitetalk.train(2, 1e-3, weights),
     }
     setting = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed
     before = setting()
@@ -116,7 +116,7 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
         torch.manual_seed(0)
         train()
         uninterrupted = progress.load(name)
-        assert stopped["step"] == uninterrupted["step"] == 4
+        assert stopped["step"] == uninterrupted["step"] == 2
         torch.testing.assert_close(stopped, uninterrupted, rtol=0, atol=0)
         assert setting() == before, "the setting is global"
 
