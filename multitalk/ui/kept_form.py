@@ -19,9 +19,6 @@ from .loras import kept_loras
 from .parts import QUIET, Choice
 
 FILES = (gr.Image, gr.Audio, gr.File)
-NAMES = "NAMES"  # in the script, replaced by the form's fields
-SAVE = f"(...values) => {{ window.multitalkForm.save({NAMES}, values); }}"
-LOAD = "async () => [await window.multitalkForm.load()]"
 KEPT_JOB = "() => [window.multitalkForm.job()]"
 
 
@@ -39,11 +36,15 @@ class KeptFormEvents:
     def connect(self, page: gr.Blocks) -> None:
         """Register the handlers; call inside the page."""
         form, more = self.layout.form, self.layout.more
-        fields = list(form.values())
-        outputs = [*fields, more["restored_boxes"], more["dubbing"], more["continuing"]]
-        filled = page.load(self.fill, more["kept_form"], outputs, js=LOAD, **QUIET)
+        kept = more["kept_form"]
+        # Gradio updates every output of a handler that has run at each later event: a new visitor's page
+        # does not call the one that fills all fields, and each field saves itself alone
+        page.load(None, None, kept, js=load_script(form), **QUIET)
+        outputs = [*form.values(), more["restored_boxes"], more["dubbing"], more["continuing"]]
+        filled = kept.change(self.fill, kept, outputs, **QUIET)
         filled.then(None, js=start_script(form), **QUIET)
-        gr.on([field.change for field in fields], None, fields, js=save_script(list(form)), **QUIET)
+        for name, field in form.items():
+            field.change(None, field, js=save_script(name), **QUIET)
 
     def fill(self, kept: Any, request: gr.Request) -> list[Any]:
         """Fill the form with the values that the browser has kept; a video in a folded group is shown."""
@@ -53,15 +54,25 @@ class KeptFormEvents:
         return [*values, *(gr.update(open=True) if isinstance(video, str) else gr.skip() for video in videos)]
 
 
-def save_script(names: list[str]) -> str:
-    """Return the script that keeps the values of these fields in the browser."""
-    return SAVE.replace(NAMES, json.dumps(names))
+def save_script(name: str) -> str:
+    """Return the script that keeps the value of a field in the browser."""
+    return f"(value) => {{ window.multitalkForm.save({json.dumps(name)}, value); }}"
+
+
+def load_script(form: dict[str, Any]) -> str:
+    """Return the script that reads the kept values; without any, it starts to keep them."""
+    # without a value, Gradio leaves the component as it is, and does not call it changed
+    return f"async () => [await window.multitalkForm.load({_names(form)}) || {{ __type__: 'update' }}]"
 
 
 def start_script(form: dict[str, Any]) -> str:
     """Return the script that starts to keep values, once the form contains the kept ones."""
-    names = {component.elem_id: name for name, component in form.items()}
-    return f"() => {{ window.multitalkForm.start({json.dumps(names)}); }}"
+    return f"() => {{ window.multitalkForm.start({_names(form)}); }}"
+
+
+def _names(form: dict[str, Any]) -> str:
+    """Return the names of the fields by id of their elements, as JSON."""
+    return json.dumps({component.elem_id: name for name, component in form.items()})
 
 
 def kept_job(kept: Any) -> str | None:

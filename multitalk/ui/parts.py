@@ -14,8 +14,14 @@ from ..patches.gradio import no_stub_files
 from .uploads import MAX_FILE
 
 ASSETS = Path(__file__).parent / "assets"
-# Arguments of an event that answers at once and shows no progress.
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Arguments of an event that answers at once and shows no progress. Without `show_progress_on`, Gradio updates
+# all outputs that such events have had at each later event of the page.
+QUIET: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "show_progress_on": [],
+    "api_visibility": "private",
+}
 # The same for an event that starts again although its last answer is missing: the page's script answers.js
 # keeps the values of the latest one.
 EVERY: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}

@@ -67,5 +67,5 @@ def test_only_ids_of_jobs_are_taken():
     assert [kept_job(value) for value in (None, "", "../x", ["a"], {"a": 1})] == [None] * 5
 
 
-def test_the_script_names_the_fields():
-    assert json.dumps(["a", "b"]) in save_script(["a", "b"])
+def test_the_script_names_the_field():
+    assert json.dumps("a") in save_script("a")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Route
+from playwright.sync_api import Request, Route
 
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
@@ -336,3 +336,35 @@ def test_the_audio_of_a_video_file_is_used(open_page, tmp_path):
     chooser.value.set_files(tmp_path / "clip.mp4")
     page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
     page.locator("#person1-sound").get_by_text("0:02").first.wait_for()
+
+
+def test_a_new_visitors_page_fills_in_no_form(browser, app):
+    """A handler of all fields takes Gradio long, also at later events if it may show progress."""
+    events = app.get("/config").json()["dependencies"]
+    assert all(event["show_progress_on"] == [] for event in events if event["show_progress"] == "hidden")
+    of_all_fields = {event["id"] for event in events if event["backend_fn"] and len(event["outputs"]) > 40}
+    called = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and "fn_index" in (request.post_data or ""):
+            called.append(request.post_data_json["fn_index"])
+
+    def wait_filled() -> None:
+        wait_ready(page)
+        page.wait_for_function("window.multitalkForm.isReady()")
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.on("request", note)
+        page.goto(app.url)
+        wait_filled()
+        assert called
+        assert not of_all_fields & set(called)
+        page.locator("#more > button").click()
+        page.locator("#prompt textarea").fill("Two friends")
+        page.wait_for_function("Object.values(localStorage).some((kept) => kept.includes('Two friends'))")
+        page.reload()
+        wait_filled()
+        page.locator("#more > button").click()
+        assert page.locator("#prompt textarea").input_value() == "Two friends"
+        assert len(of_all_fields & set(called)) == 1

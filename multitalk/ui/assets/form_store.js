@@ -63,10 +63,18 @@ window.multitalkForm = (() => {
     }
   }
 
-  function save(names, values) {
+  // The values that are kept, by field; null if there are none.
+  function read() {
+    const form = attempt(() => JSON.parse(localStorage.getItem(KEY)));
+    return form && typeof form === 'object' ? form : null;
+  }
+
+  const write = (form) => attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+
+  function save(name, value) {
     if (!ready) return;
-    const form = Object.fromEntries(names.map((name, index) => [name, values[index]]));
-    attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+    const form = { ...read(), [name]: value };
+    write(form);
     const files = Object.fromEntries(Object.entries(form).flatMap(filesOf));
     for (const [field, file] of Object.entries(files)) keepFile(field, file);
     for (const field of Object.keys(kept)) {
@@ -80,11 +88,12 @@ window.multitalkForm = (() => {
     document.addEventListener('input', ({ target }) => {
       if (target.tagName !== 'TEXTAREA' && target.type !== 'number') return;
       const block = target.closest(blocks);
-      const form = block && attempt(() => JSON.parse(localStorage.getItem(KEY)));
-      if (!form || Array.isArray(form[fields[block.id]])) return; // a list keeps itself
+      if (!block) return;
+      const form = read() || {};
+      if (Array.isArray(form[fields[block.id]])) return; // a list keeps itself
       const value = target.value === '' ? null : Number(target.value);
       form[fields[block.id]] = target.type === 'number' ? value : target.value;
-      attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
+      write(form);
     }, true);
   }
 
@@ -108,10 +117,20 @@ window.multitalkForm = (() => {
     }
   }
 
-  // Return the kept values, with paths for files; null if there are none.
-  async function load() {
-    const form = attempt(() => JSON.parse(localStorage.getItem(KEY)));
-    if (!form || typeof form !== 'object') return null;
+  // The form is filled. `fields`: names of the fields by id of their elements.
+  function start(fields) {
+    ready = true;
+    show();
+    keepTyping(fields);
+  }
+
+  // Return the kept values, with paths for files. If there are none: start with the form as it is, and return null.
+  async function load(fields) {
+    const form = read();
+    if (!form) {
+      start(fields);
+      return null;
+    }
     await Promise.all(Object.entries(form).filter(([, value]) => isFile(value)).map(async ([field, value]) => {
       form[field] = await pathOf(field, value.path);
     }));
@@ -134,12 +153,7 @@ window.multitalkForm = (() => {
     save,
     remember: (path, file) => sent.set(path, file),
     load,
-    // The form is filled. `fields`: names of the fields by id of their elements.
-    start(fields) {
-      ready = true;
-      show();
-      keepTyping(fields);
-    },
+    start,
     isReady: () => ready,
     forget() {
       ready = false;
