@@ -33,10 +33,17 @@ def state_of(pid: int) -> ProcessState:
     return ProcessState(memory, process.num_fds(), process.num_threads(), len(process.children()))
 
 
-def trend(values: Sequence[float]) -> float:
-    """Return the growth per round of one value per round: the median of all slopes (Theil-Sen)."""
-    slopes = [(b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(values), 2)]
-    return median(slopes)
+def trend(values: Sequence[float], within: int | None = None) -> float:
+    """Return the growth per round of one value per round: the median of all slopes (Theil-Sen).
+
+    Args:
+        values: One per round.
+        within: Only slopes between rounds at most so far apart: of eight values or more, one step is in less
+            than half of those within three rounds, so it is no growth. Without it, one in the middle is in
+            more than half of all slopes.
+    """
+    pairs = combinations(enumerate(values), 2)
+    return median((b - a) / (j - i) for (i, a), (j, b) in pairs if within is None or j - i <= within)
 
 
 @contextmanager
