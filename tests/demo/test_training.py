@@ -61,14 +61,14 @@ class Stopped(Exception):
 
 @pytest.fixture
 def stop_once(monkeypatch):
-    """Interrupts the next training after its second step, once."""
+    """Interrupts the next training in its second step, before the checkpoint, once."""
 
     def arm() -> None:
         counted = progress.Log.add
 
         def add(self, step, **values):
             counted(self, step, **values)
-            if step == 1:
+            if step == 2:
                 monkeypatch.setattr(progress.Log, "add", counted)
                 raise Stopped
 
@@ -108,6 +108,7 @@ def test_all_steps_resume_after_an_interruption_and_make_a_video(tmp_path, monke
         stop_once()
         with pytest.raises(Stopped):
             train()
+        assert progress.load(name)["step"] == 1
         torch.manual_seed(0)
         train()
         stopped = progress.load(name)
