@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,24 @@ def team_and_share(pipeline: Pipeline) -> tuple[Team, TransformerShare]:
     return pipeline.executor.team, pipeline.executor.share
 
 
+@cache
+def alone(weights: Path) -> MultiTalkPipeline:
+    return MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+
+
+@cache
+def expected_clips(weights: Path, name: str) -> Latents:
+    """Sample the clips of a job in a single process, once for all settings of teams."""
+    return sample(alone(weights), requests()[name])
+
+
 class InTeam:
     """The checks of one weights folder; a single process samples the expected clips before the fork."""
 
     def __init__(self, weights: Path, names: list[str], **settings: Any) -> None:
         self.weights, self.settings = weights, settings
         self.jobs = {name: job for name, job in requests().items() if name in names}
-        alone = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
-        self.expected = {name: sample(alone, job) for name, job in self.jobs.items()}
+        self.expected = {name: expected_clips(weights, name) for name in self.jobs}
 
     def __call__(self) -> dict[str, Any]:
         """Return the relative errors of each job's clips; an empty list in all processes but the first."""
@@ -106,28 +117,46 @@ def use_audio_layers(pipeline: Pipeline, name: str) -> None:
         pipeline.executor.prepare = prepare_with  # type: ignore[method-assign]
 
 
+Job = tuple[str, dict[str, Any]]
+
+
+def audio_layer_jobs() -> list[Job]:
+    """Return jobs, each with the audio layers it uses."""
+    jobs = requests()
+    names = (*reversed(AUDIO_LAYER_SETS), AUDIO_LAYER_SETS[1])
+    return [
+        *((name, jobs["two people, two branches"]) for name in names),
+        (AUDIO_LAYER_SETS[2], jobs["lora"]),
+    ]
+
+
+def sample_with_audio_layers(pipeline: Pipeline, job: Job) -> Latents:
+    name, request = job
+    use_audio_layers(pipeline, name)
+    return sample(pipeline, request)
+
+
+@cache
+def expected_with_audio_layers(weights: Path) -> list[Latents]:
+    """Sample these jobs in a single process."""
+    pipeline = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
+    return [sample_with_audio_layers(pipeline, job) for job in audio_layer_jobs()]
+
+
 class InTeamWithAudioLayers:
     """Jobs that use different audio layers, with and without a LoRA, one after another."""
 
     def __init__(self, weights: Path, **settings: Any) -> None:
         self.weights, self.settings = weights, settings
-        job = requests()["two people, two branches"]
-        self.jobs = [(name, job) for name in (*reversed(AUDIO_LAYER_SETS), AUDIO_LAYER_SETS[1])]
-        self.jobs.append((AUDIO_LAYER_SETS[2], requests()["lora"]))
-        alone = MultiTalkPipeline.from_pretrained(weights, device="cpu", dtype=torch.float32)
-        self.expected = [self._sample(alone, *job) for job in self.jobs]
+        self.expected = expected_with_audio_layers(weights)
         assert not torch.equal(self.expected[0][0], self.expected[1][0])
-
-    def _sample(self, pipeline: Pipeline, name: str, job: dict[str, Any]) -> Latents:
-        use_audio_layers(pipeline, name)
-        return sample(pipeline, job)
 
     def __call__(self) -> dict[str, Any]:
         """Return the relative errors of each job's clips; an empty list in all processes but the first."""
         pipeline = load(self.weights, **self.settings)
         errors = {}
-        for number, (job, expected) in enumerate(zip(self.jobs, self.expected, strict=True)):
-            clips = self._sample(pipeline, *job)
+        for number, (job, expected) in enumerate(zip(audio_layer_jobs(), self.expected, strict=True)):
+            clips = sample_with_audio_layers(pipeline, job)
             errors[f"job {number}"] = [relative_error(*pair) for pair in zip(clips, expected, strict=False)]
         return errors
 
