@@ -10,7 +10,7 @@ import pytest
 from multitalk.bake import catalogue
 from multitalk.bake.downloads import Retries
 from multitalk.bake.speech import fetch_speech
-from multitalk.cli.doctor import _check_speech
+from multitalk.cli.weights_checks import check_speech
 from multitalk.errors import InvalidInput, WeightsError
 from multitalk.speech.espeak import EspeakEngine
 from multitalk.speech.kokoro import KokoroEngine
@@ -44,7 +44,7 @@ def test_voices_are_fetched_alone_and_used_by_the_demo(
     before = choose_engine(EMBEDDED_FOLDER)
     assert isinstance(before, EspeakEngine)
     assert voice_hint(before) == NATURAL_VOICES
-    assert "fetch --speech" in _check_speech(EMBEDDED_FOLDER)[0].text
+    assert "fetch --speech" in check_speech(EMBEDDED_FOLDER)[0].text
 
     folder = fetch_speech(lock_file=empty_lock, retries=Retries(pause=0.01))
     assert folder == tmp_path / "data" / "multitalk" / "voices"
@@ -56,7 +56,7 @@ def test_voices_are_fetched_alone_and_used_by_the_demo(
     assert isinstance(engine, KokoroEngine)
     assert engine.voices() == tuple(sorted(VOICES))
     assert voice_hint(engine) is None
-    assert [finding.state for finding in _check_speech(EMBEDDED_FOLDER)] == ["ok"]
+    assert [finding.state for finding in check_speech(EMBEDDED_FOLDER)] == ["ok"]
     assert engine.say("I read a book.", "af_heart").sound.seconds > 0
     assert isinstance(choose_engine(None), EspeakEngine), "without a folder, none is looked for"
 

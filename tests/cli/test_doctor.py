@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from multitalk.cli import doctor
-from multitalk.cli.doctor import Finding, examine
+from multitalk.cli import doctor, installation_checks
+from multitalk.cli.doctor import examine
+from multitalk.cli.installation_checks import Finding
 from multitalk.cli.main import main
 from multitalk.weights.folders import EMBEDDED_FOLDER
 
@@ -56,7 +57,7 @@ def test_the_preset_of_a_slow_device_is_named(baked) -> None:
 def test_packages_with_other_versions_are_reported(tmp_path, monkeypatch) -> None:
     required = tmp_path / "requirements.txt"
     required.write_text("numpy==0.1  # another\nmultitalk-of-nowhere==1\npillow>=1\n")
-    monkeypatch.setattr(doctor, "REQUIREMENTS", required)
+    monkeypatch.setattr(installation_checks, "REQUIREMENTS", required)
     found = by_name(examine())
     assert found["packages"].state == "note"
     assert found["packages"].text == "1 of 3 as required"
@@ -103,7 +104,7 @@ def test_packages_are_compared_with_the_requirements(tmp_path: Path, monkeypatch
         "# comment\n-r other.txt\nnumpy\npillow<1  # ancient\nnot-a-package-of-anybody==1\n"
         "av; python_version < '3'\n"
     )
-    monkeypatch.setattr(doctor, "REQUIREMENTS", requirements)
+    monkeypatch.setattr(installation_checks, "REQUIREMENTS", requirements)
     found = by_name(examine())
     assert found["packages"].text == "1 of 3 as required"
     assert (found["pillow"].state, found["not-a-package-of-anybody"].state) == ("note", "missing")
@@ -118,8 +119,8 @@ def test_installed_package_is_compared_with_its_metadata(
             raise metadata.PackageNotFoundError(name)
         return required
 
-    monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "nowhere")
-    monkeypatch.setattr(doctor.metadata, "requires", requires)
+    monkeypatch.setattr(installation_checks, "REQUIREMENTS", tmp_path / "nowhere")
+    monkeypatch.setattr(installation_checks.metadata, "requires", requires)
     required = ["numpy", "pillow<1", "not-a-package-of-anybody; extra == 'ui'"]
     found = by_name(examine())
     assert found["packages"].text == "1 of 2 as required"
@@ -134,7 +135,7 @@ def test_every_package_of_the_lock_is_compared(tmp_path: Path, monkeypatch: pyte
     lock.write_text(
         f"# made by\nnumpy==0.1{hashes}pillow==99 ; sys_platform == 'none'{hashes}psutil>=1{hashes}"
     )
-    monkeypatch.setattr(doctor, "REQUIREMENTS", lock)
+    monkeypatch.setattr(installation_checks, "REQUIREMENTS", lock)
     assert by_name(examine())["packages"].text == "1 of 2 as required"
 
 
@@ -142,7 +143,7 @@ def test_a_failing_check_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> object:
         raise OSError(f"{name}:\nlibrary damaged")
 
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(installation_checks.importlib, "import_module", broken)
     found = by_name(examine())
     assert found["ffmpeg"].state == "missing"
     assert "\n" not in found["ffmpeg"].text

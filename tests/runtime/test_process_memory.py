@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from multitalk.cli import doctor
+from multitalk.cli.installation_checks import describe_memory
 from multitalk.cli.main import _unexpected
 from multitalk.parallel.failures import sentence_of
 from multitalk.runtime.process_memory import SMALLER, is_out_of_memory, peak_memory, trim
@@ -102,4 +102,4 @@ def test_the_limit_of_a_container(tmp_path, monkeypatch, content: str | None, li
     assert container_limit() == limit
     assert usable_memory() == min(of_the_machine, limit or of_the_machine)
     assert free_memory() <= (limit or of_the_machine)
-    assert ("for this container" in doctor._memory()) == (limit is not None and limit < of_the_machine)
+    assert ("for this container" in describe_memory()) == (limit is not None and limit < of_the_machine)
