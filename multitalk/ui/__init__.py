@@ -10,8 +10,8 @@ with ``parts`` and the scripts in ``assets/``) and ``events`` (their handlers). 
   thread;
 * ``voices``, ``voice_events``: audio and text to speech;
 * ``sharing``, ``job_owner``, ``result_notes``: who sees and deletes which results;
-* ``gallery``, ``restore``, ``file_settings``, ``automatic``: finished videos, and from their metadata back
-  to the form; ``file_origin``: what the page says about a file's origin;
+* ``gallery``, ``result``, ``restore``, ``file_settings``, ``automatic``: finished videos, and from their
+  metadata back to the form; ``file_origin``: what the page says about a file's origin;
 * ``estimates``, ``job_clock``, ``long_jobs``: run times, a running job's time, questions before long ones;
 * ``demo_notice``, ``docs_route``, ``footer``: what the demo weights can do, and links to the documents;
 * ``loras``, ``lora_route``: the form's LoRAs, and the check of uploaded ones;

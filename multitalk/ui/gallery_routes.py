@@ -14,8 +14,9 @@ from starlette.routing import Route
 from ..errors import MultiTalkError
 from ..media.source_video import read_video
 from ..media.xmp import XMP, read_xmp, save_png
-from .gallery import Gallery, Result
+from .gallery import Gallery
 from .job_owner import owner_of
+from .result import Result
 from .routes import describe_result, missing
 from .sharing import ALL, MINE, Sharing, VisibleResults
 

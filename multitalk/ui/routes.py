@@ -15,11 +15,12 @@ from ..errors import MultiTalkError
 from ..pipeline.progress import Progress
 from .file_settings import parse_loras
 from .form_errors import with_labels
-from .gallery import Gallery, Result, plain_text
+from .gallery import Gallery
 from .job import Job
 from .job_clock import FINISHING_SECONDS, ShownTime, describe_left
 from .job_owner import owner_of
 from .jobs import JobQueue
+from .result import Result, plain_text
 from .sharing import Sharing, VisibleResults
 from .worker import ModelWorker
 

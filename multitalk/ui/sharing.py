@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..patches.gradio import upload_folder
 from ..runtime.environment import read_flag
-from .gallery import Gallery, Result
+from .gallery import Gallery
+from .result import Result
 
 MINE, ALL = "mine", "all"
 

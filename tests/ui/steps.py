@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from tests.ui.app import EXAMPLES, START_SECONDS
 
 # a clip takes seconds, so that the page, which polls, shows each of them
-SLOW = {"Steps": "200"}
+SLOW = {"Steps": "100"}
 FAST = {"Steps": "2", "Frames per clip": "21", "Motion frames": "5"}
 
 

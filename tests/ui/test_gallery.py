@@ -23,10 +23,11 @@ from starlette.responses import JSONResponse
 from multitalk.conditioning.metadata import TITLE
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
-from multitalk.ui.gallery import Gallery, SaveFailed, read_result, slug
+from multitalk.ui.gallery import Gallery, SaveFailed, slug
 from multitalk.ui.gallery_routes import GalleryRoutes
 from multitalk.ui.job import Job
 from multitalk.ui.jobs import MAX_FINISHED, JobQueue
+from multitalk.ui.result import read_result
 from multitalk.ui.routes import describe_result
 from multitalk.ui.sharing import Sharing
 from tests.ui.requests import small_request

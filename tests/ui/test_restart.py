@@ -85,7 +85,7 @@ def test_a_reload_keeps_the_form(page):
 
 def test_a_crash_of_the_server_loses_nothing(page, own_app):
     fill_in(page)
-    fill(page, Steps="200", **{"Maximum seconds": "2"})
+    fill(page, Steps="100", **{"Maximum seconds": "2"})
     before = state_of(page)
     press_make(page)
     page.wait_for_selector(".job[data-phase=running]")
@@ -124,7 +124,7 @@ def test_a_job_that_the_server_no_longer_has_is_reported(browser, own_app):
     page.goto(own_app.url)
     wait_ready(page)
     fill_in(page)
-    fill(page, Steps="200")
+    fill(page, Steps="100")
     press_make(page)
     page.wait_for_selector(".job[data-phase=running]")
     own_app.kill()

@@ -21,9 +21,10 @@ from multitalk.ui import fields
 from multitalk.ui.estimates import Estimator
 from multitalk.ui.file_origin import NO_SETTINGS, FileFacts
 from multitalk.ui.file_settings import parse_settings
-from multitalk.ui.gallery import Gallery, read_result
+from multitalk.ui.gallery import Gallery
 from multitalk.ui.parts import plain_message
 from multitalk.ui.restore import RESTORED, restored_values
+from multitalk.ui.result import read_result
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
 from tests.ui.requests import no_lora

@@ -53,7 +53,7 @@ def test_one_person(open_page, app):
     saved = facts(app.outputs / name)
     assert saved["frames"] == 38
     assert saved["sounds"]
-    assert {"seed": 42, "steps": 200, "people": 1, "size": [64, 64]}.items() <= saved["settings"].items()
+    assert {"seed": 42, "steps": 100, "people": 1, "size": [64, 64]}.items() <= saved["settings"].items()
     assert name.startswith("one-person-seed42"), "the file is named after its audio"
     with page.expect_download() as download:
         page.locator(".job-download").click()
@@ -79,7 +79,7 @@ def test_progress_is_shown_and_increases(open_page):
     page.wait_for_function(
         """new Set(window.seen.map(([percent]) => percent)).size > 4
         && window.seen.some(([, stage, detail, left]) =>
-          stage === 'Denoising' && /^clip \\d of 9, step \\d+ of 200$/.test(detail) &&
+          stage === 'Denoising' && /^clip \\d of 9, step \\d+ of 100$/.test(detail) &&
           left.includes('left'))""",
         timeout=120_000,
     )
