@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.manifest import MANIFEST
@@ -20,6 +20,7 @@ from tests.ui.steps import wait_ready
 Open = Callable[..., Page]
 PACKAGE = Path(__file__).with_name("node")
 PATIENCE_SECONDS = 150  # for what a page waits for; on a busy machine, playwright's 30 are too few
+expect.set_options(timeout=1000 * PATIENCE_SECONDS)  # 5 seconds otherwise
 JOB = re.compile(r"http.*/multitalk/jobs/[^/?]+")
 
 
