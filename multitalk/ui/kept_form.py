@@ -19,6 +19,7 @@ from .loras import kept_loras
 from .parts import QUIET, Choice
 
 FILES = (gr.Image, gr.Audio, gr.File)
+START = "() => { window.multitalkForm.start(); }"
 KEPT_JOB = "() => [window.multitalkForm.job()]"
 
 
@@ -37,12 +38,12 @@ class KeptFormEvents:
         """Register the handlers; call inside the page."""
         form, more = self.layout.form, self.layout.more
         kept = more["kept_form"]
-        # Gradio updates every output of a handler that has run at each later event: a new visitor's page
-        # does not call the one that fills all fields, and each field saves itself alone
+        # without kept values, the handler of all fields is not called
         page.load(None, None, kept, js=load_script(form), **QUIET)
         outputs = [*form.values(), more["restored_boxes"], more["dubbing"], more["continuing"]]
         filled = kept.change(self.fill, kept, outputs, **QUIET)
-        filled.then(None, js=start_script(form), **QUIET)
+        filled.then(None, js=START, **QUIET)
+        # one by one: at each event of a handler, Gradio reads all its inputs and all fields that trigger it
         for name, field in form.items():
             field.change(None, field, js=save_script(name), **QUIET)
 
@@ -61,18 +62,9 @@ def save_script(name: str) -> str:
 
 def load_script(form: dict[str, Any]) -> str:
     """Return the script that reads the kept values; without any, it starts to keep them."""
-    # without a value, Gradio leaves the component as it is, and does not call it changed
-    return f"async () => [await window.multitalkForm.load({_names(form)}) || {{ __type__: 'update' }}]"
-
-
-def start_script(form: dict[str, Any]) -> str:
-    """Return the script that starts to keep values, once the form contains the kept ones."""
-    return f"() => {{ window.multitalkForm.start({_names(form)}); }}"
-
-
-def _names(form: dict[str, Any]) -> str:
-    """Return the names of the fields by id of their elements, as JSON."""
-    return json.dumps({component.elem_id: name for name, component in form.items()})
+    names = {component.elem_id: name for name, component in form.items()}
+    # an update without a value leaves the component as it is, and is no change
+    return f"async () => [await window.multitalkForm.load({json.dumps(names)}) || {{ __type__: 'update' }}]"
 
 
 def kept_job(kept: Any) -> str | None:

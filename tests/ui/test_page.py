@@ -368,3 +368,26 @@ def test_a_new_visitors_page_fills_in_no_form(browser, app):
         page.locator("#more > button").click()
         assert page.locator("#prompt textarea").input_value() == "Two friends"
         assert len(of_all_fields & set(called)) == 1
+
+
+def test_the_forms_of_two_tabs_do_not_mix(browser, app):
+    """A reload fills in the values of the tab that was changed last."""
+    with browser.new_context() as context:
+        tabs = [context.new_page(), context.new_page()]
+        for page in tabs:
+            page.goto(app.url)
+            wait_ready(page)
+            page.wait_for_function("window.multitalkForm.isReady()")
+            page.locator("#more > button").click()
+        first, second = tabs
+        default = second.locator("#prompt textarea").input_value()
+        first.locator("#prompt textarea").fill("Two friends")
+        first.wait_for_function("Object.values(localStorage).some((kept) => kept.includes('Two friends'))")
+        fill(second, Steps="7")
+        second.wait_for_function('Object.values(localStorage).some((kept) => /"steps":7\\b/.test(kept))')
+        second.reload()
+        wait_ready(second)
+        second.wait_for_function("window.multitalkForm.isReady()")
+        second.locator("#more > button").click()
+        assert second.locator("input[aria-label='Steps']").input_value() == "7"
+        assert second.locator("#prompt textarea").input_value() == default

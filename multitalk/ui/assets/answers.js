@@ -2,7 +2,7 @@
 // earlier one does not change. No event has a rule of its own.
 (() => {
   const CALL = /\/run\/predict/;
-  const CANCEL = /\/(cancel|reset)$/;
+  const CANCEL = /\/gradio_api\/(cancel|reset)$/;
   const fetchNow = window.fetch.bind(window);
   const setBy = new Map(); // by component and attribute: number of the latest call that has set it
   let sent = 0;

@@ -13,6 +13,8 @@ window.multitalkForm = (() => {
   };
   const sent = new Map(); // files that this page has sent, by path: the server need not send them back
   const kept = {}; // path of the file that is kept for each field
+  let form = {}; // the values of this page, by field: those of another tab do not mix with them
+  let fields = {}; // names of the form's fields by id of their elements
   let ready = false; // the form contains the kept values: only then changes are kept
 
   // Without storage, as in some private windows, the form is not kept.
@@ -63,18 +65,14 @@ window.multitalkForm = (() => {
     }
   }
 
-  // The values that are kept, by field; null if there are none.
-  function read() {
-    const form = attempt(() => JSON.parse(localStorage.getItem(KEY)));
-    return form && typeof form === 'object' ? form : null;
+  function keep(name, value) {
+    form[name] = value;
+    attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
   }
-
-  const write = (form) => attempt(() => localStorage.setItem(KEY, JSON.stringify(form)));
 
   function save(name, value) {
     if (!ready) return;
-    const form = { ...read(), [name]: value };
-    write(form);
+    keep(name, value);
     const files = Object.fromEntries(Object.entries(form).flatMap(filesOf));
     for (const [field, file] of Object.entries(files)) keepFile(field, file);
     for (const field of Object.keys(kept)) {
@@ -83,17 +81,14 @@ window.multitalkForm = (() => {
   }
 
   // Keep what is typed while the connection is lost: Gradio then triggers no events.
-  function keepTyping(fields) {
+  function keepTyping() {
     const blocks = Object.keys(fields).map((id) => `#${id}`).join(',');
     document.addEventListener('input', ({ target }) => {
       if (target.tagName !== 'TEXTAREA' && target.type !== 'number') return;
       const block = target.closest(blocks);
-      if (!block) return;
-      const form = read() || {};
-      if (Array.isArray(form[fields[block.id]])) return; // a list keeps itself
+      if (!ready || !block || Array.isArray(form[fields[block.id]])) return; // a list keeps itself
       const value = target.value === '' ? null : Number(target.value);
-      form[fields[block.id]] = target.type === 'number' ? value : target.value;
-      write(form);
+      keep(fields[block.id], target.type === 'number' ? value : target.value);
     }, true);
   }
 
@@ -117,20 +112,22 @@ window.multitalkForm = (() => {
     }
   }
 
-  // The form is filled. `fields`: names of the fields by id of their elements.
-  function start(fields) {
+  // The form is filled.
+  function start() {
     ready = true;
     show();
-    keepTyping(fields);
+    keepTyping();
   }
 
   // Return the kept values, with paths for files. If there are none: start with the form as it is, and return null.
-  async function load(fields) {
-    const form = read();
-    if (!form) {
-      start(fields);
+  async function load(names) {
+    fields = names;
+    const stored = attempt(() => JSON.parse(localStorage.getItem(KEY)));
+    if (!stored || typeof stored !== 'object') {
+      start();
       return null;
     }
+    form = stored;
     await Promise.all(Object.entries(form).filter(([, value]) => isFile(value)).map(async ([field, value]) => {
       form[field] = await pathOf(field, value.path);
     }));
@@ -157,6 +154,7 @@ window.multitalkForm = (() => {
     isReady: () => ready,
     forget() {
       ready = false;
+      form = {};
       attempt(() => localStorage.removeItem(KEY));
       attempt(() => indexedDB.deleteDatabase(`multitalk ${base}`));
     },
