@@ -91,12 +91,12 @@ def check_speech(weights: str | Path | None) -> list[Finding]:
 
 def check_marks() -> list[Finding]:
     """Check the variables of the marks."""
-    from ..marks.settings import MarkSettings, check_marks
+    from ..marks import settings as marks
 
     try:
-        check_marks()
+        marks.check_marks()
     except MultiTalkError as error:
         return [Finding("missing", "marks", str(error))]
-    settings = MarkSettings.from_environment()
+    settings = marks.MarkSettings.from_environment()
     signer = "certificate in C2PA_CERT" if settings.certificate else f"self-signed, in {settings.folder}"
     return [Finding("ok", "marks", f"Content Credentials, {settings.policy}; {signer}")]
