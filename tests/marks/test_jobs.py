@@ -26,7 +26,7 @@ from multitalk.pipeline.results import GenerationResult
 from multitalk.request.build import build_request
 from multitalk.serverless.handler import JobWorker
 from multitalk.serverless.worker_settings import WorkerSettings
-from tests.marks.video_files import frames, packets, reencode, signed_video, write_video
+from tests.marks.video_files import change_frames, frames, packets, reencode, signed_video, write_video
 from tests.serverless.conftest import decoded, job_fields
 
 FAST = {"size": (64, 64), "steps": 1, "text_guidance": 1.0, "audio_guidance": 1.0}
@@ -97,14 +97,6 @@ def test_a_dubbed_video_is_a_composite(pipeline, tmp_path):
     assert "talking" not in json.dumps(inspection.credentials.manifest)
 
 
-def changed(path: Path) -> Path:
-    """Change a byte of a signed file's frames."""
-    data = bytearray(path.read_bytes())
-    data[data.index(b"mdat") + 100] ^= 1
-    path.write_bytes(data)
-    return path
-
-
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -112,7 +104,7 @@ def changed(path: Path) -> Path:
         (write_video, GENERATED),  # the XMP alone, as in a clip
         (lambda path: write_video(path, tags={}), COMPOSITE),
         (lambda path: write_video(path, tags=ai_tags(is_composite=True)), COMPOSITE),
-        (lambda path: changed(signed_video(path)), COMPOSITE),
+        (lambda path: change_frames(signed_video(path)), COMPOSITE),
         (lambda path: reencode(signed_video(path.with_name("signed.mp4")), path), COMPOSITE),
     ],
     ids=["signed", "xmp", "unmarked", "composite", "changed", "encoded again"],
