@@ -20,7 +20,15 @@ from .voices import VOICE_PARTS, voice_parts
 # What is heard depends on these fields; a preview of other words would be wrong.
 HEARD = ("mode", "script", "speed", "pause", *fields.each("source", "text"))
 HEARD += fields.each("voice", "language", people=fields.PEOPLE)
-FORGET = "() => [{ __type__: 'update', value: null, visible: 'hidden' }]"
+# A change may be noticed after the words it made were asked for: it forgets other words only.
+ASK = """(...form) => {
+  window.multitalkHeard = JSON.stringify(%s.map((index) => form[index]));
+  return form;
+}"""
+FORGET = """(...words) => {
+  if (JSON.stringify(words) === window.multitalkHeard) return [{ __type__: 'update' }];
+  return [{ __type__: 'update', value: null, visible: 'hidden' }];
+}"""
 
 
 class VoiceEvents:
@@ -38,18 +46,22 @@ class VoiceEvents:
         """Register the handlers of the spoken preview; call inside the page, before all others.
 
         The page runs a field's handlers one after another, in the order in which they were registered: a
-        change would cancel a preview that was requested while others still ran.
+        change hides the preview first.
         """
         form, more, errors = self.layout.form, self.layout.more, self.layout.errors
+        names = list(form)
         heard = more["hear"].click(
             self.hear,
             list(form.values()),
             [more["heard"], *(errors[place] for place in PLACES)],
+            js=ASK % [names.index(name) for name in HEARD],
+            trigger_mode="always_last",  # the words may change before the answer
             show_progress="minimal",
             api_visibility="private",
         )
-        changes = [form[name].change for name in HEARD]
-        gr.on(changes, None, None, more["heard"], js=FORGET, cancels=[heard], **QUIET)
+        words = [form[name] for name in HEARD]
+        gr.on([word.change for word in words], None, words, more["heard"], js=FORGET, **QUIET)
+        heard.then(None, words, more["heard"], js=FORGET, **QUIET)
 
     def connect(self, refresh: tuple[Any, list[Any], list[Any]]) -> None:
         """Register the handlers; call inside the page.

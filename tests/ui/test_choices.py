@@ -79,6 +79,14 @@ def test_skipped_steps_are_one_setting_and_restored(tmp_path, cache, threshold, 
     assert "Not restored" not in sentence
 
 
+TYPE_AND_HEAR = """(words) => {
+  const text = document.querySelector("#person1-text textarea");
+  text.value = words;
+  text.dispatchEvent(new Event("input", { bubbles: true }));
+  document.querySelector("#hear").click();
+}"""
+
+
 @pytest.fixture(params=SCREENS)
 def page(request, open_page) -> Page:
     return open_page(**SCREENS[request.param])
@@ -100,6 +108,19 @@ def test_a_heard_text_goes_when_the_words_change(page):
     page.locator("#person1-voice input").fill("Alicia")
     page.get_by_role("option", name="Alicia, woman").click()
     heard.wait_for(state="hidden")
+
+
+@pytest.mark.slow
+def test_words_that_change_right_before_or_after_hear_are_heard(page):
+    choose(page, "Text to speech")
+    heard = page.locator("#heard")
+    player = heard.get_by_label("Play").or_(heard.get_by_label("Pause")).first
+    for words in ("Good morning.", "Good evening, everybody."):  # the page notices the words after the press
+        page.evaluate(TYPE_AND_HEAR, words)
+        player.wait_for()
+    page.evaluate(TYPE_AND_HEAR, "One.")
+    page.evaluate(TYPE_AND_HEAR, "One, two, three, four, five, six, seven, eight, nine, ten.")
+    page.wait_for_function("/0:0[4-9]/.test(document.querySelector('#heard').innerText)")  # its length
 
 
 @pytest.mark.slow

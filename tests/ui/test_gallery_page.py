@@ -24,6 +24,7 @@ Show = Callable[[str], Page]
 def show(open_page, app: App) -> Iterator[Show]:
     """Show the page with a result of its browser and one of another browser."""
     written: list[str] = []
+    pages: list[Page] = []
 
     def add(title: str, browser: str, name: str) -> None:
         written.append(name)
@@ -32,15 +33,21 @@ def show(open_page, app: App) -> Iterator[Show]:
 
     def show_on(screen: str) -> Page:
         page = open_page(**SCREENS[screen])
+        pages.append(page)
         cookies = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
         add("Good morning", "somebody else", f"theirs-{screen}.mp4")
         add(MINE, cookies[COOKIE], f"mine-{screen}.mp4")
         page.reload()
         wait_ready(page)
-        card(page, f"mine-{screen}").scroll_into_view_if_needed()
+        mine = card(page, f"mine-{screen}")
+        mine.scroll_into_view_if_needed()
+        # a thumbnail that is deleted while it loads would be an error
+        page.wait_for_function("(image) => image.complete", arg=mine.locator("img").element_handle())
         return page
 
     yield show_on
+    for page in pages:
+        page.context.close()  # it may still load what is deleted now
     for name in written:
         (app.outputs / name).unlink(missing_ok=True)
         (app.outputs / NOTES / f"{name}.json").unlink(missing_ok=True)

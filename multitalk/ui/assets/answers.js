@@ -2,7 +2,6 @@
 // earlier one does not change. No event has a rule of its own.
 (() => {
   const CALL = /\/run\/predict/;
-  const CANCEL = /\/gradio_api\/(cancel|reset)$/;
   const fetchNow = window.fetch.bind(window);
   const setBy = new Map(); // by component and attribute: number of the latest call that has set it
   let sent = 0;
@@ -32,10 +31,7 @@
 
   window.fetch = async (resource, options) => {
     const url = typeof resource === 'string' ? resource : resource.url || String(resource);
-    if (!options || typeof options.body !== 'string') return fetchNow(resource, options);
-    // a change made before a call may want to cancel it before the server has answered with its id: it goes on
-    if (CANCEL.test(url) && !JSON.parse(options.body).event_id) return new Response('{"success": true}');
-    if (!CALL.test(url)) return fetchNow(resource, options);
+    if (!CALL.test(url) || !options || typeof options.body !== 'string') return fetchNow(resource, options);
     sent += 1;
     const number = sent;
     const outputs = outputsOf(JSON.parse(options.body).fn_index);
