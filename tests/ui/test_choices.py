@@ -17,7 +17,7 @@ from multitalk.ui.restore import RESTORED, restored_values
 from multitalk.ui.speech_choices import language_choices, voice_choices
 from multitalk.ui.worker import ModelWorker
 from tests.ui.app import EXAMPLES
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, SCREENS
 from tests.ui.steps import choose
 from tests.ui.test_restore import saved_settings
 
@@ -87,7 +87,7 @@ TYPE_AND_HEAR = """(words) => {
 }"""
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[DESKTOP])
 def page(request, open_page) -> Page:
     return open_page(**SCREENS[request.param])
 

@@ -14,14 +14,14 @@ from multitalk.media.video import VideoWriter
 from multitalk.ui.uploads import MAX_FILE
 from tests.media.heic_files import heic
 from tests.ui.app import EXAMPLES, App
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import wait_ready
 from tests.ui.test_drops import drop
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[PHONE])
 def page(request, open_page) -> Page:
     return open_page(**SCREENS[request.param])
 
@@ -81,7 +81,7 @@ def full_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield app.wait_open().wait_loaded()
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [DESKTOP])
 def test_a_failed_upload_is_said(screen, browser, full_app):
     context = browser.new_context(**SCREENS[screen])  # its console may contain errors: failed requests
     page = context.new_page()

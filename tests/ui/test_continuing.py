@@ -19,14 +19,14 @@ from multitalk.ui import fields, form_errors
 from multitalk.ui.job_store import JobRecord, JobStore
 from tests.ui.app import App
 from tests.ui.requests import no_lora
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import be_quick, bring, bring_sound, example, facts, make, wait_ready
 from tests.ui.test_behind import FORM, no_voice
 from tests.ui.test_dubbing import write_video
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [DESKTOP])
 def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
     with browser.new_context(**SCREENS[screen]) as context:
         page: Page = context.new_page()
@@ -73,7 +73,7 @@ def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [PHONE])
 def test_another_video_is_continued(screen: str, browser: Browser, app: App, tmp_path: Path) -> None:
     with browser.new_context(**SCREENS[screen]) as context:
         page: Page = context.new_page()

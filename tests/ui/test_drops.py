@@ -14,7 +14,7 @@ from multitalk.media.video import VideoWriter
 from multitalk.ui import drops
 from multitalk.ui.form_errors import with_labels
 from tests.ui.app import EXAMPLES
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, SCREENS
 from tests.ui.steps import choose
 from tests.ui.test_gallery import write_video
 
@@ -50,7 +50,7 @@ def drop_on(page: Page, selector: str | None, *files: Path) -> None:
     )
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[DESKTOP])
 def page(request, open_page) -> Page:
     """The page, scrolled to its end."""
     page = open_page(**SCREENS[request.param])

@@ -18,7 +18,7 @@ from multitalk.weights.folders import AUDIO_LAYERS_FOLDER
 from multitalk.weights.manifest import Manifest, make_manifest
 from tests.ui.app import EXAMPLES, App
 from tests.ui.requests import no_lora
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import bring, bring_sound, facts, fill, make, wait_ready, wait_state
 from tests.ui.test_behind import FORM, no_voice
 from tests.ui.test_drops import drop_on
@@ -41,7 +41,7 @@ def dubbing_app(baked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [PHONE])
 def test_a_video_is_composite(screen: str, browser: Browser, dubbing_app: App, tmp_path: Path) -> None:
     with browser.new_context(**SCREENS[screen]) as context:
         page: Page = context.new_page()
@@ -80,7 +80,7 @@ def small_settings(page: Page) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [DESKTOP])
 def test_a_video_on_the_image_is_composite_and_compared(
     screen: str, browser: Browser, dubbing_app: App, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from multitalk.ui.file_origin import NO_MARKS, read_facts
 from tests.marks.clips import talking
 from tests.marks.video_files import reencode, signed_video, write_video
 from tests.ui.conftest import Open
-from tests.ui.screens import SCREENS
+from tests.ui.screens import PHONE, SCREENS
 from tests.ui.steps import example, wait_ready
 from tests.ui.test_drops import drop
 
@@ -48,7 +48,7 @@ def test_a_file_says_what_it_contains(tmp_path: Path) -> None:
         read_facts(tmp_path / "text.mp4", "text.mp4")
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[PHONE])
 def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
     return open_page(**SCREENS[request.param])
 

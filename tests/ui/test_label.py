@@ -9,13 +9,13 @@ from playwright.sync_api import Page
 from tests.marks.clips import decode
 from tests.ui.app import App
 from tests.ui.conftest import Open
-from tests.ui.screens import SCREENS
+from tests.ui.screens import PHONE, SCREENS
 from tests.ui.steps import be_quick, bring, error_at, facts, make
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [PHONE])
 def test_a_video_with_a_label(open_page: Open, app: App, screen: str) -> None:
     page: Page = open_page(**SCREENS[screen])
     bring(page, "one_person.png", "one_person.wav")

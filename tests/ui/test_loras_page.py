@@ -17,7 +17,7 @@ from multitalk.request.presets import PRESETS
 from tests.small_checkpoint import make_small_checkpoint
 from tests.ui.api_client import connected
 from tests.ui.app import ARTIFACTS, EXAMPLES, App
-from tests.ui.screens import SCREENS
+from tests.ui.screens import PHONE, SCREENS
 from tests.ui.steps import be_quick, bring, facts, make, wait_ready
 from tests.ui.test_drops import TYPES, drop
 
@@ -52,7 +52,7 @@ def files(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[PHONE])
 def page(request, open_page, lora_app) -> Page:
     return open_page(lora_app.url, **SCREENS[request.param])
 

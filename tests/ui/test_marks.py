@@ -15,7 +15,7 @@ from multitalk.ui.marking import CONSENT, INFO, build_marking
 from tests.marks.video_files import change_frames, reencode, signed_video
 from tests.ui.app import App
 from tests.ui.conftest import Open
-from tests.ui.screens import SCREENS
+from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import be_quick, bring, make
 from tests.ui.test_drops import drop_on
 
@@ -51,7 +51,7 @@ def test_the_line_about_consent_is_in_view(open_page: Open, screen: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [DESKTOP])
 def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, screen: str):
     page = open_page(**SCREENS[screen])
     bring(page, "one_person.png", "one_person.wav")
@@ -71,7 +71,7 @@ def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", [PHONE])
 def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_path: Path, screen: str):
     page = open_page(**SCREENS[screen])
     marked = signed_video(tmp_path / "marked.mp4")

@@ -90,9 +90,8 @@ def test_picture_voice_and_button_are_on_the_first_screen(screen, open_page):
         )
 
 
-@SCREENS
-def test_a_double_click_makes_one_job(screen, open_page):
-    page = open_page(**screen)
+def test_a_double_click_makes_one_job(open_page):
+    page = open_page(**DESKTOP)
     jobs = jobs_of(page)
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
@@ -144,9 +143,8 @@ def test_the_button_shows_a_job_after_a_reload(open_page):
     page.locator("#make:enabled").wait_for()
 
 
-@SCREENS
-def test_a_new_video_clears_what_was_said_of_the_one_before(screen, open_page):
-    page = open_page(**screen)
+def test_a_new_video_clears_what_was_said_of_the_one_before(open_page):
+    page = open_page(**PHONE)
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **SLOW)
     page.locator("#make").click()

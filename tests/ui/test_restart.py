@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.ui.app import App
-from tests.ui.screens import DESKTOP, SCREENS
+from tests.ui.screens import DESKTOP, PHONE, SCREENS
 from tests.ui.steps import be_quick, bring, bring_sound, choose, fill, wait_phase, wait_ready
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def own_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield app.wait_open().wait_loaded()
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=[PHONE])
 def page(request, browser: Browser, own_app: App) -> Iterator[Page]:
     context = browser.new_context(**SCREENS[request.param])
     page = context.new_page()
