@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed
 
-from ..conditioning.job import JobConditions, outline_job, prepare_job
+from ..conditioning.job import JobConditions, prepare_job
 from ..conditioning.length import expected_seconds, limit_seconds, padded_seconds
 from ..conditioning.notices import notices
+from ..conditioning.outline import outline_job
 from ..conditioning.scenes import plan_clips
 from ..conditioning.timeline import ClipSpan, count_frames
 from ..conditioning.voice_separator import VoiceSeparator

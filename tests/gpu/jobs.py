@@ -16,7 +16,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from multitalk.bench import networks
 from multitalk.bench.job import BenchOptions, finish_pipeline, make_pipeline, make_request, sizes_of
-from multitalk.conditioning.job import JobConditions, JobOutline, _encode_prompts
+from multitalk.conditioning.job import JobConditions, _encode_prompts
+from multitalk.conditioning.outline import JobOutline
 from multitalk.conditioning.resolve import resolve_settings
 from multitalk.conditioning.source import PictureSource
 from multitalk.conditioning.timeline import AudioTimeline, ClipSpan

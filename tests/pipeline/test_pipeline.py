@@ -278,7 +278,8 @@ def _teacache_steps(pipeline, request) -> list[bool]:
 
 
 def _job(pipeline, request):
-    from multitalk.conditioning.job import outline_job, prepare_job
+    from multitalk.conditioning.job import prepare_job
+    from multitalk.conditioning.outline import outline_job
     from multitalk.pipeline.progress import JobMonitor
 
     monitor = JobMonitor(None, None)
