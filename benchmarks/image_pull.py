@@ -24,7 +24,10 @@ from tests.image.registry import ADDRESS, Registry
 
 COMPRESSIONS = {
     "uncompressed": "compression=uncompressed",
-    "zstd": "compression=zstd,compression-level=9",
+    "zstd-1": "compression=zstd,compression-level=1",
+    "zstd-3": "compression=zstd,compression-level=3",
+    "zstd-6": "compression=zstd,compression-level=6",
+    "zstd-9": "compression=zstd,compression-level=9",
     "gzip": "compression=gzip",
 }
 
@@ -52,12 +55,8 @@ def timed(engine: Engine, size: float, *arguments: str) -> tuple[float, float]:
 
 def measure(folder: Path, gigabytes: float) -> dict[str, Any]:
     """Return the size of the layer, and seconds and processor seconds per gigabyte, by compression."""
-    context = folder / "context"
-    for name in ("context", "builder", "user"):
+    for name in ("builder", "user"):
         (folder / name).mkdir()
-    write_weights(context, gigabytes)
-    (context / "Dockerfile").write_text("FROM scratch\nCOPY *.safetensors /\n")
-    size = sum(path.stat().st_size for path in context.glob("*.safetensors")) / 1e9
     results: dict[str, Any] = {}
     with (
         LoopbackNetwork() as network,
@@ -66,6 +65,12 @@ def measure(folder: Path, gigabytes: float) -> dict[str, Any]:
         Engine(folder / "user", network) as user,
     ):
         for name, compression in COMPRESSIONS.items():
+            # other weights for each: the builder keeps what it has compressed, at whatever level
+            context = folder / name
+            context.mkdir()
+            write_weights(context, gigabytes)
+            (context / "Dockerfile").write_text("FROM scratch\nCOPY *.safetensors /\n")
+            size = sum(path.stat().st_size for path in context.glob("*.safetensors")) / 1e9
             image = f"{ADDRESS}/{name}:1"
             output = (
                 f"type=image,name={image},push=true,force-compression=true,oci-mediatypes=true,{compression}"

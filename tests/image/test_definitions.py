@@ -352,11 +352,10 @@ def test_bake_has_a_target_for_each_stack_and_precision():
         assert set(group["targets"]) <= names | set(content["group"])
 
 
-def test_only_code_is_compressed():
+def test_layers_are_compressed_with_zstd():
     targets = bake_file()["target"]
-    assert "compression=uncompressed" in targets["weights"]["output"][0]
-    for name in ("app", "slim", "base"):
-        assert "compression=zstd" in targets[name]["output"][0]
+    for name, level in (("weights", 3), ("app", 9), ("slim", 9), ("base", 9)):
+        assert f"compression=zstd,compression-level={level}," in targets[name]["output"][0]
 
 
 def test_stacks_have_their_architectures():

@@ -102,7 +102,7 @@ def test_weights_are_layers_below_the_code(workshop):
 def test_layers_have_the_documented_formats_and_sizes(workshop):
     *below, code = workshop.registry.image("multitalk", "int8-cu124").layers
     weights = [layer for layer in below if WEIGHTS in layer.created_by]
-    assert {layer.format for layer in weights} == {"tar"}
+    assert {layer.format for layer in weights} == {"tar+zstd"}
     assert sum(layer.size for layer in weights) > 230e6
     assert max(layer.size for layer in weights) < 0.235e9 * 1.01  # --layer-gb, and what the archive adds
     assert code.format == "tar+zstd"
