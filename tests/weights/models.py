@@ -45,8 +45,10 @@ def state_of(model: MultiTalkTransformer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def same_bits(model: MultiTalkTransformer, state: dict[str, torch.Tensor]) -> bool:
-    def bits(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.contiguous().flatten().view(torch.uint8)
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the bytes of a tensor: torch 2.5 does not compare fp8."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
+
+def same_bits(model: MultiTalkTransformer, state: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(bits(tensor), bits(state[name])) for name, tensor in model.state_dict().items())

@@ -21,6 +21,8 @@ from multitalk.weights.store import WeightsFolder, load_part
 from multitalk.weights.stream import read_tensors
 from multitalk.weights.tensor_files import DTYPES
 
+from .models import bits
+
 CPU = torch.device("cpu")
 
 
@@ -51,10 +53,6 @@ def files(tmp_path) -> list[Path]:
         }
         save_file({f"{path.stem}.{name}": tensor for name, tensor in tensors.items()}, path)
     return paths
-
-
-def bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 def assert_same(read: dict[str, torch.Tensor], files: list[Path]) -> None:
