@@ -19,14 +19,9 @@ COPY requirements.txt ./
 # The lock has everything except torch and what only torch needs, which the base has.
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
 # /outputs belongs to the user of the container. Only a slim container, which runs as root, writes to /opt.
-# librosa compiles its functions on first use, which takes 12 s of CPU time: do it here once, for every processor.
-# numba does not read a cache that it cannot write to.
-ENV NUMBA_CACHE_DIR=/opt/numba \
-    NUMBA_CPU_NAME=generic
 RUN useradd --create-home --uid 1000 multitalk \
-    && mkdir -p /outputs /opt/multitalk /opt/numba \
-    && python -c "import librosa, numpy; librosa.resample(numpy.zeros(999, 'f4'), orig_sr=22050, target_sr=16000)" \
-    && chown -R multitalk:multitalk /outputs /opt/numba
+    && mkdir -p /outputs /opt/multitalk \
+    && chown -R multitalk:multitalk /outputs
 ENV MODE=ui \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \

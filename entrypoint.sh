@@ -64,13 +64,8 @@ if grep -qE '^[^ ]+ /tmp [^ ]+ ([^ ]+,)?noexec' /proc/mounts; then
   echo "warning: /tmp is mounted noexec, so speech does not work. Mount it with --tmpfs /tmp:exec." >&2
 fi
 
-# numba refuses a cache that it cannot write to, as on a read-only file system: give it a copy
-if [[ -d ${NUMBA_CACHE_DIR:-} && ! -w $NUMBA_CACHE_DIR ]]; then
-  cp -r "$NUMBA_CACHE_DIR" "${TMPDIR:-/tmp}/numba"
-  export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/numba
-fi
-
-# so does Triton when a kernel is not in its cache; the compiled kernels stay where they are
+# Triton refuses a cache that it cannot write to when a kernel is not in it, as on a read-only file system: give it a
+# copy; the compiled kernels stay where they are
 if [[ -d ${TRITON_CACHE_DIR:-} && ! -w $TRITON_CACHE_DIR ]]; then
   cp -r "$TRITON_CACHE_DIR" "${TMPDIR:-/tmp}/triton"
   export TRITON_CACHE_DIR=${TMPDIR:-/tmp}/triton

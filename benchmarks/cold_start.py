@@ -77,6 +77,7 @@ def write_part(folder: Path, part: str, model: nn.Module, dtype: torch.dtype) ->
     tensors = {name: value for name, value in model.state_dict().items() if name not in aliases}
     path = folder / f"{weights_name(part)}.safetensors"
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # a container's user reads it
     save_config(part, model, dtype, folder)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLWan
 
 from multitalk.models.vae_layers import use_channels_last, use_fast_layers
 from multitalk.models.video_vae import decode_latents, encode_condition
@@ -43,16 +42,16 @@ def main() -> None:
     use_onednn(before)
     use_fast_layers(after)
     use_channels_last(after)
-    frames = torch.rand(3, 5, height, width) * 2 - 1
+    frames = torch.rand(3, options.frames, height, width) * 2 - 1
     latents = torch.randn(16, 1 + options.frames // 4, height // 8, width // 8)
-    report("encode", lambda vae: encode_condition(vae, frames, options.frames), before, after)
-    report("decode", lambda vae: list(decode_latents(vae, latents)), before, after)
+    report(
+        "encode", lambda: before.encode(frames[None]), lambda: encode_condition(after, frames, options.frames)
+    )
+    report("decode", lambda: before.decode(latents[None]), lambda: list(decode_latents(after, latents)))
 
 
-def report(
-    name: str, work: Callable[[AutoencoderKLWan], object], before: AutoencoderKLWan, after: AutoencoderKLWan
-) -> None:
-    times = [[seconds_of(lambda vae=vae: work(vae)) for vae in (before, after)] for _ in range(RUNS)]
+def report(name: str, before: Callable[[], object], after: Callable[[], object]) -> None:
+    times = [[seconds_of(work) for work in (before, after)] for _ in range(RUNS)]
     old, new = (min(column) for column in zip(*times, strict=True))
     print(f"{name}: {old:.2f} s with diffusers' layers, {new:.2f} s with ours, {old / new:.2f} times faster")
 

@@ -122,9 +122,8 @@ class FastVAE:
         return x.unflatten(0, (clips, -1))
 
     def _layer(self, layer: nn.Module, x: torch.Tensor, clips: int) -> torch.Tensor:
-        if isinstance(layer, WanResidualBlock):
-            return self._residual(layer, x, clips)
-        return self._resample(layer, x, clips)
+        run = self._resample if isinstance(layer, WanResample) else self._residual
+        return run(layer, x, clips)
 
     def _middle(self, block: WanMidBlock, x: torch.Tensor, clips: int) -> torch.Tensor:
         for resnet in block.resnets:  # the attention between them is disabled: its projection is zero

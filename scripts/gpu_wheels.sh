@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Download the wheels that benchmarks.gpu and benchmarks.gpu_correctness need on a GPU machine without a network, in the
 # versions of requirements.txt, into folder $1 for Python $2 (3.12 by default). PyAV is left out: they write no videos.
-# The machine itself must have torch, Triton, transformers, NumPy, SciPy, pandas, scikit-learn, Numba, Pillow and
+# The machine itself must have torch, Triton, transformers, NumPy, SciPy, Pillow and
 # safetensors. There:
 #   python3 -m pip install --no-index --no-deps --target SITE FOLDER/*.whl
 #   PYTHONPATH=SITE python3 -m benchmarks.gpu_correctness
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 target=${1:?usage: scripts/gpu_wheels.sh FOLDER [PYTHON_VERSION]}
 python_version=${2:-3.12}
-packages=(annotated-types audioread cffi decorator diffusers ftfy librosa msgpack pooch pycparser pydantic pydantic-core
+packages=(annotated-types cffi diffusers ftfy pycparser pydantic pydantic-core
   pyloudnorm soundfile soxr tokenizers typing-inspection wcwidth)
 
 pins=()

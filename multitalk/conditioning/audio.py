@@ -20,12 +20,15 @@ _LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one block
 
 
 def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample mono float32 samples to 16 kHz with librosa's default method; others change the features."""
+    """Resample mono float32 samples to 16 kHz as librosa does by default; other methods change the features."""
     if rate == SAMPLE_RATE:
         return samples
-    import librosa
+    import soxr  # which librosa calls; importing librosa takes seconds, and the first time compiles functions
 
-    return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+    resampled = np.zeros(math.ceil(len(samples) * (SAMPLE_RATE / rate)), np.float32)  # its length in librosa
+    values = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")[: len(resampled)]
+    resampled[: len(values)] = values
+    return resampled
 
 
 def normalize_loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:

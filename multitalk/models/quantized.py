@@ -72,7 +72,7 @@ class QuantizedLinear(FixedDtypeModule, LowRankLayer):
         """Quantize a matrix row by row.
 
         Args:
-            weight: ``N K``, any float dtype, any device including meta.
+            weight: ``N K``, any float dtype.
 
         Returns:
             The 8-bit matrix and the scales of its rows, ``N 1`` float32.
@@ -92,9 +92,10 @@ class QuantizedLinear(FixedDtypeModule, LowRankLayer):
         """Quantize a linear layer; its bias is shared."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        weight, scale = cls.quantize(linear.weight.detach())
-        layer.weight = nn.Parameter(weight, requires_grad=False)
-        layer.scale = nn.Parameter(scale, requires_grad=False)
+        if not linear.weight.is_meta:  # whose operations import torch._dynamo, which takes seconds
+            weight, scale = cls.quantize(linear.weight.detach())
+            layer.weight = nn.Parameter(weight, requires_grad=False)
+            layer.scale = nn.Parameter(scale, requires_grad=False)
         layer.bias = linear.bias
         return layer.train(linear.training)
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import (
-    CACHE_T,
-    WanCausalConv3d,
-    WanDecoder3d,
-    WanEncoder3d,
-)
+from diffusers.models.autoencoders.autoencoder_kl_wan import CACHE_T, WanDecoder3d, WanEncoder3d
 from torch import nn
 
-from .vae_layers import CausalConv3d
+from .vae_layers import CausalConv3d, FeatureCache, norm_and_convolve
 
 TEMPORAL_STRIDE = 4
 SPATIAL_STRIDE = 8
@@ -22,8 +17,6 @@ SPATIAL_STRIDE = 8
 # share of a chunk of 4 frames; number of chunks of zeros before. Measured with the demo weights on a CPU.
 FIRST_CHUNK, UNSTEADY_CHUNKS, STEADY_CHUNK = 0.35, 2, 0.1
 
-# The last input frames of each causal convolution; diffusers' layers read and replace the entries in order.
-FeatureCache = list[torch.Tensor | str | None]
 Stage = Callable[[torch.Tensor, FeatureCache, list[int]], torch.Tensor]
 
 
@@ -45,7 +38,7 @@ def chunk_weights(content: int, chunks: int) -> list[float]:
 
 def new_feature_cache(module: nn.Module) -> FeatureCache:
     """Create an empty cache for an encoder or a decoder."""
-    return [None] * sum(isinstance(layer, CausalConv3d | WanCausalConv3d) for layer in module.modules())
+    return [None] * sum(isinstance(layer, CausalConv3d) for layer in module.modules())
 
 
 class SteadyStages:
@@ -126,8 +119,7 @@ def _stages(network: WanEncoder3d | WanDecoder3d, layers: list[nn.Module]) -> li
         return _cached_convolution(network.conv_in, x, cache, position)
 
     def head(x: torch.Tensor, cache: FeatureCache, position: list[int]) -> torch.Tensor:
-        x = network.nonlinearity(network.norm_out(x))
-        return _cached_convolution(network.conv_out, x, cache, position)
+        return norm_and_convolve(network.norm_out, network.conv_out, x, cache, position)
 
     def layer_stage(layer: nn.Module) -> Stage:
         return lambda x, cache, position: layer(x, feat_cache=cache, feat_idx=position)

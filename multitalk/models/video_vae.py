@@ -13,9 +13,11 @@ from .vae_stages import (
     TEMPORAL_STRIDE,
     SteadyStages,
     chunk_weights,
+    decoder_stages,
     encoder_stages,
     latent_frames,
     new_feature_cache,
+    run_stages,
 )
 from .vae_tiling import decode_tiles, encode_tiles, needs_tiles, tile_starts
 
@@ -111,14 +113,11 @@ def decode_latents(
     if needs_tiles(vae, *latents.shape[3:]):
         yield from decode_tiles(vae, hidden_states, check_cancelled)
         return
-    cache = new_feature_cache(vae.decoder)
-    for index in range(latents.shape[2]):
+    stages, cache = decoder_stages(vae.decoder), new_feature_cache(vae.decoder)
+    for latent in hidden_states.split(1, dim=2):
         if check_cancelled is not None:
             check_cancelled()
-        frames = vae.decoder(
-            hidden_states[:, :, index : index + 1], feat_cache=cache, feat_idx=[0], first_chunk=index == 0
-        )
-        yield frames[0].float().clamp(-1, 1)
+        yield run_stages(stages, latent, cache)[0].float().clamp(-1, 1)
 
 
 def decode_parts(vae: AutoencoderKLWan, latents: torch.Tensor) -> int:

@@ -21,7 +21,7 @@ EIGHT_BIT_UNITS = 1.0
 # (height x width x vae_dim x 4 bytes): the frames cached by its convolutions, and the last level.
 DECODE_UNITS = 51.0
 ENCODE_UNITS = 40.0
-HALF_DECODE_UNITS = 27.0  # with a bfloat16 decoder and float32 frames
+HALF_DECODE_UNITS = 26.0  # with a bfloat16 decoder and float32 frames
 # Peak of the small decoder, in units of one full-resolution frame of its narrowest layer in its own dtype.
 FAST_DECODE_UNITS = 12.5
 FAST_PARAMETERS = 9_850_000

@@ -220,9 +220,8 @@ def bytes_from_disk() -> int | None:
         return None
 
 
-# Packages that other libraries import if they are installed, although no video needs them. librosa
-# imports the first two again at its first use; diffusers' from_pretrained uses accelerate, and httpx's
-# command line uses rich.
+# Packages that other libraries import if they are installed, although no start needs them. pyloudnorm
+# imports scipy with the first job; diffusers' from_pretrained uses accelerate, and httpx's command line rich.
 OPTIONAL_PACKAGES = ("scipy", "sklearn", "pandas", "accelerate", "rich")
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from multitalk.conditioning.image import prepare_image
 from multitalk.models import vae_stages, vae_tiling
+from multitalk.models.vae_layers import use_fast_layers
 from multitalk.models.vae_tiling import STRIDE, TILE, tile_starts, tile_weights
 from multitalk.models.video_vae import decode_latents, encode_condition
 from multitalk.runtime import memory
@@ -115,6 +116,7 @@ def test_memory_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)
     with torch.device("meta"):
         vae = AutoencoderKLWan()
+    use_fast_layers(vae)
     vae.use_tiling = True
     layout = memory.MemoryLayout(memory.ModelSizes(), "fp16", "fp16", "fp16", "fp16", (), vae_tiling=True)
     workload = memory.Workload(height=480, width=832, frames=17)

@@ -17,6 +17,7 @@ from multitalk.conditioning.timeline import ClipSpan
 from multitalk.errors import Cancelled, MultiTalkError
 from multitalk.media.background import MAX_QUEUED, BackgroundWriter
 from multitalk.media.video import VideoWriter
+from multitalk.models.vae_layers import use_fast_layers
 from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
 from multitalk.pipeline.decode import decode_clip
 from multitalk.sampling.color import ColorCorrection
@@ -25,7 +26,9 @@ from tests.waiting import wait_until
 
 def small_vae() -> AutoencoderKLWan:
     torch.manual_seed(0)
-    return AutoencoderKLWan(base_dim=8, dim_mult=[1, 2, 2, 2], num_res_blocks=1).eval()
+    vae = AutoencoderKLWan(base_dim=8, dim_mult=[1, 2, 2, 2], num_res_blocks=1).eval()
+    use_fast_layers(vae)
+    return vae
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from multitalk.models import attention, audio_attention, vae_stages, video_vae
 from multitalk.models.fast_decoder import FastDecoder
 from multitalk.models.quantized import QuantizedLinear
 from multitalk.models.transformer import MultiTalkTransformer
+from multitalk.models.vae_layers import use_fast_layers
 from multitalk.runtime.choose import Weights, _layout
 from multitalk.runtime.memory import (
     DECODE_UNITS,
@@ -217,6 +218,7 @@ def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)  # the meta device has no values
     with torch.device("meta"):
         vae = AutoencoderKLWan()
+    use_fast_layers(vae)
     unit = 480 * 832 * 96 * 4
     with torch.inference_mode(), LiveBytes() as live:
         for _ in video_vae.decode_latents(vae, torch.empty(16, 5, 60, 104, device="meta")):
@@ -225,6 +227,7 @@ def test_peak_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert live.peak <= DECODE_UNITS * unit
     with torch.device("meta"):
         half_vae = AutoencoderKLWan()
+    use_fast_layers(half_vae)
     video_vae.prepare_decoder(half_vae, torch.bfloat16)
     with torch.inference_mode(), LiveBytes() as live:
         for _ in video_vae.decode_latents(half_vae, torch.empty(16, 5, 60, 104, device="meta")):
@@ -251,6 +254,7 @@ def test_operations_of_the_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae_stages, "_same", lambda before, after: False)
     with torch.device("meta"):
         vae = AutoencoderKLWan()
+    use_fast_layers(vae)
     pixels = 480 * 832 * 81
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         for _ in video_vae.decode_latents(vae, torch.empty(16, 21, 60, 104, device="meta")):
