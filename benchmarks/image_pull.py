@@ -55,8 +55,10 @@ def timed(engine: Engine, size: float, *arguments: str) -> tuple[float, float]:
 
 def measure(folder: Path, gigabytes: float) -> dict[str, Any]:
     """Return the size of the layer, and seconds and processor seconds per gigabyte, by compression."""
-    for name in ("builder", "user"):
+    context = folder / "context"
+    for name in ("context", "builder", "user"):
         (folder / name).mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY *.safetensors /\n")
     results: dict[str, Any] = {}
     with (
         LoopbackNetwork() as network,
@@ -66,10 +68,7 @@ def measure(folder: Path, gigabytes: float) -> dict[str, Any]:
     ):
         for name, compression in COMPRESSIONS.items():
             # other weights for each: the builder keeps what it has compressed, at whatever level
-            context = folder / name
-            context.mkdir()
             write_weights(context, gigabytes)
-            (context / "Dockerfile").write_text("FROM scratch\nCOPY *.safetensors /\n")
             size = sum(path.stat().st_size for path in context.glob("*.safetensors")) / 1e9
             image = f"{ADDRESS}/{name}:1"
             output = (

@@ -20,7 +20,7 @@ _LOUDNESS_BLOCK = 0.4  # seconds; the meter needs at least one block
 
 
 def to_model_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample mono float32 samples to 16 kHz as librosa does by default; other methods change the features."""
+    """Resample mono float32 samples to 16 kHz with librosa's default method; others change the features."""
     if rate == SAMPLE_RATE:
         return samples
     import soxr  # which librosa calls; importing librosa takes seconds, and the first time compiles functions

@@ -87,9 +87,9 @@ TYPE_AND_HEAR = """(words) => {
 }"""
 
 
-@pytest.fixture(params=[DESKTOP])
-def page(request, open_page) -> Page:
-    return open_page(**SCREENS[request.param])
+@pytest.fixture
+def page(open_page) -> Page:
+    return open_page(**SCREENS[DESKTOP])
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ from tests.ui.test_drops import drop
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=[PHONE])
-def page(request, open_page) -> Page:
-    return open_page(**SCREENS[request.param])
+@pytest.fixture
+def page(open_page) -> Page:
+    return open_page(**SCREENS[PHONE])
 
 
 def choose_picture(page: Page, file: Path) -> None:
@@ -81,9 +81,8 @@ def full_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield app.wait_open().wait_loaded()
 
 
-@pytest.mark.parametrize("screen", [DESKTOP])
-def test_a_failed_upload_is_said(screen, browser, full_app):
-    context = browser.new_context(**SCREENS[screen])  # its console may contain errors: failed requests
+def test_a_failed_upload_is_said(browser, full_app):
+    context = browser.new_context(**SCREENS[DESKTOP])  # its console may contain errors: failed requests
     page = context.new_page()
     page.goto(full_app.url)
     wait_ready(page)

@@ -26,9 +26,8 @@ from tests.ui.test_dubbing import write_video
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [DESKTOP])
-def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
-    with browser.new_context(**SCREENS[screen]) as context:
+def test_a_result_is_continued(browser: Browser, app: App) -> None:
+    with browser.new_context(**SCREENS[DESKTOP]) as context:
         page: Page = context.new_page()
         page.goto(app.url)
         wait_ready(page)
@@ -73,9 +72,8 @@ def test_a_result_is_continued(screen: str, browser: Browser, app: App) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [PHONE])
-def test_another_video_is_continued(screen: str, browser: Browser, app: App, tmp_path: Path) -> None:
-    with browser.new_context(**SCREENS[screen]) as context:
+def test_another_video_is_continued(browser: Browser, app: App, tmp_path: Path) -> None:
+    with browser.new_context(**SCREENS[PHONE]) as context:
         page: Page = context.new_page()
         page.goto(app.url)
         wait_ready(page)

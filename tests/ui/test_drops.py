@@ -50,10 +50,10 @@ def drop_on(page: Page, selector: str | None, *files: Path) -> None:
     )
 
 
-@pytest.fixture(params=[DESKTOP])
-def page(request, open_page) -> Page:
+@pytest.fixture
+def page(open_page) -> Page:
     """The page, scrolled to its end."""
-    page = open_page(**SCREENS[request.param])
+    page = open_page(**SCREENS[DESKTOP])
     page.mouse.move(100, 300)
     page.mouse.wheel(0, 5000)
     page.wait_for_function("scrollY > 50")

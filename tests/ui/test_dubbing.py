@@ -41,9 +41,8 @@ def dubbing_app(baked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [PHONE])
-def test_a_video_is_composite(screen: str, browser: Browser, dubbing_app: App, tmp_path: Path) -> None:
-    with browser.new_context(**SCREENS[screen]) as context:
+def test_a_video_is_composite(browser: Browser, dubbing_app: App, tmp_path: Path) -> None:
+    with browser.new_context(**SCREENS[PHONE]) as context:
         page: Page = context.new_page()
         page.goto(dubbing_app.url)
         wait_state(page, "ready")
@@ -80,11 +79,10 @@ def small_settings(page: Page) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [DESKTOP])
 def test_a_video_on_the_image_is_composite_and_compared(
-    screen: str, browser: Browser, dubbing_app: App, tmp_path: Path
+    browser: Browser, dubbing_app: App, tmp_path: Path
 ) -> None:
-    with browser.new_context(**SCREENS[screen]) as context:
+    with browser.new_context(**SCREENS[DESKTOP]) as context:
         page: Page = context.new_page()
         page.goto(dubbing_app.url)
         wait_state(page, "ready")
@@ -118,7 +116,7 @@ def test_a_video_on_the_image_is_composite_and_compared(
         file_shown(page, "other").wait_for()
         compare_with_original(page)
         name = str(page.get_attribute(".job", "data-result"))
-    with browser.new_context(**SCREENS[screen]) as context:
+    with browser.new_context(**SCREENS[DESKTOP]) as context:
         page = context.new_page()
         page.goto(dubbing_app.url)
         wait_state(page, "ready")

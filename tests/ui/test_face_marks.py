@@ -119,9 +119,8 @@ def test_the_video_has_the_chosen_face(open_page, app, group):
     assert page.locator("#mode input:checked").get_attribute("value") == "one"
 
 
-@pytest.mark.parametrize("screen", [PHONE])
-def test_two_speakers_are_chosen_one_after_the_other(open_page, group, screen):
-    page = open_page(**SCREENS[screen])
+def test_two_speakers_are_chosen_one_after_the_other(open_page, group):
+    page = open_page(**SCREENS[PHONE])
     show(page, group)
     choose(page, "Two in turns")
     box_of(page, 2).wait_for()

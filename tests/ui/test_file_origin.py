@@ -48,9 +48,9 @@ def test_a_file_says_what_it_contains(tmp_path: Path) -> None:
         read_facts(tmp_path / "text.mp4", "text.mp4")
 
 
-@pytest.fixture(params=[PHONE])
+@pytest.fixture
 def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
-    return open_page(**SCREENS[request.param])
+    return open_page(**SCREENS[PHONE])
 
 
 @pytest.mark.slow

@@ -15,9 +15,8 @@ from tests.ui.steps import be_quick, bring, error_at, facts, make
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("screen", [PHONE])
-def test_a_video_with_a_label(open_page: Open, app: App, screen: str) -> None:
-    page: Page = open_page(**SCREENS[screen])
+def test_a_video_with_a_label(open_page: Open, app: App) -> None:
+    page: Page = open_page(**SCREENS[PHONE])
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page)
     page.locator("input[aria-label='Maximum seconds']").fill("0.5")

@@ -52,9 +52,9 @@ def files(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-@pytest.fixture(params=[PHONE])
-def page(request, open_page, lora_app) -> Page:
-    return open_page(lora_app.url, **SCREENS[request.param])
+@pytest.fixture
+def page(open_page, lora_app) -> Page:
+    return open_page(lora_app.url, **SCREENS[PHONE])
 
 
 def open_loras(page: Page) -> None:

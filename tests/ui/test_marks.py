@@ -51,9 +51,8 @@ def test_the_line_about_consent_is_in_view(open_page: Open, screen: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [DESKTOP])
-def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, screen: str):
-    page = open_page(**SCREENS[screen])
+def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App):
+    page = open_page(**SCREENS[DESKTOP])
     bring(page, "one_person.png", "one_person.wav")
     be_quick(page, **{"Maximum seconds": "0.4"})
     box = page.get_by_label("Mark as AI-generated")
@@ -71,9 +70,8 @@ def test_a_result_is_marked_unless_the_user_says_no(open_page: Open, app: App, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("screen", [PHONE])
-def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_path: Path, screen: str):
-    page = open_page(**SCREENS[screen])
+def test_a_video_that_is_brought_says_where_it_comes_from(open_page: Open, tmp_path: Path):
+    page = open_page(**SCREENS[PHONE])
     marked = signed_video(tmp_path / "marked.mp4")
     field = page.locator("#restore input[type=file]")
     message = page.locator("#restored-file")

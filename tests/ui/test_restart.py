@@ -26,9 +26,9 @@ def own_app(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield app.wait_open().wait_loaded()
 
 
-@pytest.fixture(params=[PHONE])
-def page(request, browser: Browser, own_app: App) -> Iterator[Page]:
-    context = browser.new_context(**SCREENS[request.param])
+@pytest.fixture
+def page(browser: Browser, own_app: App) -> Iterator[Page]:
+    context = browser.new_context(**SCREENS[PHONE])
     page = context.new_page()
     page.goto(own_app.url)
     wait_ready(page)
