@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multitalk.models.vae_layers import use_channels_last, use_fast_layers
+from multitalk.models.vae_layers import CausalConv3d, use_channels_last, use_fast_layers
 from multitalk.models.video_vae import decode_latents, encode_condition, prepare_decoder
 from multitalk.weights.folders import EMBEDDED_FOLDER
 from multitalk.weights.store import WeightsFolder, load_part
@@ -62,6 +63,25 @@ def decode_with_diffusers(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch
 
 def test_names_of_the_weights_stay(theirs: AutoencoderKLWan, ours: AutoencoderKLWan) -> None:
     assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2, 3])
+@pytest.mark.parametrize("cached", [0, 1, 2])
+def test_zero_weights_of_past_frames_are_not_used(zeros: int, cached: int) -> None:
+    torch.manual_seed(0)
+    theirs = WanCausalConv3d(4, 5, 3, padding=1)
+    theirs.weight.data[:, :, :zeros] = 0
+    ours = CausalConv3d(theirs)
+    assert (ours.unused_frames, ours.earlier_frames) == (min(zeros, 2), 2 - min(zeros, 2))
+    frames, cache = torch.randn(1, 4, 3, 6, 7), torch.randn(1, 4, cached, 6, 7) if cached else None
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(frames, cache), theirs(frames, cache), atol=1e-5, rtol=0)
+
+
+def test_the_embedded_vae_uses_past_frames_only_at_latent_resolution(ours: AutoencoderKLWan) -> None:
+    blocks = ours.decoder.up_blocks
+    assert {resnet.conv2.earlier_frames for resnet in blocks[0].resnets} == {2}
+    assert {resnet.conv2.earlier_frames for block in blocks[1:] for resnet in block.resnets} == {0}
 
 
 def test_frames_are_those_of_diffusers(
