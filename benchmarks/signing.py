@@ -24,7 +24,7 @@ FPS, PART_SECONDS = 25, 6
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from multitalk.marks.credentials import sign_file
+from multitalk.marks.signing import sign_file
 from multitalk.marks.identity import identity_of
 from multitalk.marks.manifest import make_manifest
 from multitalk.marks.settings import MarkSettings

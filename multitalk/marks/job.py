@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 from ..errors import InvalidInput, MultiTalkError
 from . import C2PA, WATERMARK
-from .credentials import sign_file
 from .identity import identity_of
 from .manifest import make_manifest
 from .settings import MarkSettings
+from .signing import sign_file
 from .tags import ai_tags
 
 

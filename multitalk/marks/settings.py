@@ -87,8 +87,8 @@ def check_marks(environment: Mapping[str, str] | None = None) -> None:
         InvalidInput: A variable has an invalid value, or the certificate or the key cannot be used.
         MultiTalkError: The library for Content Credentials is not installed.
     """
-    from .credentials import check_identity
     from .identity import check_own, identity_of
+    from .signing import check_identity
 
     settings = MarkSettings.from_environment(environment)
     if find_spec("c2pa") is None:

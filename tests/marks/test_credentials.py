@@ -146,7 +146,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from pathlib import Path
 from tests.marks.video_files import own_identity
-from multitalk.marks.credentials import sign_file
+from multitalk.marks.signing import sign_file
 identity = own_identity()
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
@@ -170,7 +170,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from pathlib import Path
 from tests.marks.video_files import own_identity
-from multitalk.marks.credentials import sign_file
+from multitalk.marks.signing import sign_file
 from multitalk.marks.manifest import make_manifest
 manifest = make_manifest("MultiTalk", "Apache-2.0", {{}})
 identity, path, signed = own_identity(), Path({str(path)!r}), Path({str(signed)!r})

@@ -18,10 +18,10 @@ from PIL import Image
 from multitalk import __version__
 from multitalk.cli.inspect import CHANGED
 from multitalk.cli.main import main
-from multitalk.marks.credentials import sign_file
 from multitalk.marks.frames import FrameMarks
 from multitalk.marks.manifest import make_manifest
 from multitalk.marks.reading import MAX_PIXELS, _frames, read_watermark
+from multitalk.marks.signing import sign_file
 from multitalk.marks.tags import GENERATED, ai_tags
 from multitalk.marks.watermark import Watermark
 from multitalk.media.source_video import read_video

@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from multitalk.marks.credentials import read_credentials, sign_file
+from multitalk.marks.credentials import read_credentials
 from multitalk.marks.manifest import make_manifest
+from multitalk.marks.signing import sign_file
 from tests.marks.certificates import Authority, certify, key_pem, key_usage, pem_of
 from tests.marks.video_files import own_identity, signed_video, write_video
 

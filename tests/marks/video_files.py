@@ -10,10 +10,10 @@ from typing import Any
 import av
 import numpy as np
 
-from multitalk.marks.credentials import sign_file
 from multitalk.marks.identity import Identity, identity_of
 from multitalk.marks.manifest import make_manifest
 from multitalk.marks.settings import MarkSettings
+from multitalk.marks.signing import sign_file
 from multitalk.marks.tags import ai_tags
 from multitalk.media.sound import Sound
 from multitalk.media.video import VideoWriter
