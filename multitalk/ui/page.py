@@ -62,8 +62,8 @@ def launch_options() -> dict[str, Any]:
 
 def _scripts() -> tuple[str, ...]:
     files = parts.asset("files.js").replace("MAX_FILE", str(MAX_FILE))
-    others = (parts.asset(name) for name in ("form_store.js", "names.js", "compare.js", "face_marks.js"))
-    return parts.asset("answers.js"), files, *others
+    names = ("form_store", "names", "compare", "player", "progress_bar", "face_marks")
+    return parts.asset("answers.js"), files, *(parts.asset(f"{name}.js") for name in names)
 
 
 ACCENT = Color(

@@ -8,11 +8,6 @@ let last = null; // its last state
 let background = false; // whether another result or job is shown
 let seen = null; // id of the job whose end was shown
 let onScreen = null; // id of the job that is shown, which Cancel cancels
-let playing = null; // what the player plays: the id of a job, or the name of a result
-let clip = 0;
-let ready = 0;
-
-const comparison = window.multitalkCompare($('.job-screen'), $('.job-player'), $('.job-source'), $('.job-compare'));
 
 const initial = [$('.job-empty-title').textContent, $('.job-empty-text').textContent];
 
@@ -25,32 +20,11 @@ function phase(name) {
   $('.job').dataset.phase = name;
 }
 
-let shown = { id: null, percent: 0 }; // the bar never goes back
-let moving = null;
-
-function showBar(job, fraction) {
-  if (shown.id !== job.id) shown = { id: job.id, percent: 0 };
-  shown.percent = Math.max(shown.percent, Math.round(fraction * 1000) / 10);
-  const bar = $('.job-bar');
-  bar.setAttribute('aria-valuenow', String(Math.floor(shown.percent)));
-  $('.job-bar > i').style.width = `${shown.percent}%`;
-  bar.classList.toggle('unknown', shown.percent === 0);
-}
-
-// A busy server may answer seconds later: meanwhile the bar moves on at its last speed.
-function moveBar(job) {
-  clearInterval(moving);
-  if (job.status !== 'running' || !job.seconds_left) return;
-  const since = performance.now();
-  moving = setInterval(() => {
-    const done = Math.min((performance.now() - since) / 1000 / job.seconds_left, 0.5);
-    if (shown.id === job.id) showBar(job, job.fraction + (1 - job.fraction) * done);
-  }, 300);
-}
+const bar = window.multitalkBar($('.job-bar'));
+const player = window.multitalkPlayer(element, base, (note) => text('.job-note', note));
 
 function showProgress(job) {
-  showBar(job, job.fraction);
-  moveBar(job);
+  bar.show(job);
   text('.job-stage', job.stage);
   text('.job-detail', job.detail);
   text('.job-left', job.left);
@@ -61,10 +35,9 @@ let pressed = false;
 let cancelPressed = false; // Cancel was selected meanwhile
 
 function showPressed() {
-  comparison.show(null);
   pressed = true;
   cancelPressed = false;
-  $('.job-player').pause();
+  player.pause();
   $('.job').classList.remove('playing');
   text('.job-note', '');
   $('.job').dataset.before = $('.job').dataset.phase;
@@ -79,18 +52,6 @@ function endPressed(isRefused) {
 }
 
 const tell = (state) => document.dispatchEvent(new CustomEvent('multitalk:job', { detail: state }));
-
-function stopPlayer() {
-  comparison.show(null);
-  if (playing === null) return;
-  playing = null;
-  const player = $('.job-player');
-  player.pause();
-  player.onended = null;
-  player.removeAttribute('src');
-  player.removeAttribute('poster');
-  player.load();
-}
 
 // A rough picture of the clip that is generated: large before the first clip, then in a corner of the player.
 function showPreview(job) {
@@ -108,36 +69,8 @@ function showPreview(job) {
   }
 }
 
-function playClip(job) {
-  comparison.show(null);
-  const player = $('.job-player');
-  if (playing !== job.id) {
-    playing = job.id;
-    clip = 0;
-    player.loop = false;
-    player.controls = player.matches(':hover, :focus');
-    player.onended = () => { clip = clip + 1 < ready ? clip + 1 : 0; loadClip(job); };
-    loadClip(job);
-  }
-}
-
-function loadClip(job) {
-  const player = $('.job-player');
-  player.src = `${base}jobs/${job.id}/clips/${clip}.mp4`;
-  text('.job-note', `Clip ${clip + 1} of ${job.clips}. The rest is being generated.`);
-  player.play().catch(() => { player.controls = true; }); // browsers may require a click first
-}
-
 function showResult(result, note, warnings = []) {
-  const player = $('.job-player');
-  player.onended = null;
-  player.controls = true;
-  if (playing !== result.name) {
-    playing = result.name;
-    player.src = base + result.url;
-    player.poster = base + result.poster;
-  }
-  comparison.show(result.source && base + result.source);
+  player.playResult(result);
   const link = $('.job-download');
   link.href = `${base}${result.url}?download=1`;
   link.download = result.name;
@@ -164,7 +97,6 @@ const isUnfinished = (job) => job.status === 'waiting' || job.status === 'runnin
 
 function show(job) {
   if (pressed) return;
-  ready = job.ready;
   onScreen = job.id;
   if (!isUnfinished(job)) seen = job.id;
   $('.job').classList.toggle('playing', isUnfinished(job) && job.ready > 0);
@@ -175,9 +107,9 @@ function show(job) {
     phase(job.status);
     delete $('.job').dataset.result;
     showProgress(job);
-    if (job.ready) playClip(job);
+    if (job.ready) player.playClips(job);
     else {
-      stopPlayer();
+      player.stop();
       text('.job-note', job.preview ? `Preview of clip ${1 + parseInt(job.preview, 10)}: a rough picture.` : '');
     }
   } else if (job.status === 'lost') {
@@ -209,7 +141,7 @@ function showLost(job) {
 }
 
 function empty(title, words) {
-  stopPlayer();
+  player.stop();
   phase('empty');
   text('.job-empty-title', title);
   text('.job-empty-text', words);
@@ -310,7 +242,7 @@ function update() {
     if (pressed && cancelPressed) cancel(value.job);
     endPressed(false);
     background = false;
-    stopPlayer();
+    player.stop();
     $('.job').classList.remove('playing');
     follow(value.job);
   } else if (value.result) {
@@ -324,16 +256,6 @@ function update() {
   }
 }
 
-// Chromium draws visible and faded controls in every frame, which takes half a core from the model on a machine without
-// a GPU: the player of clips has them while it is used.
-for (const kind of ['pointerenter', 'focus']) {
-  $('.job-player').addEventListener(kind, ({ target }) => { target.controls = true; });
-}
-for (const kind of ['pointerleave', 'blur']) {
-  $('.job-player').addEventListener(kind, ({ target }) => {
-    if ($('.job').classList.contains('playing')) target.controls = target.matches(':hover, :focus');
-  });
-}
 $('.job-cancel').addEventListener('click', () => {
   text('.job-stage', 'Canceling');
   if (pressed) cancelPressed = true; // the job has no id yet
