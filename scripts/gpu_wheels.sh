@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Download the wheels that benchmarks.gpu and benchmarks.gpu_correctness need on a GPU machine without a network, in the
 # versions of requirements.txt, into folder $1 for Python $2 (3.12 by default). PyAV is left out: they write no videos.
-# The machine itself must have torch, Triton, transformers, NumPy, SciPy, Pillow and
-# safetensors. There:
+# The machine itself must have torch, Triton, transformers, NumPy, SciPy, Pillow and safetensors. There:
 #   python3 -m pip install --no-index --no-deps --target SITE FOLDER/*.whl
 #   PYTHONPATH=SITE python3 -m benchmarks.gpu_correctness
 set -euo pipefail

@@ -80,7 +80,7 @@ def _leading_zeros(weight: torch.Tensor) -> int:
     """Return how many of the first frames of a kernel ``O I T H W`` are zero; 0 unless it is on the CPU."""
     count = 0
     if weight.device.type == "cpu":
-        # one output channel is nearly always enough: the weights are not read from disk for this
+        # the first output channel nearly always decides, so the other weights are not read from disk
         while count < weight.shape[2] and not weight[0, :, count].any() and not weight[:, :, count].any():
             count += 1
     return count
@@ -139,7 +139,8 @@ class ResidualBlock(nn.Module):
 def use_fast_layers(network: nn.Module) -> None:
     """Replace the residual blocks, norms, convolutions and upsampling of diffusers' Wan autoencoder.
 
-    Parameters and their names stay; results are equal up to rounding. It then runs with a feature cache only.
+    Parameters and their names stay; results are equal up to rounding. It then runs with a feature cache and
+    without gradients only. The weights must be loaded: zeros are found now, not later.
 
     Args:
         network: Changed in place.

@@ -136,15 +136,17 @@ def run_stages(stages: list[Stage], chunk: torch.Tensor, cache: FeatureCache) ->
 
 
 def _cached_convolution(
-    convolution: nn.Module, x: torch.Tensor, cache: FeatureCache, position: list[int]
+    convolution: CausalConv3d, x: torch.Tensor, cache: FeatureCache, position: list[int]
 ) -> torch.Tensor:
     """Run a causal convolution on a chunk, with the cached frames of earlier chunks."""
     index = position[0]
+    position[0] += 1
+    if not convolution.earlier_frames:
+        return convolution(x)
     before = cache[index]
     recent = x[:, :, -CACHE_T:].clone()
     if recent.shape[2] < CACHE_T and isinstance(before, torch.Tensor):
         recent = torch.cat((before[:, :, -1:], recent), dim=2)
     x = convolution(x, before)
     cache[index] = recent
-    position[0] += 1
     return x

@@ -70,6 +70,8 @@ class ModelWorker:
             logger.exception("loading the models failed")
         finally:
             self.loaded.set()
+        # it imports scipy, which takes a second in which the progress of the first job would stand still
+        import pyloudnorm  # noqa: F401
 
     @property
     def status(self) -> tuple[str, str]:

@@ -44,7 +44,7 @@ import pyloudnorm  # which must find scipy again
 
 # Packages and modules that no video needs, although libraries import them if nothing prevents it.
 UNUSED = {
-    *("gradio", "cv2", "scipy", "sklearn", "pandas", "accelerate", "spacy"),
+    *("gradio", "cv2", "scipy", "sklearn", "pandas", "accelerate", "numba", "librosa", "spacy"),
     *("skimage", "transformers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"),
     *("sympy", "paramiko", "cpuinfo", "diffusers.pipelines"),
     "diffusers.hooks.first_block_cache",

@@ -49,7 +49,7 @@ def test_a_file_says_what_it_contains(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
+def page(open_page: Open) -> Page:
     return open_page(**SCREENS[PHONE])
 
 

@@ -1,5 +1,5 @@
 // The player of a job: its clips while the rest is generated, then the result, with the dubbed video beside it.
-// `base` is the address of the results; `say(note)` writes below the player.
+// `base` is the address that jobs and results are below; `say(note)` writes below the player.
 window.multitalkPlayer = (element, base, say) => {
   const $ = (selector) => element.querySelector(selector);
   const video = $('.job-player');
