@@ -15,7 +15,7 @@ import pytest
 from benchmarks.page_progress import WATCH, truth_of
 from tests.ui.app import App
 from tests.ui.screens import SCREENS
-from tests.ui.steps import example, fill, wait_phase
+from tests.ui.steps import example, wait_phase
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +60,6 @@ def test_the_progress_of_the_first_jobs_is_true(fresh_app, open_page):
         page = open_page(fresh_app.url, **screen)
         example(page, "One person")
         page.locator("#person1-sound").get_by_label("Play", exact=True).wait_for()
-        page.locator("#more > button").click()
-        fill(page, Steps="20")  # 6 take 10 s, of which the page's interval of 0.4 s between polls is 4 %
         page.evaluate(WATCH)
         clock = ProcessorTime(psutil.Process(fresh_app.process.pid))
         with clock.record():
