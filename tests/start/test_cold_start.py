@@ -80,7 +80,7 @@ LOADED = """
 import sys
 from multitalk.start.cold_start import ColdStart
 ColdStart().load_pipeline()
-print(*sorted({"torch._dynamo", "sympy", "transformers"} & set(sys.modules)))
+print("torch._dynamo" in sys.modules)
 """
 
 
@@ -89,7 +89,7 @@ def test_quantized_weights_load_without_the_compiler(published, tmp_path, precis
     """Operations of quantized layers on the meta device import torch._dynamo, which takes seconds."""
     bake(published, tmp_path / "weights", precision=precision)
     environment = {"MULTITALK_WEIGHTS": str(tmp_path / "weights"), "DEVICE": "cpu"}
-    assert run_script(LOADED, **environment).strip() == ""
+    assert run_script(LOADED, **environment).strip() == "False"
 
 
 def test_doctor_prints_the_table():
