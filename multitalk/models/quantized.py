@@ -92,9 +92,7 @@ class QuantizedLinear(FixedDtypeModule, LowRankLayer):
         """Quantize a linear layer, whose bias is shared; a layer on the meta device stays empty."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        if (
-            not linear.weight.is_meta
-        ):  # operations on the meta device import torch._dynamo, which takes seconds
+        if not linear.weight.is_meta:  # operations there import torch._dynamo, which takes seconds
             weight, scale = cls.quantize(linear.weight.detach())
             layer.weight = nn.Parameter(weight, requires_grad=False)
             layer.scale = nn.Parameter(scale, requires_grad=False)
